@@ -1,0 +1,15 @@
+/* Clocks and the XenAPI date form. */
+#pragma once
+#include <stdbool.h>
+#include <stdint.h>
+
+int64_t clock_unix_seconds(void);
+/* Monotonic; for deadlines and durations, unaffected by changes of the wall clock. */
+int64_t clock_mono_ms(void);
+int64_t clock_mono_us(void);
+
+#define DATETIME_TEXT_SIZE 24
+/* "YYYYMMDDTHH:MM:SSZ" in UTC. Returns `out`. */
+char *datetime_format(int64_t unix_seconds, char out[static DATETIME_TEXT_SIZE]);
+/* Accepts that form, dashed dates, an offset, or no zone (read as UTC). False: not a date. */
+bool datetime_parse(const char *text, int64_t *unix_seconds);

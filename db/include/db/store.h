@@ -1,0 +1,130 @@
+/* The store: every row of the pool in memory, every committed change durable in SQLite.
+ *
+ * Readers take a snapshot: an immutable, consistent view of the whole database that costs one
+ * counter and never waits for a writer, nor makes one wait. Rows got from a snapshot are valid as
+ * long as the snapshot is held (row_ref keeps one longer).
+ *
+ * Writers open a transaction. Transactions are serial: one is open at a time, and it sees all that
+ * were committed before it, durable or not yet. So a transaction's body only touches memory; it never
+ * calls an agent, waits, or does I/O. store_commit queues it and returns when a committer thread has
+ * made it durable, together with all others that arrived meanwhile (one SQLite transaction, WAL,
+ * synchronous=FULL), and has published it to readers. If that fails (disk full, I/O error) nothing of
+ * it is published, nor of any transaction queued after it that could have seen it: all get the error,
+ * and the store goes on from the last published state; the next commit tries the disk again.
+ *
+ * Generations: each transaction has one, larger than every one before, also across restarts. A row
+ * carries the generation of its last change and of its creation. Deleted rows leave a tombstone, so
+ * that store_changes can tell what vanished since a generation.
+ *
+ * Relations (field_desc.inverse) are kept on both sides by the store: when VBD.VM changes, the VBD
+ * and the VMs on either end get new versions in the same transaction. */
+#pragma once
+#include <model/model.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct store;
+struct snapshot;
+struct tx;
+
+enum store_errno {
+    STORE_OK,
+    STORE_E_DISK_FULL, /* no space; nothing was changed; a later commit may succeed */
+    STORE_E_IO,        /* the engine could not write or read */
+    STORE_E_NEWER,     /* the file was written by a newer version */
+    STORE_E_CORRUPT,   /* the file is not a database of ours, or is damaged */
+    STORE_E_BUSY,      /* another process has the file open */
+    STORE_E_CLOSED,
+};
+struct store_err {
+    enum store_errno code;
+    char text[256]; /* a sentence for the log; may hold a path, so never for a client */
+};
+
+struct store_config {
+    const char *path; /* of the SQLite file; NULL: memory only, for tests */
+    /* Tombstones kept at least; older ones are dropped and raise store_oldest_token. 0: 100,000. */
+    uint64_t max_tombstones;
+};
+
+/* Opens or makes the file, migrates it if older, loads every row. *out only on success. */
+int store_open(struct store **out, const struct store_config *config, struct store_err *err);
+/* Waits for queued commits, closes. No transaction may be open, all snapshots released. */
+void store_close(struct store *store);
+
+/* ---- reading; any thread ---- */
+struct snapshot *store_snapshot(struct store *store);
+struct snapshot *snapshot_ref(struct snapshot *snap);
+void snapshot_unref(struct snapshot *snap);
+void snapshot_unref_cleanup(struct snapshot **snap);
+#define AUTO_SNAPSHOT __attribute__((cleanup(snapshot_unref_cleanup)))
+
+uint64_t snapshot_generation(const struct snapshot *snap);
+/* NULL: no such row of this class. Borrowed. */
+const struct row *snapshot_get(const struct snapshot *snap, const struct class_desc *cls, struct ref ref);
+const struct row *snapshot_by_uuid(const struct snapshot *snap, const struct class_desc *cls, const char *uuid);
+/* All rows with that name_label, in creation order; the caller frees *rows with free(). Borrowed rows. */
+size_t snapshot_by_name(const struct snapshot *snap, const struct class_desc *cls, const char *name,
+                        const struct row ***rows);
+size_t snapshot_count(const struct snapshot *snap, const struct class_desc *cls);
+/* Calls fn for each row of the class until it returns false. Order: by ref. */
+void snapshot_each(const struct snapshot *snap, const struct class_desc *cls,
+                   bool (*fn)(const struct row *row, void *arg), void *arg);
+
+/* What changed after `since`, up to the snapshot: cost follows the number of changes. Rows come with
+ * their current version, newest last; then what was deleted. A row created and deleted after `since`
+ * appears in neither. */
+struct store_tombstone {
+    const struct class_desc *cls;
+    struct ref ref;
+    uint64_t created, deleted;
+};
+void snapshot_changes(const struct snapshot *snap, uint64_t since, bool (*row_fn)(const struct row *row, void *arg),
+                      bool (*deleted_fn)(const struct store_tombstone *gone, void *arg), void *arg);
+/* Deletions at or before this generation are forgotten: a reader whose token is older has to start over. */
+uint64_t snapshot_oldest_token(const struct snapshot *snap);
+
+/* ---- writing ---- */
+/* Waits for the open transaction of another thread, if any. Never fails. */
+struct tx *store_begin(struct store *store);
+/* The generation that this transaction will have. */
+uint64_t tx_generation(const struct tx *tx);
+const struct row *tx_get(struct tx *tx, const struct class_desc *cls, struct ref ref);
+const struct row *tx_by_uuid(struct tx *tx, const struct class_desc *cls, const char *uuid);
+size_t tx_by_name(struct tx *tx, const struct class_desc *cls, const char *name, const struct row ***rows);
+size_t tx_count(struct tx *tx, const struct class_desc *cls);
+void tx_each(struct tx *tx, const struct class_desc *cls, bool (*fn)(const struct row *row, void *arg), void *arg);
+/* A version that may be changed until commit; the same one when asked again. NULL: no such row.
+ * Fields marked FIELD_DERIVED must not be touched. */
+struct row *tx_edit(struct tx *tx, const struct class_desc *cls, struct ref ref);
+/* A new row with fresh ref and uuid (when the class has one), all else initial. */
+struct row *tx_create(struct tx *tx, const struct class_desc *cls);
+/* References to it in other rows become null, it leaves all sets. */
+void tx_delete(struct tx *tx, const struct class_desc *cls, struct ref ref);
+/* Ends the transaction. 0: durable and published, *generation (may be NULL) is its own. -1: certainly
+ * not applied. A transaction without changes returns at once. Blocks: not for a network thread. */
+int tx_commit(struct tx *tx, uint64_t *generation, struct store_err *err);
+/* As tx_commit, but returns at once; `done` is called once from the committer thread (or from this
+ * call, when there is nothing to write) and must not block. */
+void tx_commit_async(struct tx *tx, void (*done)(void *arg, int result, uint64_t generation, const struct store_err *err),
+                     void *arg);
+/* Ends the transaction without applying anything. */
+void tx_abort(struct tx *tx);
+
+/* ---- waiting ---- */
+/* `fn` is called from the committer thread after each publication with the newest generation; it must
+ * be quick and must not call into the store except store_snapshot. The watch is removed by
+ * store_unwatch, which returns only when no call of fn is running. */
+struct store_watch;
+struct store_watch *store_watch(struct store *store, void (*fn)(void *arg, uint64_t generation), void *arg);
+void store_unwatch(struct store *store, struct store_watch *watch);
+/* Blocks until something was published after `generation` or the deadline (clock_mono_ms) passed.
+ * Returns the newest published generation. Not for a network thread. */
+uint64_t store_wait(struct store *store, uint64_t generation, int64_t deadline_mono_ms);
+
+/* Figures for operators: rows, last commit's duration, batch sizes, size on disk. */
+struct store_stats {
+    uint64_t rows, generation, commits, batches, failures;
+    uint64_t last_commit_us, queued;
+};
+void store_stats(struct store *store, struct store_stats *out);
