@@ -12,14 +12,19 @@ struct json_error {
     int line, column;
 };
 /* Parses `len` bytes of one JSON value. Depth is checked before jansson sees the text, duplicate
- * keys and invalid UTF-8 are refused, a NUL inside a string is refused. NULL: error is set. The caller decrefs. */
+ * keys and invalid UTF-8 are refused, a NUL inside a string is refused. NULL: error is set. The caller
+ * decrefs. */
 json_t *json_parse(const char *text, size_t len, struct json_error *error);
 
 /* Appends `s` quoted and escaped (RFC 8259, section 7). */
 void json_write_string(struct buf *b, const char *s);
 void json_write_string_len(struct buf *b, const char *s, size_t len);
-/* Appends the compact text of `value`. */
+/* Appends the compact text of `value` (NULL: null). Recursive: for values of bounded depth. */
 void json_write(struct buf *b, const json_t *value);
+
+/* Appends a number that reads back as the same double, always with a point or an exponent. What JSON
+ * has no form for is written as NaN, Infinity or -Infinity. */
+void json_write_real(struct buf *b, double value);
 
 /* Typed look-ups in an object. False when absent or of another type; *out untouched. */
 bool json_get_string(const json_t *object, const char *key, const char **out);

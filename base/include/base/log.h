@@ -2,13 +2,17 @@
  * quoted and escaped when it holds anything but plain characters, so no input can forge a line.
  * Any thread; a record is one write(2). Log once, at the top; never a password, key or session. */
 #pragma once
+#include <stdbool.h>
 
 enum log_level { LOG_ERROR_LEVEL, LOG_WARN_LEVEL, LOG_INFO_LEVEL, LOG_DEBUG_LEVEL };
 
 /* `program` names the daemon in each line; borrowed for the life of the process. */
 void log_init(const char *program, enum log_level level);
 /* false: not one of error, warn, info, debug. */
-int log_level_parse(const char *text, enum log_level *out);
+bool log_level_parse(const char *text, enum log_level *out);
+
+/* True if records of that level are written: to skip costly preparation. */
+bool log_enabled(enum log_level level);
 
 /* Key and value pairs follow, as const char *, ended by NULL:
  *   log_event(LOG_INFO_LEVEL, "store", "opened", "rows", "12", NULL) */

@@ -14,7 +14,8 @@ void *xreallocarray(void *p, size_t count, size_t size) __attribute__((returns_n
 char *xstrdup(const char *s) __attribute__((malloc, returns_nonnull, warn_unused_result));
 char *xstrndup(const char *s, size_t n) __attribute__((malloc, returns_nonnull, warn_unused_result));
 /* The caller frees the result with free(). */
-char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2), malloc, returns_nonnull, warn_unused_result));
+char *xasprintf(const char *format, ...)
+    __attribute__((format(printf, 1, 2), malloc, returns_nonnull, warn_unused_result));
 
 #define CLEANUP(fn) __attribute__((cleanup(fn)))
 
@@ -34,17 +35,17 @@ static inline void fd_close_cleanup(const int *fd)
 #define AUTO_CLOSE CLEANUP(fd_close_cleanup)
 
 /* Hands an AUTO_FREE pointer to the caller: yields it and clears the variable. */
-#define TAKE_PTR(p)                \
-    ({                             \
-        __typeof__(p) taken_ = (p); \
-        (p) = NULL;                \
-        taken_;                    \
+#define TAKE_PTR(p)                                                                                          \
+    ({                                                                                                       \
+        __typeof__(p) taken_ = (p);                                                                          \
+        (p) = NULL;                                                                                          \
+        taken_;                                                                                              \
     })
-#define TAKE_FD(fd)       \
-    ({                    \
-        int taken_ = (fd); \
-        (fd) = -1;        \
-        taken_;           \
+#define TAKE_FD(fd)                                                                                          \
+    ({                                                                                                       \
+        int taken_ = (fd);                                                                                   \
+        (fd) = -1;                                                                                           \
+        taken_;                                                                                              \
     })
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

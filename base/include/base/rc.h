@@ -11,14 +11,56 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A count of RC_STATIC means that the value is never counted and never freed: constant tables hold
+ * such values. Define them at file scope:
+ *   STR_STATIC(hello, "hello");               then hello.text is an rc string
+ *   STR_SET_STATIC(both, hello.text, "");     then &both is a set (the items in byte order, no doubles)
+ *   REF_SET_STATIC(refs, {1, 2}, {3, 4});
+ *   STR_MAP_STATIC(map, {hello.text, ""});    (in byte order of the keys)
+ * Any pointer to an empty string is an rc string. All of these are constant expressions' addresses. */
+#define RC_STATIC UINT32_MAX
+struct str_header {
+    uint32_t refs;
+    uint32_t len;
+};
+#define STR_STATIC(name, literal)                                                                            \
+    static const struct {                                                                                    \
+        struct str_header header;                                                                            \
+        char text[sizeof(literal)];                                                                          \
+    } name = {{RC_STATIC, sizeof(literal) - 1}, literal}
+#ifdef __clang__
+#define RC_FLEXIBLE_BEGIN                                                                                    \
+    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored "                                     \
+                                             "\"-Wgnu-flexible-array-initializer\"")
+#define RC_FLEXIBLE_END _Pragma("clang diagnostic pop")
+#else
+#define RC_FLEXIBLE_BEGIN
+#define RC_FLEXIBLE_END
+#endif
+#define STR_SET_STATIC(name, ...)                                                                            \
+    RC_FLEXIBLE_BEGIN static const struct str_set name = {                                                   \
+        RC_STATIC, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(const char *), {__VA_ARGS__}};        \
+    RC_FLEXIBLE_END struct str_set
+#define REF_SET_STATIC(name, ...)                                                                            \
+    RC_FLEXIBLE_BEGIN static const struct ref_set name = {                                                   \
+        RC_STATIC, sizeof((const struct ref[]){__VA_ARGS__}) / sizeof(struct ref), {__VA_ARGS__}};           \
+    RC_FLEXIBLE_END struct ref_set
+#define STR_MAP_STATIC(name, ...)                                                                            \
+    RC_FLEXIBLE_BEGIN static const struct str_map name = {                                                   \
+        RC_STATIC, sizeof((const struct str_pair[]){__VA_ARGS__}) / sizeof(struct str_pair), {__VA_ARGS__}}; \
+    RC_FLEXIBLE_END struct str_map
+
 /* Strings. */
 const char *str_new(const char *s);
+/* Cut at the first NUL byte among the `len`. Strings over 4 GiB end the process. */
 const char *str_new_len(const char *s, size_t len);
 const char *str_newf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *str_ref(const char *s);
 void str_unref(const char *s);
+/* The kept length: no scan. */
 size_t str_len(const char *s);
-/* Replaces *slot (NULL or an rc string) by a copy of `s`. */
+bool str_eq(const char *a, const char *b); /* both rc strings */
+/* Replaces *slot (NULL or an rc string) by a copy of `s` (which may be the old value itself). */
 void str_assign(const char **slot, const char *s);
 
 /* Sets of strings, in byte order. */
@@ -29,9 +71,12 @@ struct str_set {
 };
 /* Takes its own copies; sorts and drops duplicates. */
 const struct str_set *str_set_new(const char *const *items, size_t count);
+/* The same from rc strings whose counts move in. `items` itself stays the caller's, its order lost. */
+const struct str_set *str_set_new_moved(const char **items, size_t count);
 const struct str_set *str_set_ref(const struct str_set *s);
 void str_set_unref(const struct str_set *s);
 bool str_set_has(const struct str_set *s, const char *item);
+/* with / without give a new count on a set (or map) that differs by one item, or on the same one. */
 const struct str_set *str_set_with(const struct str_set *s, const char *item);
 const struct str_set *str_set_without(const struct str_set *s, const char *item);
 
@@ -57,11 +102,13 @@ struct str_map {
     uint32_t count;
     struct str_pair pairs[];
 };
-/* `pairs` are copied; of equal keys the last one wins. */
+/* Strings in `pairs` need not be rc strings; they are copied; of equal keys the last one wins. */
 const struct str_map *str_map_new(const struct str_pair *pairs, size_t count);
+/* The same from rc strings whose counts move in. `pairs` itself stays the caller's, its order lost. */
+const struct str_map *str_map_new_moved(struct str_pair *pairs, size_t count);
 const struct str_map *str_map_ref(const struct str_map *m);
 void str_map_unref(const struct str_map *m);
-/* Borrowed, NULL when absent. */
+/* Borrowed (an rc string), NULL when absent. */
 const char *str_map_get(const struct str_map *m, const char *key);
 const struct str_map *str_map_with(const struct str_map *m, const char *key, const char *value);
 const struct str_map *str_map_without(const struct str_map *m, const char *key);
