@@ -1,0 +1,30 @@
+/* Domains: VMs that run on one host. The structs (domain_config, domain_disk, domain_nic, domain_info,
+ * guest_info) and their enums are described in openapi/agent/domain.toml and generated into <hv/types.h>:
+ *
+ *     struct domain_config config;
+ *     domain_config_init(&config);               // every field at its default
+ *     str_assign(&config.uuid, uuid);            // strings are rc strings (base/rc.h)
+ *     config.memory_bytes = 256 << 20;
+ *     struct domain_disk *disk = domain_config_add_disks(&config);   // grows the list, initialised
+ *     ...
+ *     domain_config_done(&config);               // or AUTO_DOMAIN_CONFIG on the variable
+ *
+ * This header adds what is not data: checks that the server, the agent and the drivers share. */
+#pragma once
+#include <hv/err.h>
+#include <hv/types.h>
+
+#define AUTO_DOMAIN_CONFIG __attribute__((cleanup(domain_config_done)))
+#define AUTO_DOMAIN_INFO __attribute__((cleanup(domain_info_done)))
+
+/* Everything that can be refused without touching a host: uuid, sizes, unique devices, indices and MACs,
+ * names without `/` or a leading dot, letters of boot_order, firmware = kernel needs a kernel, a CD is not
+ * written to, an iso needs an SR and a name. -1: HV_ERR_KIND_BAD_ARGUMENT with the first complaint. */
+int domain_config_check(const struct domain_config *config, struct hv_err *err);
+
+/* Letters, digits, `.`, `_`, `-`, `+`; not empty, no leading dot or dash: safe as the name of a file. */
+bool hv_file_name_ok(const char *name);
+/* aa:bb:cc:dd:ee:ff, not multicast, not all zero. */
+bool hv_mac_ok(const char *mac);
+/* True while a device model exists for it: running, paused, shutdown or crashed. */
+bool domain_state_is_live(enum domain_state state);

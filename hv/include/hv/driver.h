@@ -1,0 +1,129 @@
+/* The driver table: what the agent needs of a hypervisor. hv/qemu and hv/sim fill one each; nothing above
+ * this table knows which it is.
+ *
+ * The agent runs operations on one domain one after another and on different domains in parallel, each on a
+ * worker thread that may block; `destroy` may arrive while another operation on that domain waits, and makes
+ * that one fail soon. Functions return 0, or -1 with *err set; out parameters are set only on success. */
+#pragma once
+#include <hv/domain.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct hv_driver_state;
+
+/* What a driver can do. The agent refuses the rest before trying, with a sentence. The words are those of
+ * host_facts.capabilities. */
+enum driver_capability {
+    DRIVER_CAN_START = 1 << 0,       /* "start" */
+    DRIVER_CAN_PAUSE = 1 << 1,       /* "pause" */
+    DRIVER_CAN_UEFI = 1 << 2,        /* "uefi" */
+    DRIVER_CAN_KERNEL = 1 << 3,      /* "kernel": direct kernel boot */
+    DRIVER_CAN_VNC = 1 << 4,         /* "vnc" */
+    DRIVER_CAN_SERIAL = 1 << 5,      /* "serial" */
+    DRIVER_CAN_GUEST_AGENT = 1 << 6, /* "guest_agent" */
+    DRIVER_CAN_CD_CHANGE = 1 << 7,   /* "cd_change" */
+    DRIVER_CAN_USER_NET = 1 << 8,    /* "user_net" */
+};
+/* The word of one capability bit; NULL: no such bit. */
+const char *driver_capability_name(unsigned bit);
+
+/* One opened disk image: `nodes[0]` is what the guest writes, each next one its backing image. */
+struct disk_node {
+    int fd; /* opened read-write or read-only as needed; -1 with the simulator's in-memory disks */
+    enum disk_format format;
+    bool read_only;
+};
+struct disk_chain {
+    struct disk_node *nodes; /* heap */
+    size_t count;            /* 0: an empty drive */
+    void *lease;             /* what keeps the disk marked as in use; released by lease_release */
+    void (*lease_release)(void *lease);
+};
+#define DISK_CHAIN_INIT ((struct disk_chain){0})
+/* Closes the descriptors and releases the lease; the chain is empty afterwards. */
+void disk_chain_done(struct disk_chain *chain);
+
+enum console_kind { CONSOLE_SERIAL, CONSOLE_VNC };
+
+/* What the agent gives a driver. Borrowed for the driver's life. */
+struct hv_driver_env {
+    const char *state_dir;   /* the driver keeps its things under run/ here */
+    int images_fd;           /* folder of kernels and ramdisks, O_PATH; -1: none */
+    const char *launcher;    /* path of corral-launch; qemu only */
+    const char *qemu_binary; /* path of qemu-system-x86_64 */
+    const char *ovmf_code, *ovmf_vars;
+    uid_t guest_uid;
+    gid_t guest_gid;         /* as whom device models run when the agent is root */
+    int64_t sim_boot_ms;     /* simulator: how long a guest takes to boot; 0: a default */
+    /* Called on a driver thread, never with a driver lock held: this domain is as `info` says since now.
+     * `guest_only`: nothing but info->guest is new. */
+    void (*changed)(void *ctx, const struct domain_info *info, bool guest_only);
+    void *ctx;
+};
+
+/* A running operation, seen from the driver: when to give up. Any thread. */
+struct hv_deadline {
+    int64_t mono_ms;                 /* clock_mono_ms() at which to stop waiting */
+    const _Atomic bool *cancelled;   /* NULL: cannot be cancelled */
+};
+
+struct hv_driver {
+    const char *name; /* "qemu" */
+
+    /* Fills driver, accelerator, accelerator_reason, qemu_version, guest_uid, guest_isolation,
+     * capabilities. Does not need `open`. */
+    int (*probe)(const struct hv_driver_env *env, struct host_facts *facts, struct hv_err *err);
+
+    /* Opens the driver and adopts every domain that still runs before it returns; domains that ended in
+     * the meantime are listed as gone with the reason; leftovers of starts that never finished are removed. */
+    int (*open)(const struct hv_driver_env *env, struct hv_driver_state **state, struct hv_err *err);
+    /* Lets go of everything; domains run on. */
+    void (*close)(struct hv_driver_state *state);
+    /* Bits of enum driver_capability. */
+    unsigned (*capabilities)(const struct hv_driver_state *state);
+    /* What this driver refuses about a checked configuration, before anything is opened. */
+    int (*check)(const struct hv_driver_state *state, const struct domain_config *config, struct hv_err *err);
+
+    /* `chains[i]` belongs to config->disks[i] and moves to the driver, also on failure. Returns when the
+     * guest executes (or stands paused). After a failure nothing of it is left. */
+    int (*start)(struct hv_driver_state *state, const struct domain_config *config, struct disk_chain *chains,
+                 const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err);
+    int (*pause)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                 struct hv_err *err);
+    int (*unpause)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                   struct hv_err *err);
+    /* Asks the guest; waits until it is off and everything of it is released. */
+    int (*shutdown)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                    struct hv_err *err);
+    /* Asks the guest; waits for the reset. */
+    int (*reboot)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                  struct hv_err *err);
+    /* Ends it now. On return its process is reaped, its disks released and its record dropped. */
+    int (*destroy)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                   struct hv_err *err);
+    int (*reset)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                 struct hv_err *err);
+    /* Drops the record of a domain that is gone. */
+    int (*forget)(struct hv_driver_state *state, const char *uuid, struct hv_err *err);
+
+    /* All domains, in order of domid. *infos is a heap array of initialised structs that the caller
+     * finishes (domain_info_done) and frees. */
+    int (*list)(struct hv_driver_state *state, struct domain_info **infos, size_t *count, struct hv_err *err);
+    int (*info)(struct hv_driver_state *state, const char *uuid, struct domain_info *info, struct hv_err *err);
+    int (*stats)(struct hv_driver_state *state, const char *uuid, struct domain_stats *stats,
+                 struct hv_err *err);
+    int (*guest_refresh)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                         struct guest_info *guest, struct hv_err *err);
+
+    /* Changes the medium of a CD drive; an empty chain ejects. The chain moves to the driver. */
+    int (*cd_change)(struct hv_driver_state *state, const char *uuid, const char *device,
+                     struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);
+    /* A new stream socket to one console, owned by the caller; many may be open at once. Serial: the
+     * scroll-back comes first. VNC: a fresh RFB session. A viewer that does not read is dropped. */
+    int (*console_open)(struct hv_driver_state *state, const char *uuid, enum console_kind kind, int *fd,
+                        struct hv_err *err);
+};
+
+extern const struct hv_driver hv_qemu_driver;
+extern const struct hv_driver hv_sim_driver;
