@@ -14,7 +14,7 @@
 /* A count of RC_STATIC means that the value is never counted and never freed: constant tables hold
  * such values. Define them at file scope:
  *   STR_STATIC(hello, "hello");               then hello.text is an rc string
- *   STR_SET_STATIC(both, hello.text, "");     then &both is a set (the items in byte order, no doubles)
+ *   STR_SET_STATIC(both, "", hello.text);     then &both is a set (the items in byte order, no doubles)
  *   REF_SET_STATIC(refs, {1, 2}, {3, 4});
  *   STR_MAP_STATIC(map, {hello.text, ""});    (in byte order of the keys)
  * Any pointer to an empty string is an rc string. All of these are constant expressions' addresses. */

@@ -1,0 +1,18 @@
+/* What the HTTP server and the HTTP client share. */
+#pragma once
+#include <stddef.h>
+
+struct http_header {
+    const char *name, *value;
+};
+
+enum http_method {
+    HTTP_GET,
+    HTTP_HEAD,
+    HTTP_POST,
+    HTTP_PUT,
+    HTTP_PATCH,
+    HTTP_DELETE,
+    HTTP_OPTIONS,
+};
+const char *http_method_name(enum http_method method);
