@@ -137,7 +137,7 @@ class Refuses(Fixture):
 
     def test_duplicate_field(self):
         twice = 'uuid = { type = "string", mode = "DynamicRO" }\n'
-        self.refused("classes/Cow.toml", COW, twice, twice + twice, ["Cow.toml", "uuid"])
+        self.refused("classes/Cow.toml", COW, twice, twice + twice, ["Cow.toml", "line 13"])
 
     def test_message_with_the_name_of_a_generated_one(self):
         self.refused("classes/Cow.toml", COW, "[messages.milk]", "[messages.set_name_label]", ["set_name_label"])
