@@ -17,7 +17,13 @@
  * that store_changes can tell what vanished since a generation.
  *
  * Relations (field_desc.inverse) are kept on both sides by the store: when VBD.VM changes, the VBD
- * and the VMs on either end get new versions in the same transaction. */
+ * and the VMs on either end get new versions in the same transaction. A reference to a row that does
+ * not exist when the transaction is committed becomes null (leaves its set), in every field.
+ *
+ * Rows of classes without CLASS_PERSIST, and fields without FIELD_PERSIST, are in memory only: a
+ * transaction that changes nothing else costs no I/O, but is published in its turn. When the store is
+ * opened, rows of CLASS_RUNTIME count as changed, because their runtime fields are back at their
+ * initial values. */
 #pragma once
 #include <model/model.h>
 #include <stdbool.h>
@@ -45,6 +51,10 @@ struct store_config {
     const char *path; /* of the SQLite file; NULL: memory only, for tests */
     /* Tombstones kept at least; older ones are dropped and raise store_oldest_token. 0: 100,000. */
     uint64_t max_tombstones;
+    /* Another data model than the real one, for the store's own tests; NULL: model_classes. */
+    const struct class_desc *classes;
+    uint16_t class_count;
+    int schema_version; /* of that model */
 };
 
 /* Opens or makes the file, migrates it if older, loads every row. *out only on success. */
@@ -62,7 +72,8 @@ void snapshot_unref_cleanup(struct snapshot **snap);
 uint64_t snapshot_generation(const struct snapshot *snap);
 /* NULL: no such row of this class. Borrowed. */
 const struct row *snapshot_get(const struct snapshot *snap, const struct class_desc *cls, struct ref ref);
-const struct row *snapshot_by_uuid(const struct snapshot *snap, const struct class_desc *cls, const char *uuid);
+const struct row *snapshot_by_uuid(const struct snapshot *snap, const struct class_desc *cls,
+                                   const char *uuid);
 /* All rows with that name_label, in creation order; the caller frees *rows with free(). Borrowed rows. */
 size_t snapshot_by_name(const struct snapshot *snap, const struct class_desc *cls, const char *name,
                         const struct row ***rows);
@@ -79,10 +90,15 @@ struct store_tombstone {
     struct ref ref;
     uint64_t created, deleted;
 };
-void snapshot_changes(const struct snapshot *snap, uint64_t since, bool (*row_fn)(const struct row *row, void *arg),
+void snapshot_changes(const struct snapshot *snap, uint64_t since,
+                      bool (*row_fn)(const struct row *row, void *arg),
                       bool (*deleted_fn)(const struct store_tombstone *gone, void *arg), void *arg);
-/* Deletions at or before this generation are forgotten: a reader whose token is older has to start over. */
+/* A reader whose token (the `since` of snapshot_changes) is older than this has to start over, because
+ * deletions after its token may be forgotten. The second form answers for one class: only rows of classes
+ * without CLASS_PERSIST vanish without a tombstone when the store is opened anew, so a reader of the others
+ * can go on with a token from before. */
 uint64_t snapshot_oldest_token(const struct snapshot *snap);
+uint64_t snapshot_oldest_token_of(const struct snapshot *snap, const struct class_desc *cls);
 
 /* ---- writing ---- */
 /* Waits for the open transaction of another thread, if any. Never fails. */
@@ -93,7 +109,8 @@ const struct row *tx_get(struct tx *tx, const struct class_desc *cls, struct ref
 const struct row *tx_by_uuid(struct tx *tx, const struct class_desc *cls, const char *uuid);
 size_t tx_by_name(struct tx *tx, const struct class_desc *cls, const char *name, const struct row ***rows);
 size_t tx_count(struct tx *tx, const struct class_desc *cls);
-void tx_each(struct tx *tx, const struct class_desc *cls, bool (*fn)(const struct row *row, void *arg), void *arg);
+void tx_each(struct tx *tx, const struct class_desc *cls, bool (*fn)(const struct row *row, void *arg),
+             void *arg);
 /* A version that may be changed until commit; the same one when asked again. NULL: no such row.
  * Fields marked FIELD_DERIVED must not be touched. */
 struct row *tx_edit(struct tx *tx, const struct class_desc *cls, struct ref ref);
@@ -106,7 +123,8 @@ void tx_delete(struct tx *tx, const struct class_desc *cls, struct ref ref);
 int tx_commit(struct tx *tx, uint64_t *generation, struct store_err *err);
 /* As tx_commit, but returns at once; `done` is called once from the committer thread (or from this
  * call, when there is nothing to write) and must not block. */
-void tx_commit_async(struct tx *tx, void (*done)(void *arg, int result, uint64_t generation, const struct store_err *err),
+void tx_commit_async(struct tx *tx,
+                     void (*done)(void *arg, int result, uint64_t generation, const struct store_err *err),
                      void *arg);
 /* Ends the transaction without applying anything. */
 void tx_abort(struct tx *tx);
@@ -128,3 +146,7 @@ struct store_stats {
     uint64_t last_commit_us, queued;
 };
 void store_stats(struct store *store, struct store_stats *out);
+
+/* Walks everything and compares: both sides of each relation, references without a target, indexes, counts,
+ * generations. 0, or -1 with a sentence about the first fault. Slow; for tests and diagnosis. */
+int store_check(struct store *store, struct store_err *err);

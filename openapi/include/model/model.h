@@ -39,7 +39,8 @@ enum rep {
     REP_REF_SET,  /* const struct ref_set * */
     REP_ENUM_SET, /* uint64_t: bit i is enum_desc.values[i] */
     REP_STR_MAP,  /* const struct str_map *: keys and scalar values as canonical text */
-    REP_JSON,     /* json_t *, checked against the type: records, sets of records, nested maps */
+    REP_JSON,     /* json_t *, checked against the type: records, sets of records, nested maps, options;
+                   * NULL is the empty one (or the absent one), and what a fresh row has */
 };
 
 struct enum_desc {
@@ -59,7 +60,8 @@ struct type {
     const struct type *key, *item; /* TYPE_MAP: both; TYPE_SET, TYPE_OPTION: item */
 };
 
-union cell {
+/* Packed, because a row holds its values at their own alignment, which is smaller than the union's. */
+union __attribute__((packed)) cell {
     bool b;
     int64_t i;
     double d;
@@ -76,18 +78,18 @@ union cell {
 enum field_qualifier { FIELD_RW, FIELD_STATIC_RO, FIELD_DYNAMIC_RO };
 
 enum field_flag {
-    FIELD_PERSIST = 1 << 0,      /* has a column; the others are reset when the store is opened */
-    FIELD_INTERNAL = 1 << 1,     /* in the database, never on the wire */
-    FIELD_HAS_DEFAULT = 1 << 2,  /* may be left out of a constructor's record */
-    FIELD_DERIVED = 1 << 3,      /* the set side of a relation: kept by the store, no column, never edited */
-    FIELD_CUSTOM_SET = 1 << 4,   /* its setter is a handler, not generic code */
+    FIELD_PERSIST = 1 << 0,     /* has a column; the others are reset when the store is opened */
+    FIELD_INTERNAL = 1 << 1,    /* in the database, never on the wire */
+    FIELD_HAS_DEFAULT = 1 << 2, /* may be left out of a constructor's record */
+    FIELD_DERIVED = 1 << 3,     /* the set side of a relation: kept by the store, no column, never edited */
+    FIELD_CUSTOM_SET = 1 << 4,  /* its setter is a handler, not generic code */
     FIELD_REMOVED = 1 << 5,
     FIELD_DEPRECATED = 1 << 6,
-    FIELD_SECRET = 1 << 7,       /* never logged */
+    FIELD_SECRET = 1 << 7, /* never logged */
 };
 
 struct field_desc {
-    const char *name;   /* "name_label": wire and SQL name */
+    const char *name;    /* "name_label": wire and SQL name */
     const char *db_name; /* "name__label": as filters write it */
     const char *doc;
     const struct type *type;
@@ -122,7 +124,6 @@ struct class_desc {
     uint32_t row_size;               /* sizeof(struct <class>_row); 0: not in the database */
     /* Well-known fields, NULL when the class has none. */
     const struct field_desc *uuid, *name_label;
-    const char *sql_create; /* CREATE TABLE statement; NULL when not persistent */
 };
 
 extern const struct class_desc model_classes[];
@@ -141,8 +142,8 @@ struct row {
     const struct class_desc *cls;
     _Atomic uint32_t refs;
     struct ref ref;
-    uint64_t generation; /* of its last change */
-    uint64_t created;    /* generation in which it appeared */
+    uint64_t generation;             /* of its last change */
+    uint64_t created;                /* generation in which it appeared */
     _Atomic(struct fragment *) json; /* the record as JSON text, made on first use */
     _Atomic(struct fragment *) xml;
 };
@@ -172,7 +173,8 @@ static inline union cell *row_cell_mut(struct row *row, const struct field_desc 
  * row; these functions touch only the member that `type->rep` names. */
 void cell_init(const struct type *type, union cell *cell);
 void cell_done(const struct type *type, union cell *cell);
-void cell_copy(const struct type *type, union cell *to, const union cell *from); /* takes counts; `to` is uninitialised */
+void cell_copy(const struct type *type, union cell *to,
+               const union cell *from); /* takes counts; `to` is uninitialised */
 bool cell_equal(const struct type *type, const union cell *a, const union cell *b);
 
 struct buf;
@@ -181,6 +183,20 @@ void cell_write_json(const struct type *type, const union cell *cell, struct buf
 void cell_write_xml(const struct type *type, const union cell *cell, struct buf *out);
 /* The form that filters compare: true, 12, OpaqueRef:..., ('a' 'b'), (('k' 'v')). */
 void cell_write_db(const struct type *type, const union cell *cell, struct buf *out);
+/* A scalar (neither set, map, record nor option) as the canonical text that str_set and str_map hold:
+ * true, 12, 0.5, Halted, 20250319T04:16:24Z, OpaqueRef:... */
+void cell_write_text(const struct type *type, const union cell *cell, struct buf *out);
+
+struct json_t;
+#define CELL_ERROR_SIZE 160
+/* Reads a value as clients send it (or as cell_write_json wrote it) into an uninitialised cell; release
+ * it with cell_done. Lenient where XenAPI is: enums in any case, ints and floats also as strings, "" as
+ * the null reference. Strings must be free of NUL (json_parse sees to it). False: `error` has a sentence
+ * like "Expected bool, got 'x'" (without secrets only if the value has none), *out is untouched. */
+bool cell_read_json(const struct type *type, const struct json_t *json, union cell *out,
+                    char error[static CELL_ERROR_SIZE]);
+/* The same from text: the reverse of cell_write_text. False: not such a scalar. */
+bool cell_read_text(const struct type *type, const char *text, union cell *out);
 
 /* The row's public record (every field but internal ones), from its fragment, made when missing.
  * Valid as long as the row. */
