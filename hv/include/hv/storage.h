@@ -1,0 +1,144 @@
+/* Back ends of storage repositories on this host: directories of disk files, and directories of ISO
+ * images. Called by the agent on worker threads: every function blocks; any thread, and several at once
+ * on one SR, but the caller keeps two changes of the same disk apart.
+ *
+ * A disk is named by its location in the SR: in a `file` SR its uuid (the file is <uuid>.qcow2 or
+ * <uuid>.raw), in an `iso` SR the file's name. The format is what the name says, never what the content looks
+ * like. int functions give 0, or -1 with *error set. */
+#pragma once
+#include <base/rc.h>
+#include <base/ref.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum storage_failure {
+    STORAGE_NOT_SUPPORTED, /* this kind of SR cannot do that, or nobody wrote it yet; the text says which */
+    STORAGE_BAD_CONFIG,    /* device_config: a key is missing or its value is not usable */
+    STORAGE_UNAVAILABLE,   /* the directory is not there, not a directory, of a wrong owner */
+    STORAGE_BAD_NAME,      /* a location that is not a uuid, or not a plain file name */
+    STORAGE_NO_DISK,
+    STORAGE_EXISTS,
+    STORAGE_FULL,      /* no space left, or a quota */
+    STORAGE_BAD_SIZE,  /* 0, too large, or a resize that would shrink */
+    STORAGE_BAD_IMAGE, /* the data is not what its format claims, or refers to other files */
+    STORAGE_DATA_SHORT,
+    STORAGE_DATA_LONG, /* more data than the disk holds */
+    STORAGE_READ_ONLY,
+    STORAGE_CANCELLED,
+    STORAGE_IO, /* anything else that the system refused */
+};
+struct storage_error {
+    enum storage_failure kind;
+    char text[240]; /* for a person; names no path outside the SR */
+};
+const char *storage_failure_name(enum storage_failure kind);
+
+enum disk_format { DISK_RAW, DISK_QCOW2 };
+const char *disk_format_name(enum disk_format format); /* "raw", "qcow2": as QEMU says */
+bool disk_format_parse(const char *text, enum disk_format *out);
+
+/* The user that owns disk files and runs qemu-img; 0, 0 (or a caller that is not root): as the caller. Once,
+ * before anything else. */
+void storage_set_user(uid_t uid, gid_t gid);
+
+/* How a long function tells of its progress and learns that it should stop. All may be NULL. */
+struct storage_job {
+    void (*progress)(void *arg, double fraction); /* 0..1, rising, on the calling thread */
+    void *arg;
+    const _Atomic bool *cancel; /* true: stop soon, undo, STORAGE_CANCELLED */
+};
+
+/* ---- repositories ---- */
+struct storage_sr;
+/* Keys of device_config: location=<absolute directory>. */
+/* Makes the directory (mode 0700; its parent must exist) unless it is there and empty of disks. `iso`: it
+ * must be there. */
+int storage_sr_create(const char *type, const struct str_map *device_config, struct storage_error *error);
+/* Checks it, opens it, removes leftovers of an agent that died at work. */
+int storage_sr_attach(const char *type, const struct str_map *device_config, struct storage_sr **out,
+                      struct storage_error *error);
+/* Frees. Nothing may be under way on it. NULL is accepted. */
+void storage_sr_detach(struct storage_sr *sr);
+/* Is it (still) there and usable. */
+int storage_sr_check(struct storage_sr *sr, struct storage_error *error);
+/* Removes the directory of a `file` SR, which must hold nothing. */
+int storage_sr_destroy(const char *type, const struct str_map *device_config, struct storage_error *error);
+bool storage_type_known(const char *type);
+const char *storage_sr_type(const struct storage_sr *sr);
+
+struct storage_stats {
+    int64_t physical_size_bytes; /* of the file system */
+    int64_t physical_used_bytes; /* used on the file system, by whomever */
+    int64_t virtual_bytes;       /* sum of the disks' virtual sizes */
+};
+int storage_sr_stats(struct storage_sr *sr, struct storage_stats *out, struct storage_error *error);
+
+struct storage_disk {
+    char *location;
+    enum disk_format format;
+    bool read_only;
+    int64_t virtual_size_bytes;
+    int64_t physical_bytes; /* allocated */
+};
+struct storage_disks {
+    struct storage_disk *items;
+    size_t count;
+};
+void storage_disks_done(struct storage_disks *disks);
+#define AUTO_STORAGE_DISKS __attribute__((cleanup(storage_disks_done)))
+/* All disks, by location. Files that are no disks (other names, links, broken headers) are left out and
+ * logged. */
+int storage_sr_scan(struct storage_sr *sr, struct storage_disks *out, struct storage_error *error);
+
+/* ---- disks ---- */
+int storage_disk_stat(struct storage_sr *sr, const char *location, struct storage_disk *out,
+                      struct storage_error *error);
+void storage_disk_done(struct storage_disk *disk);
+/* `virtual_size_bytes` is rounded up to 512; the size made is in *out. */
+int storage_disk_create(struct storage_sr *sr, const char *uuid, int64_t virtual_size_bytes,
+                        enum disk_format format, int64_t *out, struct storage_error *error);
+/* Gone already is success. */
+int storage_disk_destroy(struct storage_sr *sr, const char *location, struct storage_error *error);
+/* Grows; the same size is success. Not while a VM runs with it. */
+int storage_disk_resize(struct storage_sr *sr, const char *location, int64_t virtual_size_bytes, int64_t *out,
+                        struct storage_error *error);
+/* A full copy into a new disk of `to_sr`, of the given format. */
+int storage_disk_copy(struct storage_sr *sr, const char *location, struct storage_sr *to_sr,
+                      const char *to_uuid, enum disk_format to_format, const struct storage_job *job,
+                      struct storage_error *error);
+/* Answers STORAGE_NOT_SUPPORTED for now. */
+int storage_disk_snapshot(struct storage_sr *sr, const char *location, const char *new_uuid,
+                          struct storage_error *error);
+int storage_disk_clone(struct storage_sr *sr, const char *location, const char *new_uuid,
+                       struct storage_error *error);
+
+/* An open descriptor (close-on-exec, the caller's) of the disk's file for the device model: a regular file,
+ * reached without following any link. QEMU is to be told *format, always. */
+int storage_disk_open(struct storage_sr *sr, const char *location, bool writable, int *fd,
+                      enum disk_format *format, struct storage_error *error);
+
+/* Replaces the content of a disk by a stream of `format`. `read` blocks and gives > 0 bytes, 0 at the end, -1
+ * when the stream broke. `length` is what was announced, -1: unknown; fewer bytes are STORAGE_DATA_SHORT. The
+ * image may be smaller than the disk (the rest reads as zeros) but not larger. On any failure the disk is as
+ * before and nothing is left behind. */
+struct storage_source {
+    ssize_t (*read)(void *arg, void *to, size_t max);
+    void *arg;
+    int64_t length;
+};
+int storage_disk_import(struct storage_sr *sr, const char *location, enum disk_format format,
+                        const struct storage_source *source, const struct storage_job *job,
+                        struct storage_error *error);
+
+/* Writes the disk out in `format`. `begin` is called once, before the first byte, with the exact length. Both
+ * callbacks: 0, or -1 to give up (STORAGE_CANCELLED). */
+struct storage_sink {
+    int (*begin)(void *arg, int64_t length); /* may be NULL */
+    int (*write)(void *arg, const void *data, size_t len);
+    void *arg;
+};
+int storage_disk_export(struct storage_sr *sr, const char *location, enum disk_format format,
+                        const struct storage_sink *sink, const struct storage_job *job,
+                        struct storage_error *error);
