@@ -285,7 +285,7 @@ def write_struct(out, tag, doc, fields):
     out.append(f"extern const struct wire_struct {tag}_desc;")
     out.append(f"/* Every member at its default; for optional and required ones alike. */\n"
                f"static inline void {tag}_init(struct {tag} *value)\n{{\n    wire_init(&{tag}_desc, value);\n}}")
-    out.append(f"/* Frees what it holds and leaves it initialised; a zeroed one is allowed. */\n"
+    out.append(f"/* Frees what it holds and leaves it zeroed; a zeroed one is allowed. */\n"
                f"static inline void {tag}_done(struct {tag} *value)\n{{\n    wire_done(&{tag}_desc, value);\n}}")
     out.append(f"/* `to` is uninitialised. */\n"
                f"static inline void {tag}_copy(struct {tag} *to, const struct {tag} *from)\n"

@@ -50,7 +50,7 @@ const char *hv_host_uuid(const struct hv_host *host);
 
 /* How a call is made. */
 struct hv_op {
-    const char *id; /* uuid of the operation; needed by operations and streams, ignored by reads */
+    const char *id;     /* uuid of the operation; needed by operations and streams, ignored by reads */
     int64_t timeout_ms; /* from now; 0: the call's own (openapi/agent/) */
     /* Set to true by any thread: the agent is asked to cancel; the call then ends with
      * HV_ERR_KIND_CANCELLED, or with success when it was too late. NULL: cannot be cancelled. */
@@ -60,9 +60,10 @@ struct hv_op {
     void *ctx;
 };
 
-/* The one road of all calls; use the generated hv_<call>() instead. `result` is initialised only on success. */
-int hv_call(struct hv_host *host, enum hv_call_id call, const struct hv_op *op, const void *args, void *result,
-            struct hv_err *err);
+/* The one road of all calls; use the generated hv_<call>() instead. `result` is initialised only on success.
+ */
+int hv_call(struct hv_host *host, enum hv_call_id call, const struct hv_op *op, const void *args,
+            void *result, struct hv_err *err);
 
 /* Streams. A callback runs on the calling thread.
  * Read: up to `len` bytes into `data`; 0: end; -1: the source failed, the import is abandoned and the disk
@@ -72,7 +73,8 @@ typedef ssize_t hv_read_fn(void *ctx, void *data, size_t len);
 typedef int hv_write_fn(void *ctx, const void *data, size_t len);
 
 int hv_disk_import(struct hv_host *host, const struct hv_op *op, const struct hv_disk_import_args *args,
-                   hv_read_fn *read, void *read_ctx, struct hv_disk_import_result *result, struct hv_err *err);
+                   hv_read_fn *read, void *read_ctx, struct hv_disk_import_result *result,
+                   struct hv_err *err);
 /* `begin` (may be NULL) is called once before the first byte with the number of bytes to come, -1: unknown;
  * not 0 abandons the export. */
 int hv_disk_export(struct hv_host *host, const struct hv_op *op, const struct hv_disk_export_args *args,
@@ -82,5 +84,8 @@ int hv_disk_export(struct hv_host *host, const struct hv_op *op, const struct hv
 /* Connects to a console of a domain: kind "serial" (scroll-back first) or "vnc" (RFB). *fd is a non-blocking
  * stream socket owned by the caller: what the console says can be read from it, what is written goes there,
  * either side's close ends both. Many viewers of one console may exist; one that does not read is dropped. */
-int hv_console_open(struct hv_host *host, const char *domain_uuid, const char *kind, int64_t timeout_ms, int *fd,
-                    struct hv_err *err);
+int hv_console_open(struct hv_host *host, const char *domain_uuid, const char *kind, int64_t timeout_ms,
+                    int *fd, struct hv_err *err);
+
+/* hv_domain_start(), hv_sr_scan() and all the others. */
+#include <hv/client_calls.h>

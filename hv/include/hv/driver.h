@@ -54,8 +54,8 @@ struct hv_driver_env {
     const char *qemu_binary; /* path of qemu-system-x86_64 */
     const char *ovmf_code, *ovmf_vars;
     uid_t guest_uid;
-    gid_t guest_gid;         /* as whom device models run when the agent is root */
-    int64_t sim_boot_ms;     /* simulator: how long a guest takes to boot; 0: a default */
+    gid_t guest_gid;     /* as whom device models run when the agent is root */
+    int64_t sim_boot_ms; /* simulator: how long a guest takes to boot; 0: a default */
     /* Called on a driver thread, never with a driver lock held: this domain is as `info` says since now.
      * `guest_only`: nothing but info->guest is new. */
     void (*changed)(void *ctx, const struct domain_info *info, bool guest_only);
@@ -64,8 +64,8 @@ struct hv_driver_env {
 
 /* A running operation, seen from the driver: when to give up. Any thread. */
 struct hv_deadline {
-    int64_t mono_ms;                 /* clock_mono_ms() at which to stop waiting */
-    const _Atomic bool *cancelled;   /* NULL: cannot be cancelled */
+    int64_t mono_ms;               /* clock_mono_ms() at which to stop waiting */
+    const _Atomic bool *cancelled; /* NULL: cannot be cancelled */
 };
 
 struct hv_driver {
@@ -76,7 +76,8 @@ struct hv_driver {
     int (*probe)(const struct hv_driver_env *env, struct host_facts *facts, struct hv_err *err);
 
     /* Opens the driver and adopts every domain that still runs before it returns; domains that ended in
-     * the meantime are listed as gone with the reason; leftovers of starts that never finished are removed. */
+     * the meantime are listed as gone with the reason; leftovers of starts that never finished are removed.
+     */
     int (*open)(const struct hv_driver_env *env, struct hv_driver_state **state, struct hv_err *err);
     /* Lets go of everything; domains run on. */
     void (*close)(struct hv_driver_state *state);
@@ -110,7 +111,8 @@ struct hv_driver {
     /* All domains, in order of domid. *infos is a heap array of initialised structs that the caller
      * finishes (domain_info_done) and frees. */
     int (*list)(struct hv_driver_state *state, struct domain_info **infos, size_t *count, struct hv_err *err);
-    int (*info)(struct hv_driver_state *state, const char *uuid, struct domain_info *info, struct hv_err *err);
+    int (*info)(struct hv_driver_state *state, const char *uuid, struct domain_info *info,
+                struct hv_err *err);
     int (*stats)(struct hv_driver_state *state, const char *uuid, struct domain_stats *stats,
                  struct hv_err *err);
     int (*guest_refresh)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,

@@ -1,0 +1,152 @@
+/* Checks of a domain's configuration that need no host (hv/domain.h). The server runs them to refuse early,
+ * the agent because it trusts nobody's checks. */
+#include <base/mem.h>
+#include <ctype.h>
+#include <hv/domain.h>
+
+#define BAD HV_ERR_KIND_BAD_ARGUMENT
+
+bool hv_file_name_ok(const char *name)
+{
+    if (!name || !*name || *name == '.' || *name == '-' || strlen(name) > 255)
+        return false;
+    for (const char *p = name; *p; p++)
+        if (!isalnum((unsigned char)*p) && !strchr("._-+", *p))
+            return false;
+    return true;
+}
+
+bool hv_mac_ok(const char *mac)
+{
+    if (!mac || strlen(mac) != 17)
+        return false;
+    bool any = false;
+    for (int i = 0; i < 17; i++) {
+        if (i % 3 == 2) {
+            if (mac[i] != ':')
+                return false;
+        } else {
+            if (!isdigit((unsigned char)mac[i]) && !(mac[i] >= 'a' && mac[i] <= 'f'))
+                return false;
+            any = any || mac[i] != '0';
+        }
+    }
+    /* The lowest bit of the first byte says multicast. */
+    return any && strchr("02468ace", mac[1]);
+}
+
+bool domain_state_is_live(enum domain_state state)
+{
+    return state != DOMAIN_STATE_GONE;
+}
+
+static bool blank(const char *s)
+{
+    return !s || !*s;
+}
+
+static bool has_control(const char *s)
+{
+    for (; s && *s; s++)
+        if ((unsigned char)*s < 0x20 || *s == 0x7f)
+            return true;
+    return false;
+}
+
+static bool device_name_ok(const char *name)
+{
+    if (blank(name) || strlen(name) > 31 || !isalpha((unsigned char)name[0]))
+        return false;
+    for (const char *p = name; *p; p++)
+        if (!isalnum((unsigned char)*p) && *p != '-')
+            return false;
+    return true;
+}
+
+/* The name of a file of an ISO SR may hold blanks and the like, but never leads anywhere else. */
+static bool iso_name_ok(const char *name)
+{
+    return !blank(name) && name[0] != '.' && !strchr(name, '/') && strlen(name) <= 255 && !has_control(name);
+}
+
+static int check_disk(const struct domain_config *config, size_t i, struct hv_err *err)
+{
+    const struct domain_disk *disk = &config->disks[i];
+    if (!device_name_ok(disk->device))
+        return hv_fail(err, BAD, "Disk %zu has no usable device name (letters, digits and dashes).", i);
+    for (size_t k = 0; k < i; k++)
+        if (streq(config->disks[k].device, disk->device) || config->disks[k].index == disk->index)
+            return hv_fail(err, BAD, "Two disks have the device name or position of %s.", disk->device);
+    struct ref uuid;
+    switch (disk->source) {
+    case DISK_SOURCE_EMPTY:
+        if (!disk->cdrom)
+            return hv_fail(err, BAD, "Disk %s is empty; only a CD drive can be.", disk->device);
+        return 0;
+    case DISK_SOURCE_DISK:
+        if (blank(disk->sr) || !uuid_parse(disk->sr, &uuid) || blank(disk->disk) ||
+            !uuid_parse(disk->disk, &uuid))
+            return hv_fail(err, BAD, "Disk %s does not say which disk of which SR it is.", disk->device);
+        return 0;
+    case DISK_SOURCE_ISO:
+        if (!disk->cdrom)
+            return hv_fail(err, BAD, "Disk %s is a file of an ISO repository; only a CD drive can be.",
+                           disk->device);
+        if (blank(disk->sr) || !uuid_parse(disk->sr, &uuid) || !iso_name_ok(disk->iso))
+            return hv_fail(err, BAD, "CD drive %s does not name a file of an ISO repository.", disk->device);
+        return 0;
+    }
+    return hv_fail(err, BAD, "Disk %s has an unknown source.", disk->device);
+}
+
+static int check_nic(const struct domain_config *config, size_t i, struct hv_err *err)
+{
+    const struct domain_nic *nic = &config->nics[i];
+    if (!hv_mac_ok(nic->mac))
+        return hv_fail(err, BAD, "Nic %d has no usable MAC address (aa:bb:cc:dd:ee:ff, unicast, lower case).",
+                       (int)nic->index);
+    for (size_t k = 0; k < i; k++)
+        if (streq(config->nics[k].mac, nic->mac) || config->nics[k].index == nic->index)
+            return hv_fail(err, BAD, "Two nics have the MAC address or position of nic %d.", (int)nic->index);
+    return 0;
+}
+
+static int check_boot(const struct domain_config *config, struct hv_err *err)
+{
+    for (const char *p = config->boot_order; p && *p; p++)
+        if (!strchr("cdn", *p) || strchr(p + 1, *p))
+            return hv_fail(err, BAD, "The boot order is not made of c, d and n, each at most once.");
+    bool direct = config->firmware == FIRMWARE_KERNEL;
+    if (direct && !hv_file_name_ok(config->kernel))
+        return hv_fail(err, BAD, "The kernel is not the name of a file in the host's images folder.");
+    if (!blank(config->ramdisk) && !hv_file_name_ok(config->ramdisk))
+        return hv_fail(err, BAD, "The ramdisk is not the name of a file in the host's images folder.");
+    if (!direct && (!blank(config->kernel) || !blank(config->ramdisk) || !blank(config->cmdline)))
+        return hv_fail(err, BAD,
+                       "A kernel, ramdisk or arguments are given, but the firmware does not use them.");
+    if (has_control(config->cmdline))
+        return hv_fail(err, BAD, "The kernel's arguments contain a control character.");
+    return 0;
+}
+
+int domain_config_check(const struct domain_config *config, struct hv_err *err)
+{
+    struct ref uuid;
+    if (blank(config->uuid) || !uuid_parse(config->uuid, &uuid) || ref_is_null(uuid))
+        return hv_fail(err, BAD, "The domain has no uuid.");
+    if (has_control(config->name))
+        return hv_fail(err, BAD, "The domain's name contains a control character.");
+    if (config->memory_bytes < 1 << 20)
+        return hv_fail(err, BAD, "The domain has less than 1 MiB of memory.");
+    if (config->vcpus < 1 || config->vcpus > 255)
+        return hv_fail(err, BAD, "The domain has %d processors; 1 to 255 are possible.", (int)config->vcpus);
+    if (check_boot(config, err) < 0)
+        return -1;
+    for (size_t i = 0; i < config->disks_count; i++)
+        if (check_disk(config, i, err) < 0)
+            return -1;
+    for (size_t i = 0; i < config->nics_count; i++)
+        if (check_nic(config, i, err) < 0)
+            return -1;
+    return 0;
+}

@@ -1,0 +1,51 @@
+/* The error of the hv layer, and the small parts of <hv/driver.h> that belong to no driver. */
+#include <base/mem.h>
+#include <hv/driver.h>
+#include <hv/err.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+int hv_fail(struct hv_err *err, enum hv_err_kind kind, const char *format, ...)
+{
+    if (!err)
+        return -1;
+    err->kind = kind;
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(err->text, sizeof(err->text), format, ap);
+    va_end(ap);
+    return -1;
+}
+
+const char *driver_capability_name(unsigned bit)
+{
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } names[] = {
+        {DRIVER_CAN_START, "start"},
+        {DRIVER_CAN_PAUSE, "pause"},
+        {DRIVER_CAN_UEFI, "uefi"},
+        {DRIVER_CAN_KERNEL, "kernel"},
+        {DRIVER_CAN_VNC, "vnc"},
+        {DRIVER_CAN_SERIAL, "serial"},
+        {DRIVER_CAN_GUEST_AGENT, "guest_agent"},
+        {DRIVER_CAN_CD_CHANGE, "cd_change"},
+        {DRIVER_CAN_USER_NET, "user_net"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (names[i].bit == bit)
+            return names[i].name;
+    return NULL;
+}
+
+void disk_chain_done(struct disk_chain *chain)
+{
+    for (size_t i = 0; i < chain->count; i++)
+        if (chain->nodes[i].fd >= 0)
+            close(chain->nodes[i].fd);
+    free(chain->nodes);
+    if (chain->lease_release)
+        chain->lease_release(chain->lease);
+    *chain = DISK_CHAIN_INIT;
+}
