@@ -1,0 +1,80 @@
+/* The xe command engine: takes the words of a command line, talks XenAPI through callbacks, returns
+ * an exit code. It knows no socket, terminal or file; who embeds it (the xe program, a server-side
+ * door for thin clients) brings those as struct xe_api. One engine run is one thread's work. */
+#pragma once
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Why a step failed. `text` is set for all but XE_ERR_API. Freed with xe_err_done. */
+enum xe_err_kind {
+    XE_ERR_NONE,
+    XE_ERR_API,       /* the server refused: code and parameters */
+    XE_ERR_TRANSPORT, /* no answer, or one that makes no sense: text is a sentence */
+    XE_ERR_USAGE,     /* the command line is wrong: text, then the hint line */
+    XE_ERR_CLI,       /* the command cannot do it: "Error: text" */
+    XE_ERR_CANCELLED, /* interrupted by the user */
+};
+struct xe_err {
+    enum xe_err_kind kind;
+    char *code;
+    char **params;
+    size_t param_count;
+    char *text;
+};
+void xe_err_done(struct xe_err *err);
+/* Both replace what `err` held. */
+void xe_err_set(struct xe_err *err, enum xe_err_kind kind, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* `params`: array of strings (other values as JSON text), borrowed; NULL: none. */
+void xe_err_set_api(struct xe_err *err, const char *code, const json_t *params);
+
+/* How a transfer goes on: called now and then with bytes moved and their total (0: unknown).
+ * A non-zero result ends the transfer. */
+typedef int xe_progress_fn(void *arg, uint64_t done, uint64_t total);
+
+/* What the engine needs of its surroundings. Every int result is 0, or -1 with *err set. */
+struct xe_api {
+    void *ctx;
+    /* One XenAPI call; `params` is the array without the session and stays the caller's. `keep`,
+     * when not NULL, lists the record fields that matter (NULL at its end): for get_record and
+     * get_all_records the answer's records may lack the others. *result is the caller's. */
+    int (*call)(void *ctx, const char *method, json_t *params, const char *const *keep, json_t **result,
+                struct xe_err *err);
+    /* Text for stdout and stderr as it is, no newline added. */
+    void (*print)(void *ctx, const char *text, size_t len);
+    void (*print_error)(void *ctx, const char *text, size_t len);
+    /* One line from the user without its newline (the caller's), after `question` was shown; -1: no
+     * one to ask. NULL: same. */
+    int (*prompt)(void *ctx, const char *question, char **answer, struct xe_err *err);
+    /* The whole of a small local file that the command line names (the caller's). */
+    int (*read_file)(void *ctx, const char *name, char **data, size_t *len, struct xe_err *err);
+    /* PUTs a local file to, or GETs into one from, `path` (with query) on the server, with the
+     * session's cookie. "-" is stdin or stdout. `out_exists` is decided by the callee. */
+    int (*upload)(void *ctx, const char *filename, const char *path, xe_progress_fn *progress, void *arg,
+                  struct xe_err *err);
+    int (*download)(void *ctx, const char *filename, const char *path, xe_progress_fn *progress, void *arg,
+                    struct xe_err *err);
+    /* Joins the terminal with a console web socket at `path` until one side ends. */
+    int (*console)(void *ctx, const char *path, struct xe_err *err);
+    /* POSTs `body` (NULL: empty) to a REST path with the session; *result is the parsed answer. */
+    int (*post)(void *ctx, const char *path, json_t *body, json_t **result, struct xe_err *err);
+    /* True once the user asked to stop (Ctrl-C). NULL: never. A call that waits returns
+     * XE_ERR_CANCELLED then, until `resume` is called, so that the engine can cancel its task. */
+    bool (*interrupted)(void *ctx);
+    void (*resume)(void *ctx);
+    /* stderr is a terminal: progress may be drawn. */
+    bool progress_terminal;
+};
+
+/* Runs `argv` (command first, then name=value, --name). Exit code: 0 done, 1 failed. Everything
+ * to say has been printed. */
+int xe_run(const struct xe_api *api, int argc, const char *const *argv);
+
+/* For completion and manuals. Commands in name order; false when `index` is past the end. */
+struct xe_command_info {
+    const char *name, *help, *example;
+    bool standard, hidden, built;
+};
+bool xe_command_info(size_t index, struct xe_command_info *out);
