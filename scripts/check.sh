@@ -1,0 +1,46 @@
+# corral test and corral bench.
+# shellcheck shell=bash disable=SC2154  # options and places are variables of ../corral
+
+command_test() {
+    local folder=$corral_root/build/test log=$corral_root/build/test/corral.log rc=0
+    packages_ensure "$log" build run test
+    stage "build with sanitizers" "$log" build_run "$folder" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+        -DCORRAL_SANITIZE=ON -DCORRAL_TESTS=ON || exit 1
+    stage "tiny Linux" "$log" "$corral_root/guest/build-tiny" "$corral_root/build/images" || exit 1
+    echo
+    ctest --test-dir "$folder" --output-on-failure --no-tests=error --parallel "$(nproc)" --label-exclude '^bench$' \
+        --output-junit "$folder/results.xml" "${rest[@]}" </dev/null || rc=$?
+    check_count "$folder/results.xml"
+    exit "$rc"
+}
+
+# The plain last line: how many passed and failed.
+check_count() {
+    python3 - "$1" <<'END'
+import sys
+import xml.etree.ElementTree as tree
+try:
+    suite = tree.parse(sys.argv[1]).getroot()
+except (OSError, tree.ParseError):
+    print("0 passed, 1 failed")
+    sys.exit()
+total, failed = int(suite.get("tests")), int(suite.get("failures"))
+skipped = int(suite.get("skipped") or 0) + int(suite.get("disabled") or 0)
+print(f"{total - failed - skipped} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""))
+END
+}
+
+command_bench() {
+    local folder=$corral_root/build/release log=$corral_root/build/release/corral.log
+    packages_ensure "$log" build run bench
+    stage "build" "$log" build_release || exit 1
+    stage "build benchmarks" "$log" build_benchmarks "$folder" || exit 1
+    stage "tiny Linux" "$log" "$corral_root/guest/build-tiny" "$corral_root/build/images" || exit 1
+    echo
+    # One at a time: each is to have the machine for itself.
+    ctest --test-dir "$folder" --verbose --no-tests=error --label-regex '^bench$' "${rest[@]}" </dev/null
+}
+
+build_benchmarks() {
+    ninja -C "$1" bench-programs
+}

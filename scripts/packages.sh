@@ -1,0 +1,91 @@
+# Debian packages that Corral needs: which, what for, and how missing ones are installed.
+# shellcheck shell=bash disable=SC2154  # options and places are variables of ../corral
+
+# need | how to see that it is there (c: a command, d: a package) | package | what for
+packages_table='
+build|c:gcc|gcc|C compiler
+build|d:libc6-dev|libc6-dev|headers of the C library
+build|c:cmake|cmake|build description
+build|c:ninja|ninja-build|build tool
+build|c:pkg-config|pkgconf|finds libraries
+build|c:python3|python3|code generator, set-up of the pool
+build|d:libjansson-dev|libjansson-dev|JSON
+build|d:libsqlite3-dev|libsqlite3-dev|the database
+build|d:libssl-dev|libssl-dev|certificates, passwords
+build|d:uuid-dev|uuid-dev|identifiers
+build|d:libcurl4-openssl-dev|libcurl4-openssl-dev|HTTP client
+build|d:libmicrohttpd-dev|libmicrohttpd-dev|HTTP server
+build|d:libgnutls28-dev|libgnutls28-dev|TLS of the HTTP server
+build|d:ca-certificates|ca-certificates|npm checks certificates
+build|c:node|nodejs|builds the web page
+build|c:npm|npm|packages of the web page
+run|c:qemu-system-x86_64|qemu-system-x86|runs the guests
+run|c:qemu-img|qemu-utils|disk images
+run|d:ovmf|ovmf|UEFI for guests
+test|d:libcriterion-dev|libcriterion-dev|unit tests
+test|c:chromium|chromium|tests of the web page
+test|d:fonts-dejavu-core|fonts-dejavu-core|text in screenshots
+bench|c:wrk|wrk|load generator
+'
+
+# packages_missing NEED...: lines "package|what for" of what is not there.
+packages_missing() {
+    local need probe package reason
+    while IFS='|' read -r need probe package reason; do
+        [[ -n $need && " $* " == *" $need "* ]] || continue
+        case $probe in
+        c:*) command -v "${probe#c:}" >/dev/null && continue ;;
+        d:*) [ "$(dpkg-query -W -f='${db:Status-Status}' "${probe#d:}" 2>/dev/null)" = installed ] && continue ;;
+        esac
+        printf '%s|%s\n' "$package" "$reason"
+    done <<<"$packages_table"
+}
+
+# packages_ensure LOG NEED...: says what is missing and why, and installs just that.
+packages_ensure() {
+    local log=$1 missing package reason list=() sudo=()
+    shift
+    missing=$(packages_missing "$@")
+    if [ -z "$missing" ]; then
+        packages_check_node
+        return 0
+    fi
+    command -v apt-get >/dev/null || fail "packages are missing, and this machine has no apt-get: $(cut -d'|' -f1 <<<"$missing" | xargs)"
+    say "These packages are missing and will be installed with apt-get:"
+    while IFS='|' read -r package reason; do
+        printf '    %-22s %s\n' "$package" "$reason"
+        list+=("$package")
+    done <<<"$missing"
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null || fail "only root may install packages, and there is no sudo here. As root: apt-get install ${list[*]}"
+        say "Only root may install packages, so sudo is used for this step alone."
+        sudo -v || fail "sudo was refused. As root: apt-get install ${list[*]}"
+        sudo=(sudo)
+    fi
+    stage "packages (${#list[@]})" "$log" packages_install "${sudo[@]}" -- "${list[@]}" || exit 1
+    packages_check_node
+}
+
+# Nothing that is installed may be removed for it; recommended packages are left out.
+packages_install() {
+    local sudo=() apt
+    while [ "$1" != -- ]; do
+        sudo+=("$1")
+        shift
+    done
+    shift
+    apt=("${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120)
+    if ! compgen -G '/var/lib/apt/lists/*_Packages*' >/dev/null; then
+        "${apt[@]}" update
+    fi
+    "${apt[@]}" --no-remove --no-install-recommends install "$@" && return 0
+    echo "once more, with fresh package lists"
+    "${apt[@]}" update
+    "${apt[@]}" --no-remove --no-install-recommends install "$@"
+}
+
+packages_check_node() {
+    command -v node >/dev/null || return 0
+    node -e 'process.exit(parseInt(process.versions.node) >= 18 ? 0 : 1)' ||
+        fail "node is $(node --version) ($(command -v node)), but the web page needs 18 or newer"
+}

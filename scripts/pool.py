@@ -1,0 +1,220 @@
+#!/usr/bin/env python3
+"""What the entry script needs to ask a running pool, by its published API.
+
+Usage: pool.py --state DIR [--timeout S] COMMAND [ARGUMENTS]
+  answers          wait until the pool answers
+  token FILE       write a new one-time join token to FILE (mode 0600)
+  hosts N          wait until N hosts are live
+  set-up           make what a new pool starts with: repositories, template; prints what it made
+  summary          lines NAME=VALUE: hosts, live, guests
+  stop-guests S    shut down all guests: cleanly within S seconds, then by force
+  port-free N      can 127.0.0.1:N be had (needs no pool)
+"""
+import argparse
+import os
+import socket
+import sys
+import time
+
+from xenapi import Failure, Pool
+
+TEMPLATE = "Corral tiny Linux"
+MIB = 1 << 20
+
+
+def read(path):
+    with open(path, encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def connect(state, timeout_s):
+    """A logged-in client of the pool in `state`, waited for at most `timeout_s`."""
+    end = time.monotonic() + timeout_s
+    while True:
+        try:
+            pool = Pool(f"https://127.0.0.1:{read(os.path.join(state, 'poold.port'))}",
+                        os.path.join(state, "pki", "ca.pem"))
+            pool.login("root", read(os.path.join(state, "admin-password")))
+            return pool
+        except OSError as error:
+            if time.monotonic() >= end:
+                raise SystemExit(f"the pool does not answer: {error}") from error
+            time.sleep(0.1)
+
+
+def write_token(pool, state, path):
+    answer = pool.post("/api/v1/join-tokens", {}, "root", read(os.path.join(state, "admin-password")))
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "w", encoding="ascii") as file:
+        file.write(answer["token"] + "\n")
+
+
+def live_hosts(pool):
+    metrics = pool.host_metrics.get_all_records()
+    return [ref for ref, host in pool.host.get_all_records().items()
+            if metrics.get(host["metrics"], {}).get("live")]
+
+
+def wait_for_hosts(pool, count, timeout_s):
+    end = time.monotonic() + timeout_s
+    while len(live_hosts(pool)) < count:
+        if time.monotonic() >= end:
+            raise SystemExit(f"{len(live_hosts(pool))} of {count} hosts are live after {timeout_s:g} s")
+        time.sleep(0.1)
+
+
+# --- what a new pool starts with -------------------------------------------------------------
+
+def repository(pool, made, name, description, kind, content, path):
+    """An SR over a folder of this machine, the same one for all hosts; plugged on each."""
+    found = [ref for ref, sr in pool.SR.get_all_records().items()
+             if sr["name_label"] == name and sr["type"] == kind]
+    hosts = sorted(pool.host.get_all())
+    config = {"location": path}
+    if found:
+        sr = found[0]
+    else:
+        sr = pool.SR.create(hosts[0], config, "0", name, description, kind, content, True, {})
+        made.append(f"repository '{name}'")
+    plugged = {pbd["host"]: ref for ref, pbd in pool.PBD.get_all_records().items() if pbd["SR"] == sr}
+    for host in hosts:
+        if host not in plugged:
+            pbd = pool.PBD.create({"host": host, "SR": sr, "device_config": config, "other_config": {}})
+            pool.PBD.plug(pbd)
+        elif not pool.PBD.get_currently_attached(plugged[host]):
+            pool.PBD.plug(plugged[host])
+    return sr
+
+
+def template_record():
+    """A VM of the tiny guest: booted by its own kernel, on a disk that it formats itself."""
+    disk = f'<provision><disk device="0" size="{256 * MIB}" sr="" bootable="false" type="user"/></provision>'
+    return {
+        "name_label": TEMPLATE,
+        "name_description": "A small Linux made on this machine: boots in seconds, has a console, "
+                            "an address, a guest agent, and a disk of 256 MiB at /data",
+        "user_version": "1", "is_a_template": True, "is_default_template": True,
+        "memory_static_max": str(256 * MIB), "memory_dynamic_max": str(256 * MIB),
+        "memory_dynamic_min": str(256 * MIB), "memory_static_min": str(128 * MIB),
+        "VCPUs_params": {}, "VCPUs_max": "1", "VCPUs_at_startup": "1",
+        "actions_after_shutdown": "destroy", "actions_after_reboot": "restart",
+        "actions_after_crash": "restart",
+        "PV_bootloader": "", "PV_kernel": "tiny.vmlinuz", "PV_ramdisk": "tiny.initrd",
+        "PV_args": "console=ttyS0 quiet", "PV_bootloader_args": "", "PV_legacy_args": "",
+        "HVM_boot_policy": "", "HVM_boot_params": {}, "HVM_shadow_multiplier": 1.0,
+        "platform": {}, "PCI_bus": "", "recommendations":
+            '<restrictions><restriction field="memory-static-max" max="17179869184"/>'
+            '<restriction field="vcpus-max" max="16"/><restriction property="number-of-vbds" max="16"/>'
+            '<restriction property="number-of-vifs" max="7"/></restrictions>',
+        "other_config": {"disks": disk, "default_template": "true", "linux_template": "true"},
+        "affinity": "OpaqueRef:NULL", "xenstore_data": {}, "ha_always_run": False,
+        "ha_restart_priority": "", "blocked_operations": {}, "tags": [],
+    }
+
+
+def template(pool, made):
+    vms = pool.VM.get_all_records()
+    if any(vm["is_a_template"] and vm["name_label"] == TEMPLATE and not vm["is_a_snapshot"] for vm in vms.values()):
+        return
+    vm = pool.VM.create(template_record())
+    try:
+        networks = pool.network.get_all_records()
+        usable = sorted(ref for ref, network in networks.items()
+                        if network["other_config"].get("is_host_internal_management_network") != "true")
+        if usable:
+            pool.VIF.create({"device": "0", "network": usable[0], "VM": vm, "MAC": "", "MTU": "1500",
+                             "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
+    except Failure:
+        pool.VM.destroy(vm)
+        raise
+    made.append(f"template '{TEMPLATE}'")
+
+
+def set_up(pool, state):
+    made = []
+    sr = repository(pool, made, "Local storage", "Disks of guests, as files", "file", "user",
+                    os.path.join(state, "sr"))
+    iso = repository(pool, made, "ISO library", f"CD images: files *.iso in {state}/iso", "iso", "iso",
+                     os.path.join(state, "iso"))
+    del iso
+    the_pool = pool.pool.get_all()[0]
+    if pool.pool.get_default_SR(the_pool) == "OpaqueRef:NULL":
+        pool.pool.set_default_SR(the_pool, sr)
+    template(pool, made)
+    return made
+
+
+# --- guests ----------------------------------------------------------------------------------
+
+def guests(pool):
+    """Refs of the VMs that run: no templates, no control domains."""
+    return {ref: vm for ref, vm in pool.VM.get_all_records().items()
+            if vm["power_state"] in ("Running", "Paused") and not vm["is_a_template"]
+            and not vm["is_control_domain"]}
+
+
+def stop_guests(pool, limit_s):
+    end = time.monotonic() + limit_s
+    tasks = {}
+    for ref, vm in guests(pool).items():
+        try:
+            if vm["power_state"] == "Paused":
+                pool.VM.unpause(ref)
+            tasks[ref] = pool.call("Async.VM.clean_shutdown", pool.session, ref)
+        except Failure as failure:
+            print(f"{vm['name_label']}: {failure}")
+    while time.monotonic() < end and any(pool.task.get_status(task) == "pending" for task in tasks.values()):
+        time.sleep(0.2)
+    for task in tasks.values():
+        if pool.task.get_status(task) == "pending":
+            pool.task.cancel(task)
+    for ref, vm in guests(pool).items():
+        print(f"{vm['name_label']} did not shut down: forced")
+        pool.VM.hard_shutdown(ref)
+    return len(tasks)
+
+
+def main():
+    parser = argparse.ArgumentParser(usage=__doc__, add_help=False)
+    parser.add_argument("--state", default="")
+    parser.add_argument("--timeout", type=float, default=30)
+    parser.add_argument("command")
+    parser.add_argument("argument", nargs="?")
+    options = parser.parse_args()
+    if options.command == "port-free":
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", int(options.argument)))
+            except OSError as error:
+                raise SystemExit(f"port {options.argument} on 127.0.0.1: {error.strerror}") from error
+        return
+    pool = connect(options.state, options.timeout)
+    try:
+        if options.command == "token":
+            write_token(pool, options.state, options.argument)
+        elif options.command == "hosts":
+            wait_for_hosts(pool, int(options.argument), options.timeout)
+        elif options.command == "set-up":
+            print("\n".join(set_up(pool, options.state)))
+        elif options.command == "summary":
+            print(f"hosts={len(pool.host.get_all())}\nlive={len(live_hosts(pool))}\nguests={len(guests(pool))}")
+        elif options.command == "stop-guests":
+            print(stop_guests(pool, float(options.argument)))
+        elif options.command != "answers":
+            raise SystemExit(f"unknown command {options.command}")
+    finally:
+        try:
+            pool.logout()
+        except (OSError, Failure):
+            pass  # the session ends by itself
+        pool.close()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failure as failure:
+        sys.exit(f"the pool refused {failure}")
+    except (OSError, ValueError, KeyError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
