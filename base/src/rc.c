@@ -147,6 +147,16 @@ const struct str_set *str_set_new(const char *const *items, size_t count)
     return str_set_new_moved(copies, count);
 }
 
+const struct str_set *str_list_new(const char *const *items, size_t count)
+{
+    if (count == 0)
+        return NULL;
+    struct str_set *s = str_set_alloc(count);
+    for (size_t i = 0; i < count; i++)
+        s->items[i] = str_new(items[i]);
+    return s;
+}
+
 const struct str_set *str_set_ref(const struct str_set *s)
 {
     if (s)

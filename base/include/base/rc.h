@@ -73,6 +73,9 @@ struct str_set {
 const struct str_set *str_set_new(const char *const *items, size_t count);
 /* The same from rc strings whose counts move in. `items` itself stays the caller's, its order lost. */
 const struct str_set *str_set_new_moved(const char **items, size_t count);
+/* The items as they are, in their order and with doubles (the words of an error). Such a list may be read,
+ * shared and released as a set; has, with and without must not be used on it. */
+const struct str_set *str_list_new(const char *const *items, size_t count);
 const struct str_set *str_set_ref(const struct str_set *s);
 void str_set_unref(const struct str_set *s);
 bool str_set_has(const struct str_set *s, const char *item);

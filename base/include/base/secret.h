@@ -28,10 +28,3 @@ char *sha256_text(const void *data, size_t len, char out[static SHA256_TEXT_SIZE
  * base64. The result has a NUL behind its *len bytes. */
 char *base64_encode(const void *data, size_t len);
 char *base64_decode(const char *text, size_t text_len, size_t *len);
-
-/* Writes a file of mode 0600 (or `mode`) whole or not at all: temporary name in the same folder, fsync,
- * rename, fsync of the folder. 0, or -1 with errno. */
-int file_write_atomic(const char *path, const void *data, size_t len, unsigned mode);
-/* Reads a whole file of at most `max` bytes; a heap string with a NUL behind its *len bytes. NULL with errno
- * (EFBIG: longer). `len` may be NULL. */
-char *file_read(const char *path, size_t max, size_t *len);

@@ -1,0 +1,167 @@
+/* The bounded worker pool: a ring of jobs, threads between a minimum and a maximum. */
+#include <base/clock.h>
+#include <base/mem.h>
+#include <base/worker.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <time.h>
+
+struct job {
+    void (*run)(void *arg);
+    void *arg;
+};
+
+struct worker_pool {
+    pthread_mutex_t lock; /* guards everything below */
+    pthread_cond_t work;  /* a job was queued, or the pool stops */
+    pthread_cond_t quiet; /* a thread ended */
+    struct worker_config config;
+    char name[13];
+    struct job *ring;
+    unsigned first, queued;
+    unsigned threads, busy, idle;
+    bool stopping;
+    unsigned long long done, refused;
+};
+
+/* Until a job or the pool's end; false: waited idle_ms in vain. */
+static bool wait_for_work(struct worker_pool *pool)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += pool->config.idle_ms / 1000;
+    until.tv_nsec += (long)(pool->config.idle_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    pool->idle++;
+    int rc = 0;
+    while (pool->queued == 0 && !pool->stopping && rc == 0)
+        rc = pthread_cond_timedwait(&pool->work, &pool->lock, &until);
+    pool->idle--;
+    return rc == 0 || pool->queued > 0;
+}
+
+static void *thread_main(void *arg)
+{
+    struct worker_pool *pool = arg;
+    pthread_setname_np(pthread_self(), pool->name);
+    pthread_mutex_lock(&pool->lock);
+    for (;;) {
+        if (pool->queued == 0) {
+            if (pool->stopping)
+                break;
+            if (!wait_for_work(pool) && pool->threads > pool->config.threads_min)
+                break;
+            continue;
+        }
+        struct job job = pool->ring[pool->first];
+        pool->first = (pool->first + 1) % pool->config.queue_max;
+        pool->queued--;
+        pool->busy++;
+        pthread_mutex_unlock(&pool->lock);
+        job.run(job.arg);
+        pthread_mutex_lock(&pool->lock);
+        pool->busy--;
+        pool->done++;
+    }
+    pool->threads--;
+    pthread_cond_signal(&pool->quiet);
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+/* With the lock held. Signals stay with the daemon's main thread. */
+static int start_thread(struct worker_pool *pool)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+    sigset_t all, before;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int rc = pthread_create(&thread, &attr, thread_main, pool);
+    if (rc == 0)
+        pool->threads++;
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    return rc;
+}
+
+struct worker_pool *worker_pool_new(const struct worker_config *config)
+{
+    struct worker_pool *pool = xcalloc(1, sizeof(*pool));
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->work, &attr);
+    pthread_cond_init(&pool->quiet, &attr);
+    pthread_condattr_destroy(&attr);
+    pool->config = *config;
+    pool->config.threads_min = config->threads_min ? config->threads_min : 1;
+    pool->config.threads_max =
+        config->threads_max > pool->config.threads_min ? config->threads_max : pool->config.threads_min;
+    pool->config.queue_max = config->queue_max ? config->queue_max : 1;
+    pool->config.idle_ms = config->idle_ms ? config->idle_ms : 10000;
+    snprintf(pool->name, sizeof(pool->name), "%s", config->name ? config->name : "worker");
+    pool->config.name = pool->name;
+    pool->ring = xcalloc(pool->config.queue_max, sizeof(*pool->ring));
+    pthread_mutex_lock(&pool->lock);
+    int rc = 0;
+    while (rc == 0 && pool->threads < pool->config.threads_min)
+        rc = start_thread(pool);
+    pthread_mutex_unlock(&pool->lock);
+    if (rc == 0)
+        return pool;
+    worker_pool_stop(pool);
+    errno = rc;
+    return NULL;
+}
+
+int worker_submit(struct worker_pool *pool, void (*run)(void *arg), void *arg)
+{
+    pthread_mutex_lock(&pool->lock);
+    if (pool->stopping || pool->queued == pool->config.queue_max) {
+        pool->refused++;
+        pthread_mutex_unlock(&pool->lock);
+        return -1;
+    }
+    pool->ring[(pool->first + pool->queued) % pool->config.queue_max] = (struct job){run, arg};
+    pool->queued++;
+    /* Without a free thread for it start one; failing that, the job waits for its turn. */
+    if (pool->queued > pool->idle && pool->threads < pool->config.threads_max)
+        start_thread(pool);
+    pthread_cond_signal(&pool->work);
+    pthread_mutex_unlock(&pool->lock);
+    return 0;
+}
+
+void worker_pool_stop(struct worker_pool *pool)
+{
+    if (!pool)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    pool->stopping = true;
+    pthread_cond_broadcast(&pool->work);
+    while (pool->threads > 0)
+        pthread_cond_wait(&pool->quiet, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+    pthread_cond_destroy(&pool->work);
+    pthread_cond_destroy(&pool->quiet);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool->ring);
+    free(pool);
+}
+
+void worker_pool_stats(struct worker_pool *pool, struct worker_stats *out)
+{
+    pthread_mutex_lock(&pool->lock);
+    *out = (struct worker_stats){pool->threads, pool->busy, pool->queued, pool->done, pool->refused};
+    pthread_mutex_unlock(&pool->lock);
+}
