@@ -22,6 +22,7 @@
  * result. HV_ERR_KIND_UNREACHABLE and HV_ERR_KIND_DEADLINE leave the outcome open: ask hv_operation_get,
  * or repeat with the same id. */
 #pragma once
+#include <base/stream.h>
 #include <hv/calls.h>
 #include <hv/err.h>
 #include <stdatomic.h>
@@ -81,11 +82,11 @@ int hv_disk_export(struct hv_host *host, const struct hv_op *op, const struct hv
                    int (*begin)(void *ctx, int64_t size_bytes), hv_write_fn *write, void *write_ctx,
                    struct hv_err *err);
 
-/* Connects to a console of a domain: kind "serial" (scroll-back first) or "vnc" (RFB). *fd is a non-blocking
- * stream socket owned by the caller: what the console says can be read from it, what is written goes there,
- * either side's close ends both. Many viewers of one console may exist; one that does not read is dropped. */
+/* Connects to a console of a domain: kind "serial" (scroll-back first) or "vnc" (RFB). *out is a stream
+ * (base/stream.h) that the caller closes; it outlives the host. Many viewers of one console may exist; one
+ * that does not read is dropped. */
 int hv_console_open(struct hv_host *host, const char *domain_uuid, const char *kind, int64_t timeout_ms,
-                    int *fd, struct hv_err *err);
+                    struct stream **out, struct hv_err *err);
 
 /* hv_domain_start(), hv_sr_scan() and all the others. */
 #include <hv/client_calls.h>

@@ -31,7 +31,7 @@ const char *driver_capability_name(unsigned bit);
 /* One opened disk image: `nodes[0]` is what the guest writes, each next one its backing image. */
 struct disk_node {
     int fd; /* opened read-write or read-only as needed; -1 with the simulator's in-memory disks */
-    enum disk_format format;
+    enum image_format format;
     bool read_only;
 };
 struct disk_chain {
@@ -107,6 +107,8 @@ struct hv_driver {
                  struct hv_err *err);
     /* Drops the record of a domain that is gone. */
     int (*forget)(struct hv_driver_state *state, const char *uuid, struct hv_err *err);
+    /* The same, and what is kept between runs (UEFI variables). */
+    int (*purge)(struct hv_driver_state *state, const char *uuid, struct hv_err *err);
 
     /* All domains, in order of domid. *infos is a heap array of initialised structs that the caller
      * finishes (domain_info_done) and frees. */
