@@ -65,24 +65,23 @@ state_make_users() {
     fi
 }
 
+# Nothing is ever made in a folder that holds something else.
+state_check() {
+    [ ! -d "$state" ] || [ -e "$state/corral.conf" ] ||
+        [ -z "$(find "$state" -mindepth 1 -maxdepth 1 ! -name log -print -quit)" ] ||
+        fail "$state is not empty and is not a pool's folder"
+}
+
 # The folder is root's, with the sticky bit: poold makes its files there and cannot replace what
 # belongs to the agents, which have more rights than it.
 state_make() {
-    if [ ! -d "$state" ]; then
-        mkdir -p "$state"
-    elif [ ! -e "$state/corral.conf" ] && [ -n "$(find "$state" -mindepth 1 -maxdepth 1 ! -name log -print -quit)" ]; then
-        echo "$state is not empty and is not a pool's folder"
-        return 1
-    fi
     mkdir -p "$state/log" "$state/run" "$state/hosts" "$state/images" "$state/sr" "$state/iso"
     chmod 700 "$state/log" "$state/sr"
     if as_root; then
         chown "root:$pool_user" "$state"
         chmod 1771 "$state"
-        setpriv --reuid "$pool_user" --regid "$pool_user" --clear-groups test -w "$state" || {
-            echo "user $pool_user, who runs the server, cannot reach $state: a folder above it is closed to others"
-            return 1
-        }
+        setpriv --reuid "$pool_user" --regid "$pool_user" --clear-groups test -w "$state" ||
+            fail "user $pool_user, who runs the server, cannot reach $state: a folder above it is closed to others"
     else
         chmod 700 "$state"
     fi

@@ -9,6 +9,7 @@ changed() { echo "$*" >>"$state/run/changed"; }
 command_up() {
     local missing log
     state_find
+    state_check
     if as_root; then
         missing=$(state_users_missing | xargs)
         if [ -n "$missing" ]; then
@@ -17,7 +18,7 @@ command_up() {
             state_make_users $missing
         fi
     fi
-    state_make || exit 1
+    state_make
     log=$state/log/up.log
     state_lock
     : >"$state/run/changed"
