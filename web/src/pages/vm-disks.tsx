@@ -1,0 +1,215 @@
+// The VM's disks and CD drives: sizes, where they are, discs in and out, a new disk.
+import { useState } from "preact/hooks";
+import { client } from "../state/session.js";
+import { runJob, runTask } from "../state/jobs.js";
+import { useStore } from "../state/store.js";
+import { href } from "../state/router.js";
+import { disksOf, insertableDiscs, type DiskView, type VmView } from "../state/vms.js";
+import { Bar, Button, Card, Empty } from "../ui/basics.js";
+import { Dialog, ask } from "../ui/dialog.js";
+import { bytes, collator, percent } from "../ui/format.js";
+import { Icon } from "../ui/icons.js";
+import { DataTable, type Column } from "../ui/table.js";
+
+const GIB = 1024 ** 3;
+
+export function DisksTab({ view }: { view: VmView }) {
+  const data = useStore();
+  const [inserting, setInserting] = useState<DiskView | null>(null);
+  const [adding, setAdding] = useState(false);
+  const all = disksOf(data, view.vm);
+  const disks = all.filter((d) => d.vbd.type !== "CD");
+  const drives = all.filter((d) => d.vbd.type === "CD");
+  const name = view.vm.name_label;
+  const running = view.state === "Running" || view.state === "Paused";
+
+  const remove = (d: DiskView) => ask({
+    title: `Delete disk “${d.vdi?.name_label || d.vbd.userdevice}”?`,
+    body: <p>{bytes(d.vdi?.virtual_size)} on {d.srName}. What is on the disk is lost for good.</p>,
+    confirm: "Delete", icon: "trash",
+    run: () => void runJob("Delete disk", d.vdi?.name_label || name, async (steps) => {
+      await steps.run("VBD.destroy", d.vbdRef);
+      if (d.vdiRef) {
+        await steps.run("VDI.destroy", d.vdiRef);
+      }
+    }),
+  });
+
+  const columns: readonly Column<DiskView>[] = [
+    {
+      id: "name", label: "Disk", class: "main", sort: (d) => Number(d.vbd.userdevice),
+      render: (d) => (
+        <span class="vm-name">
+          <span>{d.vdi ? d.vdi.name_label || <i>no name</i> : <i>missing disk</i>}</span>
+          {d.vdi?.name_description ? <span class="faint ellipsis">{d.vdi.name_description}</span> : null}
+        </span>
+      ),
+    },
+    { id: "device", label: "Device", sort: (d) => Number(d.vbd.userdevice), render: (d) => <span class="mono">{d.vbd.device || d.vbd.userdevice}</span> },
+    { id: "size", label: "Size", class: "num", sort: (d) => d.vdi?.virtual_size ?? 0, render: (d) => bytes(d.vdi?.virtual_size) },
+    {
+      id: "used", label: "On storage", class: "wide", sort: (d) => d.vdi?.physical_utilisation ?? 0,
+      render: (d) => d.vdi
+        ? <span class="usage inline"><span class="usage-text">{bytes(d.vdi.physical_utilisation)}</span><Bar value={percent(d.vdi.physical_utilisation, d.vdi.virtual_size)} label="Used on storage" /></span>
+        : null,
+    },
+    {
+      id: "sr", label: "Storage", sort: (d) => d.srName,
+      render: (d) => {
+        const sr = data.get("sr", d.vdi?.SR);
+        return sr ? <a class="soft" href={href("storage", sr.uuid)}>{sr.name_label}</a> : <span class="faint">–</span>;
+      },
+    },
+    {
+      id: "mode", label: "Access", class: "wide",
+      render: (d) => <>{d.vbd.mode === "RO" ? "read-only" : "read, write"}{d.vbd.bootable && <span class="tag">boot</span>}{d.vbd.currently_attached && <span class="tag good">attached</span>}</>,
+    },
+    {
+      id: "actions", label: "Actions", class: "row-actions",
+      render: (d) => (
+        <Button kind="quiet" icon="trash" iconOnly label={`Delete disk ${d.vdi?.name_label ?? ""}`}
+          disabled={d.vbd.currently_attached} title={d.vbd.currently_attached ? "Not while the disk is attached." : undefined}
+          onClick={() => remove(d)} />
+      ),
+    },
+  ];
+
+  return (
+    <div class="stack-wide">
+      <Card title="Disks" flush actions={<Button kind="quiet" icon="plus" label="New disk" onClick={() => setAdding(true)} />}>
+        {disks.length > 0
+          ? <DataTable label="Disks" columns={columns} rows={disks} keyOf={(d) => d.vbdRef} nameOf={(d) => d.vdi?.name_label ?? ""} sortedBy="device" />
+          : <Empty icon="disk" title="No disks"><p>This VM has nothing to keep data on. Add a disk to change that.</p></Empty>}
+      </Card>
+      <Card title="CD drives" flush>
+        {drives.length === 0 && <Empty icon="cd" title="No CD drive"><p>Add one with <code>xe vm-cd-add</code>.</p></Empty>}
+        <ul class="drives">
+          {drives.map((d) => (
+            <li key={d.vbdRef}>
+              <Icon name="cd" size={20} />
+              <span class="vm-name">
+                <span>{d.vbd.empty || !d.vdi ? <span class="faint">Empty</span> : d.vdi.name_label}</span>
+                <span class="faint">Drive {d.vbd.userdevice}{d.vdi && !d.vbd.empty ? `, ${bytes(d.vdi.virtual_size)} from ${d.srName}` : ""}</span>
+              </span>
+              <Button icon="cd" label="Insert…" disabled={!d.vbd.empty && !d.vbd.allowed_operations.includes("eject")} onClick={() => setInserting(d)} />
+              <Button icon="eject" label="Eject" disabled={d.vbd.empty || !d.vbd.allowed_operations.includes("eject")}
+                onClick={() => void runTask("Eject", d.vdi?.name_label ?? "", "VBD.eject", d.vbdRef)} />
+            </li>
+          ))}
+        </ul>
+      </Card>
+      {inserting && <InsertDialog drive={inserting} vmName={name} onClose={() => setInserting(null)} />}
+      {adding && <NewDiskDialog view={view} running={running} onClose={() => setAdding(false)} />}
+    </div>
+  );
+}
+
+function InsertDialog({ drive, vmName, onClose }: { drive: DiskView; vmName: string; onClose: () => void }) {
+  const data = useStore();
+  const discs = insertableDiscs(data);
+  const libraries = data.all("sr").filter(([, sr]) => sr.content_type === "iso" || sr.type === "iso");
+  const [chosen, setChosen] = useState(discs[0]?.ref ?? "");
+  const rescan = () => {
+    for (const [ref, sr] of libraries) {
+      void runTask("Look for new discs in", sr.name_label, "SR.scan", ref);
+    }
+  };
+  const submit = (e: Event) => {
+    e.preventDefault();
+    const disc = discs.find((d) => d.ref === chosen);
+    void runJob("Insert", `${disc?.vdi.name_label ?? ""} into ${vmName}`, async (steps) => {
+      if (!drive.vbd.empty) {
+        steps.say("Ejecting the former disc");
+        await steps.run("VBD.eject", drive.vbdRef);
+      }
+      await steps.run("VBD.insert", drive.vbdRef, chosen);
+    });
+    onClose();
+  };
+  return (
+    <Dialog title="Insert a disc" onClose={onClose}>
+      {discs.length === 0
+        ? (
+          <Empty icon="cd" title="No disc images">
+            <p>{libraries.length > 0
+              ? <>Put ISO files into the folder of “{libraries[0]?.[1].name_label}”, then look again.</>
+              : <>There is no library of ISO images. Make one: <code>xe sr-create type=iso content-type=iso</code>.</>}
+            </p>
+            {libraries.length > 0 && <Button icon="refresh" label="Look again" onClick={rescan} />}
+          </Empty>
+        )
+        : (
+          <form onSubmit={submit}>
+            <div class="dialog-body form">
+              <div class="choices" role="radiogroup" aria-label="Disc">
+                {discs.map((d) => (
+                  <label key={d.ref} class="choice">
+                    <input type="radio" name="disc" value={d.ref} checked={d.ref === chosen} onChange={() => setChosen(d.ref)} />
+                    <span class="vm-name"><span>{d.vdi.name_label}</span><span class="faint">{bytes(d.vdi.virtual_size)}, {d.srName}</span></span>
+                  </label>
+                ))}
+              </div>
+              <Button kind="quiet" icon="refresh" label="Look for new discs" onClick={rescan} />
+            </div>
+            <footer class="dialog-foot">
+              <Button label="Cancel" onClick={onClose} />
+              <Button type="submit" kind="primary" icon="cd" label="Insert" />
+            </footer>
+          </form>
+        )}
+    </Dialog>
+  );
+}
+
+function NewDiskDialog({ view, running, onClose }: { view: VmView; running: boolean; onClose: () => void }) {
+  const data = useStore();
+  const srs = data.all("sr").filter(([, sr]) => sr.content_type !== "iso" && sr.type !== "iso" && sr.allowed_operations.includes("vdi_create"))
+    .sort(([, a], [, b]) => collator.compare(a.name_label, b.name_label));
+  const pool = data.all("pool")[0]?.[1];
+  const [name, setName] = useState(`${view.vm.name_label} data`);
+  const [size, setSize] = useState(8);
+  const [srRef, setSrRef] = useState(srs.find(([ref]) => ref === pool?.default_SR)?.[0] ?? srs[0]?.[0] ?? "");
+  const submit = (e: Event) => {
+    e.preventDefault();
+    void runJob("New disk", name, async (steps) => {
+      const vdi = await steps.run("VDI.create", {
+        name_label: name, name_description: "", SR: srRef, virtual_size: Math.round(size * GIB), type: "user", sharable: false,
+        read_only: false, other_config: {}, xenstore_data: {}, sm_config: {}, tags: [],
+      });
+      if (!vdi) {
+        throw new Error("The server did not name the new disk.");
+      }
+      steps.hint("The disk is made, but the VM does not have it.");
+      await client().call("VBD.create", {
+        VM: view.ref, VDI: vdi, userdevice: "autodetect", bootable: false, mode: "RW", type: "Disk", unpluggable: true,
+        empty: false, other_config: { owner: "" }, qos_algorithm_type: "", qos_algorithm_params: {},
+      });
+      steps.hint("");
+    });
+    onClose();
+  };
+  return (
+    <Dialog title="New disk" onClose={onClose}>
+      <form onSubmit={submit}>
+        <div class="dialog-body form">
+          <label class="field"><span>Name</span>
+            <input class="input" required value={name} onInput={(e) => setName(e.currentTarget.value)} autoFocus /></label>
+          <div class="field-row">
+            <label class="field"><span>Size (GiB)</span>
+              <input class="input" type="number" min={0.001} step="any" required value={size} onInput={(e) => setSize(e.currentTarget.valueAsNumber || 0)} /></label>
+            <label class="field"><span>Storage</span>
+              <select class="input" value={srRef} onChange={(e) => setSrRef(e.currentTarget.value)}>
+                {srs.map(([ref, sr]) => <option key={ref} value={ref}>{sr.name_label} – {bytes(sr.physical_size - sr.physical_utilisation)} free</option>)}
+              </select></label>
+          </div>
+          {running && <small class="faint">The running VM sees the disk when it is next started.</small>}
+          {srs.length === 0 && <small class="warn-text">No storage takes new disks.</small>}
+        </div>
+        <footer class="dialog-foot">
+          <Button label="Cancel" onClick={onClose} />
+          <Button type="submit" kind="primary" icon="plus" label="Make the disk" disabled={srRef === ""} />
+        </footer>
+      </form>
+    </Dialog>
+  );
+}

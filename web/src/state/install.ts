@@ -1,0 +1,125 @@
+// A new VM from a template, in the steps of `xe vm-install`: clone, name, size, choose the storage of its
+// new disks, provision. What a failure leaves half made is removed again.
+import { sentenceOf } from "../api/errors.js";
+import { client } from "./session.js";
+import { runJob, type Steps } from "./jobs.js";
+import { destroyWithDisks } from "./vm-actions.js";
+
+export interface InstallOrder {
+  template: string;
+  name: string;
+  description: string;
+  vcpus: number;
+  memoryBytes: number;
+  /** The uuid of the SR for disks that the template describes; "" keeps what the template says. */
+  srUuid: string;
+  start: boolean;
+}
+
+export interface DescribedDisk {
+  device: string;
+  size: number;
+  bootable: boolean;
+}
+
+function parseDisks(xml: string): Document | null {
+  if (xml.trim() === "") {
+    return null;
+  }
+  const doc = new DOMParser().parseFromString(xml, "application/xml");
+  return doc.querySelector("parsererror") ? null : doc;
+}
+
+/** The disks that a template's other_config:disks asks for. */
+export function describedDisks(xml: string | undefined): DescribedDisk[] {
+  const doc = parseDisks(xml ?? "");
+  return [...(doc?.querySelectorAll("disk") ?? [])].map((disk) => ({
+    device: disk.getAttribute("device") ?? "",
+    size: Number(disk.getAttribute("size") ?? NaN),
+    bootable: disk.getAttribute("bootable") === "true",
+  }));
+}
+
+/** The same description with each disk in this SR. */
+export function disksIn(xml: string, srUuid: string): string {
+  const doc = parseDisks(xml);
+  if (!doc) {
+    throw new Error("The template's description of its disks (other_config:disks) cannot be read.");
+  }
+  for (const disk of doc.querySelectorAll("disk")) {
+    disk.setAttribute("sr", srUuid);
+  }
+  return new XMLSerializer().serializeToString(doc);
+}
+
+async function configure(steps: Steps, vm: string, order: InstallOrder): Promise<void> {
+  const api = client();
+  const record = await api.call("VM.get_record", vm);
+  steps.say("Setting name, processors and memory");
+  await api.call("VM.set_name_description", vm, order.description);
+  if (order.vcpus !== record.VCPUs_max || order.vcpus !== record.VCPUs_at_startup) {
+    // At no moment may the number at start exceed the greatest number.
+    if (order.vcpus >= record.VCPUs_max) {
+      await api.call("VM.set_VCPUs_max", vm, order.vcpus);
+      await api.call("VM.set_VCPUs_at_startup", vm, order.vcpus);
+    } else {
+      await api.call("VM.set_VCPUs_at_startup", vm, order.vcpus);
+      await api.call("VM.set_VCPUs_max", vm, order.vcpus);
+    }
+  }
+  if (order.memoryBytes !== record.memory_static_max || order.memoryBytes !== record.memory_dynamic_min) {
+    await api.call("VM.set_memory_limits", vm, Math.min(record.memory_static_min, order.memoryBytes),
+      order.memoryBytes, order.memoryBytes, order.memoryBytes);
+  }
+  const disks = record.other_config.disks;
+  if (disks !== undefined && order.srUuid !== "") {
+    const rewritten = disksIn(disks, order.srUuid);
+    await api.call("VM.remove_from_other_config", vm, "disks");
+    await api.call("VM.add_to_other_config", vm, "disks", rewritten);
+  }
+}
+
+/** Removes a VM that could not be finished, with the disks already made for it. */
+async function removeHalfMade(steps: Steps, vm: string): Promise<void> {
+  const api = client();
+  const disks: { ref: string; name: string }[] = [];
+  for (const vbd of await api.call("VM.get_VBDs", vm)) {
+    const record = await api.call("VBD.get_record", vbd);
+    const ours = record.type === "Disk" && !record.empty && "owner" in record.other_config;
+    // A disk that another VM uses too was not made for this one, whatever its mark says.
+    if (ours && (await api.call("VDI.get_VBDs", record.VDI)).length === 1) {
+      disks.push({ ref: record.VDI, name: record.userdevice });
+    }
+  }
+  await destroyWithDisks(steps, vm, disks);
+}
+
+export function install(order: InstallOrder): Promise<boolean> {
+  return runJob("Install", order.name, async (steps) => {
+    steps.say("Cloning the template");
+    const vm = await steps.run("VM.clone", order.template, order.name);
+    if (!vm) {
+      throw new Error("The server did not name the new VM.");
+    }
+    try {
+      await configure(steps, vm, order);
+      steps.say("Making the disks");
+      await steps.run("VM.provision", vm);
+    } catch (e) {
+      try {
+        steps.say("Removing what was made");
+        await removeHalfMade(steps, vm);
+        steps.hint("Nothing is left of the new VM.");
+      } catch (e2) {
+        steps.hint(`The half-made VM could not be removed: ${sentenceOf(e2)}`);
+      }
+      throw e;
+    }
+    if (order.start) {
+      steps.say("Starting");
+      steps.hint("The VM is installed, but it was not started.");
+      await steps.run("VM.start", vm, false, false);
+      steps.hint("");
+    }
+  });
+}

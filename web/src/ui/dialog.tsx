@@ -1,0 +1,78 @@
+// Questions in front of the page: the browser's own modal dialog (it keeps the focus, Escape closes it).
+import type { ComponentChildren } from "preact";
+import { useEffect, useId, useRef } from "preact/hooks";
+import { Cell, useCell } from "../state/cell.js";
+import { Button } from "./basics.js";
+import type { IconName } from "./icons.js";
+
+export function Dialog({ title, onClose, children, wide }: {
+  title: string; onClose: () => void; children: ComponentChildren; wide?: boolean;
+}) {
+  const box = useRef<HTMLDialogElement>(null);
+  const id = useId();
+  useEffect(() => {
+    const dialog = box.current;
+    const before = document.activeElement;
+    if (dialog && !dialog.open) {
+      dialog.showModal();
+    }
+    return () => {
+      dialog?.close();
+      if (before instanceof HTMLElement && before.isConnected) {
+        before.focus();
+      }
+    };
+  }, []);
+  return (
+    <dialog ref={box} class={`dialog${wide ? " wide" : ""}`} aria-labelledby={id}
+      onCancel={(e) => { e.preventDefault(); onClose(); }}
+      onMouseDown={(e) => { if (e.target === box.current) { onClose(); } }}>
+      <div class="dialog-box">
+        <header class="dialog-head">
+          <h2 id={id}>{title}</h2>
+          <Button kind="quiet" icon="close" iconOnly label="Close" onClick={onClose} />
+        </header>
+        {children}
+      </div>
+    </dialog>
+  );
+}
+
+export interface Question {
+  title: string;
+  body: ComponentChildren;
+  confirm: string;
+  icon?: IconName;
+  run: () => void;
+}
+
+const asked = new Cell<Question | null>(null);
+
+/** Asks before something that cannot be undone. */
+export function ask(question: Question): void {
+  asked.set(question);
+}
+
+export function QuestionHost() {
+  const question = useCell(asked);
+  if (!question) {
+    return null;
+  }
+  const close = () => asked.set(null);
+  const run = (e: Event) => {
+    e.preventDefault();
+    close();
+    question.run();
+  };
+  return (
+    <Dialog title={question.title} onClose={close}>
+      <form onSubmit={run}>
+        <div class="dialog-body">{question.body}</div>
+        <footer class="dialog-foot">
+          <Button label="Cancel" onClick={close} autoFocus />
+          <Button type="submit" kind="danger" icon={question.icon} label={question.confirm} />
+        </footer>
+      </form>
+    </Dialog>
+  );
+}
