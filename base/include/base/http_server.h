@@ -9,7 +9,11 @@
  *   - nothing: the connection sleeps (it costs memory, no thread) until some thread answers.
  * The same holds for the callback at the end of the body. Every request is answered exactly once; the
  * request pointer is valid until the answering call returns, and longer only with http_request_ref.
- * A client that went away does not free a request under its handler: answers to it are dropped. */
+ * A client that went away does not free a request under its handler: answers to it are dropped.
+ *
+ * Threads: the answering and waking functions may be called from any thread. What reads the request
+ * (path, headers, query, peer...) only inside on_request and the callbacks of the body: copy what is needed
+ * later. */
 #pragma once
 #include <base/http.h>
 #include <base/stream.h>
@@ -55,7 +59,7 @@ void http_server_quiesce(struct http_server *server);
  * from a callback. */
 void http_server_stop(struct http_server *server);
 
-/* ---- the request; the strings live as long as the request ---- */
+/* ---- the request; inside callbacks only, the strings are valid until they return ---- */
 enum http_method http_request_method(const struct http_request *req);
 /* Decoded once; an escape that is malformed or stands for NUL stays as it is. Begins with '/'. */
 const char *http_request_path(const struct http_request *req);
@@ -81,11 +85,12 @@ void http_request_set_data(struct http_request *req, void *data);
 void *http_request_data(const struct http_request *req);
 struct http_request *http_request_ref(struct http_request *req);
 void http_request_unref(struct http_request *req);
-/* `closed(arg)` runs once if the connection is lost before the answer was given, on a server thread, at most
- * once; never after the answer. It lets a waiting handler stop; the request must still be answered (the
- * answer is dropped). A sleeping connection notices the loss too. Pass NULL to take it back. Call before the
- * callback returns. */
-void http_request_on_close(struct http_request *req, void (*closed)(void *arg), void *arg);
+/* `closed(arg)` runs at most once, if the connection is lost before the answer was given; on some thread of
+ * the server, and perhaps while another thread is answering. It lets waiting work stop; who owes the answer
+ * still gives it (it is dropped). A sleeping connection notices the loss too. `release(arg)` (may be NULL)
+ * runs when the request is freed, after anything else. Once per request, before the callback returns. */
+void http_request_on_close(struct http_request *req, void (*closed)(void *arg), void *arg,
+                           void (*release)(void *arg));
 
 /* ---- the body ---- */
 /* Collects a body of at most `max` bytes, then calls `done` on a server thread. The bytes are valid (and may
@@ -99,10 +104,12 @@ struct http_body_sink {
     /* Takes up to `len` bytes, returns how many. Fewer: the connection sleeps until http_body_wake. Server
      * thread. */
     size_t (*take)(void *arg, const char *data, size_t len);
-    /* Once: the body is complete (ok), or the connection was lost or the request answered before (not ok).
-     * When ok, the request is to be answered now or later. No call follows. */
+    /* Once: the body is complete (ok), or the connection was lost or the request answered before (not ok). No
+     * call follows. */
     void (*end)(void *arg, bool ok);
 };
+/* The answer is owed from now on whatever happens; one given before the end of the body drops the rest of it.
+ */
 /* `sink` must live as long as the request. */
 void http_stream_body(struct http_request *req, const struct http_body_sink *sink, void *arg);
 /* The sink can take more. Any thread that holds a count; harmless at any time before the answer. */

@@ -1,0 +1,161 @@
+/* Shared by the files of the HTTP server.
+ *
+ * Sleeping: a connection without anything to do is suspended in libmicrohttpd, which then forgets about
+ * it until it is resumed. `asleep` and `woken` under req->lock make a wake-up that comes before the
+ * sleep count. While a request is asleep its connection cannot go away, so the waker may touch it.
+ *
+ * Answering: `claimed` decides who answers: a handler, the watcher (client is gone) or the stop of
+ * the server. Only the winner touches the request's connection or the server; so a late answer is
+ * harmless even after the server was freed.
+ *
+ * Lock order: request->lock, then server->lock. */
+#pragma once
+#include <base/http_server.h>
+#include <microhttpd.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct connection;
+
+/* A doubly linked ring; an element that points to itself is in no list. */
+struct link {
+    struct link *next, *prev;
+};
+
+static inline void link_init(struct link *l)
+{
+    l->next = l->prev = l;
+}
+static inline void link_add(struct link *head, struct link *l)
+{
+    l->next = head;
+    l->prev = head->prev;
+    head->prev->next = l;
+    head->prev = l;
+}
+static inline void link_remove(struct link *l)
+{
+    l->next->prev = l->prev;
+    l->prev->next = l->next;
+    link_init(l);
+}
+#define LINK_OF(type, member, l) ((type *)(void *)((char *)(l)-offsetof(type, member)))
+
+struct http_server {
+    struct MHD_Daemon *daemon;
+    void (*on_request)(struct http_request *req, void *context);
+    void *context;
+    char *client_name; /* required of clients; NULL: any name */
+    bool tls, client_certificates;
+    uint16_t port;
+    int64_t idle_timeout_ms, body_timeout_ms;
+    char *cert_pem, *key_pem, *trust_pem;
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t quiet; /* while stopping: something in the lists or counts below became less */
+    struct link connections;
+    struct link sleeping;
+    struct link upgraded;
+    struct http_request **watched; /* by descriptor: sleeping requests whose client is watched */
+    size_t watched_size;
+    bool stopping;
+
+    _Atomic uint32_t active; /* requests that are not completed */
+    _Atomic bool stopping_now;
+    int watch_epoll, watch_stop; /* the watcher's descriptors */
+    pthread_t watcher;
+};
+
+/* One accepted connection: for the sweeper, which ends slow ones. */
+struct connection {
+    struct http_server *server;
+    struct link link;
+    int fd;
+    /* Monotonic ms: since when the peer owes us a head (or since its last request). 0: a request is
+     * being worked on. Negative: minus the time by which a body must be complete. */
+    _Atomic int64_t since_ms;
+};
+
+enum body_mode {
+    BODY_UNDECIDED, /* on_request has not chosen */
+    BODY_COLLECT,
+    BODY_SINK,
+    BODY_DISCARD, /* answered already, or too large: the rest is read and dropped */
+};
+
+struct http_request {
+    _Atomic uint32_t refs;
+    _Atomic bool claimed; /* somebody answers or has answered */
+    _Atomic bool cut;     /* end the connection without an answer */
+    struct http_server *server;
+    struct MHD_Connection *connection;
+    struct connection *socket;
+    const char *path;
+    uint64_t id;
+    int64_t content_length; /* -1: chunked */
+    enum http_method method;
+
+    /* Of the server thread alone. */
+    bool handed;    /* on_request was called */
+    bool past_head; /* libmicrohttpd goes on to the body, or there is none */
+    bool delivered; /* the callback at the end of the body was called */
+    bool finished;  /* by request_finish */
+    enum body_mode body_mode;
+    size_t body_max;
+    char *body;
+    size_t body_len, body_cap;
+    uint64_t discarded;
+    void (*body_done)(struct http_request *req, char *data, size_t len, void *arg);
+    const struct http_body_sink *sink;
+    void *body_arg;
+    char peer[48];
+
+    pthread_mutex_t lock; /* guards what follows */
+    bool asleep, woken;
+    bool completed; /* the connection is no longer this request's */
+    bool ready;     /* response and status are set and not queued yet */
+    struct MHD_Response *response;
+    unsigned status;
+    struct link sleeping; /* server->lock */
+    int watched_fd;       /* server->lock; -1: not watched */
+
+    void *data;
+    void (*closed)(void *arg);
+    void (*closed_release)(void *arg);
+    void *closed_arg;
+    const struct http_producer *producer;
+    void *producer_arg;
+    void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len);
+    void *upgraded_arg;
+};
+
+/* http_request.c */
+enum MHD_Result request_on_access(void *context, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data, size_t *len,
+                                  void **slot);
+void request_on_completed(void *context, struct MHD_Connection *connection, void **slot,
+                          enum MHD_RequestTerminationCode how);
+
+/* Everything at a request's end but giving up the connection's count. */
+void request_finish(struct http_request *req);
+
+/* http_sleep.c */
+/* False: a wake-up came before, look again. True: suspended (or the server stops and the request was cut). */
+bool request_sleep(struct http_request *req, bool watch);
+void request_wake(struct http_request *req);
+/* True for one caller only: the one that answers. */
+bool request_claim(struct http_request *req);
+/* The client is gone: closes without an answer, telling the handler. */
+void request_cut(struct http_request *req);
+void *watcher_main(void *server);
+void sleepers_end(struct http_server *server);
+
+/* http_answer.c */
+void response_drop(struct http_request *req);
+void answer_error_claimed(struct http_request *req, unsigned status, const char *text);
+
+/* http_upgrade.c */
+void upgraded_end_all(struct http_server *server);
+
+/* http_tls.c */
+void tls_prepare(struct http_server *server, struct MHD_Connection *connection);

@@ -1,0 +1,467 @@
+/* One request from its head to the moment when its answer is queued: libmicrohttpd's callbacks, the
+ * body's ways, and what handlers may ask about the request. */
+#include "http_internal.h"
+#include <arpa/inet.h>
+#include <base/clock.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <stdio.h>
+
+/* How much of an unwanted body is read and dropped, so that the client is not reset before it can read
+ * the answer; beyond this the connection is closed. */
+#define DISCARD_MAX (UINT64_C(16) << 20)
+
+static const char *const method_names[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+
+const char *http_method_name(enum http_method method)
+{
+    return method_names[method];
+}
+
+static bool parse_method(const char *text, enum http_method *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(method_names); i++) {
+        if (streq(text, method_names[i])) {
+            *out = (enum http_method)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- life ---- */
+
+static int64_t declared_length(struct MHD_Connection *connection)
+{
+    if (MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Transfer-Encoding"))
+        return -1;
+    const char *text = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Content-Length");
+    return text ? strtoll(text, NULL, 10) : 0; /* libmicrohttpd has refused anything but digits */
+}
+
+/* The strings of a request are libmicrohttpd's: gone with the connection, hence the rule for callers. */
+static struct http_request *request_new(struct http_server *server, struct MHD_Connection *connection)
+{
+    static _Atomic uint64_t last_id;
+    struct http_request *req = xmalloc(sizeof(*req));
+    *req = (struct http_request){
+        .refs = 2, /* the connection's, and the owed answer's */
+        .server = server,
+        .connection = connection,
+        .id = atomic_fetch_add_explicit(&last_id, 1, memory_order_relaxed) + 1,
+        .content_length = declared_length(connection),
+        .watched_fd = -1,
+        .lock = PTHREAD_MUTEX_INITIALIZER,
+    };
+    link_init(&req->sleeping);
+    req->socket = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    atomic_fetch_add_explicit(&server->active, 1, memory_order_relaxed);
+    return req;
+}
+
+struct http_request *http_request_ref(struct http_request *req)
+{
+    atomic_fetch_add_explicit(&req->refs, 1, memory_order_relaxed);
+    return req;
+}
+
+void http_request_unref(struct http_request *req)
+{
+    if (atomic_fetch_sub_explicit(&req->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (req->closed_release)
+        req->closed_release(req->closed_arg);
+    pthread_mutex_destroy(&req->lock);
+    free(req->body);
+    free(req);
+}
+
+/* ---- the callbacks' order ---- */
+
+static bool has_body(const struct http_request *req)
+{
+    return req->content_length != 0;
+}
+
+static void set_clock(struct http_request *req, int64_t since)
+{
+    atomic_store_explicit(&req->socket->since_ms, since, memory_order_relaxed);
+}
+
+static void hand_to_handler(struct http_request *req)
+{
+    req->handed = true;
+    req->server->on_request(req, req->server->context);
+}
+
+static bool is_ready(struct http_request *req)
+{
+    pthread_mutex_lock(&req->lock);
+    bool ready = req->ready;
+    pthread_mutex_unlock(&req->lock);
+    return ready;
+}
+
+/* Queues the stored answer. */
+static enum MHD_Result queue_answer(struct http_request *req)
+{
+    pthread_mutex_lock(&req->lock);
+    struct MHD_Response *response = req->response;
+    req->response = NULL;
+    req->ready = false;
+    req->woken = false;
+    pthread_mutex_unlock(&req->lock);
+    enum MHD_Result result = MHD_queue_response(req->connection, req->status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+/* The answer is there before the body was read. A client that waits for "100 Continue" gets it at once;
+ * another one would be reset by unread bytes, so a body of reasonable size is read and dropped. */
+static bool answer_at_head(struct http_request *req)
+{
+    return MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND, "Expect") != NULL ||
+           req->content_length < 0 || (uint64_t)req->content_length > DISCARD_MAX;
+}
+
+static enum MHD_Result at_head(struct http_request *req)
+{
+    if (!req->handed)
+        hand_to_handler(req);
+    for (;;) {
+        if (atomic_load_explicit(&req->cut, memory_order_relaxed))
+            return MHD_NO;
+        if (is_ready(req)) {
+            if (answer_at_head(req))
+                return queue_answer(req);
+            req->body_mode = BODY_DISCARD;
+        }
+        if (req->body_mode != BODY_UNDECIDED) {
+            req->past_head = true;
+            return MHD_YES;
+        }
+        set_clock(req, 0); /* the peer owes nothing while we think */
+        if (request_sleep(req, true))
+            return MHD_YES;
+    }
+}
+
+/* A collected body that turned out too long: swallow the rest, then answer. */
+static void too_large(struct http_request *req)
+{
+    free(req->body);
+    req->body = NULL;
+    req->body_len = req->body_cap = 0;
+    req->body_mode = BODY_DISCARD;
+    if (request_claim(req)) {
+        char text[80];
+        snprintf(text, sizeof(text), "the request's body is longer than %zu bytes", req->body_max);
+        answer_error_claimed(req, 413, text);
+    }
+    http_request_unref(req); /* the handler's callback will not run: it owes nothing */
+}
+
+static void deliver(struct http_request *req, char *data, size_t len)
+{
+    req->delivered = true;
+    set_clock(req, 0);
+    req->body_done(req, data, len, req->body_arg);
+}
+
+static void collect(struct http_request *req, const char *data, size_t len)
+{
+    if (len > req->body_max - req->body_len) {
+        too_large(req);
+        return;
+    }
+    if (req->body_len == 0 && (int64_t)len == req->content_length) {
+        /* The whole body at once: handed on from libmicrohttpd's own, writable buffer. */
+        deliver(req, (char *)(uintptr_t)data, len);
+        return;
+    }
+    if (len > req->body_cap - req->body_len) {
+        /* Grows by doubling with what arrived, never by what was declared. */
+        size_t cap = req->body_cap ? req->body_cap * 2 : 16384;
+        while (cap - req->body_len < len)
+            cap *= 2;
+        req->body = xrealloc(req->body, cap);
+        req->body_cap = cap;
+    }
+    memcpy(req->body + req->body_len, data, len);
+    req->body_len += len;
+    if (req->content_length >= 0 && req->body_len == (uint64_t)req->content_length)
+        deliver(req, req->body, req->body_len);
+}
+
+static void sink_end(struct http_request *req, bool ok)
+{
+    if (req->delivered)
+        return;
+    req->delivered = true;
+    req->sink->end(req->body_arg, ok);
+}
+
+static enum MHD_Result on_data(struct http_request *req, const char *data, size_t *len)
+{
+    for (;;) {
+        if (atomic_load_explicit(&req->cut, memory_order_relaxed))
+            return MHD_NO;
+        if (req->body_mode == BODY_SINK && is_ready(req)) {
+            sink_end(req, false);
+            req->body_mode = BODY_DISCARD;
+        }
+        switch (req->body_mode) {
+        case BODY_UNDECIDED:
+            break; /* cannot be: at_head has decided */
+        case BODY_COLLECT:
+            if (!req->delivered)
+                collect(req, data, *len);
+            *len = 0;
+            return MHD_YES;
+        case BODY_DISCARD:
+            req->discarded += *len;
+            *len = 0;
+            return req->discarded <= DISCARD_MAX ? MHD_YES : MHD_NO;
+        case BODY_SINK: {
+            size_t taken = req->sink->take(req->body_arg, data, *len);
+            *len -= taken;
+            data += taken;
+            if (*len == 0)
+                return MHD_YES;
+            break;
+        }
+        }
+        if (request_sleep(req, false))
+            return MHD_YES;
+    }
+}
+
+/* The whole request is here. */
+static enum MHD_Result at_end(struct http_request *req)
+{
+    char nothing = '\0';
+    if (!req->handed)
+        hand_to_handler(req);
+    if (req->body_mode == BODY_COLLECT && !req->delivered)
+        deliver(req, req->body ? req->body : &nothing, req->body_len);
+    else if (req->body_mode == BODY_SINK)
+        sink_end(req, true);
+    for (;;) {
+        if (atomic_load_explicit(&req->cut, memory_order_relaxed))
+            return MHD_NO;
+        if (is_ready(req))
+            return queue_answer(req);
+        if (request_sleep(req, true))
+            return MHD_YES;
+    }
+}
+
+static struct http_request *begin(struct http_server *server, struct MHD_Connection *connection,
+                                  const char *url, const char *method)
+{
+    struct http_request *req = request_new(server, connection);
+    req->path = url;
+    set_clock(req, has_body(req) ? -(clock_mono_ms() + server->body_timeout_ms) : 0);
+    const char *refusal = NULL;
+    unsigned status = 400;
+    if (!parse_method(method, &req->method)) {
+        status = 501;
+        refusal = "the method is not known here";
+    } else if (!url || url[0] != '/') {
+        refusal = "the path must begin with a slash";
+    }
+    if (refusal) {
+        req->handed = true;
+        request_claim(req);
+        answer_error_claimed(req, status, refusal);
+        http_request_unref(req);
+    }
+    return req;
+}
+
+enum MHD_Result request_on_access(void *context, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data, size_t *len,
+                                  void **slot)
+{
+    (void)version;
+    struct http_request *req = *slot;
+    if (!req) {
+        req = *slot = begin(context, connection, url, method);
+        /* Without a body the next call follows at once, and only an answer queued there keeps the
+         * connection alive. */
+        req->past_head = !has_body(req);
+        if (req->past_head)
+            return MHD_YES;
+    }
+    if (!req->past_head)
+        return at_head(req);
+    return *len > 0 ? on_data(req, data, len) : at_end(req);
+}
+
+void request_finish(struct http_request *req)
+{
+    struct http_server *server = req->server;
+    req->finished = true;
+    if (request_claim(req) && req->closed)
+        req->closed(req->closed_arg);
+    bool nobody_owes = !req->handed || (req->body_mode == BODY_COLLECT && !req->delivered);
+    if (req->sink)
+        sink_end(req, false);
+    pthread_mutex_lock(&req->lock);
+    req->completed = true;
+    pthread_mutex_unlock(&req->lock);
+    response_drop(req);
+    if (nobody_owes)
+        http_request_unref(req);
+    if (atomic_fetch_sub(&server->active, 1) == 1 && atomic_load(&server->stopping_now)) {
+        pthread_mutex_lock(&server->lock);
+        pthread_cond_signal(&server->quiet);
+        pthread_mutex_unlock(&server->lock);
+    }
+}
+
+void request_on_completed(void *context, struct MHD_Connection *connection, void **slot,
+                          enum MHD_RequestTerminationCode how)
+{
+    (void)context, (void)connection, (void)how;
+    struct http_request *req = *slot;
+    if (!req)
+        return;
+    *slot = NULL;
+    /* After an upgrade libmicrohttpd calls this with its own lock held: request_finish, which calls
+     * others, was done before. */
+    if (!req->finished) {
+        set_clock(req, clock_mono_ms());
+        request_finish(req);
+    }
+    http_request_unref(req);
+}
+
+/* ---- choosing the body's way ---- */
+
+void http_read_body(struct http_request *req, size_t max,
+                    void (*done)(struct http_request *req, char *data, size_t len, void *arg), void *arg)
+{
+    req->body_mode = BODY_COLLECT;
+    req->body_max = max;
+    req->body_done = done;
+    req->body_arg = arg;
+    if (req->content_length > 0 && (uint64_t)req->content_length > max)
+        too_large(req);
+}
+
+void http_stream_body(struct http_request *req, const struct http_body_sink *sink, void *arg)
+{
+    req->body_mode = BODY_SINK;
+    req->sink = sink;
+    req->body_arg = arg;
+    set_clock(req, 0); /* as long as it moves, by libmicrohttpd's idle timeout */
+}
+
+void http_body_wake(struct http_request *req)
+{
+    request_wake(req);
+}
+
+/* ---- questions ---- */
+
+enum http_method http_request_method(const struct http_request *req)
+{
+    return req->method;
+}
+
+const char *http_request_path(const struct http_request *req)
+{
+    return req->path;
+}
+
+const char *http_request_header(const struct http_request *req, const char *name)
+{
+    return MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND, name);
+}
+
+const char *http_request_query(const struct http_request *req, const char *name)
+{
+    const char *value = NULL;
+    size_t len = 0;
+    if (MHD_lookup_connection_value_n(req->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value,
+                                      &len) != MHD_YES)
+        return NULL;
+    return value ? value : "";
+}
+
+struct query_walk {
+    bool (*each)(void *arg, const char *name, const char *value);
+    void *arg;
+};
+
+static enum MHD_Result walk_query(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+    (void)kind;
+    struct query_walk *walk = context;
+    return walk->each(walk->arg, name, value ? value : "") ? MHD_YES : MHD_NO;
+}
+
+void http_request_each_query(const struct http_request *req,
+                             bool (*each)(void *arg, const char *name, const char *value), void *arg)
+{
+    struct query_walk walk = {each, arg};
+    MHD_get_connection_values(req->connection, MHD_GET_ARGUMENT_KIND, walk_query, &walk);
+}
+
+const char *http_request_cookie(const struct http_request *req, const char *name)
+{
+    return MHD_lookup_connection_value(req->connection, MHD_COOKIE_KIND, name);
+}
+
+int64_t http_request_content_length(const struct http_request *req)
+{
+    return req->content_length;
+}
+
+bool http_request_is_tls(const struct http_request *req)
+{
+    return req->server->tls;
+}
+
+const char *http_request_peer(struct http_request *req)
+{
+    if (req->peer[0])
+        return req->peer;
+    const struct sockaddr *address =
+        MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+    const void *bytes = address->sa_family == AF_INET6
+                            ? (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr
+                            : (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
+    if (!inet_ntop(address->sa_family, bytes, req->peer, sizeof(req->peer)))
+        snprintf(req->peer, sizeof(req->peer), "unknown");
+    return req->peer;
+}
+
+const char *http_request_client_name(const struct http_request *req)
+{
+    return req->server->client_certificates ? req->server->client_name : NULL;
+}
+
+uint64_t http_request_id(const struct http_request *req)
+{
+    return req->id;
+}
+
+void http_request_set_data(struct http_request *req, void *data)
+{
+    req->data = data;
+}
+
+void *http_request_data(const struct http_request *req)
+{
+    return req->data;
+}
+
+void http_request_on_close(struct http_request *req, void (*closed)(void *arg), void *arg,
+                           void (*release)(void *arg))
+{
+    req->closed = closed;
+    req->closed_arg = arg;
+    req->closed_release = release;
+}

@@ -1,0 +1,321 @@
+/* Start and stop of an HTTP server, its sockets and its connections. A request's life is in
+ * http_request.c, sleeping in http_sleep.c, answers in http_answer.c and http_upgrade.c. */
+#include "http_internal.h"
+#include <arpa/inet.h>
+#include <base/clock.h>
+#include <base/file.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+
+#define PEM_MAX (256 * 1024)
+
+static int fail(struct http_server_error *error, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static int fail(struct http_server_error *error, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(error->text, sizeof(error->text), format, ap);
+    va_end(ap);
+    return -1;
+}
+
+/* ---- the listening socket ---- */
+
+static bool is_loopback(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
+        return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
+    }
+    return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
+}
+
+static int open_listener(const struct http_server_config *config, uint16_t *port,
+                         struct http_server_error *error)
+{
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
+                             .ai_socktype = SOCK_STREAM};
+    struct addrinfo *address;
+    char text[8];
+    snprintf(text, sizeof(text), "%u", config->port);
+    if (getaddrinfo(config->address, text, &hints, &address) != 0)
+        return fail(error, "\"%s\" is not a numeric address to listen on", config->address);
+    AUTO_CLOSE int fd = -1;
+    int on = 1;
+    if (!config->certificate_file && !is_loopback(address->ai_addr)) {
+        freeaddrinfo(address);
+        return fail(error, "plain HTTP is served on a loopback address only, not on %s", config->address);
+    }
+    fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+              setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
+              bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, 1024) == 0;
+    int saved = errno;
+    freeaddrinfo(address);
+    if (!ok)
+        return fail(error, "cannot listen on %s port %u: %s", config->address, config->port, strerror(saved));
+    struct sockaddr_storage bound;
+    socklen_t size = sizeof(bound);
+    if (getsockname(fd, (struct sockaddr *)&bound, &size) < 0)
+        return fail(error, "cannot ask for the port: %s", strerror(errno));
+    *port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                              : ((struct sockaddr_in *)&bound)->sin_port);
+    return TAKE_FD(fd);
+}
+
+/* ---- libmicrohttpd's callbacks about connections ---- */
+
+static void on_connection(void *context, struct MHD_Connection *mhd, void **slot,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct http_server *server = context;
+    struct connection *c = *slot;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        c = xcalloc(1, sizeof(*c));
+        c->server = server;
+        c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        c->since_ms = clock_mono_ms();
+        *slot = c;
+        pthread_mutex_lock(&server->lock);
+        link_add(&server->connections, &c->link);
+        pthread_mutex_unlock(&server->lock);
+        tls_prepare(server, mhd);
+    } else if (c) {
+        pthread_mutex_lock(&server->lock);
+        link_remove(&c->link);
+        pthread_mutex_unlock(&server->lock);
+        free(c);
+        *slot = NULL;
+    }
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c = (char)(c | 0x20);
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Like libmicrohttpd's own, except that %00 stays as it is: it would cut the text short. */
+static size_t unescape(void *context, struct MHD_Connection *connection, char *text)
+{
+    (void)context, (void)connection;
+    char *to = text;
+    for (const char *from = text; *from;) {
+        int high = from[0] == '%' ? hex_digit(from[1]) : -1;
+        int low = high >= 0 ? hex_digit(from[2]) : -1;
+        if (low >= 0 && (high | low) != 0) {
+            *to++ = (char)(high << 4 | low);
+            from += 3;
+        } else {
+            *to++ = *from++;
+        }
+    }
+    *to = '\0';
+    return (size_t)(to - text);
+}
+
+static void on_message(void *context, const char *format, va_list ap)
+{
+    (void)context;
+    if (!log_enabled(LOG_DEBUG_LEVEL))
+        return;
+    char text[256];
+    vsnprintf(text, sizeof(text), format, ap);
+    text[strcspn(text, "\r\n")] = '\0';
+    log_debug("http", text);
+}
+
+/* ---- start ---- */
+
+static char *read_pem(const char *path, struct http_server_error *error)
+{
+    char *pem = file_read(path, PEM_MAX, NULL);
+    if (!pem)
+        fail(error, "cannot read %s: %s", path, strerror(errno));
+    return pem;
+}
+
+static int load_tls(struct http_server *server, const struct http_server_config *config,
+                    struct http_server_error *error)
+{
+    if (!config->certificate_file && !config->key_file && !config->client_ca_file)
+        return 0;
+    if (!config->certificate_file || !config->key_file)
+        return fail(error, "TLS needs both a certificate and a key");
+    server->tls = true;
+    server->cert_pem = read_pem(config->certificate_file, error);
+    server->key_pem = server->cert_pem ? read_pem(config->key_file, error) : NULL;
+    if (!server->key_pem)
+        return -1;
+    if (!config->client_ca_file)
+        return 0;
+    server->client_certificates = true;
+    server->client_name = config->client_name ? xstrdup(config->client_name) : NULL;
+    server->trust_pem = read_pem(config->client_ca_file, error);
+    return server->trust_pem ? 0 : -1;
+}
+
+static int start_daemon(struct http_server *server, const struct http_server_config *config, int listener,
+                        struct http_server_error *error)
+{
+    unsigned threads = config->threads ? config->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE |
+                     MHD_USE_ERROR_LOG | (server->tls ? MHD_USE_TLS : 0);
+    struct MHD_OptionItem options[16];
+    size_t n = 0;
+#define OPTION(...) options[n++] = (struct MHD_OptionItem){__VA_ARGS__}
+    OPTION(MHD_OPTION_LISTEN_SOCKET, listener, NULL);
+    OPTION(MHD_OPTION_CONNECTION_LIMIT, config->connections_max ? config->connections_max : 10000, NULL);
+    OPTION(MHD_OPTION_PER_IP_CONNECTION_LIMIT, config->connections_per_ip, NULL);
+    OPTION(MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)(server->idle_timeout_ms / 1000), NULL);
+    OPTION(MHD_OPTION_CONNECTION_MEMORY_LIMIT, config->head_bytes_max ? config->head_bytes_max : 32768, NULL);
+    if (threads > 1)
+        OPTION(MHD_OPTION_THREAD_POOL_SIZE, threads, NULL);
+    if (server->tls) {
+        OPTION(MHD_OPTION_HTTPS_MEM_CERT, 0, server->cert_pem);
+        OPTION(MHD_OPTION_HTTPS_MEM_KEY, 0, server->key_pem);
+        OPTION(MHD_OPTION_HTTPS_PRIORITIES, 0,
+               (char *)(uintptr_t) "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:%SERVER_PRECEDENCE");
+    }
+    if (server->trust_pem)
+        OPTION(MHD_OPTION_HTTPS_MEM_TRUST, 0, server->trust_pem);
+    OPTION(MHD_OPTION_END, 0, NULL);
+#undef OPTION
+    server->daemon =
+        MHD_start_daemon(flags, 0, NULL, NULL, request_on_access, server, MHD_OPTION_EXTERNAL_LOGGER,
+                         on_message, NULL, MHD_OPTION_NOTIFY_COMPLETED, request_on_completed, server,
+                         MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_UNESCAPE_CALLBACK,
+                         unescape, server, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
+    if (!server->daemon)
+        return fail(error, "the HTTP server does not start%s",
+                    server->tls ? ": are certificate and key a pair in PEM?" : "");
+    return 0;
+}
+
+static int start_watcher(struct http_server *server)
+{
+    server->watch_epoll = epoll_create1(EPOLL_CLOEXEC);
+    server->watch_stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = server->watch_stop};
+    if (server->watch_epoll < 0 || server->watch_stop < 0 ||
+        epoll_ctl(server->watch_epoll, EPOLL_CTL_ADD, server->watch_stop, &event) < 0)
+        return -1;
+    errno = pthread_create(&server->watcher, NULL, watcher_main, server);
+    return errno ? -1 : 0;
+}
+
+static void server_free(struct http_server *server)
+{
+    fd_close_cleanup(&server->watch_epoll);
+    fd_close_cleanup(&server->watch_stop);
+    pthread_mutex_destroy(&server->lock);
+    pthread_cond_destroy(&server->quiet);
+    if (server->key_pem)
+        explicit_bzero(server->key_pem, strlen(server->key_pem));
+    free(server->cert_pem);
+    free(server->key_pem);
+    free(server->trust_pem);
+    free(server->client_name);
+    free(server->watched);
+    free(server);
+}
+
+static struct http_server *server_new(const struct http_server_config *config)
+{
+    struct http_server *server = xcalloc(1, sizeof(*server));
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&server->quiet, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&server->lock, NULL);
+    link_init(&server->connections);
+    link_init(&server->sleeping);
+    link_init(&server->upgraded);
+    server->watch_epoll = server->watch_stop = -1;
+    server->on_request = config->on_request;
+    server->context = config->context;
+    server->idle_timeout_ms = (config->idle_timeout_s ? config->idle_timeout_s : 60) * INT64_C(1000);
+    server->body_timeout_ms = (config->body_timeout_s ? config->body_timeout_s : 120) * INT64_C(1000);
+    return server;
+}
+
+int http_server_start(const struct http_server_config *config, struct http_server **out,
+                      struct http_server_error *error)
+{
+    struct http_server *server = server_new(config);
+    AUTO_CLOSE int listener = -1;
+    if (load_tls(server, config, error) < 0 || (listener = open_listener(config, &server->port, error)) < 0) {
+        server_free(server);
+        return -1;
+    }
+    if (start_watcher(server) < 0) {
+        fail(error, "cannot start a thread: %s", strerror(errno));
+        server_free(server);
+        return -1;
+    }
+    if (start_daemon(server, config, listener, error) < 0) {
+        eventfd_write(server->watch_stop, 1);
+        pthread_join(server->watcher, NULL);
+        server_free(server);
+        return -1;
+    }
+    listener = -1; /* libmicrohttpd's now */
+    *out = server;
+    return 0;
+}
+
+uint16_t http_server_port(const struct http_server *server)
+{
+    return server->port;
+}
+
+/* ---- stop ---- */
+
+void http_server_quiesce(struct http_server *server)
+{
+    AUTO_CLOSE int listener = MHD_quiesce_daemon(server->daemon);
+    (void)listener; /* -1 the second time */
+}
+
+/* Answers that were given get a moment to leave. */
+static void wait_until_inactive(struct http_server *server)
+{
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += 2;
+    pthread_mutex_lock(&server->lock);
+    int rc = 0;
+    while (rc == 0 && atomic_load(&server->active) > 0)
+        rc = pthread_cond_timedwait(&server->quiet, &server->lock, &end);
+    pthread_mutex_unlock(&server->lock);
+}
+
+void http_server_stop(struct http_server *server)
+{
+    if (!server)
+        return;
+    http_server_quiesce(server);
+    pthread_mutex_lock(&server->lock);
+    server->stopping = true;
+    atomic_store(&server->stopping_now, true);
+    pthread_mutex_unlock(&server->lock);
+    sleepers_end(server);
+    upgraded_end_all(server);
+    wait_until_inactive(server);
+    eventfd_write(server->watch_stop, 1);
+    pthread_join(server->watcher, NULL);
+    MHD_stop_daemon(server->daemon);
+    server_free(server);
+}

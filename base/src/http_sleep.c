@@ -1,0 +1,180 @@
+/* Suspending and resuming requests, noticing clients that went away meanwhile, and ending all sleepers
+ * when the server stops. The rules are in http_internal.h. */
+#include "http_internal.h"
+#include <base/clock.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <errno.h>
+#include <poll.h>
+#include <sys/epoll.h>
+
+bool request_claim(struct http_request *req)
+{
+    return !atomic_exchange(&req->claimed, true);
+}
+
+/* With server->lock. */
+static void watch_begin(struct http_request *req)
+{
+    struct http_server *server = req->server;
+    size_t fd = (size_t)req->socket->fd;
+    if (fd >= server->watched_size) {
+        size_t size = fd + 64;
+        server->watched = xreallocarray(server->watched, size, sizeof(*server->watched));
+        memset(server->watched + server->watched_size, 0,
+               (size - server->watched_size) * sizeof(*server->watched));
+        server->watched_size = size;
+    }
+    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.fd = (int)fd};
+    if (epoll_ctl(server->watch_epoll, EPOLL_CTL_ADD, (int)fd, &event) < 0)
+        return; /* not noticed early then; the answer will fail */
+    server->watched[fd] = req;
+    req->watched_fd = (int)fd;
+}
+
+static void watch_end(struct http_request *req)
+{
+    if (req->watched_fd < 0)
+        return;
+    epoll_ctl(req->server->watch_epoll, EPOLL_CTL_DEL, req->watched_fd, NULL);
+    req->server->watched[req->watched_fd] = NULL;
+    req->watched_fd = -1;
+}
+
+bool request_sleep(struct http_request *req, bool watch)
+{
+    struct http_server *server = req->server;
+    pthread_mutex_lock(&req->lock);
+    if (req->woken) {
+        req->woken = false;
+        pthread_mutex_unlock(&req->lock);
+        return false;
+    }
+    pthread_mutex_lock(&server->lock);
+    bool stopping = server->stopping;
+    if (!stopping) {
+        MHD_suspend_connection(req->connection);
+        req->asleep = true;
+        link_add(&server->sleeping, &req->sleeping);
+        if (watch)
+            watch_begin(req);
+    }
+    pthread_mutex_unlock(&server->lock);
+    pthread_mutex_unlock(&req->lock);
+    if (!stopping)
+        return true;
+    if (request_claim(req))
+        answer_error_claimed(req, 503, "the server is stopping");
+    else
+        request_cut(req);
+    return false;
+}
+
+void request_wake(struct http_request *req)
+{
+    pthread_mutex_lock(&req->lock);
+    if (req->asleep) {
+        struct http_server *server = req->server;
+        req->asleep = false;
+        pthread_mutex_lock(&server->lock);
+        watch_end(req);
+        MHD_resume_connection(req->connection);
+        link_remove(&req->sleeping);
+        if (server->stopping)
+            pthread_cond_signal(&server->quiet);
+        pthread_mutex_unlock(&server->lock);
+    } else {
+        req->woken = true;
+    }
+    pthread_mutex_unlock(&req->lock);
+}
+
+void request_cut(struct http_request *req)
+{
+    atomic_store(&req->cut, true);
+    if (request_claim(req) && req->closed)
+        req->closed(req->closed_arg);
+    request_wake(req);
+}
+
+static bool is_gone(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLRDHUP};
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
+}
+
+/* The descriptor may have got another owner since the event: while a request stands in the table, its
+ * connection is suspended and the descriptor open, so the question is asked anew under the lock. */
+static void on_hangup(struct http_server *server, int fd)
+{
+    struct http_request *req = NULL;
+    pthread_mutex_lock(&server->lock);
+    if ((size_t)fd < server->watched_size && server->watched[fd] && is_gone(fd))
+        req = http_request_ref(server->watched[fd]);
+    pthread_mutex_unlock(&server->lock);
+    if (!req)
+        return;
+    request_cut(req);
+    http_request_unref(req);
+}
+
+/* A connection that owes a head for too long, or a body, is shut down: libmicrohttpd's own timeout
+ * starts anew with each byte. */
+static void sweep(struct http_server *server)
+{
+    int64_t now = clock_mono_ms();
+    pthread_mutex_lock(&server->lock);
+    for (struct link *l = server->connections.next; l != &server->connections; l = l->next) {
+        struct connection *c = LINK_OF(struct connection, link, l);
+        int64_t since = atomic_load_explicit(&c->since_ms, memory_order_relaxed);
+        bool late = since > 0 ? now - since > server->idle_timeout_ms : since < 0 && now > -since;
+        if (late)
+            shutdown(c->fd, SHUT_RDWR);
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
+void *watcher_main(void *arg)
+{
+    struct http_server *server = arg;
+    struct epoll_event events[64];
+    int64_t next_sweep = clock_mono_ms() + 500;
+    for (;;) {
+        int64_t wait = next_sweep - clock_mono_ms();
+        int n = epoll_wait(server->watch_epoll, events, ARRAY_LEN(events), wait < 0 ? 0 : (int)wait);
+        for (int i = 0; i < n; i++) {
+            if (events[i].data.fd == server->watch_stop)
+                return NULL;
+            on_hangup(server, events[i].data.fd);
+        }
+        if (clock_mono_ms() >= next_sweep) {
+            sweep(server);
+            next_sweep = clock_mono_ms() + 500;
+        }
+    }
+}
+
+/* server->stopping is set: nobody falls asleep any more. */
+void sleepers_end(struct http_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    while (server->sleeping.next != &server->sleeping) {
+        struct http_request *req =
+            http_request_ref(LINK_OF(struct http_request, sleeping, server->sleeping.next));
+        pthread_mutex_unlock(&server->lock);
+        if (request_claim(req)) {
+            answer_error_claimed(req, 503, "the server is stopping");
+        } else {
+            /* Somebody is just answering, or a stream of either direction waits: that is cut. */
+            pthread_mutex_lock(&req->lock);
+            bool streaming = req->response == NULL || !req->ready;
+            pthread_mutex_unlock(&req->lock);
+            if (streaming)
+                atomic_store(&req->cut, true);
+            request_wake(req);
+        }
+        http_request_unref(req);
+        pthread_mutex_lock(&server->lock);
+    }
+    pthread_mutex_unlock(&server->lock);
+}
