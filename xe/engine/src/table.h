@@ -42,6 +42,7 @@ enum xe_special {
     XE_VCPU_USE,
     XE_ATTACHABLE,
     XE_VARIANT_ACTIVE,
+    XE_WITHHELD, /* never shown */
 };
 
 struct xe_field {

@@ -1,0 +1,141 @@
+/* Commands that are one call of the API: the table says which parameter of the command line becomes
+ * which argument, and how the result is printed. */
+#include "run.h"
+
+static json_t *set_arg(struct xe_run_state *x, const struct xe_arg *a, const char *text)
+{
+    AUTO_FREE char *copy = xstrdup(text);
+    AUTO_JSON json_t *set = json_array();
+    char *rest = copy, *item;
+    while (*text && (item = strsep(&rest, ",")))
+        if (json_array_append_new(set, xe_input(x, a->param, a->type, a->cls, NULL, item)) < 0)
+            return NULL;
+    return TAKE_PTR(set);
+}
+
+static json_t *constant(const char *text)
+{
+    return json_loads(text ? text : "null", JSON_DECODE_ANY, NULL);
+}
+
+/* One argument; *absent when an optional one was not given. NULL: x->err. */
+static json_t *argument(struct xe_run_state *x, const struct xe_arg *a, const char *selected, bool *absent)
+{
+    const char *ref;
+    switch ((enum xe_arg_source)a->source) {
+    case XE_ARG_SELECTED:
+        return json_string(selected);
+    case XE_ARG_POOL:
+        return xe_pool(x, &ref, NULL) < 0 ? NULL : json_string(ref);
+    case XE_ARG_CONST:
+        return constant(a->json);
+    case XE_ARG_PARAM:
+        break;
+    }
+    if (a->shape == XE_MAP)
+        return xe_arg_map(x, a->param);
+    const char *text = xe_arg(x, a->param);
+    if (text)
+        return a->shape == XE_SET ? set_arg(x, a, text) : xe_input(x, a->param, a->type, a->cls, NULL, text);
+    if (a->or_coordinator)
+        return xe_coordinator(x, &ref) < 0 ? NULL : json_string(ref);
+    *absent = a->optional;
+    return constant(a->json);
+}
+
+/* The call's parameters: positional, or one record. NULL: x->err. */
+static json_t *arguments(struct xe_run_state *x, const struct xe_command *cmd, const char *selected)
+{
+    AUTO_JSON json_t *params = json_array();
+    json_t *record = NULL;
+    size_t given = 0;
+    for (size_t i = 0; i < cmd->arg_count; i++) {
+        const struct xe_arg *a = &cmd->args[i];
+        bool absent = false;
+        json_t *value = argument(x, a, selected, &absent);
+        if (!value)
+            return NULL;
+        if (a->member && !record) {
+            record = json_object();
+            json_array_append_new(params, record);
+        }
+        if (a->member)
+            json_object_set_new(record, a->member, value);
+        else
+            json_array_append_new(params, value);
+        if (!absent)
+            given = json_array_size(params);
+    }
+    /* Trailing arguments that the user left out stay out: the server knows their defaults. */
+    while (json_array_size(params) > given)
+        json_array_remove(params, json_array_size(params) - 1);
+    return TAKE_PTR(params);
+}
+
+static void print_pairs(struct xe_run_state *x, json_t *record)
+{
+    size_t n = json_object_size(record), i = 0;
+    struct xe_cell *cells = xcalloc(n + 1, sizeof *cells);
+    const char *key;
+    json_t *value;
+    json_object_foreach (record, key, value)
+        cells[i++] = (struct xe_cell){key, "", json_is_string(value) ? xstrdup(json_string_value(value))
+                                                                    : json_dumps(value, JSON_ENCODE_ANY)};
+    xe_out_block(x, cells, n);
+    for (i = 0; i < n; i++)
+        free((char *)cells[i].value);
+    free(cells);
+}
+
+static int print_scalar(struct xe_run_state *x, const struct xe_command *cmd, const json_t *value)
+{
+    if (cmd->result_type == XE_REF && json_is_string(value)) {
+        const char *uuid;
+        if (xe_uuid_of(x, cmd->result_cls, json_string_value(value), &uuid) < 0)
+            return -1;
+        xe_out_item(x, uuid);
+    } else if (json_is_string(value)) {
+        xe_out_item(x, json_string_value(value));
+    } else if (json_is_object(value)) {
+        print_pairs(x, (json_t *)value);
+    } else {
+        AUTO_FREE char *text = json_is_real(value) ? xasprintf("%.3f", json_real_value(value))
+                                                   : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+        xe_out_item(x, text ? text : "");
+    }
+    return 0;
+}
+
+static int print_result(struct xe_run_state *x, const struct xe_command *cmd, const json_t *result)
+{
+    size_t i;
+    const json_t *item;
+    if (cmd->result_type == XE_VOID)
+        return 0;
+    if (!json_is_array(result))
+        return print_scalar(x, cmd, result);
+    json_array_foreach (result, i, item)
+        if (print_scalar(x, cmd, item) < 0)
+            return -1;
+    return 0;
+}
+
+static int call_one(struct xe_run_state *x, const struct xe_command *cmd, const char *selected)
+{
+    const char *method = cmd->call;
+    bool other = false;
+    if (cmd->switch_param && xe_arg_bool(x, cmd->switch_param, &other) < 0)
+        return -1;
+    if (other)
+        method = cmd->switch_call;
+    json_t *params = arguments(x, cmd, selected);
+    AUTO_JSON json_t *result = NULL;
+    if (!params || xe_call_maybe_task(x, cmd->flags & XE_ASYNC, method, params, &result) < 0)
+        return -1;
+    return print_result(x, cmd, result);
+}
+
+int xe_run_call(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return cmd->selector ? xe_for_selected(x, cmd, call_one) : call_one(x, cmd, NULL);
+}

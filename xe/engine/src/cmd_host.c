@@ -1,0 +1,71 @@
+/* Hosts: join tokens, processors, and forgetting one that is gone. */
+#include "run.h"
+#include "xe_handlers.h"
+
+int xe_cmd_host_join_token(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    AUTO_JSON json_t *answer = NULL;
+    (void)cmd;
+    if (x->api->post(x->api->ctx, "/api/v1/join-tokens", NULL, &answer, &x->err) < 0)
+        return -1;
+    const char *token = xe_str(answer, "token"), *expires = xe_str(answer, "expires");
+    if (!*token)
+        return xe_fail(x, XE_ERR_TRANSPORT, "The server answered without a token.");
+    xe_out_item(x, token);
+    if (*expires && !x->minimal)
+        xe_note(x, "One host can join with it until %s.", expires);
+    return 0;
+}
+
+/* uuid=, else the coordinator (the caller's). */
+static int host_arg(struct xe_run_state *x, char **host)
+{
+    const char *uuid = xe_arg(x, "uuid"), *ref;
+    if (uuid)
+        return xe_ref_by_uuid(x, "host", uuid, host);
+    if (xe_coordinator(x, &ref) < 0)
+        return -1;
+    *host = xstrdup(ref);
+    return 0;
+}
+
+int xe_cmd_host_cpu_info(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    AUTO_FREE char *host = NULL;
+    const json_t *record;
+    (void)cmd;
+    if (host_arg(x, &host) < 0 || xe_record(x, "host", host, &record) < 0)
+        return -1;
+    json_t *info = json_object_get(record, "cpu_info"), *value;
+    struct xe_cell *cells = xcalloc(json_object_size(info) + 1, sizeof *cells);
+    size_t n = 0;
+    const char *key;
+    json_object_foreach (info, key, value)
+        cells[n++] = (struct xe_cell){key, " ( RO)", xe_str(info, key)};
+    xe_out_block(x, cells, n);
+    free(cells);
+    return 0;
+}
+
+int xe_cmd_host_forget(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    const char *uuid;
+    bool force = false;
+    AUTO_FREE char *host = NULL, *answer = NULL;
+    const json_t *record;
+    (void)cmd;
+    if (xe_arg_required(x, "uuid", &uuid) < 0 || xe_arg_bool(x, "force", &force) < 0 ||
+        xe_ref_by_uuid(x, "host", uuid, &host) < 0 || xe_record(x, "host", host, &record) < 0)
+        return -1;
+    if (!force) {
+        xe_out_message(x, "The pool is about to forget host %s (%s) for good.", uuid, xe_str(record, "name_label"));
+        xe_out_flush(x);
+        if (!x->api->prompt)
+            return xe_fail(x, XE_ERR_CLI, "say force=true to forget it; there is no one to ask");
+        if (x->api->prompt(x->api->ctx, "Type 'yes' to continue\n", &answer, &x->err) < 0)
+            return -1;
+        if (!streq(answer, "yes"))
+            return xe_fail(x, XE_ERR_CLI, "aborted: nothing was changed");
+    }
+    return xe_call_task(x, "host.destroy", json_pack("[s]", host), NULL);
+}

@@ -1,0 +1,196 @@
+/* VM commands that are more than one call: start on a host, resume, clone, copy, snapshots, moving
+ * within the pool. The plain ones (shutdown, reboot, pause, ...) are rows of openapi/xe/vm.toml. */
+#include "run.h"
+#include "xe_handlers.h"
+#include <base/ref.h>
+
+/* A host named by uuid, name-label or hostname: its reference (the caller's). */
+static int host_named(struct xe_run_state *x, const char *name, char **ref)
+{
+    const json_t *hosts, *found = NULL;
+    const char *key, *found_ref = NULL;
+    json_t *host;
+    size_t matches = 0;
+    if (xe_records(x, "host", &hosts) < 0)
+        return -1;
+    json_object_foreach ((json_t *)hosts, key, host) {
+        if (streq(xe_str(host, "uuid"), name) || streq(xe_str(host, "name_label"), name) ||
+            streq(xe_str(host, "hostname"), name)) {
+            found = host;
+            found_ref = key;
+            matches++;
+        }
+    }
+    if (!found)
+        return xe_fail(x, XE_ERR_CLI, "No matching hosts found");
+    if (matches > 1)
+        return xe_fail(x, XE_ERR_CLI, "several hosts are called '%s'; say the uuid", name);
+    *ref = xstrdup(found_ref);
+    return 0;
+}
+
+static int start_or_resume(struct xe_run_state *x, const char *vm, const char *message)
+{
+    bool paused = false, force = false;
+    const char *on = xe_arg(x, "on");
+    if (xe_arg_bool(x, "paused", &paused) < 0 || xe_arg_bool(x, "force", &force) < 0)
+        return -1;
+    if (!on)
+        return xe_call_task(x, message, json_pack("[sbb]", vm, paused, force), NULL);
+    AUTO_FREE char *host = NULL, *message_on = xasprintf("%s_on", message);
+    if (host_named(x, on, &host) < 0)
+        return -1;
+    return xe_call_task(x, message_on, json_pack("[ssbb]", vm, host, paused, force), NULL);
+}
+
+static int start_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+{
+    (void)cmd;
+    return start_or_resume(x, vm, "VM.start");
+}
+
+static int resume_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+{
+    (void)cmd;
+    return start_or_resume(x, vm, "VM.resume");
+}
+
+int xe_cmd_vm_start(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return xe_for_selected(x, cmd, start_one);
+}
+
+int xe_cmd_vm_resume(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return xe_for_selected(x, cmd, resume_one);
+}
+
+/* Names the new VM's description when asked, and prints its uuid. */
+static int made(struct xe_run_state *x, const json_t *vm)
+{
+    const char *description = xe_arg(x, "new-name-description"), *uuid;
+    const char *ref = json_string_value(vm);
+    if (!ref)
+        return xe_fail(x, XE_ERR_TRANSPORT, "The server answered without a reference.");
+    if (description && xe_call(x, "VM.set_name_description", NULL, "[ss]", ref, description) < 0)
+        return -1;
+    if (xe_uuid_of(x, "VM", ref, &uuid) < 0)
+        return -1;
+    xe_out_item(x, uuid);
+    return 0;
+}
+
+static int make(struct xe_run_state *x, const char *message, json_t *params)
+{
+    AUTO_JSON json_t *vm = NULL;
+    return xe_call_task(x, message, params, &vm) < 0 ? -1 : made(x, vm);
+}
+
+static int clone_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+{
+    (void)cmd;
+    return make(x, "VM.clone", json_pack("[ss]", vm, xe_arg(x, "new-name-label")));
+}
+
+static int copy_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+{
+    const char *uuid = xe_arg(x, "sr-uuid");
+    AUTO_FREE char *sr = NULL;
+    (void)cmd;
+    if (uuid && xe_ref_by_uuid(x, "SR", uuid, &sr) < 0)
+        return -1;
+    return make(x, "VM.copy", json_pack("[sss]", vm, xe_arg(x, "new-name-label"), sr ? sr : "OpaqueRef:NULL"));
+}
+
+/* References of comma separated uuids. */
+static int vdi_refs(struct xe_run_state *x, const char *uuids, json_t *refs)
+{
+    AUTO_FREE char *copy = xstrdup(uuids ? uuids : "");
+    char *rest = copy, *uuid;
+    while (*copy && (uuid = strsep(&rest, ","))) {
+        AUTO_FREE char *ref = NULL;
+        if (xe_ref_by_uuid(x, "VDI", uuid, &ref) < 0)
+            return -1;
+        json_array_append_new(refs, json_string(ref));
+    }
+    return 0;
+}
+
+static int snapshot_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+{
+    AUTO_JSON json_t *ignored = json_array();
+    (void)cmd;
+    if (vdi_refs(x, xe_arg(x, "ignore-vdi-uuids"), ignored) < 0)
+        return -1;
+    return make(x, "VM.snapshot", json_pack("[ssO]", vm, xe_arg(x, "new-name-label"), ignored));
+}
+
+static int checkpoint_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+{
+    (void)cmd;
+    return make(x, "VM.checkpoint", json_pack("[ss]", vm, xe_arg(x, "new-name-label")));
+}
+
+int xe_cmd_vm_clone(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return xe_for_selected(x, cmd, clone_one);
+}
+
+int xe_cmd_vm_copy(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return xe_for_selected(x, cmd, copy_one);
+}
+
+int xe_cmd_vm_snapshot(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return xe_for_selected(x, cmd, snapshot_one);
+}
+
+int xe_cmd_vm_checkpoint(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return xe_for_selected(x, cmd, checkpoint_one);
+}
+
+static int migrate_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+{
+    const char *host = xe_arg(x, "host-uuid") ? xe_arg(x, "host-uuid") : xe_arg(x, "host");
+    AUTO_FREE char *ref = NULL;
+    (void)cmd;
+    if (!host)
+        return xe_fail(x, XE_ERR_USAGE, "Required parameter not found: host or host-uuid");
+    if (host_named(x, host, &ref) < 0)
+        return -1;
+    json_t *options = json_object();
+    for (const char *const *o = (const char *const[]){"live", "force", "compress", NULL}; *o; o++)
+        if (xe_arg(x, *o))
+            json_object_set_new(options, *o, json_string(xe_arg(x, *o)));
+    return xe_call_task(x, "VM.pool_migrate", json_pack("[sso]", vm, ref, options), NULL);
+}
+
+int xe_cmd_vm_migrate(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    if (xe_arg(x, "remote-master"))
+        return xe_fail(x, XE_ERR_CLI, "moving a VM to another pool is not built yet");
+    return xe_for_selected(x, cmd, migrate_one);
+}
+
+static int bios_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+{
+    const json_t *record;
+    (void)cmd;
+    if (xe_record(x, "VM", vm, &record) < 0)
+        return -1;
+    const json_t *strings = json_object_get(record, "bios_strings");
+    if (json_object_size(strings) == 0)
+        xe_out_message(x, "The BIOS strings of this VM have not yet been set.");
+    else if (streq(xe_str(strings, "bios-vendor"), "Xen"))
+        xe_out_message(x, "This VM is BIOS-generic.");
+    else
+        xe_out_message(x, "This VM is BIOS-customized.");
+    return 0;
+}
+
+int xe_cmd_vm_is_bios_customized(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return xe_for_selected(x, cmd, bios_one);
+}

@@ -1,0 +1,180 @@
+/* What one run of the engine carries, and the helpers that every command uses. A function that
+ * returns int returns 0, or -1 with x->err set; the run then prints the error and ends with 1. */
+#pragma once
+#include "table.h"
+#include <base/buf.h>
+#include <base/json.h>
+#include <base/mem.h>
+#include <xe/engine.h>
+
+struct xe_param {
+    const char *name, *value; /* of the argument's copy */
+    char *text;
+};
+
+struct xe_run_state {
+    const struct xe_api *api;
+    const struct xe_command *cmd;
+    struct xe_param *params;
+    size_t param_count;
+    bool minimal;
+    struct buf out;       /* stdout text, handed over at the end and before anything that waits */
+    struct buf line;      /* the one line of --minimal */
+    bool line_started;
+    struct xe_err err;
+    json_t *objects;      /* API class -> reference -> record, see objects.c */
+    json_t *wanted;       /* API class -> {member: true}: what a list needs; NULL: everything */
+    bool bulk;            /* a missing record is fetched with its whole class */
+};
+
+/* args.c: the parameters of the command line. */
+int xe_args_parse(struct xe_run_state *x, int argc, const char *const *argv, const char **command);
+void xe_args_done(struct xe_run_state *x);
+/* The value, or NULL. */
+const char *xe_arg(const struct xe_run_state *x, const char *name);
+int xe_arg_required(struct xe_run_state *x, const char *name, const char **out);
+/* Absent: *out untouched. */
+int xe_arg_bool(struct xe_run_state *x, const char *name, bool *out);
+int xe_arg_bytes(struct xe_run_state *x, const char *name, int64_t *out);
+/* Of "name:key=value" (or the old "name-key=value"): the key, or NULL when it is another parameter. */
+const char *xe_param_key(const struct xe_param *param, const char *name);
+/* The pairs of a map parameter as an object (the caller's); empty when there are none. */
+json_t *xe_arg_map(const struct xe_run_state *x, const char *name);
+bool xe_param_standard(const char *name);
+bool xe_parse_bool(const char *text, bool *out);
+bool xe_parse_bytes(const char *text, int64_t *out);
+/* The command's parameters: all required there, none unknown. */
+int xe_args_check(struct xe_run_state *x);
+void xe_usage_line(const struct xe_command *cmd, struct buf *out);
+const struct xe_command *xe_command_find(const char *name);
+/* The command name closest to `name`, or NULL when none is close. */
+const char *xe_command_nearest(const char *name);
+/* Of `count` names the closest, or NULL. */
+const char *xe_nearest(const char *name, const char *const *names, size_t count);
+bool xe_command_built(const struct xe_command *cmd);
+const struct xe_class *xe_class_find(const char *name);
+const struct xe_field *xe_field_find(const struct xe_class *cls, const char *name);
+
+/* errors.c */
+int xe_fail(struct xe_run_state *x, enum xe_err_kind kind, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+int xe_unknown_field(struct xe_run_state *x, const struct xe_class *cls, const char *name);
+void xe_print_failure(struct xe_run_state *x);
+/* One line of x->err for "operation failed on" (the caller's). */
+char *xe_err_line(const struct xe_err *err);
+bool xe_err_is(const struct xe_err *err, const char *code);
+
+/* out.c: printing, with the rules of --minimal. */
+void xe_out_flush(struct xe_run_state *x);
+/* An item of a list: a line, or a member of the minimal line as it is. */
+void xe_out_item(struct xe_run_state *x, const char *text);
+/* A message: dropped by --minimal. */
+void xe_out_message(struct xe_run_state *x, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void xe_note(struct xe_run_state *x, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A block of "name tag: value" lines; --minimal keeps the first value. */
+struct xe_cell {
+    const char *name, *tag, *value;
+};
+void xe_out_block(struct xe_run_state *x, const struct xe_cell *cells, size_t count);
+
+/* objects.c: calls, and the records of objects. */
+/* `format` is jansson's json_pack format for the parameters, e.g. "[s]". *result may be NULL: dropped. */
+int xe_call(struct xe_run_state *x, const char *method, json_t **result, const char *format, ...);
+/* The reference text in *result (the caller's). */
+int xe_call_string(struct xe_run_state *x, const char *method, char **result, const char *format, ...);
+/* The reference of the object with this uuid (the caller's). */
+int xe_ref_by_uuid(struct xe_run_state *x, const char *api_class, const char *uuid, char **ref);
+/* Borrowed from the cache; NULL without an error when the object does not exist. */
+int xe_record(struct xe_run_state *x, const char *api_class, const char *ref, const json_t **record);
+/* All of a class: reference -> record, borrowed. */
+int xe_records(struct xe_run_state *x, const char *api_class, const json_t **records);
+void xe_record_forget(struct xe_run_state *x, const char *api_class);
+/* The one pool's and its coordinator's references, borrowed. */
+int xe_pool(struct xe_run_state *x, const char **ref, const json_t **record);
+int xe_coordinator(struct xe_run_state *x, const char **ref);
+bool xe_ref_null(const char *ref);
+/* The uuid of an object (borrowed), or "<not in database>". */
+int xe_uuid_of(struct xe_run_state *x, const char *api_class, const char *ref, const char **uuid);
+
+/* task.c: a call in a task that Ctrl-C cancels; *result as in a plain call. `params` is consumed. */
+int xe_call_task(struct xe_run_state *x, const char *method, json_t *params, json_t **result);
+/* Waits for a task, with progress when `label` is given; the task is destroyed. */
+int xe_task_wait(struct xe_run_state *x, const char *task, const char *label, json_t **result);
+/* Async only when `async`. */
+int xe_call_maybe_task(struct xe_run_state *x, bool async, const char *method, json_t *params, json_t **result);
+
+/* values.c: fields of records as text. */
+struct xe_value {
+    bool single;  /* one text, not a set or map */
+    size_t count;
+    char **keys;  /* maps */
+    char **items;
+};
+void xe_value_done(struct xe_value *value);
+#define AUTO_VALUE __attribute__((cleanup(xe_value_done)))
+enum xe_value_mode {
+    XE_VALUE_LISTED, /* expensive fields are not asked for */
+    XE_VALUE_SHOWN,  /* asked for; a refusal is shown in place of the value */
+    XE_VALUE_ASKED,  /* asked for; a refusal is an error */
+};
+int xe_field_value(struct xe_run_state *x, const struct xe_class *cls, const struct xe_field *f, const char *ref,
+                   const json_t *record, enum xe_value_mode mode, struct xe_value *out);
+/* The joined text (the caller's). */
+char *xe_value_text(const struct xe_field *f, const struct xe_value *value);
+/* Notes in x->wanted what the field needs. */
+void xe_field_want(struct xe_run_state *x, const struct xe_class *cls, const struct xe_field *f);
+
+/* input.c: text to JSON of a type (the caller's); NULL with x->err. `what` names it in the error. */
+json_t *xe_input(struct xe_run_state *x, const char *what, int type, const char *api_class,
+                 const struct xe_texts *texts, const char *text);
+
+/* filter.c: which objects are meant. */
+struct xe_filter {
+    const struct xe_field *field;
+    const char *key;      /* map key; NULL: the whole */
+    bool contains, differs;
+    const char *value;
+};
+struct xe_filters {
+    struct xe_filter *items;
+    size_t count;
+};
+void xe_filters_done(struct xe_filters *filters);
+#define AUTO_FILTERS __attribute__((cleanup(xe_filters_done)))
+/* Of every parameter that `skip` (NULL-ended lists) and the standard ones do not take. */
+int xe_filters_parse(struct xe_run_state *x, const struct xe_class *cls, const char *const *const *skip,
+                     struct xe_filters *out);
+int xe_filters_match(struct xe_run_state *x, const struct xe_class *cls, const struct xe_filters *filters,
+                     const char *ref, const json_t *record, bool *match);
+void xe_filters_want(struct xe_run_state *x, const struct xe_class *cls, const struct xe_filters *filters);
+/* The objects that a command's selector picks: references, the caller's to free with xe_refs_done.
+ * One, unless --multiple. */
+struct xe_refs {
+    char **items;
+    size_t count;
+};
+void xe_refs_done(struct xe_refs *refs);
+#define AUTO_REFS __attribute__((cleanup(xe_refs_done)))
+int xe_select(struct xe_run_state *x, const struct xe_command *cmd, struct xe_refs *out);
+/* Runs `one` for each selected object; with several, failures are told and the rest go on. */
+typedef int xe_one_fn(struct xe_run_state *x, const struct xe_command *cmd, const char *ref);
+int xe_for_selected(struct xe_run_state *x, const struct xe_command *cmd, xe_one_fn *one);
+
+/* The generated families, and commands that are one call. */
+int xe_run_list(struct xe_run_state *x, const struct xe_command *cmd);
+int xe_run_param(struct xe_run_state *x, const struct xe_command *cmd);
+int xe_run_call(struct xe_run_state *x, const struct xe_command *cmd);
+/* Prints records of a class by a params= text (NULL: these default names), as lists do. */
+int xe_list_print(struct xe_run_state *x, const struct xe_class *cls, const char *ref, const char *params,
+                  const char *const *defaults);
+void xe_help(struct xe_run_state *x, int argc, const char *const *argv);
+
+static inline const char *xe_str(const json_t *record, const char *member)
+{
+    const char *s = json_string_value(json_object_get(record, member));
+    return s ? s : "";
+}
+static inline bool xe_true(const json_t *record, const char *member)
+{
+    return json_is_true(json_object_get(record, member));
+}
