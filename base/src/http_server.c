@@ -125,6 +125,7 @@ static size_t unescape(void *context, struct MHD_Connection *connection, char *t
     return (size_t)(to - text);
 }
 
+static void on_message(void *context, const char *format, va_list ap) __attribute__((format(printf, 2, 0)));
 static void on_message(void *context, const char *format, va_list ap)
 {
     (void)context;

@@ -73,9 +73,9 @@ struct http_reply {
 #define HTTP_REPLY_INIT ((struct http_reply){0})
 void http_reply_done(struct http_reply *reply);
 #define AUTO_HTTP_REPLY __attribute__((cleanup(http_reply_done)))
-/* 0: an answer came, whatever its status (no redirect is followed); -1: *error. A kept connection that the
- * server closed meanwhile is replaced by a new one once, if nothing of an answer came and the call is
- * repeatable (GET, HEAD, or never sent). */
+/* 0: an answer came, whatever its status (no redirect is followed); -1: *error. When the server closed a kept
+ * connection without a byte of an answer, a GET or HEAD is repeated on a new one; anything else is HTTP_LOST.
+ * The first use of a client makes the process ignore SIGPIPE. */
 int http_client_call(struct http_client *client, const struct http_call *call, struct http_reply *reply,
                      struct http_error *error);
 

@@ -1,0 +1,94 @@
+/* TLS beyond libcurl's options: trust in one root by its fingerprint, and knowing that the other side
+ * refused us. */
+#include "http_client_internal.h"
+#include <base/mem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
+#include <openssl/x509v3.h>
+
+static int easy_index(void)
+{
+    static int index;
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&lock);
+    if (index == 0)
+        index = SSL_CTX_get_ex_new_index(0, NULL, NULL, NULL, NULL);
+    pthread_mutex_unlock(&lock);
+    return index;
+}
+
+/* With TLS 1.3 a refused client certificate shows only when the answer is read. */
+static void on_info(const SSL *ssl, int where, int ret)
+{
+    if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && ret >> 8 == SSL3_AL_FATAL) {
+        struct easy *e = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), easy_index());
+        e->refused_by_peer = true;
+    }
+}
+
+static bool fingerprint(X509 *cert, char out[static SHA256_TEXT_SIZE])
+{
+    unsigned char *der = NULL;
+    int len = i2d_X509(cert, &der);
+    if (len < 0)
+        return false;
+    sha256_text(der, (size_t)len, out);
+    OPENSSL_free(der);
+    return true;
+}
+
+/* The certificate of the sent chain that has the fingerprint. */
+static X509 *find_root(STACK_OF(X509) * chain, const char *wanted)
+{
+    for (int i = 0; i < sk_X509_num(chain); i++) {
+        char text[SHA256_TEXT_SIZE];
+        if (fingerprint(sk_X509_value(chain, i), text) && secret_equal_text(text, wanted))
+            return sk_X509_value(chain, i);
+    }
+    return NULL;
+}
+
+/* Verifies the sent chain with `root` as the only trusted certificate. */
+static bool chain_is_good(X509 *leaf, STACK_OF(X509) * chain, X509 *root)
+{
+    X509_STORE *store = X509_STORE_new();
+    X509_STORE_CTX *context = X509_STORE_CTX_new();
+    bool good = store && context && X509_STORE_add_cert(store, root) == 1 &&
+                X509_STORE_CTX_init(context, store, leaf, chain) == 1;
+    if (good) {
+        X509_VERIFY_PARAM_set_purpose(X509_STORE_CTX_get0_param(context), X509_PURPOSE_SSL_SERVER);
+        good = X509_verify_cert(context) == 1;
+    }
+    X509_STORE_CTX_free(context);
+    X509_STORE_free(store);
+    return good;
+}
+
+/* In place of OpenSSL's own verification. */
+static int verify_by_root(X509_STORE_CTX *context, void *arg)
+{
+    struct easy *e = arg;
+    X509 *leaf = X509_STORE_CTX_get0_cert(context);
+    STACK_OF(X509) *chain = X509_STORE_CTX_get0_untrusted(context);
+    int count = chain ? sk_X509_num(chain) : 0;
+    if (count > 0)
+        fingerprint(sk_X509_value(chain, count - 1), e->seen_root);
+    bool good = e->accept_any_root;
+    if (!good && leaf && count > 0) {
+        X509 *root = find_root(chain, e->root_sha256);
+        good = root && chain_is_good(leaf, chain, root);
+    }
+    X509_STORE_CTX_set_error(context, good ? X509_V_OK : X509_V_ERR_CERT_UNTRUSTED);
+    return good;
+}
+
+CURLcode tls_context_ready(CURL *curl, void *ssl_ctx, void *arg)
+{
+    (void)curl;
+    struct easy *e = arg;
+    SSL_CTX_set_ex_data(ssl_ctx, easy_index(), e);
+    SSL_CTX_set_info_callback(ssl_ctx, on_info);
+    if (e->root_sha256 || e->accept_any_root)
+        SSL_CTX_set_cert_verify_callback(ssl_ctx, verify_by_root, e);
+    return CURLE_OK;
+}
