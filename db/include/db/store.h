@@ -118,6 +118,9 @@ struct row *tx_edit(struct tx *tx, const struct class_desc *cls, struct ref ref)
 struct row *tx_create(struct tx *tx, const struct class_desc *cls);
 /* References to it in other rows become null, it leaves all sets. */
 void tx_delete(struct tx *tx, const struct class_desc *cls, struct ref ref);
+/* Calls fn for each row created or edited so far; fn may edit further rows, which are not visited. */
+void tx_each_touched(struct tx *tx, void (*fn)(struct tx *tx, const struct class_desc *cls, struct ref ref, void *arg),
+                     void *arg);
 /* Ends the transaction. 0: durable and published, *generation (may be NULL) is its own. -1: certainly
  * not applied. A transaction without changes returns at once. Blocks: not for a network thread. */
 int tx_commit(struct tx *tx, uint64_t *generation, struct store_err *err);

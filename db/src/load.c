@@ -1,0 +1,194 @@
+/* Filling an empty head from the engine: rows as they come, then references and derived sets, then the
+ * indexes. */
+#include "store_impl.h"
+#include <base/mem.h>
+
+struct loader {
+    struct store *store;
+    struct row **rows;
+    size_t count, cap;
+    uint64_t newest; /* generation seen */
+    struct store_tombstone *tombstones;
+    size_t tombstone_count, tombstone_cap;
+};
+
+static void load_row(void *arg, struct row *row)
+{
+    struct loader *loader = arg;
+    if (loader->count == loader->cap) {
+        loader->cap = loader->cap ? loader->cap * 2 : 1024;
+        loader->rows = xreallocarray(loader->rows, loader->cap, sizeof(loader->rows[0]));
+    }
+    loader->rows[loader->count++] = row;
+    if (row->generation > loader->newest)
+        loader->newest = row->generation;
+}
+
+static void load_tombstone(void *arg, const struct store_tombstone *gone)
+{
+    struct loader *loader = arg;
+    if (loader->tombstone_count == loader->tombstone_cap) {
+        loader->tombstone_cap = loader->tombstone_cap ? loader->tombstone_cap * 2 : 64;
+        loader->tombstones =
+            xreallocarray(loader->tombstones, loader->tombstone_cap, sizeof(loader->tombstones[0]));
+    }
+    loader->tombstones[loader->tombstone_count++] = *gone;
+    if (gone->deleted > loader->newest)
+        loader->newest = gone->deleted;
+}
+
+/* ---- references ---- */
+
+/* "The member belongs to this set of the target." */
+struct member {
+    struct row *target;
+    const struct field_desc *field; /* the derived set */
+    struct ref member;
+};
+struct member_list {
+    struct member *items;
+    size_t count, cap;
+};
+
+struct target_search {
+    const struct version *head;
+    const struct class_desc *cls;
+};
+
+static bool is_missing(struct ref ref, void *arg)
+{
+    const struct target_search *search = arg;
+    return !version_get(search->head, search->cls, ref);
+}
+
+struct member_visit {
+    struct member_list *list;
+    const struct version *head;
+    const struct field_desc *field;
+    struct ref member;
+};
+
+static void member_add(struct ref target, void *arg)
+{
+    const struct member_visit *visit = arg;
+    struct member_list *list = visit->list;
+    if (list->count == list->cap) {
+        list->cap = list->cap ? list->cap * 2 : 1024;
+        list->items = xreallocarray(list->items, list->cap, sizeof(list->items[0]));
+    }
+    const struct row *row = version_get(visit->head, visit->field->inverse->cls, target);
+    list->items[list->count++] =
+        (struct member){(struct row *)(uintptr_t)row, visit->field->inverse, visit->member};
+}
+
+/* References to rows that were not on disk become null. True: there were some. */
+static bool clear_missing(const struct version *head, struct row *row, const struct field_list *fields)
+{
+    bool any = false;
+    for (uint16_t i = 0; i < fields->count; i++) {
+        const struct field_desc *field = fields->items[i];
+        struct target_search search = {head, field_target(field)};
+        any |= cell_drop_refs(field, row_cell_mut(row, field), is_missing, &search);
+    }
+    return any;
+}
+
+static int compare_members(const void *a, const void *b)
+{
+    const struct member *x = a, *y = b;
+    if (x->target != y->target)
+        return (uintptr_t)x->target < (uintptr_t)y->target ? -1 : 1;
+    if (x->field != y->field)
+        return (uintptr_t)x->field < (uintptr_t)y->field ? -1 : 1;
+    return ref_cmp(x->member, y->member);
+}
+
+static void fill_derived(struct member_list *list)
+{
+    if (list->count > 1)
+        qsort(list->items, list->count, sizeof(list->items[0]), compare_members);
+    for (size_t start = 0, end; start < list->count; start = end) {
+        const struct member *first = &list->items[start];
+        for (end = start; end < list->count && list->items[end].target == first->target &&
+                          list->items[end].field == first->field;)
+            end++;
+        AUTO_FREE struct ref *refs = xreallocarray(NULL, end - start, sizeof(*refs));
+        for (size_t i = start; i < end; i++)
+            refs[i - start] = list->items[i].member;
+        row_cell_mut(first->target, first->field)->ref_set = ref_set_new(refs, end - start);
+    }
+}
+
+static void load_references(struct loader *loader, uint64_t generation)
+{
+    const struct version *head = loader->store->head;
+    struct member_list members = {0};
+    for (size_t i = 0; i < loader->count; i++) {
+        struct row *row = loader->rows[i];
+        const struct class_plan *plan = plan_of(&loader->store->schema, row->cls);
+        bool fixed = clear_missing(head, row, &plan->relations);
+        fixed |= clear_missing(head, row, &plan->plain);
+        if (fixed || (row->cls->flags & CLASS_RUNTIME))
+            row->generation = generation; /* not what readers saw before */
+        for (uint16_t f = 0; f < plan->relations.count; f++) {
+            const struct field_desc *field = plan->relations.items[f];
+            struct member_visit visit = {&members, head, field, row->ref};
+            cell_each_ref(field, row_cell(row, field), member_add, &visit);
+        }
+    }
+    fill_derived(&members);
+    free(members.items);
+}
+
+/* ---- all ---- */
+
+/* Nothing is published yet, so nodes may be edited in place and rows be put twice. */
+static int build(struct loader *loader, uint64_t generation, struct store_err *err)
+{
+    struct store *store = loader->store;
+    struct version *head = store->head;
+    struct trie_edit edit = store_edit(store, generation);
+    for (size_t i = 0; i < loader->count; i++) {
+        struct row *row = loader->rows[i];
+        if (trie_put(&head->rows[row->cls->index], row_ref_key, &edit, row))
+            return store_err_set(err, STORE_E_CORRUPT, "two rows of class %s have the reference %s",
+                                 row->cls->name, REF_TEXT(row->ref));
+    }
+    load_references(loader, generation);
+    for (size_t i = 0; i < loader->count; i++)
+        version_index(head, &edit, loader->rows[i]);
+    for (size_t i = 0; i < loader->tombstone_count; i++)
+        version_bury(head, &edit, &loader->tombstones[i]);
+    return 0;
+}
+
+int store_load(struct store *store, struct store_err *err)
+{
+    struct loader loader = {.store = store};
+    const struct engine_sink sink = {&loader, load_row, load_tombstone};
+    struct engine_meta meta = {0};
+    int result = store->engine->ops->load(store->engine, &store->schema, &sink, &meta, err);
+    /* The store's opening has a generation of its own, above all that were handed out. */
+    uint64_t generation = (meta.reserve > loader.newest ? meta.reserve : loader.newest) + 1;
+    if (meta.fresh)
+        generation = 1;
+    struct version *head = store->head;
+    head->oldest_token = meta.oldest_token;
+    head->runtime_token = meta.fresh ? 0 : generation;
+    head->generation = generation;
+    store->forgotten_on_disk = meta.oldest_token;
+    store->frozen = 0;
+    store->reserved = 0; /* the first batch reserves, before anything new is published */
+    store->next_generation = generation + 1;
+    if (result == 0)
+        result = build(&loader, generation, err);
+    if (result) {
+        for (uint16_t i = 0; i < store->schema.class_count; i++)
+            trie_free_after(&head->rows[i], 0, NULL, NULL);
+        for (size_t i = 0; i < loader.count; i++)
+            row_unref(loader.rows[i]);
+    }
+    free(loader.rows);
+    free(loader.tombstones);
+    return result;
+}

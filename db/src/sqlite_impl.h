@@ -1,0 +1,61 @@
+/* The inside of the SQLite engine, shared by its files.
+ *
+ *   sqlite.c         the file: lock, open, close; the writing of a batch; what a failed commit has left
+ *   sqlite_schema.c  tables, columns, versions, migrations
+ *   sqlite_load.c    reading everything
+ *   sqlite_value.c   one value to a parameter, from a column, as a literal */
+#pragma once
+#include "engine.h"
+#include <base/buf.h>
+#include <sqlite3.h>
+
+/* "Corr": marks our files (PRAGMA application_id). */
+#define SQLITE_APPLICATION_ID 0x436f7272
+
+struct class_statements {
+    sqlite3_stmt *upsert, *renew, *drop;
+};
+
+struct sqlite_engine {
+    struct engine engine;
+    char *path;
+    int lock_fd; /* of <path>.lock, held for the life of the engine */
+    sqlite3 *db;
+    const struct schema *schema;
+    const struct migration *migrations;
+    size_t migration_count;
+    struct class_statements *classes; /* by class_desc.index; prepared on first use */
+    sqlite3_stmt *begin, *commit, *meta_put, *tombstone_add, *tombstone_forget, *tombstone_undo;
+};
+
+/* ---- sqlite.c ---- */
+/* Fills *err from the connection's last error; `doing` completes "could not ...". Returns -1. */
+int sqlite_fail(struct sqlite_engine *engine, struct store_err *err, const char *doing);
+int sqlite_run(struct sqlite_engine *engine, const char *sql, struct store_err *err);
+int sqlite_prepare(struct sqlite_engine *engine, sqlite3_stmt **slot, const char *sql, struct store_err *err);
+/* Prepares, runs, and gives the first column of the first row as a number. */
+int sqlite_number(struct sqlite_engine *engine, const char *sql, int64_t *out, struct store_err *err);
+void sqlite_finalize(sqlite3_stmt **stmt);
+#define AUTO_STMT __attribute__((cleanup(sqlite_finalize)))
+
+/* ---- sqlite_schema.c ---- */
+/* Makes or brings up to date all tables. *fresh: there were none. */
+int sqlite_schema_update(struct sqlite_engine *engine, bool *fresh, struct store_err *err);
+/* Appends a quoted name. */
+void sql_add_name(struct buf *sql, const char *name);
+
+/* ---- sqlite_load.c ---- */
+int sqlite_load(struct sqlite_engine *engine, const struct engine_sink *sink, struct engine_meta *meta,
+                struct store_err *err);
+
+/* ---- sqlite_value.c ---- */
+/* TEXT, INTEGER or REAL. */
+const char *value_column_type(const struct type *type);
+/* The value as an SQL literal, for DEFAULT. */
+void value_write_literal(const struct type *type, const union cell *cell, struct buf *sql);
+/* `scratch` is used for text that has to be made. The cell's own strings are borrowed until the
+ * statement is reset. */
+int value_bind(sqlite3_stmt *stmt, int at, const struct type *type, const union cell *cell,
+               struct buf *scratch);
+/* Replaces the initial value in the cell. False: the column does not hold such a value. */
+bool value_read(sqlite3_stmt *stmt, int at, const struct type *type, union cell *cell);

@@ -1,0 +1,160 @@
+/* The inside of a store, shared by its files.
+ *
+ *   tx.c         the body of a transaction: an overlay of edited rows over the head
+ *   relate.c     its end: references and derived sets put right
+ *   commit.c     the change of the head, the queue, the committer thread, roll back
+ *   snapshot.c   published versions and the garbage between them
+ *   store.c      opening, closing, watches, figures
+ *
+ * Locks, in the order in which they are taken: writer, head_lock, chain_lock, snap_lock. watch_lock is
+ * taken by itself (its callbacks may take snap_lock). */
+#pragma once
+#include "engine.h"
+#include "refmap.h"
+#include "version.h"
+#include <db/store.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* How much of a changed row the disk has to hear of. */
+enum disk_need { DISK_NOTHING, DISK_GENERATION, DISK_ROW };
+
+/* A row in a transaction's overlay. */
+struct tx_row {
+    const struct class_desc *cls;
+    struct ref ref;
+    const struct row *old; /* in the head; NULL: created here */
+    struct row *row;       /* the version being edited, one count; NULL: deleted. The same as `old`
+                              (without a count) when that is changed in place */
+    bool changed;          /* this and the next are worked out at the end */
+    enum disk_need need;
+};
+
+struct tx {
+    struct store *store;
+    uint64_t generation;
+    struct tx_row *rows; /* in the order in which they were touched */
+    uint32_t count, cap;
+    struct refmap map;
+};
+
+/* A transaction that waits for its batch. */
+struct commit_waiter {
+    struct commit_waiter *next;
+    uint64_t generation;
+    void (*done)(void *arg, int result, uint64_t generation, const struct store_err *err);
+    void *arg;
+};
+
+struct pending_change {
+    const struct class_desc *cls;
+    struct ref ref;
+    enum disk_need need;
+};
+
+/* What was committed into the head since the committer took it last. */
+struct pending {
+    struct commit_waiter *first, **last;
+    uint64_t waiters;
+    struct refmap map; /* into changes */
+    struct pending_change *changes;
+    uint32_t count, cap;
+    struct store_tombstone *tombstones;
+    uint32_t tombstone_count, tombstone_cap;
+    struct garbage dead;
+};
+
+struct snapshot {
+    _Atomic uint32_t refs;
+    struct store *store;
+    struct version *version;
+    /* Guarded by chain_lock. `dead` is what this version sees and the next newer one does not. */
+    struct snapshot *older, *newer;
+    struct garbage dead;
+};
+
+struct store_watch {
+    struct store_watch *next;
+    void (*fn)(void *arg, uint64_t generation);
+    void *arg;
+};
+
+struct store {
+    struct schema schema;
+    struct engine *engine;
+    uint64_t max_tombstones;
+
+    pthread_mutex_t writer; /* held from store_begin to the end of the transaction */
+    struct tx tx;           /* the open one; guarded by writer */
+
+    /* Guarded by head_lock; the head is changed only by the holder of writer too. */
+    pthread_mutex_t head_lock;
+    pthread_cond_t work;   /* for the committer */
+    pthread_cond_t healed; /* `failed` was cleared */
+    struct version *head;
+    uint64_t frozen; /* generation of the head when the committer took it last */
+    struct pending pending;
+    bool failed; /* a batch failed and the head is about to go back to what is published */
+    struct store_err failure;
+    bool stopping;
+
+    uint64_t next_generation; /* guarded by writer */
+
+    /* The committer's own. */
+    pthread_t committer;
+    uint64_t reserved; /* on disk: generations below this may be published */
+    uint64_t undo_from;
+    struct pending_change *suspects; /* of batches whose end is unknown: written again with the next one */
+    uint32_t suspect_count;
+    uint64_t forgotten_on_disk;
+
+    pthread_mutex_t chain_lock;
+    struct garbage trash; /* guarded by chain_lock: for the committer to free */
+    pthread_mutex_t snap_lock;
+    pthread_cond_t published; /* `current` changed */
+    struct snapshot *current; /* guarded by snap_lock */
+
+    pthread_mutex_t watch_lock;
+    struct store_watch *watches;
+
+    _Atomic uint64_t commits, batches, failures, last_commit_us, queued;
+};
+
+/* Generations are reserved on disk in blocks of this size. */
+#define GENERATION_BLOCK (UINT64_C(1) << 20)
+
+/* ---- relate.c ---- */
+/* Puts references and derived sets right, and sets `changed` and `need` of every row of the overlay, to
+ * which it adds rows. Derived sets of rows that no reader knows yet are changed in the head itself. The
+ * caller holds head_lock; the transaction has to be applied afterwards. */
+void tx_relate(struct tx *tx);
+
+/* ---- tx.c ---- */
+/* Both valid until the next row is touched. NULL: not in the overlay, or (tx_touch) no such row at all. */
+struct tx_row *tx_find(const struct tx *tx, const struct class_desc *cls, struct ref ref);
+struct tx_row *tx_touch(struct tx *tx, const struct class_desc *cls, struct ref ref);
+struct tx_row *tx_add(struct tx *tx, const struct class_desc *cls, struct ref ref, const struct row *old,
+                      struct row *row);
+void tx_clear(struct tx *tx);
+
+/* ---- commit.c ---- */
+int committer_start(struct store *store);
+/* Waits until all that is queued has been written, and ends the thread. */
+void committer_stop(struct store *store);
+void pending_init(struct pending *pending);
+void pending_done(struct pending *pending);
+
+/* ---- snapshot.c ---- */
+/* Publishes a version: it becomes `current`. `dead` (emptied) is what the version before it used last. */
+void snapshot_publish(struct store *store, struct version *version, struct garbage *dead);
+/* Frees what readers left to the committer. */
+void snapshot_free_trash(struct store *store);
+void rows_sort_by_creation(const struct row **rows, size_t count);
+
+/* ---- load.c ---- */
+/* Fills the head from the engine. */
+int store_load(struct store *store, struct store_err *err);
+
+/* ---- store.c ---- */
+void store_call_watches(struct store *store, uint64_t generation);
+struct trie_edit store_edit(struct store *store, uint64_t generation);
