@@ -4,6 +4,7 @@
 #include <base/clock.h>
 #include <base/json.h>
 #include <base/mem.h>
+#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -152,6 +153,20 @@ static bool read_json(const char *text, size_t len, const struct type *type, uni
     return json && cell_read_json(type, json, cell, error);
 }
 
+/* Seconds bound to a TEXT column come back as digits. */
+static bool read_far_date(const struct type *type, const char *text, union cell *cell)
+{
+    char *end;
+    if (type->kind != TYPE_DATETIME || (*text != '-' && (*text < '0' || *text > '9')))
+        return false;
+    errno = 0;
+    long long seconds = strtoll(text, &end, 10);
+    if (*end || errno || date_has_text(seconds))
+        return false;
+    cell->i = seconds;
+    return true;
+}
+
 bool value_read(sqlite3_stmt *stmt, int at, const struct type *type, union cell *cell)
 {
     int stored = sqlite3_column_type(stmt, at);
@@ -192,7 +207,7 @@ bool value_read(sqlite3_stmt *stmt, int at, const struct type *type, union cell 
             return false;
         break;
     default:
-        if (!cell_read_text(type, text, &fresh))
+        if (!cell_read_text(type, text, &fresh) && !read_far_date(type, text, &fresh))
             return false;
         break;
     }
