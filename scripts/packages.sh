@@ -25,6 +25,13 @@ run|d:ovmf|ovmf|UEFI for guests
 test|d:libcriterion-dev|libcriterion-dev|unit tests
 test|c:chromium|chromium|tests of the web page
 test|d:fonts-dejavu-core|fonts-dejavu-core|text in screenshots
+test|c:syslinux|syslinux|bootable test disk (BIOS)
+test|c:mcopy|mtools|its file system
+test|d:grub-efi-amd64-bin|grub-efi-amd64-bin|bootable test disk (UEFI)
+test|c:grub-mkimage|grub-common|its boot loader
+test|d:isolinux|isolinux|bootable test CD
+test|c:xorriso|xorriso|its file system
+test|d:debian-installer-12-netboot-amd64|debian-installer-12-netboot-amd64|an installer to boot
 bench|c:wrk|wrk|load generator
 '
 

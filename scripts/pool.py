@@ -18,7 +18,6 @@ import time
 
 from xenapi import Failure, Pool
 
-TEMPLATE = "Corral tiny Linux"
 MIB = 1 << 20
 
 
@@ -86,61 +85,82 @@ def repository(pool, made, name, description, kind, content, path):
     return sr
 
 
-def template_record():
-    """A VM of the tiny guest: booted by its own kernel, on a disk that it formats itself."""
-    disk = f'<provision><disk device="0" size="{256 * MIB}" sr="" bootable="false" type="user"/></provision>'
-    return {
-        "name_label": TEMPLATE,
-        "name_description": "A small Linux made on this machine: boots in seconds, has a console, "
-                            "an address, a guest agent, and a disk of 256 MiB at /data",
+def template_record(name, description, memory_mib, **fields):
+    """A template with all fields that VM.create wants."""
+    record = {
+        "name_label": name, "name_description": description,
         "user_version": "1", "is_a_template": True, "is_default_template": True,
-        "memory_static_max": str(256 * MIB), "memory_dynamic_max": str(256 * MIB),
-        "memory_dynamic_min": str(256 * MIB), "memory_static_min": str(128 * MIB),
+        "memory_static_max": str(memory_mib * MIB), "memory_dynamic_max": str(memory_mib * MIB),
+        "memory_dynamic_min": str(memory_mib * MIB), "memory_static_min": str(128 * MIB),
         "VCPUs_params": {}, "VCPUs_max": "1", "VCPUs_at_startup": "1",
         "actions_after_shutdown": "destroy", "actions_after_reboot": "restart",
         "actions_after_crash": "restart",
-        "PV_bootloader": "", "PV_kernel": "tiny.vmlinuz", "PV_ramdisk": "tiny.initrd",
-        "PV_args": "console=ttyS0 quiet", "PV_bootloader_args": "", "PV_legacy_args": "",
-        "HVM_boot_policy": "", "HVM_boot_params": {}, "HVM_shadow_multiplier": 1.0,
+        "PV_bootloader": "", "PV_kernel": "", "PV_ramdisk": "", "PV_args": "", "PV_bootloader_args": "",
+        "PV_legacy_args": "", "HVM_boot_policy": "", "HVM_boot_params": {}, "HVM_shadow_multiplier": 1.0,
         "platform": {}, "PCI_bus": "", "recommendations":
             '<restrictions><restriction field="memory-static-max" max="17179869184"/>'
             '<restriction field="vcpus-max" max="16"/><restriction property="number-of-vbds" max="16"/>'
             '<restriction property="number-of-vifs" max="7"/></restrictions>',
-        "other_config": {"disks": disk, "default_template": "true", "linux_template": "true"},
-        "affinity": "OpaqueRef:NULL", "xenstore_data": {}, "ha_always_run": False,
+        "other_config": {}, "affinity": "OpaqueRef:NULL", "xenstore_data": {}, "ha_always_run": False,
         "ha_restart_priority": "", "blocked_operations": {}, "tags": [],
     }
+    assert record.keys() >= fields.keys()
+    record.update(fields)
+    return record
 
 
-def template(pool, made):
-    vms = pool.VM.get_all_records()
-    if any(vm["is_a_template"] and vm["name_label"] == TEMPLATE and not vm["is_a_snapshot"] for vm in vms.values()):
-        return
-    vm = pool.VM.create(template_record())
-    try:
-        networks = pool.network.get_all_records()
-        usable = sorted(ref for ref, network in networks.items()
-                        if network["other_config"].get("is_host_internal_management_network") != "true")
-        if usable:
-            pool.VIF.create({"device": "0", "network": usable[0], "VM": vm, "MAC": "", "MTU": "1500",
-                             "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
-    except Failure:
-        pool.VM.destroy(vm)
-        raise
-    made.append(f"template '{TEMPLATE}'")
+def disks(*sizes_mib):
+    """other_config:disks, from which VM.provision makes the disks of a new VM."""
+    return "<provision>" + "".join(
+        f'<disk device="{device}" size="{size * MIB}" sr="" bootable="false" type="system"/>'
+        for device, size in enumerate(sizes_mib)) + "</provision>"
+
+
+TEMPLATES = [
+    # Booted by its own kernel, on a disk that it formats itself.
+    template_record(
+        "Corral tiny Linux", "A small Linux made on this machine: boots in seconds, has consoles, an address, a "
+        "guest agent, and a disk of 256 MiB at /data", 256,
+        PV_kernel="tiny.vmlinuz", PV_ramdisk="tiny.initrd", PV_args="console=ttyS0 quiet",
+        other_config={"disks": disks(256), "default_template": "true", "linux_template": "true"}),
+    # Booted by its firmware, from CD until the disk has a system.
+    template_record(
+        "Other install media", "For any system that installs itself from a CD, or comes on a disk image", 1024,
+        HVM_boot_policy="BIOS order", HVM_boot_params={"order": "cd"},
+        platform={"acpi": "1", "apic": "true", "pae": "true", "viridian": "false"},
+        other_config={"disks": disks(), "default_template": "true", "install-methods": "cdrom"}),
+]
+
+
+def templates(pool, made):
+    present = {vm["name_label"] for vm in pool.VM.get_all_records().values()
+               if vm["is_a_template"] and not vm["is_a_snapshot"]}
+    usable = sorted(ref for ref, network in pool.network.get_all_records().items()
+                    if network["other_config"].get("is_host_internal_management_network") != "true")
+    for record in TEMPLATES:
+        if record["name_label"] in present:
+            continue
+        vm = pool.VM.create(record)
+        try:
+            if usable:
+                pool.VIF.create({"device": "0", "network": usable[0], "VM": vm, "MAC": "", "MTU": "1500",
+                                 "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
+        except Failure:
+            pool.VM.destroy(vm)
+            raise
+        made.append(f"template '{record['name_label']}'")
 
 
 def set_up(pool, state):
     made = []
     sr = repository(pool, made, "Local storage", "Disks of guests, as files", "file", "user",
                     os.path.join(state, "sr"))
-    iso = repository(pool, made, "ISO library", f"CD images: files *.iso in {state}/iso", "iso", "iso",
-                     os.path.join(state, "iso"))
-    del iso
+    repository(pool, made, "ISO library", f"CD images: files *.iso in {state}/iso", "iso", "iso",
+               os.path.join(state, "iso"))
     the_pool = pool.pool.get_all()[0]
     if pool.pool.get_default_SR(the_pool) == "OpaqueRef:NULL":
         pool.pool.set_default_SR(the_pool, sr)
-    template(pool, made)
+    templates(pool, made)
     return made
 
 

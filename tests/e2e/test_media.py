@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""Guests that come on media: disk images in both formats through both firmwares, and the Debian
+installer from CD and by kernel and initramfs, to its first screen."""
+import glob
+import os
+import shutil
+import subprocess
+import unittest
+
+import bootmedia
+from installation import Installation
+from waiting import until
+
+IMAGES = os.environ.get("CORRAL_TEST_IMAGES", "")
+INSTALLER = "/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64"
+ARGUMENTS = "console=ttyS0 quiet"
+
+
+class MediaTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.site = Installation()
+        cls.addClassCleanup(cls.site.close)
+        cls.raw = os.path.join(cls.site.folder, "boot.raw")
+        bootmedia.make_disk(cls.raw, os.path.join(IMAGES, "tiny.vmlinuz"), os.path.join(IMAGES, "tiny.initrd"),
+                            ARGUMENTS)
+
+    def setUp(self):
+        self.pool = self.site.pool()
+        self.repository = self.pool.pool.get_default_SR(self.pool.pool.get_all()[0])
+
+    def machine(self, name):
+        """A VM of the template for install media, uninstalled at the end."""
+        uuid = self.site.xe("vm-install", "template=Other install media", f"new-name-label={name}")
+        self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={uuid}", "force=true"))
+        return uuid, self.pool.VM.get_by_uuid(uuid)
+
+    def import_disk(self, path, form, size):
+        """A new VDI of `size` bytes with the content of a file."""
+        vdi = self.pool.VDI.create({
+            "name_label": os.path.basename(path), "name_description": "", "SR": self.repository,
+            "virtual_size": str(size), "type": "user", "sharable": False, "read_only": False,
+            "other_config": {}, "xenstore_data": {}, "sm_config": {}, "tags": []})
+        uuid = self.pool.VDI.get_uuid(vdi)
+        self.site.xe("vdi-import", f"uuid={uuid}", f"filename={path}", f"format={form}")
+        return vdi
+
+    def attach(self, vm, vdi, device="0", kind="Disk", mode="RW"):
+        self.pool.VBD.create({
+            "VM": vm, "VDI": vdi, "userdevice": device, "bootable": True, "mode": mode, "type": kind,
+            "empty": False, "unpluggable": True, "other_config": {}, "qos_algorithm_type": "",
+            "qos_algorithm_params": {}})
+
+    def boots_to_login(self, uuid, vm):
+        self.site.xe("vm-start", f"uuid={uuid}")
+        self.site.serial(self.pool, vm).login()
+        self.site.xe("vm-shutdown", f"uuid={uuid}")
+        self.assertEqual(self.pool.VM.get_power_state(vm), "Halted")
+
+    def test_raw_image_boots_by_bios(self):
+        uuid, vm = self.machine("raw-bios")
+        self.attach(vm, self.import_disk(self.raw, "raw", os.path.getsize(self.raw)))
+        self.boots_to_login(uuid, vm)
+
+    def test_qcow2_image_boots_by_uefi(self):
+        image = os.path.join(self.site.folder, "boot.qcow2")
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", self.raw, image], check=True)
+        uuid, vm = self.machine("qcow2-uefi")
+        self.pool.VM.set_HVM_boot_params(vm, {"order": "cd", "firmware": "uefi"})
+        self.attach(vm, self.import_disk(image, "qcow2", os.path.getsize(self.raw)))
+        self.boots_to_login(uuid, vm)
+
+    def test_imported_disk_is_read_back_as_it_was(self):
+        vdi = self.import_disk(self.raw, "raw", os.path.getsize(self.raw))
+        out = os.path.join(self.site.folder, "back.raw")
+        self.site.xe("vdi-export", f"uuid={self.pool.VDI.get_uuid(vdi)}", f"filename={out}", "format=raw")
+        subprocess.run(["cmp", self.raw, out], check=True)
+        self.pool.VDI.destroy(vdi)
+
+    def installer_shows_its_first_screen(self, uuid, vm):
+        self.site.xe("vm-start", f"uuid={uuid}")
+        self.site.serial(self.pool, vm).expect("Select a language", 240)
+        self.site.xe("vm-shutdown", f"uuid={uuid}", "force=true")
+        self.assertEqual(self.pool.VM.get_power_state(vm), "Halted")
+
+    def test_debian_installer_boots_from_cd(self):
+        bootmedia.make_iso(os.path.join(self.site.state, "iso", "debian.iso"), os.path.join(INSTALLER, "linux"),
+                           os.path.join(INSTALLER, "initrd.gz"), ARGUMENTS)
+        uuid, vm = self.machine("installer-cd")
+        library = next(ref for ref, sr in self.pool.SR.get_all_records().items() if sr["type"] == "iso")
+        self.pool.SR.scan(library)
+        self.assertIn("debian.iso", [self.pool.VDI.get_name_label(vdi) for vdi in self.pool.SR.get_VDIs(library)])
+        self.site.xe("vm-cd-add", f"uuid={uuid}", "cd-name=debian.iso", "device=3")
+        self.installer_shows_its_first_screen(uuid, vm)
+
+    def test_debian_installer_boots_by_kernel_and_initramfs(self):
+        for source, name in (("linux", "installer.linux"), ("initrd.gz", "installer.initrd")):
+            shutil.copy(os.path.join(INSTALLER, source), os.path.join(self.site.state, "images", name))
+        uuid, vm = self.machine("installer-kernel")
+        self.pool.VM.set_HVM_boot_policy(vm, "")
+        self.pool.VM.set_PV_kernel(vm, "installer.linux")
+        self.pool.VM.set_PV_ramdisk(vm, "installer.initrd")
+        self.pool.VM.set_PV_args(vm, ARGUMENTS)
+        self.installer_shows_its_first_screen(uuid, vm)
+
+    def test_refused_image_leaves_nothing(self):
+        """A raw file is no qcow2, and a qcow2 that names a backing file would read it."""
+        backed = os.path.join(self.site.folder, "backed.qcow2")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", "/etc/passwd", "-F", "raw", backed, "1M"],
+                       check=True)
+        before = sorted(glob.glob(os.path.join(self.site.state, "sr", "**"), recursive=True))
+        for path in (self.raw, backed):
+            with self.subTest(path=path):
+                vdi = self.pool.VDI.create({
+                    "name_label": "refused", "name_description": "", "SR": self.repository,
+                    "virtual_size": str(os.path.getsize(self.raw)), "type": "user", "sharable": False,
+                    "read_only": False, "other_config": {}, "xenstore_data": {}, "sm_config": {}, "tags": []})
+                run = self.site.xe("vdi-import", f"uuid={self.pool.VDI.get_uuid(vdi)}", f"filename={path}",
+                                   "format=qcow2", check=False)
+                self.assertNotEqual(run.returncode, 0)
+                self.pool.VDI.destroy(vdi)
+        until("no leftovers", lambda: sorted(
+            glob.glob(os.path.join(self.site.state, "sr", "**"), recursive=True)) == before, 5)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
