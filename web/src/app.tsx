@@ -20,8 +20,8 @@ import { Icon, Logo, type IconName } from "./ui/icons.js";
 import { Menu } from "./ui/menu.js";
 import { Notices } from "./ui/notices.js";
 
-const NAV: readonly { page: string; also: string; label: string; icon: IconName }[] = [
-  { page: "vms", also: "vm", label: "Virtual machines", icon: "vm" },
+const NAV: readonly { page: string; also: string; label: string; short?: string; icon: IconName }[] = [
+  { page: "vms", also: "vm", label: "Virtual machines", short: "VMs", icon: "vm" },
   { page: "hosts", also: "host", label: "Hosts", icon: "host" },
   { page: "storage", also: "storage", label: "Storage", icon: "disk" },
   { page: "networks", also: "networks", label: "Networks", icon: "network" },
@@ -121,7 +121,8 @@ function Shell({ user }: { user: string }) {
         <a class="brand" href={href("vms")} aria-label="Corral"><Logo /><span>Corral</span></a>
         {NAV.map((n) => (
           <a key={n.page} href={href(n.page)} class="nav" aria-current={n === nav ? "page" : undefined}>
-            <Icon name={n.icon} size={18} /><span class="nav-label">{n.label}</span>
+            <Icon name={n.icon} size={18} /><span class={n.short ? "nav-label long" : "nav-label"}>{n.label}</span>
+            {n.short && <span class="nav-label short" aria-hidden="true">{n.short}</span>}
             <span class="count">{counts[n.page]}</span>
           </a>
         ))}

@@ -105,7 +105,7 @@ function Serial({ console, name }: { console: string; name: string }) {
     }
     const encoder = new TextEncoder();
     const term = new Terminal({
-      scrollback: SCROLL_BACK_LINES, cursorBlink: true, fontSize: LETTERS.largest, allowProposedApi: false, screenReaderMode: false,
+      scrollback: SCROLL_BACK_LINES, cursorBlink: true, fontSize: LETTERS.largest, minimumContrastRatio: 4.5,
       fontFamily: "ui-monospace, 'SF Mono', 'Cascadia Mono', 'DejaVu Sans Mono', Menlo, Consolas, monospace",
       theme: effective(theme.value) === "dark" ? DARK : LIGHT,
     });

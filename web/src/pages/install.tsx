@@ -1,6 +1,7 @@
 // "New VM": choose a template, name and size it.
 import { useMemo, useState } from "preact/hooks";
-import { describedDisks, install } from "../state/install.js";
+import { install } from "../state/install.js";
+import { describedDisks } from "../state/provision.js";
 import { isNull } from "../state/jobs.js";
 import { useStore } from "../state/store.js";
 import { disksOf } from "../state/vms.js";

@@ -28,8 +28,8 @@ function Connection({ view }: { view: SrView }) {
   return view.hosts === 0
     ? <span class="state failed"><span class="dot" />no host</span>
     : view.connected === view.hosts
-      ? <span class="state running"><span class="dot" />{view.hosts === 1 ? "connected" : `all ${view.hosts} hosts`}</span>
-      : <span class="state paused"><span class="dot" />{view.connected} of {view.hosts} hosts</span>;
+      ? <span class="state running"><span class="dot" />{view.hosts === 1 ? "connected" : `on all ${view.hosts} hosts`}</span>
+      : <span class="state paused"><span class="dot" />on {view.connected} of {view.hosts} hosts</span>;
 }
 
 const columns: readonly Column<SrView>[] = [
@@ -134,7 +134,7 @@ export function SrPage({ uuid }: { uuid: string }) {
       <div class="grid">
         <Card title="General">
           <Facts>
-            <Fact name="Kind">{kindWords(sr)}{sr.shared ? ", shared by hosts" : ""}{view.isDefault && <span class="tag">default of the pool</span>}</Fact>
+            <Fact name="Kind">{kindWords(sr)}{sr.shared ? ", shared by hosts" : ""}{view.isDefault ? " – the pool’s default" : ""}</Fact>
             {sr.name_description !== "" && <Fact name="Description">{sr.name_description}</Fact>}
             <Fact name="Used">{sr.physical_size > 0 ? <Usage used={sr.physical_utilisation} total={sr.physical_size} label="Space used" /> : "–"}</Fact>
             <Fact name="Promised to disks">{bytes(sr.virtual_allocation)}</Fact>

@@ -41,55 +41,59 @@ export function OverviewTab({ view }: { view: VmView }) {
   };
   return (
     <div class="grid">
-      <Card title="General">
-        <Facts>
-          <Fact name="Description"><EditableText value={vm.name_description} label="description" save={describe} placeholder="none" multiline /></Fact>
-          <Fact name="Runs on">{view.host ? <a href={href("host", view.hostUuid)}>{view.host}</a> : <span class="faint">no host</span>}</Fact>
-          <Fact name="Running for">{started ? <Uptime since={started} /> : <span class="faint">–</span>}</Fact>
-          <Fact name="Installed"><When time={metrics?.install_time} /></Fact>
-          <Fact name="From template">{vm.other_config.base_template_name ?? <span class="faint">–</span>}</Fact>
-          <Fact name="Boots by">{bootWords(view)}</Fact>
-          {vm.tags.length > 0 && <Fact name="Tags">{vm.tags.map((tag) => <span key={tag} class="tag">{tag}</span>)}</Fact>}
-          <Fact name="UUID"><Copyable text={vm.uuid} what="UUID" /></Fact>
-        </Facts>
-      </Card>
-      <Card title="Processors and memory"
-        actions={<Button kind="quiet" icon="edit" label="Change" disabled={view.state !== "Halted"} onClick={() => setSizing(true)}
-          title={view.state === "Halted" ? undefined : "Shut the VM down to change its size."} />}>
-        <Facts>
-          <Fact name="vCPUs">{vm.VCPUs_at_startup}{vm.VCPUs_max !== vm.VCPUs_at_startup && <span class="faint"> of at most {vm.VCPUs_max}</span>}</Fact>
-          <Fact name="Memory">{bytes(view.memory)}</Fact>
-          {vm.memory_dynamic_min !== vm.memory_dynamic_max && (
-            <Fact name="Dynamic range">{bytes(vm.memory_dynamic_min)} to {bytes(vm.memory_dynamic_max)}</Fact>
-          )}
-        </Facts>
-      </Card>
-      <Card title="Guest">
-        {guest
-          ? (
-            <Facts>
-              <Fact name="Operating system">{view.os || <span class="faint">not told</span>}</Fact>
-              {guest.os_version.uname && <Fact name="Kernel"><span class="mono">{guest.os_version.uname}</span></Fact>}
-              <Fact name="Addresses">
-                {view.addresses.length > 0
-                  ? <span class="stack">{view.addresses.map((a) => <Copyable key={a} text={a} what="address" />)}</span>
-                  : <span class="faint">none told</span>}
-              </Fact>
-              <Fact name="Agent">{guest.live ? "answers" : "does not answer"}, <When time={guest.last_updated} /></Fact>
-            </Facts>
-          )
-          : (
-            <p class="faint pad">
-              {running ? "No guest agent has spoken yet. With qemu-guest-agent in the guest, its system and addresses are shown here."
-                : "The guest’s system and addresses are shown here while it runs."}
-            </p>
-          )}
-      </Card>
-      <Card title="More settings" flush>
-        <details><summary>Platform</summary><MapTable map={vm.platform} label="Platform" /></details>
-        <details><summary>Other settings</summary><MapTable map={vm.other_config} label="Other settings" /></details>
-        <details><summary>Boot parameters</summary><MapTable map={{ ...vm.HVM_boot_params, ...(vm.PV_kernel ? { PV_kernel: vm.PV_kernel, PV_args: vm.PV_args } : {}) }} label="Boot parameters" /></details>
-      </Card>
+      <div class="column">
+        <Card title="General">
+          <Facts>
+            <Fact name="Description"><EditableText value={vm.name_description} label="description" save={describe} placeholder="none" multiline /></Fact>
+            <Fact name="Runs on">{view.host ? <a href={href("host", view.hostUuid)}>{view.host}</a> : <span class="faint">no host</span>}</Fact>
+            <Fact name="Running for">{started ? <Uptime since={started} /> : <span class="faint">–</span>}</Fact>
+            <Fact name="Installed"><When time={metrics?.install_time} /></Fact>
+            <Fact name="From template">{vm.other_config.base_template_name ?? <span class="faint">–</span>}</Fact>
+            <Fact name="Boots by">{bootWords(view)}</Fact>
+            {vm.tags.length > 0 && <Fact name="Tags">{vm.tags.map((tag) => <span key={tag} class="tag">{tag}</span>)}</Fact>}
+            <Fact name="UUID"><Copyable text={vm.uuid} what="UUID" /></Fact>
+          </Facts>
+        </Card>
+        <Card title="More settings" flush>
+          <details><summary>Platform</summary><MapTable map={vm.platform} label="Platform" /></details>
+          <details><summary>Other settings</summary><MapTable map={vm.other_config} label="Other settings" /></details>
+          <details><summary>Boot parameters</summary><MapTable map={{ ...vm.HVM_boot_params, ...(vm.PV_kernel ? { PV_kernel: vm.PV_kernel, PV_args: vm.PV_args } : {}) }} label="Boot parameters" /></details>
+        </Card>
+      </div>
+      <div class="column">
+        <Card title="Guest">
+          {guest
+            ? (
+              <Facts>
+                <Fact name="Operating system">{view.os || <span class="faint">not told</span>}</Fact>
+                {guest.os_version.uname && <Fact name="Kernel"><span class="mono">{guest.os_version.uname}</span></Fact>}
+                <Fact name="Addresses">
+                  {view.addresses.length > 0
+                    ? <span class="stack">{view.addresses.map((a) => <Copyable key={a} text={a} what="address" />)}</span>
+                    : <span class="faint">none told</span>}
+                </Fact>
+                <Fact name="Agent">{guest.live ? "answers" : "does not answer"}, <When time={guest.last_updated} /></Fact>
+              </Facts>
+            )
+            : (
+              <p class="faint pad">
+                {running ? "No guest agent has spoken yet. With qemu-guest-agent in the guest, its system and addresses are shown here."
+                  : "The guest’s system and addresses are shown here while it runs."}
+              </p>
+            )}
+        </Card>
+        <Card title="Processors and memory"
+          actions={<Button kind="quiet" icon="edit" label="Change" disabled={view.state !== "Halted"} onClick={() => setSizing(true)}
+            title={view.state === "Halted" ? undefined : "Shut the VM down to change its size."} />}>
+          <Facts>
+            <Fact name="vCPUs">{vm.VCPUs_at_startup}{vm.VCPUs_max !== vm.VCPUs_at_startup && <span class="faint"> of at most {vm.VCPUs_max}</span>}</Fact>
+            <Fact name="Memory">{bytes(view.memory)}</Fact>
+            {vm.memory_dynamic_min !== vm.memory_dynamic_max && (
+              <Fact name="Dynamic range">{bytes(vm.memory_dynamic_min)} to {bytes(vm.memory_dynamic_max)}</Fact>
+            )}
+          </Facts>
+        </Card>
+      </div>
       {sizing && <SizeDialog view={view} onClose={() => setSizing(false)} />}
     </div>
   );

@@ -66,5 +66,7 @@ export function hostView(store: Store, ref: string, host: Host): HostView {
 /** The product's version, as the host tells it. */
 export function versionOf(host: Host): string {
   const v = host.software_version;
-  return [v.product_brand, v.product_version_text || v.product_version].filter(Boolean).join(" ");
+  // product_version is what clients of other products compare; the agent's own version is the true one.
+  const product = v.corral_agent ? `Corral ${v.corral_agent}` : [v.product_brand, v.product_version_text || v.product_version].filter(Boolean).join(" ");
+  return [product, v.qemu && `QEMU ${v.qemu}`, v.os].filter(Boolean).join(", ");
 }

@@ -1,6 +1,7 @@
 // A new VM from a template, in the steps of `xe vm-install`: clone, name, size, choose the storage of its
 // new disks, provision. What a failure leaves half made is removed again.
 import { sentenceOf } from "../api/errors.js";
+import { disksIn } from "./provision.js";
 import { client } from "./session.js";
 import { runJob, type Steps } from "./jobs.js";
 import { destroyWithDisks } from "./vm-actions.js";
@@ -14,42 +15,6 @@ export interface InstallOrder {
   /** The uuid of the SR for disks that the template describes; "" keeps what the template says. */
   srUuid: string;
   start: boolean;
-}
-
-export interface DescribedDisk {
-  device: string;
-  size: number;
-  bootable: boolean;
-}
-
-function parseDisks(xml: string): Document | null {
-  if (xml.trim() === "") {
-    return null;
-  }
-  const doc = new DOMParser().parseFromString(xml, "application/xml");
-  return doc.querySelector("parsererror") ? null : doc;
-}
-
-/** The disks that a template's other_config:disks asks for. */
-export function describedDisks(xml: string | undefined): DescribedDisk[] {
-  const doc = parseDisks(xml ?? "");
-  return [...(doc?.querySelectorAll("disk") ?? [])].map((disk) => ({
-    device: disk.getAttribute("device") ?? "",
-    size: Number(disk.getAttribute("size") ?? NaN),
-    bootable: disk.getAttribute("bootable") === "true",
-  }));
-}
-
-/** The same description with each disk in this SR. */
-export function disksIn(xml: string, srUuid: string): string {
-  const doc = parseDisks(xml);
-  if (!doc) {
-    throw new Error("The template's description of its disks (other_config:disks) cannot be read.");
-  }
-  for (const disk of doc.querySelectorAll("disk")) {
-    disk.setAttribute("sr", srUuid);
-  }
-  return new XMLSerializer().serializeToString(doc);
 }
 
 async function configure(steps: Steps, vm: string, order: InstallOrder): Promise<void> {

@@ -37,7 +37,7 @@ const OVERSCAN = 12;
 
 /** The rows to draw of `count`: those in the window and some around. */
 function useVisible(count: number, body: { current: HTMLTableSectionElement | null }) {
-  const [range, setRange] = useState({ from: 0, to: DRAW_ALL_BELOW, rowHeight: 41 });
+  const [range, setRange] = useState({ from: 0, to: DRAW_ALL_BELOW, rowHeight: 44 });
   useEffect(() => {
     if (count <= DRAW_ALL_BELOW) {
       return undefined;
@@ -50,7 +50,7 @@ function useVisible(count: number, body: { current: HTMLTableSectionElement | nu
         return;
       }
       const row = table.querySelector<HTMLElement>("tr[data-row]");
-      const rowHeight = row?.getBoundingClientRect().height || 41;
+      const rowHeight = row?.getBoundingClientRect().height || 44;
       const top = -table.getBoundingClientRect().top;
       const from = Math.max(0, Math.min(count, Math.floor(top / rowHeight)) - OVERSCAN);
       const to = Math.min(count, Math.max(0, Math.ceil((top + window.innerHeight) / rowHeight)) + OVERSCAN);
