@@ -2,7 +2,7 @@
 # shellcheck shell=bash disable=SC2154  # options and places are variables of ../corral
 
 # pool_ask ARGUMENTS: see pool.py.
-pool_ask() { python3 "$corral_root/scripts/pool.py" --state "$state" "$@"; }
+pool_ask() { python3 -B "$corral_root/scripts/pool.py" --state "$state" "$@"; }
 
 pool_port() { cat "$state/poold.port" 2>/dev/null || conf_get port; }
 
