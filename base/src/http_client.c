@@ -49,7 +49,8 @@ struct http_client *http_client_new(const struct http_client_config *config)
     client->cert_file = copy_or_null(config->cert_file);
     client->key_file = copy_or_null(config->key_file);
     client->root_sha256 = copy_or_null(config->root_sha256);
-    client->no_name_check = config->no_name_check && config->root_sha256;
+    client->leaf_sha256 = copy_or_null(config->leaf_sha256);
+    client->no_name_check = (config->no_name_check && config->root_sha256) || config->leaf_sha256;
     client->connect_timeout_ms = config->connect_timeout_ms ? (long)config->connect_timeout_ms : 5000;
     client->idle_max = config->idle_max ? config->idle_max : 8;
     client->idle = xcalloc(client->idle_max, sizeof(*client->idle));
@@ -75,6 +76,7 @@ void http_client_free(struct http_client *client)
     free(client->cert_file);
     free(client->key_file);
     free(client->root_sha256);
+    free(client->leaf_sha256);
     free(client);
 }
 
@@ -105,6 +107,7 @@ struct easy *easy_new(const struct http_client *client)
     if (!c)
         abort(); /* only memory can be missing */
     e->root_sha256 = client->root_sha256;
+    e->leaf_sha256 = client->leaf_sha256;
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, e->error);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");

@@ -10,13 +10,13 @@ struct easy {
     char error[CURL_ERROR_SIZE];
     bool refused_by_peer; /* a fatal TLS alert came */
     unsigned sent;        /* times that a request went out in the current call */
-    const char *root_sha256;
+    const char *root_sha256, *leaf_sha256;
     bool accept_any_root;
-    char seen_root[SHA256_TEXT_SIZE];
+    char seen_root[SHA256_TEXT_SIZE], seen_leaf[SHA256_TEXT_SIZE];
 };
 
 struct http_client {
-    char *url, *ca_file, *cert_file, *key_file, *root_sha256;
+    char *url, *ca_file, *cert_file, *key_file, *root_sha256, *leaf_sha256;
     struct curl_slist *connect_to;
     bool no_name_check;
     long connect_timeout_ms;

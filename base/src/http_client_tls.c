@@ -73,8 +73,11 @@ static int verify_by_root(X509_STORE_CTX *context, void *arg)
     int count = chain ? sk_X509_num(chain) : 0;
     if (count > 0)
         fingerprint(sk_X509_value(chain, count - 1), e->seen_root);
+    bool named = leaf && fingerprint(leaf, e->seen_leaf);
     bool good = e->accept_any_root;
-    if (!good && leaf && count > 0) {
+    if (!good && e->leaf_sha256) {
+        good = named && secret_equal_text(e->seen_leaf, e->leaf_sha256);
+    } else if (!good && leaf && count > 0) {
         X509 *root = find_root(chain, e->root_sha256);
         good = root && chain_is_good(leaf, chain, root);
     }
@@ -88,7 +91,7 @@ CURLcode tls_context_ready(CURL *curl, void *ssl_ctx, void *arg)
     struct easy *e = arg;
     SSL_CTX_set_ex_data(ssl_ctx, easy_index(), e);
     SSL_CTX_set_info_callback(ssl_ctx, on_info);
-    if (e->root_sha256 || e->accept_any_root)
+    if (e->root_sha256 || e->leaf_sha256 || e->accept_any_root)
         SSL_CTX_set_cert_verify_callback(ssl_ctx, verify_by_root, e);
     return CURLE_OK;
 }

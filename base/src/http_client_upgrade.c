@@ -173,8 +173,8 @@ fail:
     return -1;
 }
 
-int http_probe_root(const char *url, const char *connect_to, int64_t timeout_ms,
-                    char out[static SHA256_TEXT_SIZE], struct http_error *error)
+static int probe(const char *url, const char *connect_to, int64_t timeout_ms, bool root,
+                 char out[static SHA256_TEXT_SIZE], struct http_error *error)
 {
     struct http_client *client =
         http_client_new(&(struct http_client_config){.url = url, .connect_to = connect_to});
@@ -183,11 +183,24 @@ int http_probe_root(const char *url, const char *connect_to, int64_t timeout_ms,
     curl_easy_setopt(e->curl, CURLOPT_SSL_VERIFYHOST, 0L);
     curl_socket_t fd;
     int result = open_connection(e, url, timeout_ms, &fd, error);
-    if (result == 0 && e->seen_root[0] == '\0')
+    const char *seen = root ? e->seen_root : e->seen_leaf;
+    if (result == 0 && seen[0] == '\0')
         result = client_fail(error, HTTP_TLS_REFUSED, "the server has no certificate");
     if (result == 0)
-        memcpy(out, e->seen_root, SHA256_TEXT_SIZE);
+        memcpy(out, seen, SHA256_TEXT_SIZE);
     easy_free(e);
     http_client_free(client);
     return result;
+}
+
+int http_probe_root(const char *url, const char *connect_to, int64_t timeout_ms,
+                    char out[static SHA256_TEXT_SIZE], struct http_error *error)
+{
+    return probe(url, connect_to, timeout_ms, true, out, error);
+}
+
+int http_probe_leaf(const char *url, const char *connect_to, int64_t timeout_ms,
+                    char out[static SHA256_TEXT_SIZE], struct http_error *error)
+{
+    return probe(url, connect_to, timeout_ms, false, out, error);
 }

@@ -20,6 +20,9 @@ struct http_client_config {
     /* Trust exactly the server whose chain ends in a root certificate (sent along by the server) with this
      * sha256 of its DER, in place of ca_file. Names and dates are still checked. */
     const char *root_sha256;
+    /* Trust exactly the server certificate with this sha256 of its DER, whatever its issuer, name and dates:
+     * what a person has accepted before (see http_probe_leaf). */
+    const char *leaf_sha256;
     bool no_name_check;          /* with root_sha256 only: the chain counts, not the name */
     unsigned connect_timeout_ms; /* 0: 5,000 */
     unsigned idle_max;           /* connections kept for reuse; 0: 8 */
@@ -89,6 +92,10 @@ int http_client_upgrade(struct http_client *client, const char *path, const char
 /* Connects without trusting anybody and gives the sha256 of the last certificate of the chain that the server
  * sends (its root, if it sends it): for showing to a person before trust on first use. Nothing is sent. */
 int http_probe_root(const char *url, const char *connect_to, int64_t timeout_ms,
+                    char out[static SHA256_TEXT_SIZE], struct http_error *error);
+
+/* The same for the server's own certificate. */
+int http_probe_leaf(const char *url, const char *connect_to, int64_t timeout_ms,
                     char out[static SHA256_TEXT_SIZE], struct http_error *error);
 
 /* Percent-encodes for a path segment or a query value; appended. */
