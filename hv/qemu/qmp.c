@@ -35,7 +35,7 @@ struct qmp {
     struct waiter *waiters;
     int64_t last_id;
     bool lost;
-    int users; /* threads inside qmp_execute or qmp_send */
+    _Atomic int refs;
 };
 
 static void fail_waiters(struct qmp *qmp)
@@ -249,7 +249,7 @@ static int transmit(struct qmp *qmp, const char *command, const json_t *argument
 struct qmp *qmp_new(struct loop *loop, int fd, const struct qmp_callbacks *callbacks)
 {
     struct qmp *qmp = xcalloc(1, sizeof(*qmp));
-    *qmp = (struct qmp){.loop = loop, .fd = fd, .callbacks = *callbacks};
+    *qmp = (struct qmp){.loop = loop, .fd = fd, .callbacks = *callbacks, .refs = 1};
     pthread_mutex_init(&qmp->send, NULL);
     pthread_mutex_init(&qmp->lock, NULL);
     pthread_condattr_t attr;
@@ -268,23 +268,33 @@ struct qmp *qmp_new(struct loop *loop, int fd, const struct qmp_callbacks *callb
     return qmp;
 }
 
-void qmp_free(struct qmp *qmp)
+struct qmp *qmp_ref(struct qmp *qmp)
 {
-    if (!qmp)
+    atomic_fetch_add(&qmp->refs, 1);
+    return qmp;
+}
+
+void qmp_unref(struct qmp *qmp)
+{
+    if (!qmp || atomic_fetch_sub(&qmp->refs, 1) > 1)
         return;
-    loop_remove(qmp->source);
-    shutdown(qmp->fd, SHUT_RDWR);
-    fail_waiters(qmp);
-    pthread_mutex_lock(&qmp->lock);
-    while (qmp->users > 0)
-        pthread_cond_wait(&qmp->answered, &qmp->lock);
-    pthread_mutex_unlock(&qmp->lock);
     close(qmp->fd);
     buf_done(&qmp->in);
     pthread_cond_destroy(&qmp->answered);
     pthread_mutex_destroy(&qmp->lock);
     pthread_mutex_destroy(&qmp->send);
     free(qmp);
+}
+
+void qmp_close(struct qmp *qmp)
+{
+    if (!qmp)
+        return;
+    loop_remove(qmp->source);
+    qmp->source = NULL;
+    shutdown(qmp->fd, SHUT_RDWR);
+    fail_waiters(qmp);
+    qmp_unref(qmp);
 }
 
 static void forget_waiter(struct qmp *qmp, struct waiter *waiter)
@@ -294,8 +304,6 @@ static void forget_waiter(struct qmp *qmp, struct waiter *waiter)
             *at = waiter->next;
             break;
         }
-    qmp->users--;
-    pthread_cond_broadcast(&qmp->answered);
 }
 
 /* Waits with the lock held; a cancellation is noticed within a quarter of a second. */
@@ -331,9 +339,6 @@ int qmp_execute(struct qmp *qmp, const char *command, json_t *arguments, int fd,
                 const struct hv_deadline *deadline, json_t **result, struct hv_err *err)
 {
     struct waiter waiter = {0};
-    pthread_mutex_lock(&qmp->lock);
-    qmp->users++;
-    pthread_mutex_unlock(&qmp->lock);
     int sent = transmit(qmp, command, arguments, fd, &waiter, false, deadline);
     pthread_mutex_lock(&qmp->lock);
     if (sent == 0)

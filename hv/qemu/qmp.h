@@ -21,8 +21,12 @@ struct qmp_callbacks {
 
 /* Takes over `fd` (made non-blocking) and negotiates. Never NULL. */
 struct qmp *qmp_new(struct loop *loop, int fd, const struct qmp_callbacks *callbacks);
-/* Loop thread. Commands that wait fail; nobody may start another. NULL is allowed. */
-void qmp_free(struct qmp *qmp);
+/* Loop thread. Ends the connection: commands that wait fail, as do later ones; no callback comes any more.
+ * Gives back the count of qmp_new. NULL is allowed. */
+void qmp_close(struct qmp *qmp);
+/* A count keeps the struct, not the connection. Any thread. */
+struct qmp *qmp_ref(struct qmp *qmp);
+void qmp_unref(struct qmp *qmp);
 
 /* Sends `command` with `arguments` (borrowed, may be NULL) and, unless -1, a descriptor beside it (stays the
  * caller's). Waits for the reply. *result (may be NULL) is the caller's to decref. Errors: DEVICE_MODEL with

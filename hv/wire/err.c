@@ -45,7 +45,5 @@ void disk_chain_done(struct disk_chain *chain)
         if (chain->nodes[i].fd >= 0)
             close(chain->nodes[i].fd);
     free(chain->nodes);
-    if (chain->lease_release)
-        chain->lease_release(chain->lease);
     *chain = DISK_CHAIN_INIT;
 }

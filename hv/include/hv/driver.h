@@ -37,11 +37,9 @@ struct disk_node {
 struct disk_chain {
     struct disk_node *nodes; /* heap */
     size_t count;            /* 0: an empty drive */
-    void *lease;             /* what keeps the disk marked as in use; released by lease_release */
-    void (*lease_release)(void *lease);
 };
 #define DISK_CHAIN_INIT ((struct disk_chain){0})
-/* Closes the descriptors and releases the lease; the chain is empty afterwards. */
+/* Closes the descriptors; the chain is empty afterwards. */
 void disk_chain_done(struct disk_chain *chain);
 
 enum console_kind { CONSOLE_SERIAL, CONSOLE_VNC };
@@ -115,13 +113,16 @@ struct hv_driver {
     int (*list)(struct hv_driver_state *state, struct domain_info **infos, size_t *count, struct hv_err *err);
     int (*info)(struct hv_driver_state *state, const char *uuid, struct domain_info *info,
                 struct hv_err *err);
+    /* What a live domain was started with, media changed since included: which disks are in use. */
+    int (*config)(struct hv_driver_state *state, const char *uuid, struct domain_config *config,
+                  struct hv_err *err);
     int (*stats)(struct hv_driver_state *state, const char *uuid, struct domain_stats *stats,
                  struct hv_err *err);
     int (*guest_refresh)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
                          struct guest_info *guest, struct hv_err *err);
 
-    /* Changes the medium of a CD drive; an empty chain ejects. The chain moves to the driver. */
-    int (*cd_change)(struct hv_driver_state *state, const char *uuid, const char *device,
+    /* Changes the medium of the CD drive `drive->device`; source empty ejects. The chain moves to the driver. */
+    int (*cd_change)(struct hv_driver_state *state, const char *uuid, const struct domain_disk *drive,
                      struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);
     /* A new stream socket to one console, owned by the caller; many may be open at once. Serial: the
      * scroll-back comes first. VNC: a fresh RFB session. A viewer that does not read is dropped. */

@@ -10,8 +10,8 @@
 #include <semaphore.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define GREETING "{\"QMP\":{\"version\":{},\"capabilities\":[]}}\r\n"
 
@@ -63,7 +63,7 @@ static void start(struct fixture *f)
 static void do_free(void *arg)
 {
     struct fixture *f = arg;
-    qmp_free(f->qmp);
+    qmp_close(f->qmp);
 }
 
 static void stop(struct fixture *f)

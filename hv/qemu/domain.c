@@ -1,0 +1,453 @@
+/* One domain: its place in the table, its connection to the device model, and what it hears from there.
+ * How it ends is in ending.c, its serial port in serial.c. */
+#include "internal.h"
+#include <base/clock.h>
+#include <base/json.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+
+#define RECONNECT_MS 1000
+#define AGENT_PORT "agent0" /* id in plan.c */
+
+struct qemu_domain *domain_new(struct hv_driver_state *driver, const char *uuid)
+{
+    struct qemu_domain *d = xcalloc(1, sizeof(*d));
+    d->driver = driver;
+    d->refs = 1;
+    snprintf(d->uuid, sizeof(d->uuid), "%s", uuid);
+    d->dir = RUNDIR_INIT;
+    d->proc = (struct proc){-1, -1};
+    d->serial_fd = d->serial_log_fd = -1;
+    domain_info_init(&d->info);
+    str_assign(&d->info.uuid, uuid);
+    pthread_mutex_init(&d->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&d->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    return d;
+}
+
+struct qemu_domain *domain_ref(struct qemu_domain *d)
+{
+    atomic_fetch_add(&d->refs, 1);
+    return d;
+}
+
+void domain_unref(struct qemu_domain *d)
+{
+    if (!d || atomic_fetch_sub(&d->refs, 1) > 1)
+        return;
+    rundir_close(&d->dir);
+    rundir_record_done(&d->record);
+    domain_info_done(&d->info);
+    pthread_cond_destroy(&d->changed);
+    pthread_mutex_destroy(&d->lock);
+    free(d);
+}
+
+void domain_unref_cleanup(struct qemu_domain **d)
+{
+    domain_unref(*d);
+}
+
+/* With driver->lock held. */
+static size_t table_index(const struct hv_driver_state *driver, const char *uuid)
+{
+    size_t i = 0;
+    while (i < driver->count && !streq(driver->domains[i]->uuid, uuid))
+        i++;
+    return i;
+}
+
+struct qemu_domain *domain_find(struct hv_driver_state *driver, const char *uuid, struct hv_err *err)
+{
+    pthread_mutex_lock(&driver->lock);
+    size_t i = table_index(driver, uuid);
+    struct qemu_domain *d = i < driver->count ? domain_ref(driver->domains[i]) : NULL;
+    pthread_mutex_unlock(&driver->lock);
+    if (!d)
+        hv_fail(err, HV_ERR_KIND_NOT_FOUND, "The domain does not run on this host.");
+    return d;
+}
+
+bool domain_table_add(struct hv_driver_state *driver, struct qemu_domain *d)
+{
+    bool added = true;
+    struct qemu_domain *old = NULL;
+    pthread_mutex_lock(&driver->lock);
+    size_t i = table_index(driver, d->uuid);
+    if (i < driver->count) {
+        pthread_mutex_lock(&driver->domains[i]->lock);
+        added = driver->domains[i]->dead;
+        pthread_mutex_unlock(&driver->domains[i]->lock);
+        if (added)
+            old = driver->domains[i];
+    } else {
+        driver->domains = xreallocarray(driver->domains, driver->count + 1, sizeof(struct qemu_domain *));
+        driver->count++;
+    }
+    if (added)
+        driver->domains[i] = domain_ref(d);
+    pthread_mutex_unlock(&driver->lock);
+    domain_unref(old);
+    return added;
+}
+
+void domain_table_remove(struct hv_driver_state *driver, struct qemu_domain *d)
+{
+    bool removed = false;
+    pthread_mutex_lock(&driver->lock);
+    for (size_t i = 0; i < driver->count; i++)
+        if (driver->domains[i] == d) {
+            driver->domains[i] = driver->domains[--driver->count];
+            removed = true;
+            break;
+        }
+    pthread_mutex_unlock(&driver->lock);
+    if (removed)
+        domain_unref(d);
+}
+
+void domain_publish(struct qemu_domain *d, bool guest_only)
+{
+    struct domain_info info AUTO_DOMAIN_INFO;
+    pthread_mutex_lock(&d->lock);
+    bool listed = !d->starting;
+    domain_info_copy(&info, &d->info);
+    pthread_mutex_unlock(&d->lock);
+    if (listed && d->driver->env.changed)
+        d->driver->env.changed(d->driver->env.ctx, &info, guest_only);
+}
+
+int domain_wait(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err)
+{
+    if (deadline->cancelled && atomic_load(deadline->cancelled))
+        return hv_fail(err, HV_ERR_KIND_CANCELLED, "It was cancelled.");
+    int64_t now = clock_mono_ms();
+    if (now >= deadline->mono_ms)
+        return hv_fail(err, HV_ERR_KIND_DEADLINE, "It was not done in time.");
+    /* A cancellation is a flag that nobody signals: look at it now and then. */
+    int64_t until = deadline->cancelled && now + 100 < deadline->mono_ms ? now + 100 : deadline->mono_ms;
+    struct timespec end = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+    pthread_cond_timedwait(&d->changed, &d->lock, &end);
+    return 0;
+}
+
+struct qmp *domain_qmp(struct qemu_domain *d, struct hv_err *err)
+{
+    pthread_mutex_lock(&d->lock);
+    struct qmp *qmp = d->qmp ? qmp_ref(d->qmp) : NULL;
+    pthread_mutex_unlock(&d->lock);
+    if (!qmp)
+        hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The device model cannot be reached.");
+    return qmp;
+}
+
+int domain_command(struct qemu_domain *d, const char *command, json_t *moved_arguments,
+                   const struct hv_deadline *deadline, json_t **result, struct hv_err *err)
+{
+    json_t *arguments AUTO_JSON = moved_arguments;
+    struct qmp *qmp = domain_qmp(d, err);
+    if (!qmp)
+        return -1;
+    int outcome = qmp_execute(qmp, command, arguments, -1, deadline, result, err);
+    qmp_unref(qmp);
+    return outcome;
+}
+
+/* ---- what the device model says: loop thread ---- */
+
+/* True if it is new. */
+static bool set_state(struct qemu_domain *d, enum domain_state state)
+{
+    pthread_mutex_lock(&d->lock);
+    bool is_new = d->info.state != state;
+    d->info.state = state;
+    if (state == DOMAIN_STATE_RUNNING || state == DOMAIN_STATE_PAUSED)
+        d->info.end_reason = END_REASON_NONE;
+    pthread_cond_broadcast(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+    return is_new;
+}
+
+static enum domain_state state_of(struct qemu_domain *d)
+{
+    pthread_mutex_lock(&d->lock);
+    enum domain_state state = d->info.state;
+    pthread_mutex_unlock(&d->lock);
+    return state;
+}
+
+static void on_reset(struct qemu_domain *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->resets++;
+    d->info.reboots++;
+    d->info.boot_time = clock_unix_seconds();
+    d->record.reboots = d->info.reboots;
+    d->record.boot_time = d->info.boot_time;
+    pthread_cond_broadcast(&d->changed);
+    struct hv_err err;
+    bool written = rundir_write_record(&d->dir, &d->record, &err) == 0;
+    pthread_mutex_unlock(&d->lock);
+    if (!written)
+        log_warn("qemu", "a reboot could not be written down", "domain", d->uuid, "error", err.text);
+    domain_publish(d, false);
+}
+
+static void on_shutdown_event(struct qemu_domain *d, const json_t *data)
+{
+    const char *reason = "";
+    json_get_string(data, "reason", &reason);
+    if (streq(reason, "guest-shutdown"))
+        domain_guest_ended(d, END_REASON_GUEST_SHUTDOWN);
+    else if (streq(reason, "guest-reset"))
+        domain_guest_ended(d, END_REASON_GUEST_REBOOT);
+    else if (streq(reason, "guest-panic"))
+        domain_guest_ended(d, END_REASON_GUEST_CRASH);
+    /* host-qmp-quit is our own; after host-signal and the like the process ends, which is noticed as such. */
+}
+
+static void on_port(struct qemu_domain *d, const json_t *data)
+{
+    const char *id;
+    bool open;
+    if (d->qga && json_get_string(data, "id", &id) && streq(id, AGENT_PORT) &&
+        json_get_bool(data, "open", &open))
+        qga_port(d->qga, open);
+}
+
+static void on_event(void *arg, const char *name, const json_t *data)
+{
+    struct qemu_domain *d = arg;
+    enum domain_state state = state_of(d);
+    bool live = state == DOMAIN_STATE_RUNNING || state == DOMAIN_STATE_PAUSED;
+    if (streq(name, "SHUTDOWN"))
+        on_shutdown_event(d, data);
+    else if (streq(name, "GUEST_PANICKED"))
+        domain_guest_ended(d, END_REASON_GUEST_CRASH);
+    else if (streq(name, "RESET"))
+        on_reset(d);
+    else if (streq(name, "STOP") && live && d->pending == END_REASON_NONE) {
+        if (set_state(d, DOMAIN_STATE_PAUSED))
+            domain_publish(d, false);
+    } else if (streq(name, "RESUME")) {
+        if (set_state(d, DOMAIN_STATE_RUNNING))
+            domain_publish(d, false);
+    } else if (streq(name, "VSERPORT_CHANGE"))
+        on_port(d, data);
+    else if (streq(name, "BLOCK_IO_ERROR"))
+        log_warn("qemu", "a disk failed", "domain", d->uuid);
+}
+
+static void on_lost(void *arg, const char *why)
+{
+    struct qemu_domain *d = arg;
+    log_debug("qemu", "the connection to a device model ended", "domain", d->uuid, "reason", why);
+    pthread_mutex_lock(&d->lock);
+    struct qmp *qmp = TAKE_PTR(d->qmp);
+    bool dead = d->dead;
+    pthread_mutex_unlock(&d->lock);
+    qmp_close(qmp);
+    if (!dead)
+        loop_timer_set(d->driver->loop, &d->reconnect, clock_mono_ms() + RECONNECT_MS);
+}
+
+static void on_guest_info(void *arg, const struct guest_info *guest, bool changed)
+{
+    struct qemu_domain *d = arg;
+    pthread_mutex_lock(&d->lock);
+    guest_info_done(&d->info.guest);
+    guest_info_copy(&d->info.guest, guest);
+    d->guest_answers++;
+    pthread_cond_broadcast(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+    if (changed)
+        domain_publish(d, true);
+}
+
+static void on_guest_refused(void *arg)
+{
+    struct qemu_domain *d = arg;
+    pthread_mutex_lock(&d->lock);
+    d->guest_refused = true;
+    pthread_cond_broadcast(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void on_guest_lost(void *arg)
+{
+    struct qemu_domain *d = arg;
+    loop_timer_set(d->driver->loop, &d->reconnect, clock_mono_ms() + 30 * RECONNECT_MS);
+}
+
+/* ---- connecting: loop thread ---- */
+
+static void qmp_connect(struct qemu_domain *d)
+{
+    int fd = rundir_connect(&d->dir, "qmp");
+    if (fd < 0) {
+        loop_timer_set(d->driver->loop, &d->reconnect, clock_mono_ms() + RECONNECT_MS);
+        return;
+    }
+    struct qmp_callbacks callbacks = {.event = on_event, .lost = on_lost, .arg = d};
+    struct qmp *qmp = qmp_new(d->driver->loop, fd, &callbacks);
+    pthread_mutex_lock(&d->lock);
+    d->qmp = qmp;
+    pthread_mutex_unlock(&d->lock);
+}
+
+static void agent_connect(struct qemu_domain *d)
+{
+    int fd = d->qga ? rundir_connect(&d->dir, "agent") : -1;
+    if (fd >= 0)
+        qga_connected(d->qga, fd);
+}
+
+static void *run_sync(void *arg)
+{
+    struct qemu_domain *d = arg;
+    struct hv_deadline deadline = {.mono_ms = clock_mono_ms() + 10000};
+    struct hv_err err;
+    if (domain_sync(d, &deadline, &err) < 0)
+        log_warn("qemu", "a device model does not say its state", "domain", d->uuid, "error", err.text);
+    domain_unref(d);
+    return NULL;
+}
+
+/* Events were missed while the connection was down: ask, on a thread that may wait. */
+static void sync_later(struct qemu_domain *d)
+{
+    pthread_t thread;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    if (pthread_create(&thread, &attr, run_sync, domain_ref(d)) != 0)
+        domain_unref(d);
+    pthread_attr_destroy(&attr);
+}
+
+static void fire_reconnect(void *arg)
+{
+    struct qemu_domain *d = arg;
+    if (!d->qmp) {
+        qmp_connect(d);
+        if (d->qmp)
+            sync_later(d);
+    }
+    if (d->serial_fd < 0)
+        serial_connect(d);
+    agent_connect(d);
+}
+
+static void fire_kill(void *arg)
+{
+    struct qemu_domain *d = arg;
+    log_warn("qemu", "a device model did not end and is killed", "domain", d->uuid);
+    proc_signal(&d->proc, SIGKILL);
+}
+
+static void process_ready(void *arg, uint32_t events)
+{
+    (void)events;
+    domain_process_ended(arg);
+}
+
+static void attach_on_loop(void *arg)
+{
+    struct qemu_domain *d = arg;
+    struct loop *loop = d->driver->loop;
+    domain_ref(d);
+    d->reconnect = (struct loop_timer){.fire = fire_reconnect, .arg = d};
+    d->kill_timer = (struct loop_timer){.fire = fire_kill, .arg = d};
+    qmp_connect(d);
+    if (d->record.config.serial)
+        serial_open(d, !d->is_child);
+    if (d->record.config.guest_agent) {
+        struct qga_callbacks callbacks = {
+            .info = on_guest_info, .lost = on_guest_lost, .refused = on_guest_refused, .arg = d};
+        d->qga = qga_new(loop, &d->record.config, &callbacks);
+        agent_connect(d);
+    }
+    /* Last, since it may be readable already. */
+    d->process_source = loop_add(loop, d->proc.pidfd, EPOLLIN, process_ready, d);
+    if (!d->process_source)
+        log_error("qemu", "a device model cannot be watched", "domain", d->uuid, "error", strerror(errno));
+}
+
+void domain_attach(struct qemu_domain *d)
+{
+    loop_call(d->driver->loop, attach_on_loop, d);
+}
+
+void domain_kill(struct qemu_domain *d)
+{
+    pthread_mutex_lock(&d->lock);
+    if (d->proc.pidfd >= 0)
+        proc_signal(&d->proc, SIGKILL);
+    /* Only a process stuck in the kernel takes longer than a moment. */
+    struct hv_deadline deadline = {.mono_ms = clock_mono_ms() + 30000};
+    while (!d->dead && domain_wait(d, &deadline, NULL) == 0)
+        ;
+    pthread_mutex_unlock(&d->lock);
+}
+
+/* ---- reading the state ---- */
+
+struct status_report {
+    struct qemu_domain *d;
+    const char *status;
+    bool port_open;
+};
+
+static void apply_status(void *arg)
+{
+    const struct status_report *report = arg;
+    struct qemu_domain *d = report->d;
+    const char *status = report->status;
+    if (d->dead)
+        return;
+    if (d->qga)
+        qga_port(d->qga, report->port_open);
+    if (streq(status, "running"))
+        set_state(d, DOMAIN_STATE_RUNNING);
+    else if (streq(status, "shutdown"))
+        domain_guest_ended(d, END_REASON_GUEST_SHUTDOWN);
+    else if (streq(status, "guest-panicked") || streq(status, "internal-error"))
+        domain_guest_ended(d, END_REASON_GUEST_CRASH);
+    else
+        set_state(d, DOMAIN_STATE_PAUSED);
+}
+
+static bool port_is_open(const json_t *chardevs)
+{
+    size_t i;
+    json_t *chardev;
+    const char *label;
+    bool open = false;
+    json_array_foreach((json_t *)(uintptr_t)chardevs, i,
+                       chardev) if (json_get_string(chardev, "label", &label) && streq(label, AGENT_PORT))
+        json_get_bool(chardev, "frontend-open", &open);
+    return open;
+}
+
+int domain_sync(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err)
+{
+    json_t *status AUTO_JSON = NULL, *chardevs AUTO_JSON = NULL;
+    const char *word;
+    if (domain_command(d, "query-status", NULL, deadline, &status, err) < 0)
+        return -1;
+    if (!json_get_string(status, "status", &word))
+        return hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The device model does not say its state.");
+    if (!d->is_child && domain_command(d, "query-chardev", NULL, deadline, &chardevs, err) < 0)
+        return -1;
+    struct status_report report = {.d = d, .status = word, .port_open = port_is_open(chardevs)};
+    loop_call(d->driver->loop, apply_status, &report);
+    return 0;
+}

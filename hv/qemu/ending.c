@@ -1,0 +1,171 @@
+/* How domains end: the guest powered off, rebooted or crashed, and the device model is gone. All on the
+ * loop's thread. */
+#include "internal.h"
+#include <base/clock.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+
+#define QUIT_MS 5000
+#define LOG_TAIL 800
+
+static enum end_action action_for(const struct domain_config *config, enum end_reason reason)
+{
+    switch (reason) {
+    case END_REASON_GUEST_SHUTDOWN:
+        return config->on_shutdown;
+    case END_REASON_GUEST_CRASH:
+        return config->on_crash;
+    default:
+        return END_ACTION_DESTROY;
+    }
+}
+
+static void quit(struct qemu_domain *d, enum end_reason reason)
+{
+    d->pending = reason;
+    if (d->qmp)
+        qmp_send(d->qmp, "quit", NULL);
+    loop_timer_set(d->driver->loop, &d->kill_timer, clock_mono_ms() + QUIT_MS);
+}
+
+static void restart(struct qemu_domain *d)
+{
+    if (!d->qmp)
+        return;
+    qmp_send(d->qmp, "system_reset", NULL);
+    qmp_send(d->qmp, "cont", NULL);
+}
+
+static void preserve(struct qemu_domain *d, enum end_reason reason)
+{
+    pthread_mutex_lock(&d->lock);
+    d->info.state = reason == END_REASON_GUEST_CRASH ? DOMAIN_STATE_CRASHED : DOMAIN_STATE_SHUTDOWN;
+    d->info.end_reason = reason;
+    d->info.end_time = clock_unix_seconds();
+    pthread_cond_broadcast(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+    domain_publish(d, false);
+}
+
+void domain_guest_ended(struct qemu_domain *d, enum end_reason reason)
+{
+    if (d->pending != END_REASON_NONE)
+        return; /* SHUTDOWN after GUEST_PANICKED and the like */
+    pthread_mutex_lock(&d->lock);
+    bool leaving = d->leaving;
+    enum end_action action = action_for(&d->record.config, reason);
+    pthread_mutex_unlock(&d->lock);
+    log_info("qemu", "a guest ended", "domain", d->uuid, "reason", end_reason_name(reason), NULL);
+    if (leaving || action == END_ACTION_DESTROY)
+        quit(d, reason);
+    else if (action == END_ACTION_RESTART)
+        restart(d);
+    else
+        preserve(d, reason);
+}
+
+/* The end of what the device model wrote, without control characters. */
+static char *last_words(struct qemu_domain *d)
+{
+    size_t len;
+    char *text = rundir_tail(&d->dir, "qemu.log", LOG_TAIL, &len);
+    for (size_t i = 0; i < len; i++)
+        if (((unsigned char)text[i] < 0x20 && text[i] != '\n') || (unsigned char)text[i] >= 0x7f)
+            text[i] = '?';
+    while (len > 0 && text[len - 1] == '\n')
+        text[--len] = '\0';
+    return text;
+}
+
+static char *describe(struct qemu_domain *d, enum end_reason reason, bool known, int status)
+{
+    switch (reason) {
+    case END_REASON_ASKED:
+        return xstrdup("It was ended on request.");
+    case END_REASON_GUEST_SHUTDOWN:
+        return xstrdup("The guest powered off.");
+    case END_REASON_GUEST_REBOOT:
+        return xstrdup("The guest rebooted, and its configuration says to end it then.");
+    case END_REASON_GUEST_CRASH:
+        return xstrdup("The guest's kernel panicked.");
+    default:
+        break;
+    }
+    char *words AUTO_FREE = last_words(d);
+    const char *between = *words ? " It said: " : "";
+    if (known && WIFSIGNALED(status))
+        return xasprintf("The device model was killed by signal %d (%s).%s%s", WTERMSIG(status),
+                         sigabbrev_np(WTERMSIG(status)) ? sigabbrev_np(WTERMSIG(status)) : "?", between,
+                         words);
+    if (known && WIFEXITED(status))
+        return xasprintf("The device model ended with code %d.%s%s", WEXITSTATUS(status), between, words);
+    return xasprintf("The device model ended.%s%s", between, words);
+}
+
+/* Everything of it on the host goes away. */
+static void release(struct qemu_domain *d)
+{
+    struct loop *loop = d->driver->loop;
+    loop_remove(TAKE_PTR(d->process_source));
+    loop_timer_cancel(loop, &d->reconnect);
+    loop_timer_cancel(loop, &d->kill_timer);
+    serial_close(d);
+    qga_free(TAKE_PTR(d->qga));
+    pthread_mutex_lock(&d->lock);
+    struct qmp *qmp = TAKE_PTR(d->qmp);
+    pthread_mutex_unlock(&d->lock);
+    qmp_close(qmp);
+}
+
+static void fill_info(struct qemu_domain *d, enum end_reason reason, const char *text)
+{
+    d->info.state = DOMAIN_STATE_GONE;
+    d->info.pid = 0;
+    d->info.domid = -1;
+    d->info.end_reason = reason;
+    d->info.end_time = clock_unix_seconds();
+    str_assign(&d->info.end_text, text);
+    d->info.guest.live = false;
+}
+
+void domain_process_ended(struct qemu_domain *d)
+{
+    int status = 0;
+    bool known = d->is_child && waitpid(d->proc.pid, &status, WNOHANG) == d->proc.pid;
+    release(d);
+    pthread_mutex_lock(&d->lock);
+    bool starting = d->starting, leaving = d->leaving;
+    enum end_reason reason = leaving                         ? END_REASON_ASKED
+                             : d->pending != END_REASON_NONE ? d->pending
+                                                             : END_REASON_DEVICE_MODEL_DIED;
+    pthread_mutex_unlock(&d->lock);
+    char *text AUTO_FREE = describe(d, reason, known, status);
+    log_info("qemu", "a domain ended", "domain", d->uuid, "reason", end_reason_name(reason), "text", text,
+             NULL);
+
+    struct domain_info info AUTO_DOMAIN_INFO;
+    pthread_mutex_lock(&d->lock);
+    rundir_remove(d->driver->state_dir, d->uuid, &d->dir);
+    fill_info(d, reason, text);
+    domain_info_copy(&info, &d->info);
+    close(d->proc.pidfd);
+    d->proc = (struct proc){-1, -1};
+    pthread_mutex_unlock(&d->lock);
+    /* On disk before anyone can see it, so that it is not told twice differently. */
+    if (!starting && !leaving && ended_write(d->driver->state_dir, &info) < 0)
+        log_error("qemu", "the end of a domain could not be written down", "domain", d->uuid, "error",
+                  strerror(errno));
+    if (starting || leaving)
+        domain_table_remove(d->driver, d);
+    pthread_mutex_lock(&d->lock);
+    d->dead = true;
+    pthread_cond_broadcast(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+    if (!starting)
+        domain_publish(d, false);
+    domain_unref(d);
+}

@@ -1,0 +1,122 @@
+/* What the files of the QEMU driver share.
+ *
+ * Threads: operations run on the agent's workers; everything that a device model or guest says is handled
+ * on the driver's loop. Locks, in order: driver.lock (the table), domain.lock (one domain). No lock is held
+ * across a QMP command or a call back into the agent. A domain lives while it is counted: by the table, by
+ * the loop (while it has a process) and by each operation. */
+#pragma once
+#include "plan.h"
+#include "qga.h"
+#include "qmp.h"
+#include "rundir.h"
+#include <base/proc.h>
+#include <hv/driver.h>
+#include <io/fanout.h>
+#include <pthread.h>
+
+struct qemu_domain;
+
+struct hv_driver_state {
+    struct hv_driver_env env; /* strings are copies */
+    char *state_dir, *launcher, *qemu_binary, *ovmf_code, *ovmf_vars;
+    struct loop *loop;
+    enum accelerator accelerator;
+    char boot_id[40];
+    pthread_mutex_t lock; /* guards the rest */
+    struct qemu_domain **domains;
+    size_t count;
+    int64_t domid_next, domid_reserved;
+};
+
+struct qemu_domain {
+    struct hv_driver_state *driver;
+    _Atomic int refs;
+    char uuid[UUID_TEXT_SIZE];
+
+    pthread_mutex_t lock; /* guards the following */
+    pthread_cond_t changed;
+    struct rundir_record record; /* its config changes only by media changes */
+    struct domain_info info;
+    struct proc proc; /* pidfd -1: no process any more */
+    struct qmp *qmp;  /* NULL: not connected */
+    bool starting;    /* not listed yet */
+    bool leaving;     /* the pool asked for its end: no record stays */
+    bool dead;        /* the process is gone and all of it released */
+    bool guest_refused;
+    int64_t resets, guest_answers; /* counters that operations wait on */
+
+    /* Loop thread only. */
+    bool is_child;
+    struct rundir dir;
+    struct loop_source *process_source, *serial_source;
+    struct fanout *serial;
+    int serial_fd, serial_log_fd;
+    struct buf serial_in; /* typed, not yet taken by the device model */
+    struct qga *qga;
+    struct loop_timer reconnect, kill_timer;
+    enum end_reason pending; /* why the process is about to end */
+};
+
+/* ---- domain.c ---- */
+struct qemu_domain *domain_new(struct hv_driver_state *driver, const char *uuid);
+struct qemu_domain *domain_ref(struct qemu_domain *d);
+void domain_unref(struct qemu_domain *d);
+void domain_unref_cleanup(struct qemu_domain **d);
+#define AUTO_DOMAIN __attribute__((cleanup(domain_unref_cleanup)))
+/* A count of the live or gone domain; NULL with err NOT_FOUND. */
+struct qemu_domain *domain_find(struct hv_driver_state *driver, const char *uuid, struct hv_err *err);
+/* False: there is one already; else it is in the table. A gone one is replaced. */
+bool domain_table_add(struct hv_driver_state *driver, struct qemu_domain *d);
+void domain_table_remove(struct hv_driver_state *driver, struct qemu_domain *d);
+/* Connects to the started or adopted process and watches it. From then on the loop has a count. */
+void domain_attach(struct qemu_domain *d);
+/* Reads the state from the device model and acts on it. -1: it does not answer. */
+int domain_sync(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err);
+/* Waits, with d->lock held, until something of the domain changed. -1: deadline or cancelled, err set. */
+int domain_wait(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err);
+/* Ends the process for sure and waits until all of it is released. */
+void domain_kill(struct qemu_domain *d);
+/* A count of its connection; NULL with err DEVICE_MODEL. */
+struct qmp *domain_qmp(struct qemu_domain *d, struct hv_err *err);
+int domain_command(struct qemu_domain *d, const char *command, json_t *moved_arguments,
+                   const struct hv_deadline *deadline, json_t **result, struct hv_err *err);
+/* Tells the agent. Takes a snapshot under the lock. */
+void domain_publish(struct qemu_domain *d, bool guest_only);
+
+/* ---- ending.c: loop thread ---- */
+/* The guest powered off, rebooted (and may not) or crashed: does what its configuration says. */
+void domain_guest_ended(struct qemu_domain *d, enum end_reason reason);
+/* The process is gone. */
+void domain_process_ended(struct qemu_domain *d);
+
+/* ---- serial.c: loop thread ---- */
+void serial_open(struct qemu_domain *d, bool adopted);
+void serial_connect(struct qemu_domain *d);
+void serial_close(struct qemu_domain *d);
+
+/* ---- start.c, adopt.c, ops.c, media.c, probe.c: entries of the driver table ---- */
+int qemu_start(struct hv_driver_state *state, const struct domain_config *config, struct disk_chain *chains,
+               const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err);
+int qemu_adopt_all(struct hv_driver_state *state, struct hv_err *err);
+int qemu_probe(const struct hv_driver_env *env, struct host_facts *facts, struct hv_err *err);
+enum accelerator qemu_choose_accelerator(char *reason, size_t size);
+int qemu_cd_change(struct hv_driver_state *state, const char *uuid, const struct domain_disk *drive,
+                   struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);
+int qemu_stats(struct hv_driver_state *state, const char *uuid, struct domain_stats *stats,
+               struct hv_err *err);
+int qemu_pause(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+               struct hv_err *err);
+int qemu_unpause(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                 struct hv_err *err);
+int qemu_shutdown(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                  struct hv_err *err);
+int qemu_reboot(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                struct hv_err *err);
+int qemu_destroy(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                 struct hv_err *err);
+int qemu_reset(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+               struct hv_err *err);
+int qemu_guest_refresh(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                       struct guest_info *guest, struct hv_err *err);
+int qemu_console_open(struct hv_driver_state *state, const char *uuid, enum console_kind kind, int *fd,
+                      struct hv_err *err);

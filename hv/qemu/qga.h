@@ -1,0 +1,40 @@
+/* The guest's agent behind the port org.qemu.guest_agent.0 (qemu-guest-agent's protocol: JSON lines,
+ * guest-sync-delimited). What a guest says is bounded in size and rate, cleaned, and never trusted. All
+ * functions and callbacks: loop thread. */
+#pragma once
+#include <hv/domain.h>
+#include <io/loop.h>
+
+#define QGA_LINE_MAX (64 * 1024)
+#define QGA_ROUND_MAX (256 * 1024) /* bytes in one round of questions */
+
+struct qga;
+
+struct qga_callbacks {
+    /* What it said is known anew; `changed` tells whether anything but the time is different. */
+    void (*info)(void *arg, const struct guest_info *info, bool changed);
+    /* The channel broke or was cut off for bad manners: connect anew and call qga_connected. */
+    void (*lost)(void *arg);
+    /* The guest refused or ignored the last qga_request. */
+    void (*refused)(void *arg);
+    void *arg;
+};
+
+/* `config` (borrowed for its life) says which MAC is which nic. */
+struct qga *qga_new(struct loop *loop, const struct domain_config *config,
+                    const struct qga_callbacks *callbacks);
+/* NULL is allowed. */
+void qga_free(struct qga *qga);
+/* Takes over a connected socket. */
+void qga_connected(struct qga *qga, int fd);
+/* The guest opened or closed the port: nothing is asked while it is closed. */
+void qga_port(struct qga *qga, bool open);
+/* Asks all questions now instead of at the next turn; `info` follows in any case. */
+void qga_refresh(struct qga *qga);
+/* Sends guest-shutdown of that mode ("powerdown", "reboot") as the next command; success has no reply.
+ * False: the agent does not answer at present. */
+bool qga_request_shutdown(struct qga *qga, const char *mode);
+
+/* Fills what one reply's "return" says; parts that are missing or odd are left out. Exposed for tests. */
+void qga_read_osinfo(const json_t *reply, struct guest_info *info);
+void qga_read_interfaces(const json_t *reply, const struct domain_config *config, struct guest_info *info);

@@ -1,0 +1,114 @@
+/* A domain's serial port: held by the agent for good, shown to many viewers. The device model itself also
+ * appends all output to serial.log, so that scroll-back survives the agent; the agent keeps that file short.
+ */
+#include "internal.h"
+#include <base/log.h>
+#include <base/mem.h>
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#define LOG_MAX (1024 * 1024)
+#define TYPED_MAX (64 * 1024)
+
+static void trim_log(struct qemu_domain *d)
+{
+    struct stat st;
+    if (fstat(d->serial_log_fd, &st) < 0 || st.st_size <= LOG_MAX)
+        return;
+    struct buf history AUTO_BUF = BUF_INIT;
+    fanout_history(d->serial, &history);
+    if (ftruncate(d->serial_log_fd, 0) < 0 ||
+        (history.len > 0 && write(d->serial_log_fd, history.data, history.len) < 0))
+        log_warn("qemu", "a serial log cannot be shortened", "domain", d->uuid, "error", strerror(errno));
+}
+
+static void disconnect(struct qemu_domain *d)
+{
+    loop_remove(TAKE_PTR(d->serial_source));
+    if (d->serial_fd >= 0)
+        close(d->serial_fd);
+    d->serial_fd = -1;
+    buf_clear(&d->serial_in);
+}
+
+static void flush_typed(struct qemu_domain *d)
+{
+    while (d->serial_in.len > 0) {
+        ssize_t n = send(d->serial_fd, d->serial_in.data, d->serial_in.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            break;
+        buf_consume(&d->serial_in, (size_t)n);
+    }
+    loop_want(d->serial_source, EPOLLIN | (d->serial_in.len > 0 ? EPOLLOUT : 0u));
+}
+
+static void ready(void *arg, uint32_t events)
+{
+    struct qemu_domain *d = arg;
+    if (events & EPOLLOUT)
+        flush_typed(d);
+    if (!(events & (EPOLLIN | EPOLLHUP | EPOLLERR)))
+        return;
+    char data[16384];
+    ssize_t n = recv(d->serial_fd, data, sizeof(data), MSG_DONTWAIT);
+    if (n > 0) {
+        fanout_write(d->serial, data, (size_t)n);
+        trim_log(d);
+    } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
+        disconnect(d);
+    }
+}
+
+static void typed(void *arg, const char *data, size_t len)
+{
+    struct qemu_domain *d = arg;
+    /* A guest that reads nothing loses keys, as on a real line. */
+    if (d->serial_fd < 0 || d->serial_in.len + len > TYPED_MAX)
+        return;
+    buf_add(&d->serial_in, data, len);
+    flush_typed(d);
+}
+
+void serial_connect(struct qemu_domain *d)
+{
+    if (!d->serial || d->serial_fd >= 0)
+        return;
+    d->serial_fd = rundir_connect(&d->dir, "serial");
+    if (d->serial_fd >= 0)
+        d->serial_source = loop_add(d->driver->loop, d->serial_fd, EPOLLIN, ready, d);
+    if (!d->serial_source)
+        log_warn("qemu", "a serial port cannot be reached", "domain", d->uuid, "error", strerror(errno));
+}
+
+void serial_open(struct qemu_domain *d, bool adopted)
+{
+    d->serial = fanout_new(d->driver->loop, typed, d);
+    if (d->serial_log_fd < 0)
+        d->serial_log_fd = rundir_log(&d->dir, "serial.log");
+    if (adopted) {
+        size_t len;
+        char *tail AUTO_FREE = rundir_tail(&d->dir, "serial.log", FANOUT_SCROLLBACK, &len);
+        if (len > 0)
+            fanout_write(d->serial, tail, len);
+    }
+    serial_connect(d);
+}
+
+void serial_close(struct qemu_domain *d)
+{
+    /* What the guest wrote last may still wait in the socket. */
+    char data[16384];
+    ssize_t n;
+    while (d->serial && d->serial_fd >= 0 && (n = recv(d->serial_fd, data, sizeof(data), MSG_DONTWAIT)) > 0)
+        fanout_write(d->serial, data, (size_t)n);
+    disconnect(d);
+    fanout_free(TAKE_PTR(d->serial));
+    if (d->serial_log_fd >= 0)
+        close(d->serial_log_fd);
+    d->serial_log_fd = -1;
+    buf_done(&d->serial_in);
+}

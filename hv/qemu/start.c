@@ -1,0 +1,363 @@
+/* Starting a domain: folder and sockets, plan, process, and the device model's word that the guest runs.
+ * The record is written and the sockets listen before the process exists, and the process writes its own
+ * number down first, so an agent that dies at any point leaves something that adopt.c can finish or undo. */
+#include "internal.h"
+#include <base/clock.h>
+#include <base/file.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#define DOMID_BLOCK 100
+
+/* Descriptors for the child, numbered from 3 in the order of adding. */
+struct handout {
+    struct proc_fd *fds;
+    size_t count;
+    int *owned; /* opened here; closed when the child has them */
+    size_t owned_count;
+};
+
+static int give(struct handout *h, int fd)
+{
+    h->fds = xreallocarray(h->fds, h->count + 1, sizeof(*h->fds));
+    h->fds[h->count] = (struct proc_fd){.parent = fd, .child = (int)h->count + 3};
+    return h->fds[h->count++].child;
+}
+
+static int give_owned(struct handout *h, int fd)
+{
+    h->owned = xreallocarray(h->owned, h->owned_count + 1, sizeof(*h->owned));
+    h->owned[h->owned_count++] = fd;
+    return give(h, fd);
+}
+
+static void handout_done(struct handout *h)
+{
+    for (size_t i = 0; i < h->owned_count; i++)
+        close(h->owned[i]);
+    free(h->owned);
+    free(h->fds);
+}
+
+/* ---- files of the host ---- */
+
+/* A copy in memory of a file that the device model's user may not open itself. */
+static int copy_to_memory(int from, off_t size)
+{
+    int fd = memfd_create("boot", MFD_CLOEXEC);
+    off_t at = 0;
+    while (fd >= 0 && at < size) {
+        ssize_t n = sendfile(fd, from, &at, (size_t)(size - at));
+        if (n <= 0) {
+            close(fd);
+            return -1;
+        }
+    }
+    return fd;
+}
+
+/* A kernel or ramdisk out of the images folder; QEMU opens it anew through /dev/fd. */
+static int open_image(const struct hv_driver_state *state, const char *name, struct hv_err *err)
+{
+    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    int fd = (int)syscall(SYS_openat2, state->env.images_fd, name, &how, sizeof(how));
+    struct stat st;
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+        hv_fail(err, HV_ERR_KIND_NOT_FOUND, "The host has no image %s.", name);
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    if (st.st_mode & S_IROTH)
+        return fd;
+    int copy = copy_to_memory(fd, st.st_size);
+    close(fd);
+    if (copy < 0)
+        hv_fail(err, HV_ERR_KIND_IO, "The image %s cannot be read: %s", name, strerror(errno));
+    return copy;
+}
+
+/* The VM's own UEFI variables, from the template at its first start. */
+static int open_variables(const struct hv_driver_state *state, const char *uuid, struct hv_err *err)
+{
+    char *path AUTO_FREE = xasprintf("%s/nvram/%s.fd", state->state_dir, uuid);
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT) {
+        size_t len;
+        char *template AUTO_FREE = file_read(state->ovmf_vars, 16 << 20, &len);
+        if (template && file_write_atomic(path, template, len, 0600) == 0)
+            fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    }
+    if (fd < 0)
+        hv_fail(err, HV_ERR_KIND_IO, "The UEFI variables of the domain cannot be opened: %s",
+                strerror(errno));
+    return fd;
+}
+
+static int add_firmware(struct hv_driver_state *state, const struct domain_config *config, struct handout *h,
+                        struct qemu_plan_input *input, struct hv_err *err)
+{
+    int fd;
+    if (config->firmware == FIRMWARE_KERNEL) {
+        if ((fd = open_image(state, config->kernel, err)) < 0)
+            return -1;
+        input->kernel_fd = give_owned(h, fd);
+        if (*config->ramdisk) {
+            if ((fd = open_image(state, config->ramdisk, err)) < 0)
+                return -1;
+            input->ramdisk_fd = give_owned(h, fd);
+        }
+    } else if (config->firmware == FIRMWARE_UEFI) {
+        if ((fd = open(state->ovmf_code, O_RDONLY | O_CLOEXEC)) < 0)
+            return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The host has no UEFI firmware (package ovmf).");
+        input->ovmf_code_fd = give_owned(h, fd);
+        if ((fd = open_variables(state, config->uuid, err)) < 0)
+            return -1;
+        input->ovmf_vars_fd = give_owned(h, fd);
+    }
+    return 0;
+}
+
+static int add_sockets(struct qemu_domain *d, const struct domain_config *config, struct handout *h,
+                       struct qemu_plan_input *input, struct hv_err *err)
+{
+    int fd = rundir_listen(&d->dir, "qmp", err);
+    if (fd < 0)
+        return -1;
+    input->qmp_fd = give_owned(h, fd);
+    if (config->serial) {
+        if ((fd = rundir_listen(&d->dir, "serial", err)) < 0)
+            return -1;
+        input->serial_fd = give_owned(h, fd);
+        int log = openat(d->dir.fd, "serial.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        if (log < 0)
+            return hv_fail(err, HV_ERR_KIND_IO, "The serial log cannot be made: %s", strerror(errno));
+        input->serial_log_fd = give_owned(h, log);
+    }
+    if (config->guest_agent) {
+        if ((fd = rundir_listen(&d->dir, "agent", err)) < 0)
+            return -1;
+        input->agent_fd = give_owned(h, fd);
+    }
+    return 0;
+}
+
+/* The chains with the numbers that their descriptors have in the child. */
+static struct disk_chain *chains_in_child(const struct domain_config *config, const struct disk_chain *chains,
+                                          struct handout *h)
+{
+    struct disk_chain *moved = xcalloc(config->disks_count + 1, sizeof(*moved));
+    for (size_t i = 0; i < config->disks_count; i++) {
+        moved[i].count = chains[i].count;
+        moved[i].nodes = xcalloc(chains[i].count + 1, sizeof(*moved[i].nodes));
+        for (size_t k = 0; k < chains[i].count; k++) {
+            moved[i].nodes[k] = chains[i].nodes[k];
+            moved[i].nodes[k].fd = give(h, chains[i].nodes[k].fd);
+        }
+    }
+    return moved;
+}
+
+static void free_moved(struct disk_chain *moved, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(moved[i].nodes);
+    free(moved);
+}
+
+/* ---- the process ---- */
+
+static void add_text(char ***argv, size_t *argc, char *moved)
+{
+    *argv = xreallocarray(*argv, *argc + 2, sizeof(**argv));
+    (*argv)[(*argc)++] = moved;
+    (*argv)[*argc] = NULL;
+}
+
+static char *keep_list(const struct qemu_plan *plan)
+{
+    struct buf list = BUF_INIT;
+    for (size_t i = 0; i < plan->fd_count; i++)
+        buf_printf(&list, "%s%d", i ? "," : "", plan->fds[i]);
+    return buf_take(&list);
+}
+
+static int spawn(struct qemu_domain *d, const struct qemu_plan *plan, struct handout *h, struct hv_err *err)
+{
+    const struct hv_driver_state *state = d->driver;
+    int log AUTO_CLOSE = rundir_log(&d->dir, "qemu.log");
+    int pid_fd = openat(d->dir.fd, "pid", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (log < 0 || pid_fd < 0)
+        return hv_fail(err, HV_ERR_KIND_IO, "The domain's files on the host cannot be made: %s",
+                       strerror(errno));
+    char **argv = NULL;
+    size_t argc = 0;
+    add_text(&argv, &argc, xstrdup(state->launcher));
+    if (geteuid() == 0) {
+        add_text(&argv, &argc, xstrdup("--uid"));
+        add_text(&argv, &argc, xasprintf("%u", state->env.guest_uid));
+        add_text(&argv, &argc, xstrdup("--gid"));
+        add_text(&argv, &argc, xasprintf("%u", state->env.guest_gid));
+    }
+    add_text(&argv, &argc, xstrdup("--pid-fd"));
+    add_text(&argv, &argc, xasprintf("%d", give_owned(h, pid_fd)));
+    add_text(&argv, &argc, xstrdup("--keep"));
+    add_text(&argv, &argc, keep_list(plan));
+    add_text(&argv, &argc, xstrdup("--"));
+    for (size_t i = 0; i < plan->argc; i++)
+        add_text(&argv, &argc, xstrdup(plan->argv[i]));
+    struct proc_spec spec = {.argv = (const char *const *)argv,
+                             .stdout_fd = log,
+                             .stderr_fd = log,
+                             .fds = h->fds,
+                             .fd_count = h->count,
+                             .new_session = true};
+    int outcome = proc_start(&spec, &d->proc);
+    if (outcome < 0)
+        hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The device model cannot be started: %s", strerror(errno));
+    for (size_t i = 0; i < argc; i++)
+        free(argv[i]);
+    free(argv);
+    return outcome;
+}
+
+static int prepare_and_spawn(struct qemu_domain *d, const struct disk_chain *chains, struct hv_err *err)
+{
+    struct hv_driver_state *state = d->driver;
+    const struct domain_config *config = &d->record.config;
+    struct handout handout CLEANUP(handout_done) = {0};
+    struct qemu_plan plan AUTO_QEMU_PLAN = QEMU_PLAN_INIT;
+    struct qemu_plan_input input = {.config = config,
+                                    .binary = state->qemu_binary,
+                                    .accelerator = state->accelerator,
+                                    .qmp_fd = -1,
+                                    .serial_fd = -1,
+                                    .agent_fd = -1,
+                                    .serial_log_fd = -1,
+                                    .kernel_fd = -1,
+                                    .ramdisk_fd = -1,
+                                    .ovmf_code_fd = -1,
+                                    .ovmf_vars_fd = -1,
+                                    .now = clock_unix_seconds()};
+    if (rundir_write_record(&d->dir, &d->record, err) < 0 ||
+        add_sockets(d, config, &handout, &input, err) < 0 ||
+        add_firmware(state, config, &handout, &input, err) < 0)
+        return -1;
+    struct disk_chain *moved = chains_in_child(config, chains, &handout);
+    input.chains = moved;
+    int outcome = qemu_plan_make(&input, &plan, err);
+    free_moved(moved, config->disks_count);
+    return outcome < 0 ? -1 : spawn(d, &plan, &handout, err);
+}
+
+/* A number for the domain; numbers are reserved on disk in blocks, so that a start waits for no disk. */
+static int64_t take_domid(struct hv_driver_state *state)
+{
+    pthread_mutex_lock(&state->lock);
+    int64_t domid = state->domid_next++;
+    if (domid >= state->domid_reserved) {
+        state->domid_reserved = domid + DOMID_BLOCK;
+        char *path AUTO_FREE = xasprintf("%s/domid", state->state_dir);
+        char *text AUTO_FREE = xasprintf("%lld\n", (long long)state->domid_reserved);
+        if (file_write_atomic(path, text, strlen(text), 0600) < 0)
+            log_warn("qemu", "the last domain number cannot be written down", "error", strerror(errno));
+    }
+    pthread_mutex_unlock(&state->lock);
+    return domid;
+}
+
+static void fill(struct qemu_domain *d, const struct domain_config *config)
+{
+    domain_config_copy(&d->record.config, config);
+    d->record.domid = take_domid(d->driver);
+    d->record.start_time = d->record.boot_time = clock_unix_seconds();
+    snprintf(d->record.boot_id, sizeof(d->record.boot_id), "%s", d->driver->boot_id);
+    str_assign(&d->info.name, config->name);
+    d->info.state = config->start_paused ? DOMAIN_STATE_PAUSED : DOMAIN_STATE_RUNNING;
+    d->info.domid = d->record.domid;
+    d->info.start_time = d->info.boot_time = d->record.start_time;
+    d->info.memory_bytes = config->memory_bytes;
+    d->info.vcpus = config->vcpus;
+    d->starting = d->is_child = true;
+}
+
+/* Waits until the device model answers, which it does once its devices are made and the guest runs. */
+static int wait_until_up(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err)
+{
+    if (domain_sync(d, deadline, err) == 0)
+        return 0;
+    if (err->kind != HV_ERR_KIND_DEVICE_MODEL)
+        return -1;
+    /* The connection ends a moment before the process, whose last words say why. */
+    struct hv_deadline soon = {.mono_ms = clock_mono_ms() + 2000};
+    pthread_mutex_lock(&d->lock);
+    while (!d->dead && domain_wait(d, &soon, NULL) == 0)
+        ;
+    if (d->dead && d->info.end_text)
+        hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The guest could not be started. %s", d->info.end_text);
+    pthread_mutex_unlock(&d->lock);
+    return -1;
+}
+
+static int start_in_folder(struct qemu_domain *d, const struct disk_chain *chains,
+                           const struct hv_deadline *deadline, struct hv_err *err)
+{
+    if (prepare_and_spawn(d, chains, err) < 0) {
+        rundir_remove(d->driver->state_dir, d->uuid, &d->dir);
+        return -1;
+    }
+    pthread_mutex_lock(&d->lock);
+    d->info.pid = d->proc.pid;
+    pthread_mutex_unlock(&d->lock);
+    domain_attach(d);
+    if (wait_until_up(d, deadline, err) == 0)
+        return 0;
+    domain_kill(d);
+    return -1;
+}
+
+int qemu_start(struct hv_driver_state *state, const struct domain_config *config, struct disk_chain *chains,
+               const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err)
+{
+    struct qemu_domain *d AUTO_DOMAIN = domain_new(state, config->uuid);
+    fill(d, config);
+    int outcome = -1;
+    if (!domain_table_add(state, d)) {
+        hv_fail(err, HV_ERR_KIND_EXISTS, "The domain runs on this host already.");
+    } else {
+        ended_remove(state->state_dir, d->uuid);
+        if (rundir_create(state->state_dir, d->uuid, &d->dir, err) == 0)
+            outcome = start_in_folder(d, chains, deadline, err);
+        if (outcome < 0) {
+            pthread_mutex_lock(&d->lock);
+            d->dead = true;
+            pthread_mutex_unlock(&d->lock);
+            domain_table_remove(state, d);
+        }
+    }
+    for (size_t i = 0; i < config->disks_count; i++)
+        disk_chain_done(&chains[i]);
+    if (outcome < 0)
+        return -1;
+    pthread_mutex_lock(&d->lock);
+    d->starting = false;
+    bool ended = d->dead;
+    if (!ended)
+        domain_info_copy(info, &d->info);
+    else
+        hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The domain ended as soon as it ran. %s", d->info.end_text);
+    pthread_mutex_unlock(&d->lock);
+    if (ended)
+        return -1;
+    domain_publish(d, false);
+    return 0;
+}

@@ -1,0 +1,189 @@
+/* The planner against golden files: tests/golden/<name>.json is a configuration as it comes over the wire,
+ * <name>.args the arguments that it must become, one a line. CORRAL_GOLDEN_UPDATE=1 writes them anew. */
+#include <base/json.h>
+#include <base/mem.h>
+#include <base/file.h>
+#include <criterion/criterion.h>
+#include <glob.h>
+#include <qemu/plan.h>
+#include <stdio.h>
+
+static void load(const char *file, struct domain_config *config)
+{
+    size_t len = 0;
+    char *text AUTO_FREE = file_read(file, 1 << 20, &len);
+    cr_assert(text, "%s", file);
+    struct json_error error;
+    json_t *json AUTO_JSON = json_parse(text, len, &error);
+    cr_assert(json, "%s: %s", file, error.text);
+    char complaint[WIRE_COMPLAINT_SIZE] = "";
+    cr_assert_eq(wire_decode(&domain_config_desc, json, config, complaint), 0, "%s: %s", file, complaint);
+    struct hv_err err;
+    cr_assert_eq(domain_config_check(config, &err), 0, "%s: %s", file, err.text);
+}
+
+/* Descriptors are numbered 20, 21... in order; a disk of two images when its device ends in `t` (thin). */
+static struct disk_chain *chains_for(const struct domain_config *config)
+{
+    struct disk_chain *chains = xcalloc(config->disks_count + 1, sizeof(*chains));
+    int fd = 20;
+    for (size_t i = 0; i < config->disks_count; i++) {
+        const struct domain_disk *disk = &config->disks[i];
+        if (disk->source == DISK_SOURCE_EMPTY)
+            continue;
+        bool thin = disk->device[strlen(disk->device) - 1] == 't';
+        chains[i].count = thin ? 2 : 1;
+        chains[i].nodes = xcalloc(chains[i].count, sizeof(*chains[i].nodes));
+        for (size_t k = 0; k < chains[i].count; k++)
+            chains[i].nodes[k] = (struct disk_node){.fd = fd++,
+                                                    .format = disk->source == DISK_SOURCE_ISO ||
+                                                                      (k == 0 && streq(disk->device, "raw"))
+                                                                  ? IMAGE_FORMAT_RAW
+                                                                  : IMAGE_FORMAT_QCOW2,
+                                                    .read_only = disk->read_only || disk->cdrom || k > 0};
+    }
+    return chains;
+}
+
+static void chains_free(struct disk_chain *chains, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        free(chains[i].nodes);
+    free(chains);
+}
+
+static struct qemu_plan_input input_for(const struct domain_config *config, const struct disk_chain *chains)
+{
+    return (struct qemu_plan_input){
+        .config = config,
+        .chains = chains,
+        .binary = "/usr/bin/qemu-system-x86_64",
+        .accelerator = ACCELERATOR_TCG,
+        .qmp_fd = 10,
+        .serial_fd = config->serial ? 11 : -1,
+        .serial_log_fd = config->serial ? 12 : -1,
+        .agent_fd = config->guest_agent ? 13 : -1,
+        .kernel_fd = config->firmware == FIRMWARE_KERNEL ? 14 : -1,
+        .ramdisk_fd = config->ramdisk && *config->ramdisk ? 15 : -1,
+        .ovmf_code_fd = config->firmware == FIRMWARE_UEFI ? 16 : -1,
+        .ovmf_vars_fd = config->firmware == FIRMWARE_UEFI ? 17 : -1,
+        .now = 1800000000,
+    };
+}
+
+static char *plan_text(const struct qemu_plan *plan)
+{
+    struct buf text = BUF_INIT;
+    for (size_t i = 0; i < plan->argc; i++)
+        buf_printf(&text, "%s\n", plan->argv[i]);
+    buf_add_str(&text, "descriptors:");
+    for (size_t i = 0; i < plan->fd_count; i++)
+        buf_printf(&text, " %d", plan->fds[i]);
+    buf_add_char(&text, '\n');
+    return buf_take(&text);
+}
+
+static void compare(const char *json_file)
+{
+    struct domain_config config;
+    load(json_file, &config);
+    struct disk_chain *chains = chains_for(&config);
+    struct qemu_plan_input input = input_for(&config, chains);
+    struct qemu_plan plan AUTO_QEMU_PLAN = QEMU_PLAN_INIT;
+    struct hv_err err;
+    cr_assert_eq(qemu_plan_make(&input, &plan, &err), 0, "%s: %s", json_file, err.text);
+    char *text AUTO_FREE = plan_text(&plan);
+    char *golden AUTO_FREE = xasprintf("%.*sargs", (int)(strlen(json_file) - 4), json_file);
+    if (getenv("CORRAL_GOLDEN_UPDATE")) {
+        FILE *f = fopen(golden, "w");
+        fputs(text, f);
+        fclose(f);
+    }
+    char *expected AUTO_FREE = file_read(golden, 1 << 20, NULL);
+    cr_expect(expected && streq(text, expected), "%s is not what the planner makes:\n%s", golden, text);
+    chains_free(chains, config.disks_count);
+    domain_config_done(&config);
+}
+
+Test(plan, configurations_become_the_golden_arguments)
+{
+    glob_t found;
+    cr_assert_eq(glob(GOLDEN_DIR "/*.json", 0, NULL, &found), 0);
+    cr_assert_geq(found.gl_pathc, 5);
+    for (size_t i = 0; i < found.gl_pathc; i++)
+        compare(found.gl_pathv[i]);
+    globfree(&found);
+}
+
+static void small(struct domain_config *config)
+{
+    domain_config_init(config);
+    str_assign(&config->uuid, "11111111-1111-4111-8111-111111111111");
+    config->memory_bytes = 64 << 20;
+    config->vcpus = 1;
+}
+
+static struct domain_disk *sata_disk(struct domain_config *config, int index, bool cdrom)
+{
+    struct domain_disk *disk = domain_config_add_disks(config);
+    const char *name = str_newf("sd%c", 'a' + index);
+    str_assign(&disk->device, name);
+    str_unref(name);
+    disk->index = index;
+    disk->bus = DISK_BUS_SATA;
+    disk->cdrom = cdrom;
+    return disk;
+}
+
+Test(plan, more_drives_than_ports_are_refused)
+{
+    struct domain_config config;
+    struct hv_err err;
+    small(&config);
+    for (int i = 0; i < 6; i++)
+        sata_disk(&config, i, true);
+    cr_assert_eq(qemu_plan_check(&config, &err), 0);
+    sata_disk(&config, 6, true);
+    cr_assert_eq(qemu_plan_check(&config, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_UNSUPPORTED);
+    domain_config_done(&config);
+}
+
+Test(plan, a_read_only_sata_disk_is_refused)
+{
+    struct domain_config config;
+    struct hv_err err;
+    small(&config);
+    sata_disk(&config, 0, false)->read_only = true;
+    cr_assert_eq(qemu_plan_check(&config, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_UNSUPPORTED);
+    domain_config_done(&config);
+}
+
+/* No value may become an argument or an option of its own. */
+Test(plan, values_do_not_inject_options)
+{
+    struct domain_config config;
+    struct hv_err err;
+    small(&config);
+    str_assign(&config.name, "-snapshot,process=x=y,, ;\"'");
+    config.firmware = FIRMWARE_KERNEL;
+    str_assign(&config.kernel, "vmlinuz");
+    str_assign(&config.cmdline, "-device,evil=1 quiet");
+    struct qemu_plan_input input = input_for(&config, NULL);
+    struct qemu_plan plan AUTO_QEMU_PLAN = QEMU_PLAN_INIT;
+    cr_assert_eq(domain_config_check(&config, &err), 0, "%s", err.text);
+    cr_assert_eq(qemu_plan_make(&input, &plan, &err), 0);
+    cr_assert_str_eq(plan.argv[1], "-name");
+    cr_assert_str_eq(plan.argv[2], "guest=-snapshot,,process=x=y,,,, ;\"',debug-threads=on");
+    int appended = 0;
+    for (size_t i = 0; i < plan.argc; i++) {
+        cr_assert(!streq(plan.argv[i], "-snapshot"));
+        if (streq(plan.argv[i], "-append")) {
+            cr_assert_str_eq(plan.argv[i + 1], "-device,evil=1 quiet");
+            appended++;
+        }
+    }
+    cr_assert_eq(appended, 1);
+    domain_config_done(&config);
+}

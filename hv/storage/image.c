@@ -1,0 +1,290 @@
+/* Images: the qcow2 header (docs/interop/qcow2.txt of QEMU), and qemu-img, run as the storage user, with
+ * limits, its files as descriptors and every format explicit. */
+#include "storage_internal.h"
+#include <base/json.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <endian.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/statvfs.h>
+
+#define HEADER_SIZE 104 /* of version 3; version 2 has 72 */
+/* Incompatible features that change nothing for a reader outside of the file: dirty, corrupt (qemu-img
+ * tells), compression type, extended L2. Bit 2 is the external data file. */
+#define FEATURE_DATA_FILE (UINT64_C(1) << 2)
+#define FEATURES_KNOWN UINT64_C(0x1f)
+
+static uint32_t be32_at(const uint8_t *p)
+{
+    uint32_t n;
+    memcpy(&n, p, sizeof(n));
+    return be32toh(n);
+}
+
+static uint64_t be64_at(const uint8_t *p)
+{
+    uint64_t n;
+    memcpy(&n, p, sizeof(n));
+    return be64toh(n);
+}
+
+bool qcow2_header_read(int fd, struct qcow2_header *out)
+{
+    uint8_t h[HEADER_SIZE] = {0};
+    ssize_t n = pread(fd, h, sizeof(h), 0);
+    if (n < 72 || memcmp(h, "QFI\xfb", 4) != 0)
+        return false;
+    uint32_t version = be32_at(h + 4);
+    if ((version != 2 && version != 3) || (version == 3 && n < HEADER_SIZE))
+        return false;
+    uint64_t features = version == 3 ? be64_at(h + 72) : 0, size = be64_at(h + 24);
+    if (size > INT64_MAX)
+        return false;
+    *out = (struct qcow2_header){
+        .virtual_size = (int64_t)size,
+        .backing_file = be64_at(h + 8) != 0 || be32_at(h + 16) != 0,
+        .encrypted = be32_at(h + 32) != 0,
+        .data_file = (features & FEATURE_DATA_FILE) != 0,
+        .unknown_features = (features & ~FEATURES_KNOWN) != 0,
+    };
+    return true;
+}
+
+/* ---- qemu-img ---- */
+
+struct progress {
+    const struct storage_job *job;
+    double from, to, last;
+    char text[32]; /* the number that is arriving */
+    size_t len;
+};
+
+/* "    (12.34/100%)\r", again and again. */
+static void on_progress(void *arg, const char *data, size_t len)
+{
+    struct progress *p = arg;
+    for (size_t i = 0; i < len; i++) {
+        if (data[i] == '(') {
+            p->len = 0;
+        } else if (data[i] == '/') {
+            p->text[p->len] = '\0';
+            double fraction = p->from + (p->to - p->from) * strtod(p->text, NULL) / 100;
+            if (fraction > p->last) {
+                p->last = fraction;
+                job_progress(p->job, fraction);
+            }
+            p->len = 0;
+        } else if (p->len < sizeof(p->text) - 1) {
+            p->text[p->len++] = data[i];
+        }
+    }
+}
+
+/* One line for a person, without the paths that only the child knows. */
+static void clean_message(const struct buf *err, char out[static 160])
+{
+    const char *p = err->len ? err->data : "no message";
+    static const char prefix[] = "qemu-img: ";
+    if (strncmp(p, prefix, strlen(prefix)) == 0)
+        p += strlen(prefix);
+    size_t n = 0;
+    while (*p && *p != '\n' && n < 159) {
+        if (strncmp(p, "/proc/self/fd/", 14) == 0) {
+            static const char word[] = "the image";
+            size_t add = sizeof(word) - 1 < 159 - n ? sizeof(word) - 1 : 159 - n;
+            memcpy(out + n, word, add);
+            n += add;
+            p += 14 + strspn(p + 14, "0123456789");
+            continue;
+        }
+        out[n++] = (unsigned char)*p < 0x20 ? ' ' : *p;
+        p++;
+    }
+    out[n] = '\0';
+}
+
+/* qemu-img's exit code says only that it failed. A full file system can be seen; the system's own
+ * words in the fixed C locale stand in for quotas and limits. */
+static bool was_full(const struct storage_sr *sr, const struct buf *err)
+{
+    struct statvfs fs;
+    if (fstatvfs(sr->dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < 65536)
+        return true;
+    static const char *const words[] = {"No space left on device", "Disk quota exceeded", "File too large"};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        if (err->len && strstr(err->data, words[i]))
+            return true;
+    return false;
+}
+
+static int explain(const struct storage_sr *sr, const struct proc_result *result, struct storage_error *error)
+{
+    char text[160];
+    if (result->cancelled)
+        return storage_fail(error, STORAGE_CANCELLED, "cancelled");
+    if (result->timed_out)
+        return storage_fail(error, STORAGE_IO, "qemu-img did not finish in time");
+    clean_message(&result->err, text);
+    if (was_full(sr, &result->err))
+        return storage_fail(error, STORAGE_FULL, "no space is left in the SR: %s", text);
+    if (!result->exited)
+        return storage_fail(error, STORAGE_BAD_IMAGE, "qemu-img was ended by signal %d", result->code);
+    return storage_fail(error, STORAGE_BAD_IMAGE, "qemu-img refuses: %s", text);
+}
+
+int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct storage_error *error)
+{
+    const char *argv[24] = {"/usr/bin/qemu-img"};
+    size_t n = 1;
+    for (; run->argv[n - 1]; n++) {
+        if (n + 1 >= ARRAY_LEN(argv))
+            abort(); /* a longer command line would be a mistake in this folder */
+        argv[n] = run->argv[n - 1];
+    }
+    struct proc_fd fds[4];
+    for (size_t i = 0; i < run->fd_count && i < ARRAY_LEN(fds); i++) {
+        fds[i] = (struct proc_fd){run->fds[i], TOOL_FD + (int)i};
+        /* The child opens the file anew through /proc, as the storage user: it must own it. */
+        struct stat st;
+        if (storage_uid() != 0 && !sr->kind->read_only && fstat(run->fds[i], &st) == 0 && st.st_uid == 0 &&
+            fchown(run->fds[i], storage_uid(), storage_gid()) < 0)
+            return storage_fail_errno(error, errno, "cannot hand the disk to qemu-img");
+    }
+    struct proc_limit limits[] = {
+        {RLIMIT_AS, (rlim_t)4 << 30},
+        {RLIMIT_CORE, 0},
+        {RLIMIT_FSIZE, run->file_size_max},
+        {RLIMIT_CPU, run->cpu_seconds_max},
+    };
+    /* Without a bound an option would only say "unlimited". */
+    size_t limit_count = 2;
+    if (run->file_size_max != RLIM_INFINITY)
+        limit_count = 3;
+    if (run->cpu_seconds_max != 0)
+        limits[limit_count++] = limits[3];
+    struct progress progress = {run->job, run->progress_from, run->progress_to, -1, "", 0};
+    struct proc_spec spec = {.argv = argv,
+                             .fds = fds,
+                             .fd_count = run->fd_count,
+                             .uid = storage_uid(),
+                             .gid = storage_gid(),
+                             .limits = limits,
+                             .limit_count = limit_count};
+    struct proc_run_options options = {.timeout_ms = run->timeout_ms,
+                                       .capture_max = 1 << 20,
+                                       .cancel = run->job ? run->job->cancel : NULL,
+                                       .on_out = run->job ? on_progress : NULL,
+                                       .arg = &progress};
+    AUTO_PROC_RESULT struct proc_result result = PROC_RESULT_INIT;
+    if (proc_run(&spec, &options, &result) < 0)
+        return storage_fail(error, STORAGE_IO, "qemu-img cannot be started: %s", strerror(errno));
+    if (!proc_ok(&result)) {
+        log_info("storage", "qemu-img failed", "command", run->argv[0], "code", LOG_INT(result.code),
+                 "stderr", result.err.len ? result.err.data : "");
+        return explain(sr, &result, error);
+    }
+    if (run->output) {
+        buf_done(run->output);
+        *run->output = result.out;
+        result.out = BUF_INIT;
+    }
+    return 0;
+}
+
+int image_convert(const struct storage_sr *sr, int from, enum disk_format from_format, int to,
+                  enum disk_format to_format, int64_t target_size, const struct storage_job *job,
+                  double progress_from, double progress_to, struct storage_error *error)
+{
+    const char *const argv[] = {"convert",
+                                "-p",
+                                "-n",
+                                "--target-is-zero",
+                                "-t",
+                                "none",
+                                "-T",
+                                "none",
+                                "-f",
+                                disk_format_name(from_format),
+                                "-O",
+                                disk_format_name(to_format),
+                                TOOL_PATH_SOURCE,
+                                TOOL_PATH_TARGET,
+                                NULL};
+    const int fds[] = {from, to};
+    static const struct storage_job nobody = {0};
+    struct tool_run run = {
+        .argv = argv,
+        .fds = fds,
+        .fd_count = 2,
+        .timeout_ms = -1,
+        /* The data, and for qcow2 its tables. */
+        .file_size_max = (rlim_t)target_size + (rlim_t)target_size / 64 + ((rlim_t)64 << 20),
+        .job = job ? job : &nobody,
+        .progress_from = progress_from,
+        .progress_to = progress_to,
+    };
+    return tool_run(sr, &run, error);
+}
+
+/* ---- uploaded images ---- */
+
+static int check_info(const json_t *info, int64_t virtual_size, struct storage_error *error)
+{
+    const char *format = "";
+    int64_t size = -1;
+    bool corrupt = false, encrypted = false;
+    json_get_string(info, "format", &format);
+    json_get_int(info, "virtual-size", &size);
+    json_get_bool(info, "encrypted", &encrypted);
+    const json_t *data = json_object_get(json_object_get(info, "format-specific"), "data");
+    json_get_bool(data, "corrupt", &corrupt);
+    if (!streq(format, "qcow2") || size != virtual_size)
+        return storage_fail(error, STORAGE_BAD_IMAGE, "the image is not what its header says");
+    if (json_object_get(info, "backing-filename") || json_object_get(info, "full-backing-filename"))
+        return storage_fail(error, STORAGE_BAD_IMAGE, "the image has a backing file");
+    if (json_object_get(data, "data-file") || json_object_get(data, "encrypt") || encrypted)
+        return storage_fail(error, STORAGE_BAD_IMAGE, "the image has a data file or is encrypted");
+    if (corrupt)
+        return storage_fail(error, STORAGE_BAD_IMAGE, "the image is marked as corrupt");
+    return 0;
+}
+
+int image_check_qcow2(const struct storage_sr *sr, int fd, int64_t size_max, int64_t *virtual_size,
+                      struct storage_error *error)
+{
+    struct qcow2_header header;
+    if (!qcow2_header_read(fd, &header))
+        return storage_fail(error, STORAGE_BAD_IMAGE, "the data is not a qcow2 image");
+    /* Before QEMU sees it: it would open the files that the image names. */
+    if (header.backing_file)
+        return storage_fail(error, STORAGE_BAD_IMAGE, "the image has a backing file");
+    if (header.data_file)
+        return storage_fail(error, STORAGE_BAD_IMAGE, "the image has an external data file");
+    if (header.encrypted)
+        return storage_fail(error, STORAGE_BAD_IMAGE, "the image is encrypted");
+    if (header.unknown_features)
+        return storage_fail(error, STORAGE_BAD_IMAGE, "the image uses features that are not known here");
+    if (header.virtual_size > size_max)
+        return storage_fail(error, STORAGE_DATA_LONG, "the image has %lld bytes, more than the disk's %lld",
+                            (long long)header.virtual_size, (long long)size_max);
+    AUTO_BUF struct buf text = BUF_INIT;
+    const char *const argv[] = {"info", "--output=json", "-f", "qcow2", TOOL_PATH_SOURCE, NULL};
+    struct tool_run run = {.argv = argv,
+                           .fds = &fd,
+                           .fd_count = 1,
+                           .timeout_ms = 60000,
+                           .file_size_max = 0,
+                           .cpu_seconds_max = 30,
+                           .output = &text};
+    if (tool_run(sr, &run, error) < 0)
+        return -1;
+    struct json_error json_error;
+    AUTO_JSON json_t *info = json_parse(text.data ? text.data : "", text.len, &json_error);
+    if (!info)
+        return storage_fail(error, STORAGE_BAD_IMAGE, "the image cannot be examined");
+    if (check_info(info, header.virtual_size, error) < 0)
+        return -1;
+    *virtual_size = header.virtual_size;
+    return 0;
+}

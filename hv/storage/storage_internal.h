@@ -1,0 +1,121 @@
+/* Shared by the files of hv/storage. */
+#pragma once
+#include <base/proc.h>
+#include <hv/storage.h>
+#include <sys/stat.h>
+
+/* What differs between kinds of SR: small enough for flags; a back end with code of its own (LVM) would
+ * make this a table of functions. */
+struct sr_kind {
+    const char *type;
+    bool read_only;    /* disks are neither made nor changed */
+    bool by_file;      /* a disk is named by its file name, not by a uuid */
+    bool makes_folder; /* sr_create and sr_destroy make and remove the folder */
+};
+
+struct storage_sr {
+    const struct sr_kind *kind;
+    char *location;
+    int dir; /* the folder, open: everything is reached through it */
+};
+
+/* Always -1. */
+int storage_fail(struct storage_error *error, enum storage_failure kind, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* STORAGE_FULL, STORAGE_READ_ONLY or STORAGE_IO by the errno value. */
+int storage_fail_errno(struct storage_error *error, int saved, const char *what);
+uid_t storage_uid(void);
+gid_t storage_gid(void);
+
+/* ---- folder.c: names and files in the folder ---- */
+#define FILE_NAME_SIZE 256
+/* Opens a regular file of the SR without following links. Descriptor or -1 with errno. */
+int folder_open(const struct storage_sr *sr, const char *name, int flags);
+/* A file under a temporary name. While `fd` is open it is locked, so that a clean-up by another agent
+ * on the same folder leaves it alone. */
+struct temp_file {
+    const struct storage_sr *sr;
+    char name[64]; /* "" once it was renamed */
+    int fd;        /* -1: none */
+};
+#define TEMP_FILE_INIT                                                                                       \
+    {                                                                                                        \
+        .fd = -1                                                                                             \
+    }
+/* Owned by the storage user, mode 0600, empty. */
+int temp_open(const struct storage_sr *sr, struct temp_file *out, struct storage_error *error);
+/* Syncs it and gives it its name; `replace` false: STORAGE_EXISTS if that is taken. */
+int temp_commit(struct temp_file *t, const char *name, bool replace, struct storage_error *error);
+/* Closes; removes it unless it was committed. */
+void temp_done(struct temp_file *t);
+#define AUTO_TEMP __attribute__((cleanup(temp_done)))
+/* Removes temporary files that nobody holds. */
+void folder_clean(const struct storage_sr *sr);
+int folder_sync(const struct storage_sr *sr, struct storage_error *error);
+
+/* ---- disk.c ---- */
+struct disk_file {
+    int fd; /* -1: none */
+    enum disk_format format;
+    int64_t virtual_size;
+    struct stat st;
+    char name[FILE_NAME_SIZE];
+};
+#define DISK_FILE_INIT                                                                                       \
+    {                                                                                                        \
+        .fd = -1                                                                                             \
+    }
+void disk_file_done(struct disk_file *d);
+#define AUTO_DISK_FILE __attribute__((cleanup(disk_file_done)))
+/* Finds and opens a disk (`flags`: O_RDONLY or O_RDWR) and reads its size. */
+int disk_file_open(const struct storage_sr *sr, const char *location, int flags, struct disk_file *out,
+                   struct storage_error *error);
+/* False: not a disk's file name in this kind of SR. Sets the location and the format. */
+bool disk_name_parse(const struct storage_sr *sr, const char *name, char location[static FILE_NAME_SIZE],
+                     enum disk_format *format);
+int disk_check_uuid(const char *uuid, char out[static UUID_TEXT_SIZE], struct storage_error *error);
+/* 1 to 64 TiB; the size rounded up to 512. */
+int disk_check_size(int64_t size, int64_t *out, struct storage_error *error);
+/* Makes `t` an empty image. */
+int disk_make(struct temp_file *t, enum disk_format format, int64_t size, struct storage_error *error);
+
+/* ---- image.c: qcow2's header, and qemu-img ---- */
+struct qcow2_header {
+    int64_t virtual_size;
+    bool backing_file, encrypted, data_file, unknown_features;
+};
+/* False: not a qcow2 header. Only the header is read. */
+bool qcow2_header_read(int fd, struct qcow2_header *out);
+/* Runs qemu-img as the storage user with `fds` as /proc/self/fd/10, 11... `output` may be NULL. */
+#define TOOL_FD 10
+#define TOOL_PATH_SOURCE "/proc/self/fd/10"
+#define TOOL_PATH_TARGET "/proc/self/fd/11"
+struct tool_run {
+    const char *const *argv; /* of qemu-img, without its name; ended by NULL */
+    const int *fds;
+    size_t fd_count;
+    int64_t timeout_ms; /* -1: none */
+    rlim_t file_size_max;
+    rlim_t cpu_seconds_max; /* 0: no limit */
+    const struct storage_job *job;
+    double progress_from, progress_to;
+    struct buf *output; /* stdout, unless there is a job */
+};
+int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct storage_error *error);
+/* Copies the image in `from` into the empty image of the same or a larger size in `to`. */
+int image_convert(const struct storage_sr *sr, int from, enum disk_format from_format, int to,
+                  enum disk_format to_format, int64_t target_size, const struct storage_job *job,
+                  double progress_from, double progress_to, struct storage_error *error);
+/* Refuses an uploaded qcow2 image that is broken, refers to other files, or is larger than `size_max`. */
+int image_check_qcow2(const struct storage_sr *sr, int fd, int64_t size_max, int64_t *virtual_size,
+                      struct storage_error *error);
+
+static inline bool job_cancelled(const struct storage_job *job)
+{
+    return job && job->cancel && *job->cancel;
+}
+static inline void job_progress(const struct storage_job *job, double fraction)
+{
+    if (job && job->progress)
+        job->progress(job->arg, fraction < 0 ? 0 : fraction > 1 ? 1 : fraction);
+}
