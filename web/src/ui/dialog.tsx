@@ -1,6 +1,6 @@
 // Questions in front of the page: the browser's own modal dialog (it keeps the focus, Escape closes it).
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 import { Cell, useCell } from "../state/cell.js";
 import { Button } from "./basics.js";
 import type { IconName } from "./icons.js";
@@ -10,7 +10,8 @@ export function Dialog({ title, onClose, children, wide }: {
 }) {
   const box = useRef<HTMLDialogElement>(null);
   const id = useId();
-  useEffect(() => {
+  // At once, not after the next paint: a key pressed right after belongs to the dialog.
+  useLayoutEffect(() => {
     const dialog = box.current;
     const before = document.activeElement;
     if (dialog && !dialog.open) {

@@ -11,11 +11,11 @@ test("what changes on the server shows at once, without asking again for what di
   const { model, refs } = t.server;
   await t.page.getByRole("link", { name: "web1", exact: true }).waitFor();
   model.update(refs.web1, { name_label: "renamed-elsewhere" });
-  await t.page.getByRole("link", { name: "renamed-elsewhere" }).waitFor();
+  await t.page.getByRole("link", { name: "renamed-elsewhere", exact: true }).waitFor();
   const vm = model.create("VM", { name_label: "made-elsewhere" });
-  await t.page.getByRole("link", { name: "made-elsewhere" }).waitFor();
+  await t.page.getByRole("link", { name: "made-elsewhere", exact: true }).waitFor();
   model.remove(vm);
-  await t.page.getByRole("link", { name: "made-elsewhere" }).waitFor({ state: "detached" });
+  await t.page.getByRole("link", { name: "made-elsewhere", exact: true }).waitFor({ state: "detached" });
 }));
 
 test("a lost connection is told, tried again, and told to be back", () => withPage(browser, {}, async (t) => {
@@ -29,7 +29,7 @@ test("a lost connection is told, tried again, and told to be back", () => withPa
   t.server.down = false;
   await t.page.getByRole("button", { name: "Retry now" }).click();
   await banner.waitFor({ state: "detached" });
-  await t.page.getByRole("link", { name: "changed-meanwhile" }).waitFor();
+  await t.page.getByRole("link", { name: "changed-meanwhile", exact: true }).waitFor();
   // The browser itself reports each request that failed.
   t.complaints.splice(0, t.complaints.length, ...t.complaints.filter((c) => !c.includes("Failed to load resource")));
 }));
@@ -41,10 +41,10 @@ test("a token that the server no longer understands starts afresh", () => withPa
   const { token } = model;
   model.token = () => "another form";
   model.update(refs.web2, { name_label: "before" });
-  await t.page.getByRole("link", { name: "before" }).waitFor();
+  await t.page.getByRole("link", { name: "before", exact: true }).waitFor();
   model.token = token;
   model.update(refs.web2, { name_label: "after" });
-  await t.page.getByRole("link", { name: "after" }).waitFor();
+  await t.page.getByRole("link", { name: "after", exact: true }).waitFor();
 }));
 
 test("thousands of VMs: only the rows that can be seen are drawn", () => withPage(browser, {}, async (t) => {
@@ -60,7 +60,7 @@ test("thousands of VMs: only the rows that can be seen are drawn", () => withPag
   assert.ok(await rows.count() < 200);
   const filter = t.page.getByRole("searchbox", { name: "Filter" });
   await filter.fill("bulk-4999");
-  await t.page.getByRole("link", { name: "bulk-4999" }).waitFor();
+  await t.page.getByRole("link", { name: "bulk-4999", exact: true }).waitFor();
   assert.equal(await rows.count(), 1);
 }));
 

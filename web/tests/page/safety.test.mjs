@@ -98,8 +98,7 @@ test("light and dark: by the system, or as chosen, and the choice is kept", () =
   const ground = () => t.page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   const dark = await ground();
   await t.page.emulateMedia({ colorScheme: "light" });
-  const light = await ground();
-  assert.notEqual(light, dark);
+  await t.page.waitForFunction((was) => getComputedStyle(document.body).backgroundColor !== was, dark);
   await t.page.getByRole("button", { name: "Light or dark" }).click();
   await t.page.getByRole("menuitemradio", { name: "Dark" }).click();
   assert.equal(await ground(), dark);

@@ -103,6 +103,7 @@ test("force off asks first, and does nothing when one thinks better of it", () =
   await dialog.getByRole("button", { name: "Cancel" }).click();
   await dialog.waitFor({ state: "detached" });
   await choose();
+  await dialog.waitFor();
   await t.page.keyboard.press("Escape");
   await dialog.waitFor({ state: "detached" });
   assert.deepEqual(calls(t, "VM.hard_shutdown"), []);
