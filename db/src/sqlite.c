@@ -20,13 +20,24 @@
 
 /* ---- helpers ---- */
 
+/* Why the log's last operation failed, as the system said. */
+static int log_errno(sqlite3 *db)
+{
+    sqlite3_file *file = NULL;
+    int cause = 0;
+    if (sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &file) == SQLITE_OK && file &&
+        file->pMethods)
+        file->pMethods->xFileControl(file, SQLITE_FCNTL_LAST_ERRNO, &cause);
+    return cause;
+}
+
 static enum store_errno errno_of(sqlite3 *db)
 {
     switch (sqlite3_errcode(db) & 0xff) {
     case SQLITE_FULL:
         return STORE_E_DISK_FULL;
     case SQLITE_IOERR: {
-        int cause = sqlite3_system_errno(db);
+        int cause = log_errno(db);
         return cause == ENOSPC || cause == EDQUOT || cause == EFBIG ? STORE_E_DISK_FULL : STORE_E_IO;
     }
     case SQLITE_CORRUPT:

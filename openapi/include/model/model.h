@@ -168,6 +168,12 @@ static inline union cell *row_cell_mut(struct row *row, const struct field_desc 
 {
     return (union cell *)((char *)row + field->offset);
 }
+/* The same as a pointer to the member that the representation names, for str_assign, str_map_put and
+ * their like: str_assign(row_slot(row, field), text). */
+static inline void *row_slot(struct row *row, const struct field_desc *field)
+{
+    return (char *)row + field->offset;
+}
 
 /* Values by representation. A cell is only as large as its type: never copy a whole union out of a
  * row; these functions touch only the member that `type->rep` names. */
