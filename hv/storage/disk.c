@@ -220,7 +220,7 @@ int storage_disk_create(struct storage_sr *sr, const char *uuid_text, int64_t si
 {
     AUTO_TEMP struct temp_file t = TEMP_FILE_INIT;
     char uuid[UUID_TEXT_SIZE], name[FILE_NAME_SIZE];
-    int64_t made;
+    int64_t made = 0;
     if (refuse_change(sr, error) < 0 || disk_check_uuid(uuid_text, uuid, error) < 0 ||
         disk_check_size(size, &made, error) < 0 || exists_already(sr, uuid, error) < 0 ||
         temp_open(sr, &t, error) < 0 || disk_make(&t, format, made, error) < 0)
@@ -250,7 +250,7 @@ int storage_disk_resize(struct storage_sr *sr, const char *location, int64_t siz
                         struct storage_error *error)
 {
     AUTO_DISK_FILE struct disk_file d = DISK_FILE_INIT;
-    int64_t wanted;
+    int64_t wanted = 0;
     if (refuse_change(sr, error) < 0 || disk_check_size(size, &wanted, error) < 0 ||
         disk_file_open(sr, location, O_RDWR, &d, error) < 0)
         return -1;
@@ -282,7 +282,7 @@ int storage_disk_copy(struct storage_sr *sr, const char *location, struct storag
     AUTO_DISK_FILE struct disk_file d = DISK_FILE_INIT;
     AUTO_TEMP struct temp_file t = TEMP_FILE_INIT;
     char uuid[UUID_TEXT_SIZE], name[FILE_NAME_SIZE];
-    int64_t size;
+    int64_t size = 0;
     if (refuse_change(to_sr, error) < 0 || disk_check_uuid(to_uuid, uuid, error) < 0 ||
         exists_already(to_sr, uuid, error) < 0 || disk_file_open(sr, location, O_RDONLY, &d, error) < 0 ||
         disk_check_size(d.virtual_size, &size, error) < 0 || temp_open(to_sr, &t, error) < 0 ||

@@ -44,19 +44,35 @@ int folder_open(const struct storage_sr *sr, const char *name, int flags)
     return TAKE_FD(fd);
 }
 
+/* 1: made and locked; 0: a clean-up removed it before it was locked; -1: *error. */
+static int temp_try(struct temp_file *t, struct storage_error *error)
+{
+    struct stat st;
+    snprintf(t->name, sizeof(t->name), TEMP_PREFIX "%s", UUID_TEXT(ref_new()));
+    t->fd = open_beneath(t->sr->dir, t->name, O_RDWR | O_CREAT | O_EXCL, 0600);
+    if (t->fd < 0)
+        return storage_fail_errno(error, errno, "cannot make a file");
+    if (flock(t->fd, LOCK_EX | LOCK_NB) == 0 && fstat(t->fd, &st) == 0 && st.st_nlink > 0 &&
+        (storage_uid() == 0 || fchown(t->fd, storage_uid(), storage_gid()) == 0))
+        return 1;
+    bool swept = errno == EWOULDBLOCK || (fstat(t->fd, &st) == 0 && st.st_nlink == 0);
+    int saved = errno;
+    if (!swept)
+        unlinkat(t->sr->dir, t->name, 0);
+    close(t->fd);
+    t->fd = -1;
+    return swept ? 0 : storage_fail_errno(error, saved, "cannot prepare a file");
+}
+
 int temp_open(const struct storage_sr *sr, struct temp_file *out, struct storage_error *error)
 {
     struct temp_file t = {.sr = sr, .fd = -1};
-    snprintf(t.name, sizeof(t.name), TEMP_PREFIX "%s", UUID_TEXT(ref_new()));
-    t.fd = open_beneath(sr->dir, t.name, O_RDWR | O_CREAT | O_EXCL, 0600);
-    if (t.fd < 0)
-        return storage_fail_errno(error, errno, "cannot make a file");
-    if (flock(t.fd, LOCK_EX | LOCK_NB) < 0 ||
-        (storage_uid() != 0 && fchown(t.fd, storage_uid(), storage_gid()) < 0)) {
-        int saved = errno;
-        temp_done(&t);
-        return storage_fail_errno(error, saved, "cannot prepare a file");
-    }
+    int made;
+    do
+        made = temp_try(&t, error);
+    while (made == 0);
+    if (made < 0)
+        return -1;
     *out = t;
     return 0;
 }
