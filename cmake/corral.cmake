@@ -13,7 +13,7 @@ pkg_check_modules(GNUTLS REQUIRED IMPORTED_TARGET gnutls)
 add_compile_options(
   -Wall -Wextra -Wpedantic -Wno-gnu-statement-expression -Wno-gnu-zero-variadic-macro-arguments
   -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wpointer-arith -Wwrite-strings
-  -Wvla -Wshadow -Wformat=2 -Wundef -fno-common -fno-strict-aliasing -fstack-protector-strong)
+  -Wvla -Wshadow -Wformat=2 -Wno-address-of-packed-member -Wundef -fno-common -fno-strict-aliasing -fstack-protector-strong)
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
   # Statement expressions are used on purpose (TAKE_PTR); gcc has no finer switch for them.
   add_compile_options(-Wno-pedantic)

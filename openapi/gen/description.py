@@ -95,6 +95,8 @@ class Class:
     constructor_role: str | None
     constructor: str | None
     read_role: str
+    accessors: bool
+    destroy_operation: str | None  # that destroy marks on the object
     fields: dict
     messages: dict = dc_field(default_factory=dict)
 
@@ -238,7 +240,7 @@ class Description:
         where = f"classes/{name}.toml"
         known = {
             "name", "doc", "lifecycle", "database", "persist", "events", "get_all", "constructor_role",
-            "constructor", "read_role", "fields", "messages",
+            "constructor", "read_role", "fields", "messages", "accessors", "destroy_operation",
         }  # fmt: skip
         if set(raw) - known:
             raise DescriptionError(f"{where}: unknown keys {sorted(set(raw) - known)}")
@@ -255,6 +257,8 @@ class Description:
             constructor_role=raw.get("constructor_role"),
             constructor=raw.get("constructor"),
             read_role=self._role(raw.get("read_role", "read-only"), where),
+            accessors=raw.get("accessors", True),
+            destroy_operation=raw.get("destroy_operation"),
             fields={},
         )
         if c.constructor not in (None, "generic", "handler"):
@@ -337,7 +341,7 @@ class Description:
         c.messages[m.name] = m
 
     def _generated(self, c):
-        if not c.database:
+        if not c.database or not c.accessors:
             return
         t = lambda text: self.type(text, f"classes/{c.name}.toml")
         self_param = Param("self", t(f"{c.name} ref"))
@@ -355,8 +359,13 @@ class Description:
             yield Message("create", "CREATE", f"Makes a {c.name} from a record.", role=c.constructor_role,
                           params=[Param("args", t(f"{c.name} record"))], result=t(f"{c.name} ref"),
                           flags=flags, lifecycle=c.lifecycle)  # fmt: skip
-            yield Message("destroy", "DESTROY", f"Destroys a {c.name}.", role=c.constructor_role,
-                          params=[self_param], result=t("void"), flags=set(flags), lifecycle=c.lifecycle)  # fmt: skip
+            destroy = Message("destroy", "DESTROY", f"Destroys a {c.name}.", role=c.constructor_role,
+                              params=[self_param], result=t("void"), flags=set(flags), lifecycle=c.lifecycle,
+                          operation=self._destroy_operation(c))  # fmt: skip
+            if c.destroy_operation:
+                where = f"classes/{c.name}.toml, destroy_operation"
+                destroy.operation = self._operation(f"self: {c.destroy_operation}", [self_param], where)
+            yield destroy
         if c.get_all:
             yield Message("get_all", "GET_ALL", f"Every {c.name}.", params=[], result=t(f"{c.name} ref set"), **read)
             records = t(f"({c.name} ref -> {c.name} record) map")
@@ -394,11 +403,18 @@ class Description:
                 yield Message(f"remove_{f.name}", "REMOVE", f"Removes a member from {c.name}'s {f.name}.", role=f.role,
                               params=member, result=t("void"), **common)  # fmt: skip
 
+    def _destroy_operation(self, c):
+        """A handler that destroys objects of a class with operations runs as operation destroy."""
+        allowed = c.fields.get("allowed_operations")
+        if c.constructor != "handler" or not allowed or "destroy" not in self.enums[allowed.type.item.enum]:
+            return None
+        return 0, allowed.type.item.enum, "destroy"
+
     def _custom(self, c, name, d):
         where = f"classes/{c.name}.toml, message {name}"
         known = {
             "doc", "role", "params", "result", "errors", "async", "session", "hidden", "pool_internal", "secret_args",
-            "operations", "key_roles", "lifecycle", "handler", "inline", "operation",
+            "operations", "key_roles", "lifecycle", "handler", "inline", "operation", "generic",
         }  # fmt: skip
         if set(d) - known:
             raise DescriptionError(f"{where}: unknown keys {sorted(set(d) - known)}")
@@ -423,9 +439,26 @@ class Description:
                     None, self._lifecycle(d.get("lifecycle", c.lifecycle), where))  # fmt: skip
         for r in m.key_roles.values():
             self._role(r, where)
+        if d.get("generic"):
+            self._make_generic(c, m, where)
         if "operation" in d:
             m.operation = self._operation(d["operation"], params, where)
         return m
+
+    def _make_generic(self, c, m, where):
+        """A listed message that only sets, adds or removes is served by the generic code all the same."""
+        prefixes = {"set_": "SETTER", "add_to_": "ADD", "remove_from_": "REMOVE", "add_": "ADD", "remove_": "REMOVE"}
+        for prefix, kind in prefixes.items():
+            f = c.fields.get(m.name.removeprefix(prefix)) if m.name.startswith(prefix) else None
+            if not f:
+                continue
+            if f.derived:
+                raise DescriptionError(f"{where}: {f.name} follows from the other side of its relation")
+            m.kind, m.field = kind, f
+            f.key_roles.update(m.key_roles)
+            m.key_roles = f.key_roles  # one table for all doors to the map
+            return
+        raise DescriptionError(f"{where}: generic, but its name is not that of a change to a field")
 
     def _operation(self, text, params, where):
         """'vm: start' marks operation start on the object that parameter vm names."""

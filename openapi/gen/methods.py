@@ -29,12 +29,13 @@ def args_struct(c, m):
 
 
 def member(m, p, n):
+    """The member of the arguments struct that holds parameter number n."""
     if m.kind == "CUSTOM":
         return ident(p.name)
+    if m.kind in ARGS_OF_KIND and n > 0 and m.kind != "CREATE":
+        return ["self", "key" if m.kind in ("ADD", "REMOVE") else "value", "value"][n]
     name = ARGS_OF_KIND[m.kind][1].get(p.name, p.name)
-    if m.kind in ("ADD", "REMOVE") and n == 1:
-        return "key"  # of a set: the member itself
-    return name
+    return "self" if name not in ("text", "record") else name
 
 
 def header(d):

@@ -169,6 +169,9 @@ class Refuses(Fixture):
     def test_operation_that_the_object_lacks(self):
         self.refused("classes/Cow.toml", COW, '"cow: milk"', '"cow: shear"', ["shear", "cow_operations"])
 
+    def test_generic_message_that_changes_no_field(self):
+        self.refused("classes/Cow.toml", COW, "handler = true", "generic = true", ["milk", "generic"])
+
     def test_error_code_in_small_letters(self):
         self.refused("errors.toml", ERRORS, "COW_ASLEEP", "cow_asleep", ["cow_asleep"])
 

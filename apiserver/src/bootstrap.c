@@ -1,0 +1,40 @@
+/* First rows. Idempotent: what exists is left alone. */
+#include "bootstrap.h"
+
+#include "handlers/storage.h"
+#include "server.h"
+#include <base/log.h>
+
+static bool first(const struct row *row, void *arg)
+{
+    *(struct ref *)arg = row->ref;
+    return false;
+}
+
+static void add_network(struct tx *tx)
+{
+    static const struct str_pair config[] = {{"is_guest_installer_network", "false"}, {"corral:kind", "user"}};
+    struct network_row *network = network_row_mut(tx_create(tx, CLASS_network));
+    str_assign(&network->name_label, "User-mode network (NAT)");
+    str_assign(&network->name_description,
+               "Each VM gets an address by DHCP and reaches the outside through its host; nothing outside reaches it");
+    network->MTU = 1500;
+    str_assign(&network->bridge, "user0");
+    network->managed = true;
+    str_map_assign(&network->other_config, str_map_new(config, sizeof(config) / sizeof(config[0])));
+}
+
+int bootstrap(struct server *server, struct api_err *err)
+{
+    struct tx *tx = store_begin(server->store);
+    if (tx_count(tx, CLASS_pool) == 0) {
+        struct pool_row *pool = pool_row_mut(tx_create(tx, CLASS_pool));
+        pool->tls_verification_enabled = true;
+        log_info("poold", "made a new pool", "pool", pool->uuid);
+    }
+    tx_each(tx, CLASS_pool, first, &server->pool_ref);
+    if (tx_count(tx, CLASS_network) == 0)
+        add_network(tx);
+    storage_bootstrap(tx);
+    return server_commit(tx, err);
+}

@@ -1,0 +1,372 @@
+/* Subscribers of event.from.
+ *
+ * A publication of the store wakes the thread here, which learns the classes that changed since it last
+ * looked and asks only those subscribers who wait for one of them. What a subscriber is told is computed from
+ * the store's change list after its own token, so nothing is kept per subscriber and nothing can be lost:
+ * events say what objects are, not what happened to them. */
+#include "event.h"
+
+#include "../server.h"
+#include "filter.h"
+#include "session.h"
+#include <base/buf.h>
+#include <base/clock.h>
+#include <base/json.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <inttypes.h>
+#include <model/errors.h>
+#include <pthread.h>
+#include <time.h>
+
+struct waiter {
+    struct call *call;
+    struct event_filter *filter;
+    uint64_t since;
+    int64_t until_ms;
+    bool gone;  /* its session ended */
+    bool check; /* look at it whatever changed: something did before it stood in the list */
+    struct waiter *next;
+};
+
+struct events {
+    struct server *server;
+    struct store_watch *watch;
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t wake;
+    struct waiter *waiters;
+    unsigned count;
+    uint64_t published; /* newest generation heard of */
+    bool stop, poke;
+};
+
+/* ---- the answer ---- */
+
+struct collected {
+    const struct event_filter *filter;
+    uint64_t since;
+    struct buf adds, mods, dels, messages;
+};
+
+static void event_begin(struct buf *out, uint64_t generation, const struct class_desc *cls, const char *operation,
+                        struct ref ref)
+{
+    char text[REF_TEXT_SIZE];
+    if (out->len)
+        buf_add_char(out, ',');
+    buf_printf(out, "{\"id\":\"%" PRIu64 "\",\"timestamp\":\"0.0\",\"class\":\"%s\",\"operation\":\"%s\",\"ref\":\"%s\"",
+               generation, cls->lower_name, operation, ref_format(ref, text));
+}
+
+static bool collect_row(const struct row *row, void *arg)
+{
+    struct collected *c = arg;
+    if (!(row->cls->flags & CLASS_EVENTS) || !event_filter_has(c->filter, row->cls, row->ref))
+        return true;
+    bool added = row->created > c->since;
+    struct buf *out = row->cls == CLASS_message ? &c->messages : added ? &c->adds : &c->mods;
+    event_begin(out, row->generation, row->cls, added ? "add" : "mod", row->ref);
+    const struct fragment *record = row_json(row);
+    buf_add_str(out, ",\"snapshot\":");
+    buf_add(out, record->text, record->len);
+    buf_add_char(out, '}');
+    return true;
+}
+
+static bool collect_tombstone(const struct store_tombstone *gone, void *arg)
+{
+    struct collected *c = arg;
+    if (!(gone->cls->flags & CLASS_EVENTS) || !event_filter_has(c->filter, gone->cls, gone->ref))
+        return true;
+    event_begin(&c->dels, gone->deleted, gone->cls, "del", gone->ref);
+    buf_add_char(&c->dels, '}');
+    return true;
+}
+
+static void write_counts(const struct snapshot *snap, struct buf *out)
+{
+    buf_add_char(out, '{');
+    bool first = true;
+    for (size_t i = 0; i < model_class_count; i++) {
+        const struct class_desc *cls = &model_classes[i];
+        if (!cls->row_size)
+            continue;
+        buf_printf(out, "%s\"%s\":%zu", first ? "" : ",", cls->lower_name, snapshot_count(snap, cls));
+        first = false;
+    }
+    buf_add_char(out, '}');
+}
+
+static void collected_done(struct collected *c)
+{
+    buf_done(&c->adds);
+    buf_done(&c->mods);
+    buf_done(&c->dels);
+    buf_done(&c->messages);
+}
+
+/* True if there is something to tell. The events stand in *c. */
+static bool collect(const struct snapshot *snap, const struct event_filter *filter, uint64_t since,
+                    struct collected *c)
+{
+    *c = (struct collected){.filter = filter, .since = since};
+    snapshot_changes(snap, since, collect_row, collect_tombstone, c);
+    return c->adds.len || c->mods.len || c->dels.len || c->messages.len;
+}
+
+static void join(struct buf *out, const struct buf *part, bool *first)
+{
+    if (!part->len)
+        return;
+    if (!*first)
+        buf_add_char(out, ',');
+    buf_add(out, part->data, part->len);
+    *first = false;
+}
+
+static void answer(struct call *call, const struct snapshot *snap, const struct collected *c)
+{
+    struct buf out = BUF_INIT;
+    char token[EVENT_TOKEN_SIZE];
+    bool first = true;
+    buf_add_str(&out, "{\"events\":[");
+    join(&out, &c->messages, &first);
+    join(&out, &c->adds, &first);
+    join(&out, &c->mods, &first);
+    join(&out, &c->dels, &first);
+    buf_add_str(&out, "],\"valid_ref_counts\":");
+    write_counts(snap, &out);
+    event_token_format(snapshot_generation(snap), token);
+    buf_printf(&out, ",\"token\":\"%s\"}", token);
+    call->raw_len = out.len;
+    call->raw_json = buf_take(&out);
+    call->complete(call);
+}
+
+static void fail_gone(struct call *call)
+{
+    err_session_invalid(&call->err, REF_TEXT(call->session->ref));
+    call->failed = true;
+    call->complete(call);
+}
+
+static void waiter_free(struct waiter *w)
+{
+    event_filter_free(w->filter);
+    free(w);
+}
+
+/* ---- the thread ---- */
+
+struct class_set {
+    uint64_t bits[EVENT_CLASS_WORDS];
+};
+
+static bool note_row(const struct row *row, void *arg)
+{
+    ((struct class_set *)arg)->bits[row->cls->index / 64] |= (uint64_t)1 << (row->cls->index % 64);
+    return true;
+}
+
+static bool note_tombstone(const struct store_tombstone *gone, void *arg)
+{
+    ((struct class_set *)arg)->bits[gone->cls->index / 64] |= (uint64_t)1 << (gone->cls->index % 64);
+    return true;
+}
+
+static bool concerns(const struct waiter *w, const struct class_set *changed)
+{
+    for (size_t i = 0; i < EVENT_CLASS_WORDS; i++)
+        if (w->filter->any[i] & changed->bits[i])
+            return true;
+    return false;
+}
+
+/* Takes out of the list who may have to be answered: concerned, out of time, or without a session. */
+static struct waiter *take_due(struct events *e, const struct class_set *changed, int64_t now)
+{
+    struct waiter *due = NULL, **at = &e->waiters;
+    while (*at) {
+        struct waiter *w = *at;
+        if (e->stop || w->gone || w->check || now >= w->until_ms || concerns(w, changed)) {
+            w->check = false;
+            *at = w->next;
+            w->next = due;
+            due = w;
+            e->count--;
+        } else {
+            at = &w->next;
+        }
+    }
+    return due;
+}
+
+static void put_back(struct events *e, struct waiter *w)
+{
+    pthread_mutex_lock(&e->lock);
+    w->next = e->waiters;
+    e->waiters = w;
+    e->count++;
+    pthread_mutex_unlock(&e->lock);
+}
+
+static void serve(struct events *e, struct waiter *due, const struct snapshot *snap)
+{
+    while (due) {
+        struct waiter *w = due;
+        due = w->next;
+        if (e->stop || w->gone) {
+            fail_gone(w->call);
+            waiter_free(w);
+            continue;
+        }
+        struct collected c;
+        bool some = collect(snap, w->filter, w->since, &c);
+        if (some || clock_mono_ms() >= w->until_ms) {
+            answer(w->call, snap, &c);
+            waiter_free(w);
+        } else {
+            w->since = snapshot_generation(snap); /* nothing for it up to here */
+            put_back(e, w);
+        }
+        collected_done(&c);
+    }
+}
+
+static void wait_for_work(struct events *e, uint64_t seen)
+{
+    while (!e->stop && !e->poke && e->published <= seen) {
+        int64_t until = INT64_MAX;
+        for (struct waiter *w = e->waiters; w; w = w->next)
+            if (w->until_ms < until)
+                until = w->until_ms;
+        if (until == INT64_MAX) {
+            pthread_cond_wait(&e->wake, &e->lock);
+            continue;
+        }
+        if (until <= clock_mono_ms())
+            break;
+        struct timespec when = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+        pthread_cond_timedwait(&e->wake, &e->lock, &when);
+    }
+    e->poke = false;
+}
+
+static void *events_run(void *arg)
+{
+    struct events *e = arg;
+    struct snapshot *start = store_snapshot(e->server->store);
+    uint64_t seen = snapshot_generation(start);
+    snapshot_unref(start);
+    pthread_mutex_lock(&e->lock);
+    while (!e->stop || e->waiters) {
+        wait_for_work(e, seen);
+        pthread_mutex_unlock(&e->lock);
+        AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->server->store);
+        struct class_set changed = {{0}};
+        snapshot_changes(snap, seen, note_row, note_tombstone, &changed);
+        seen = snapshot_generation(snap);
+        pthread_mutex_lock(&e->lock);
+        struct waiter *due = take_due(e, &changed, clock_mono_ms());
+        pthread_mutex_unlock(&e->lock);
+        serve(e, due, snap);
+        pthread_mutex_lock(&e->lock);
+    }
+    pthread_mutex_unlock(&e->lock);
+    return NULL;
+}
+
+static void on_publish(void *arg, uint64_t generation)
+{
+    struct events *e = arg;
+    pthread_mutex_lock(&e->lock);
+    e->published = generation;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->lock);
+}
+
+struct events *events_new(struct server *server)
+{
+    struct events *e = xcalloc(1, sizeof(*e));
+    e->server = server;
+    pthread_mutex_init(&e->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&e->wake, &attr);
+    pthread_condattr_destroy(&attr);
+    e->watch = store_watch(server->store, on_publish, e);
+    if (pthread_create(&e->thread, NULL, events_run, e) != 0)
+        abort();
+    return e;
+}
+
+void events_free(struct events *e)
+{
+    if (!e)
+        return;
+    store_unwatch(e->server->store, e->watch);
+    pthread_mutex_lock(&e->lock);
+    e->stop = true;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->lock);
+    pthread_join(e->thread, NULL);
+    pthread_cond_destroy(&e->wake);
+    pthread_mutex_destroy(&e->lock);
+    free(e);
+}
+
+void events_from(struct events *e, struct call *call, struct event_filter *filter, uint64_t since, int64_t timeout_ms)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->server->store);
+    if (since && since < snapshot_oldest_token(snap)) {
+        /* Deletions after that token are forgotten: what is left could not be told completely. */
+        err_events_lost(&call->err);
+        call->failed = true;
+        event_filter_free(filter);
+        call->complete(call);
+        return;
+    }
+    struct collected c;
+    bool some = collect(snap, filter, since, &c);
+    if (some || timeout_ms == 0) {
+        answer(call, snap, &c);
+        event_filter_free(filter);
+    } else {
+        struct waiter *w = xcalloc(1, sizeof(*w));
+        w->call = call;
+        w->filter = filter;
+        w->since = snapshot_generation(snap);
+        w->until_ms = clock_mono_ms() + timeout_ms;
+        pthread_mutex_lock(&e->lock);
+        w->gone = call->session->gone || e->stop;
+        w->next = e->waiters;
+        e->waiters = w;
+        e->count++;
+        w->check = e->published > w->since; /* between the snapshot and here */
+        if (w->check || w->gone)
+            e->poke = true;
+        pthread_cond_signal(&e->wake);
+        pthread_mutex_unlock(&e->lock);
+    }
+    collected_done(&c);
+}
+
+void events_session_gone(struct events *e, const struct session *session)
+{
+    pthread_mutex_lock(&e->lock);
+    for (struct waiter *w = e->waiters; w; w = w->next)
+        if (w->call->session == session)
+            w->gone = e->poke = true;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->lock);
+}
+
+unsigned events_waiting(struct events *e)
+{
+    pthread_mutex_lock(&e->lock);
+    unsigned count = e->count;
+    pthread_mutex_unlock(&e->lock);
+    return count;
+}

@@ -1,0 +1,26 @@
+/* The one door of all calls: finds the message, the session and the role, decodes the arguments, marks
+ * the operation, runs the handler where it may block or not, records the task, unmarks.
+ * Codecs make a call and give it to gate_run; the answer comes through call->complete, on any thread. */
+#pragma once
+#include "../server.h"
+
+/* `name` as on the wire ("VM.start", "VM_start", "Async.VM.start"), `params` with the session first where
+ * the message has one; a count of it is taken. The call is freed by call->complete (see call_free). */
+struct call *call_new(struct server *server, const char *name, json_t *params, bool lenient, const char *peer,
+                      void (*complete)(struct call *));
+void call_free(struct call *call);
+
+/* Runs the call; call->complete is called once, perhaps before this returns. Network thread or any other. */
+void gate_run(struct call *call);
+
+/* The verdict on roles, for doors that are not messages (uploads, consoles): -1 with RBAC_PERMISSION_DENIED. */
+int gate_check_role(const struct session *session, enum role needed, const char *permission, struct api_err *err);
+
+/* Looks up a session by its reference as text: a count, or NULL with SESSION_INVALID. */
+struct session *gate_session(struct server *server, const char *text, struct api_err *err);
+
+/* Work of the server itself as a task of a session: used by HTTP handlers and by Async calls. The caller's
+ * task (from task_id) is adopted when `adopt` is not null. */
+int gate_task_begin(struct server *server, struct session *session, const char *label, struct ref adopt,
+                    struct ref *task, const _Atomic bool **cancel, struct api_err *err);
+void gate_task_end(struct server *server, struct ref task, const char *result_xml, const struct api_err *err);

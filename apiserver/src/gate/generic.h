@@ -1,0 +1,13 @@
+/* The messages that follow from the fields of a class: getters, setters, records, look-ups. Driven by the
+ * tables; no class is named here. */
+#pragma once
+#include "../server.h"
+
+/* True if `method` is served here. */
+bool generic_serves(const struct method_desc *method);
+/* Reads: never block. */
+int generic_read(struct call *call, const void *args, struct api_err *err);
+/* Writes: block until durable. */
+int generic_write(struct call *call, const void *args, struct api_err *err);
+/* Copies what a constructor's record gives into a new row; its references have to name something. */
+int generic_fill(struct tx *tx, struct row *row, const struct row *record, struct api_err *err);

@@ -1,0 +1,92 @@
+/* Role checks, driven by method_desc.role and method_desc.key_roles. */
+#include "roles.h"
+
+#include "session.h"
+#include <base/buf.h>
+#include <base/mem.h>
+#include <ctype.h>
+#include <fnmatch.h>
+#include <model/errors.h>
+
+static int deny(const char *permission, enum role needed, struct api_err *err)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    buf_add_str(&text, "No permission in user session. (Roles with this permission: ");
+    for (enum role r = needed; r <= ROLE_POOL_ADMIN; r++)
+        buf_printf(&text, "%s%s", r > needed ? ", " : "", role_name(r));
+    buf_add_str(&text, needed > ROLE_POOL_ADMIN ? "none, local root only)" : ")");
+    return err_rbac_permission_denied(err, permission, text.data);
+}
+
+int roles_require(const struct session *session, enum role needed, const char *permission, struct api_err *err)
+{
+    if (session->superuser || session->role >= needed)
+        return 0;
+    return deny(permission, needed, err);
+}
+
+/* "vm.start": the lower-cased name of the message. */
+static char *permission_of(const struct method_desc *method)
+{
+    char *text = xstrdup(method->name);
+    for (char *c = text; *c; c++)
+        *c = (char)tolower((unsigned char)*c);
+    return text;
+}
+
+static bool key_fits(const char *pattern, const char *key)
+{
+    size_t len = strlen(pattern);
+    if (len && pattern[len - 1] == '*')
+        return strncmp(pattern, key, len - 1) == 0;
+    return streq(pattern, key);
+}
+
+/* The role that this key of the map needs; the message's own where nothing is said of the key. */
+static enum role role_of_key(const struct method_desc *method, const char *key)
+{
+    for (size_t i = 0; i < method->key_role_count; i++)
+        if (key_fits(method->key_roles[i].key, key))
+            return method->key_roles[i].role;
+    return method->role;
+}
+
+static int check_key(const struct call *call, const char *permission, const char *key, struct api_err *err)
+{
+    AUTO_FREE char *full = xasprintf("%s/key:%s", permission, key);
+    return roles_require(call->session, role_of_key(call->method, key), full, err);
+}
+
+/* A whole map is set: each key that comes, goes or changes counts as if it were touched alone. */
+static int check_map(const struct call *call, const char *permission, struct api_err *err)
+{
+    const struct args_value *args = call->args;
+    const struct row *row = snapshot_get(call->snapshot, call->method->cls, args->self);
+    const struct str_map *before = row ? row_cell(row, call->method->field)->str_map : NULL;
+    const struct str_map *after = args->value.str_map;
+    for (size_t i = 0; after && i < after->count; i++) {
+        const char *old = str_map_get(before, after->pairs[i].key);
+        if ((!old || !streq(old, after->pairs[i].value)) && check_key(call, permission, after->pairs[i].key, err) < 0)
+            return -1;
+    }
+    for (size_t i = 0; before && i < before->count; i++)
+        if (!str_map_get(after, before->pairs[i].key) && check_key(call, permission, before->pairs[i].key, err) < 0)
+            return -1;
+    return 0;
+}
+
+int roles_check(const struct call *call, struct api_err *err)
+{
+    const struct method_desc *method = call->method;
+    if (!call->session || call->session->superuser)
+        return 0;
+    if (call->session->role >= method->role && method->key_role_count == 0)
+        return 0; /* the fast path */
+    AUTO_FREE char *permission = permission_of(method);
+    bool map = method->field && method->field->type->rep == REP_STR_MAP && method->key_role_count > 0;
+    if (map && (method->kind == METHOD_ADD || method->kind == METHOD_REMOVE))
+        return check_key(call, permission, ((const struct args_pair *)call->args)->key.str, err);
+    if (map && method->kind == METHOD_SETTER)
+        return check_map(call, permission, err);
+    return roles_require(call->session, method->role, permission, err);
+}

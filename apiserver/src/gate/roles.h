@@ -1,0 +1,9 @@
+/* Who may do what: the verdict from the message's row, the caller's role and, for maps, the keys touched.
+ * The same verdict for "add one key" and "set the whole map". Pure apart from the snapshot it reads. */
+#pragma once
+#include "../server.h"
+
+/* 0, or -1 with RBAC_PERMISSION_DENIED [permission, text]. */
+int roles_check(const struct call *call, struct api_err *err);
+/* The same for a door that is no message. */
+int roles_require(const struct session *session, enum role needed, const char *permission, struct api_err *err);

@@ -1,0 +1,234 @@
+/* Records of tasks and the flags of those that run. */
+#include "task.h"
+
+#include "../server.h"
+#include "session.h"
+#include <base/clock.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <model/errors.h>
+#include <pthread.h>
+
+#define KEEP_FINISHED_SECONDS (65 * 60)
+#define KEEP_PENDING_SECONDS (24 * 3600)
+#define KEEP_COUNT 200
+#define PROGRESS_PERIOD_MS 100
+
+struct running {
+    struct ref ref;
+    _Atomic bool cancel;
+    int64_t progress_at_ms;
+    struct running *next;
+};
+
+struct tasks {
+    pthread_mutex_t lock; /* guards the list */
+    struct running *running;
+};
+
+struct tasks *tasks_new(void)
+{
+    struct tasks *t = xcalloc(1, sizeof(*t));
+    pthread_mutex_init(&t->lock, NULL);
+    return t;
+}
+
+void tasks_free(struct tasks *t)
+{
+    if (!t)
+        return;
+    while (t->running) {
+        struct running *gone = t->running;
+        t->running = gone->next;
+        free(gone);
+    }
+    pthread_mutex_destroy(&t->lock);
+    free(t);
+}
+
+static struct running *find_locked(struct tasks *t, struct ref task)
+{
+    struct running *at = t->running;
+    while (at && !ref_eq(at->ref, task))
+        at = at->next;
+    return at;
+}
+
+const _Atomic bool *task_running(struct tasks *t, struct ref task)
+{
+    struct running *r = xcalloc(1, sizeof(*r));
+    r->ref = task;
+    pthread_mutex_lock(&t->lock);
+    r->next = t->running;
+    t->running = r;
+    pthread_mutex_unlock(&t->lock);
+    return &r->cancel;
+}
+
+void task_ended(struct tasks *t, struct ref task)
+{
+    pthread_mutex_lock(&t->lock);
+    for (struct running **at = &t->running; *at; at = &(*at)->next)
+        if (ref_eq((*at)->ref, task)) {
+            struct running *gone = *at;
+            *at = gone->next;
+            free(gone);
+            break;
+        }
+    pthread_mutex_unlock(&t->lock);
+}
+
+bool task_is_running(struct tasks *t, struct ref task)
+{
+    pthread_mutex_lock(&t->lock);
+    bool running = find_locked(t, task) != NULL;
+    pthread_mutex_unlock(&t->lock);
+    return running;
+}
+
+bool task_request_cancel(struct tasks *t, struct ref task)
+{
+    pthread_mutex_lock(&t->lock);
+    struct running *r = find_locked(t, task);
+    if (r)
+        r->cancel = true;
+    pthread_mutex_unlock(&t->lock);
+    return r != NULL;
+}
+
+static bool first_row(const struct row *row, void *arg)
+{
+    *(struct ref *)arg = row->ref;
+    return false;
+}
+
+struct ref task_create(struct server *server, struct tx *tx, const char *label, const char *description,
+                       const struct session *owner, struct ref parent, bool cancellable)
+{
+    (void)server;
+    struct row *row = tx_create(tx, CLASS_task);
+    struct task_row *task = task_row_mut(row);
+    str_assign(&task->name_label, label);
+    str_assign(&task->name_description, description);
+    task->status = TASK_STATUS_TYPE_PENDING;
+    task->created = clock_unix_seconds();
+    str_assign(&task->type, "<none/>");
+    tx_each(tx, CLASS_host, first_row, &task->resident_on);
+    if (owner && tx_get(tx, CLASS_session, owner->ref))
+        task->session = owner->ref;
+    if (!ref_is_null(parent) && tx_get(tx, CLASS_task, parent))
+        task->subtask_of = parent;
+    if (cancellable)
+        task->allowed_operations = (uint64_t)1 << TASK_ALLOWED_OPERATIONS_CANCEL;
+    return row->ref;
+}
+
+/* Words of an error as a set keeps no order: error_info is kept as text in the order of the wire. */
+static const struct str_set *error_words(const struct api_err *err)
+{
+    const char *words[1 + API_ERR_MAX_PARAMS];
+    words[0] = err->code;
+    for (size_t i = 0; i < err->param_count; i++)
+        words[1 + i] = err->params[i];
+    return str_list_new(words, 1u + err->param_count);
+}
+
+void task_complete(struct tx *tx, struct ref ref, const char *result_xml, const struct api_err *err)
+{
+    const struct task_row *now = task_row(tx_get(tx, CLASS_task, ref));
+    if (!now || (now->status != TASK_STATUS_TYPE_PENDING && now->status != TASK_STATUS_TYPE_CANCELLING))
+        return;
+    struct task_row *task = task_row_mut(tx_edit(tx, CLASS_task, ref));
+    task->allowed_operations = 0;
+    str_map_assign(&task->current_operations, NULL);
+    task->progress = 1.0;
+    task->finished = clock_unix_seconds();
+    if (!err) {
+        str_assign(&task->result, result_xml);
+        task->status = TASK_STATUS_TYPE_SUCCESS;
+        return;
+    }
+    str_set_assign(&task->error_info, error_words(err));
+    task->status = streq(err->code, "TASK_CANCELLED") ? TASK_STATUS_TYPE_CANCELLED : TASK_STATUS_TYPE_FAILURE;
+}
+
+static void ignore_result(void *arg, int result, uint64_t generation, const struct store_err *err)
+{
+    (void)arg;
+    (void)generation;
+    if (result < 0)
+        log_warn("task", "the progress of a task could not be recorded", "cause", err->text);
+}
+
+void task_progress(struct server *server, struct ref ref, double fraction)
+{
+    struct tasks *t = server->tasks;
+    pthread_mutex_lock(&t->lock);
+    struct running *r = find_locked(t, ref);
+    int64_t now = clock_mono_ms();
+    bool due = r && now >= r->progress_at_ms;
+    if (due)
+        r->progress_at_ms = now + PROGRESS_PERIOD_MS;
+    pthread_mutex_unlock(&t->lock);
+    if (!due)
+        return;
+    struct tx *tx = store_begin(server->store);
+    const struct task_row *row = task_row(tx_get(tx, CLASS_task, ref));
+    if (!row || row->status != TASK_STATUS_TYPE_PENDING || row->progress == fraction) {
+        tx_abort(tx);
+        return;
+    }
+    task_row_mut(tx_edit(tx, CLASS_task, ref))->progress = fraction < 0 ? 0 : fraction > 1 ? 1 : fraction;
+    tx_commit_async(tx, ignore_result, NULL);
+}
+
+struct old_task {
+    struct ref ref;
+    int64_t finished;
+};
+struct sweep {
+    struct old_task *finished;
+    struct ref *expired;
+    size_t finished_count, expired_count, cap;
+    int64_t now;
+};
+
+static bool sweep_row(const struct row *row, void *arg)
+{
+    struct sweep *sweep = arg;
+    const struct task_row *task = task_row(row);
+    bool pending = task->status == TASK_STATUS_TYPE_PENDING || task->status == TASK_STATUS_TYPE_CANCELLING;
+    int64_t limit = pending ? task->created + KEEP_PENDING_SECONDS : task->finished + KEEP_FINISHED_SECONDS;
+    if (sweep->now > limit)
+        sweep->expired[sweep->expired_count++] = row->ref;
+    else if (!pending)
+        sweep->finished[sweep->finished_count++] = (struct old_task){row->ref, task->finished};
+    return true;
+}
+
+static int by_age(const void *a, const void *b)
+{
+    const struct old_task *x = a, *y = b;
+    return x->finished < y->finished ? -1 : x->finished > y->finished;
+}
+
+void tasks_sweep(struct server *server)
+{
+    struct tx *tx = store_begin(server->store);
+    size_t count = tx_count(tx, CLASS_task);
+    AUTO_FREE struct old_task *finished = xcalloc(count + 1, sizeof(*finished));
+    AUTO_FREE struct ref *expired = xcalloc(count + 1, sizeof(*expired));
+    struct sweep sweep = {.finished = finished, .expired = expired, .cap = count, .now = clock_unix_seconds()};
+    tx_each(tx, CLASS_task, sweep_row, &sweep);
+    for (size_t i = 0; i < sweep.expired_count; i++)
+        tx_delete(tx, CLASS_task, expired[i]);
+    size_t left = count - sweep.expired_count;
+    if (left > KEEP_COUNT) {
+        qsort(finished, sweep.finished_count, sizeof(*finished), by_age);
+        for (size_t i = 0; i < sweep.finished_count && left > KEEP_COUNT; i++, left--)
+            tx_delete(tx, CLASS_task, finished[i].ref);
+    }
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    if (server_commit(tx, &err) < 0)
+        log_warn("task", "old tasks could not be removed");
+}

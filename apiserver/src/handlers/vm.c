@@ -1,0 +1,330 @@
+/* VM.*: power. Each message is one step on the agent between two transactions; the gate has marked the
+ * operation before and unmarks it afterwards. */
+#include "../hosts/hosts.h"
+#include "../plan/domain.h"
+#include "../plan/placement.h"
+#include "../server.h"
+#include "alert.h"
+#include "vm_state.h"
+#include <base/log.h>
+#include <base/mem.h>
+#include <handlers.h>
+#include <model/errors.h>
+#include <stdio.h>
+
+#define CLEAN_SHUTDOWN_MS (10 * 60 * 1000)
+
+static const struct vm_row *find_vm(struct call *call, struct ref vm, struct api_err *err)
+{
+    const struct row *row = snapshot_get(call->snapshot, CLASS_VM, vm);
+    if (!row)
+        fail_handle(err, CLASS_VM, vm);
+    return vm_row(row);
+}
+
+/* ---- start ---- */
+
+static int start_failed(struct api_err *err, const struct vm_row *vm, struct ref host, const struct hv_err *cause)
+{
+    switch (cause->kind) {
+    case HV_ERR_KIND_NO_MEMORY: {
+        char needed[24];
+        snprintf(needed, sizeof(needed), "%lld", (long long)vm->memory_dynamic_max);
+        return err_host_not_enough_free_memory(err, needed, "less");
+    }
+    case HV_ERR_KIND_DEVICE_MODEL:
+    case HV_ERR_KIND_BAD_ARGUMENT:
+        return err_failed_to_start_emulator(err, REF_TEXT(vm->row.ref), "qemu", cause->text);
+    case HV_ERR_KIND_NOT_FOUND:
+        return err_vm_requires_vdi(err, REF_TEXT(vm->row.ref), cause->text);
+    default:
+        return hosts_fail(err, host, cause);
+    }
+}
+
+/* The domain runs but could not be recorded: it must not go on behind the database's back. */
+static void take_back(struct hv_host *agent, struct call *call, const char *uuid)
+{
+    struct hosts_op op;
+    struct hv_domain_hard_shutdown_args args;
+    struct hv_domain_hard_shutdown_result result;
+    struct hv_err cause;
+    hosts_op_init(&op, call, 0);
+    op.op.cancel = NULL;
+    hv_domain_hard_shutdown_args_init(&args);
+    str_assign(&args.domain, uuid);
+    if (hv_domain_hard_shutdown(agent, &op.op, &args, &result, &cause) < 0)
+        log_error("vm", "a domain that could not be recorded could not be ended either; it will be adopted", "vm",
+                  uuid, "cause", cause.text);
+    hv_domain_hard_shutdown_args_done(&args);
+}
+
+static int record_start(struct call *call, const struct vm_row *vm, struct ref host, const struct domain_info *info,
+                        struct api_err *err)
+{
+    struct tx *tx = store_begin(call->server->store);
+    const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, vm->row.ref));
+    if (!now) {
+        tx_abort(tx);
+        return fail_handle(err, CLASS_VM, vm->row.ref);
+    }
+    vm_state_running(tx, vm->row.ref, host, info);
+    AUTO_FREE char *body = xasprintf("VM '%s' started", vm->name_label);
+    alert_add(tx, ALERT_VM_STARTED, CLS_VM, vm->uuid, body);
+    return server_commit(tx, err);
+}
+
+static int start_on(struct call *call, const struct vm_row *vm, struct ref host, bool paused, struct api_err *err)
+{
+    struct hv_domain_start_args args;
+    struct hv_domain_start_result result;
+    struct hv_err cause;
+    struct hosts_op op;
+    struct domain_config config;
+    if (plan_domain(call->snapshot, vm, paused, &config, err) < 0)
+        return -1;
+    struct hv_host *agent = hosts_get(call->server->hosts, host, err);
+    if (!agent) {
+        domain_config_done(&config);
+        return -1;
+    }
+    hosts_op_init(&op, call, 0);
+    hv_domain_start_args_init(&args);
+    domain_config_done(&args.config);
+    args.config = config;
+    int rc = hv_domain_start(agent, &op.op, &args, &result, &cause);
+    hv_domain_start_args_done(&args);
+    if (rc < 0) {
+        start_failed(err, vm, host, &cause);
+    } else {
+        rc = record_start(call, vm, host, &result.info, err);
+        if (rc < 0)
+            take_back(agent, call, vm->uuid);
+        hv_domain_start_result_done(&result);
+    }
+    hosts_put(call->server->hosts, agent);
+    return rc;
+}
+
+int handle_vm_start(struct call *call, const struct vm_start_args *args, struct api_err *err)
+{
+    const struct vm_row *vm = find_vm(call, args->vm, err);
+    struct ref host;
+    if (!vm || placement_choose(call->snapshot, vm, &host, err) < 0)
+        return -1;
+    return start_on(call, vm, host, args->start_paused, err);
+}
+
+int handle_vm_start_on(struct call *call, const struct vm_start_on_args *args, struct api_err *err)
+{
+    const struct vm_row *vm = find_vm(call, args->vm, err);
+    if (!vm || placement_check(call->snapshot, vm, args->host, err) < 0)
+        return -1;
+    return start_on(call, vm, args->host, args->start_paused, err);
+}
+
+int handle_vm_assert_can_boot_here(struct call *call, const struct vm_assert_can_boot_here_args *args,
+                                   struct api_err *err)
+{
+    const struct vm_row *vm = find_vm(call, args->self, err);
+    return vm ? placement_check(call->snapshot, vm, args->host, err) : -1;
+}
+
+int handle_vm_get_possible_hosts(struct call *call, const struct vm_get_possible_hosts_args *args,
+                                 const struct ref_set **result, struct api_err *err)
+{
+    const struct vm_row *vm = find_vm(call, args->vm, err);
+    if (!vm)
+        return -1;
+    *result = placement_possible(call->snapshot, vm);
+    return 0;
+}
+
+/* ---- what is done to a domain that runs ---- */
+
+enum step { STEP_PAUSE, STEP_UNPAUSE, STEP_SHUTDOWN, STEP_HARD_SHUTDOWN, STEP_REBOOT, STEP_HARD_REBOOT };
+
+/* The calls of one domain have one argument and no result: they share their struct's shape. */
+static int agent_step(struct hv_host *agent, struct call *call, enum step step, const char *uuid, struct hv_err *cause)
+{
+    static const enum hv_call_id calls[] = {
+        [STEP_PAUSE] = HV_CALL_DOMAIN_PAUSE,
+        [STEP_UNPAUSE] = HV_CALL_DOMAIN_UNPAUSE,
+        [STEP_SHUTDOWN] = HV_CALL_DOMAIN_SHUTDOWN,
+        [STEP_HARD_SHUTDOWN] = HV_CALL_DOMAIN_HARD_SHUTDOWN,
+        [STEP_REBOOT] = HV_CALL_DOMAIN_REBOOT,
+        [STEP_HARD_REBOOT] = HV_CALL_DOMAIN_HARD_REBOOT,
+    };
+    struct hv_domain_pause_args args;
+    struct hv_domain_pause_result result;
+    struct hosts_op op;
+    bool waits = step == STEP_SHUTDOWN || step == STEP_REBOOT;
+    hosts_op_init(&op, call, waits ? CLEAN_SHUTDOWN_MS : 0);
+    hv_domain_pause_args_init(&args);
+    str_assign(&args.domain, uuid);
+    int rc = hv_call(agent, calls[step], &op.op, &args, &result, cause);
+    hv_domain_pause_args_done(&args);
+    return rc;
+}
+
+static int step_failed(struct api_err *err, const struct vm_row *vm, enum step step, const struct hv_err *cause)
+{
+    bool waits = step == STEP_SHUTDOWN || step == STEP_REBOOT;
+    switch (cause->kind) {
+    case HV_ERR_KIND_GUEST:
+    case HV_ERR_KIND_DEADLINE:
+        if (waits)
+            return err_vm_failed_shutdown_acknowledgment(err, REF_TEXT(vm->row.ref));
+        break;
+    case HV_ERR_KIND_UNSUPPORTED:
+        if (step == STEP_REBOOT)
+            return err_vm_lacks_feature(err, REF_TEXT(vm->row.ref));
+        break;
+    case HV_ERR_KIND_NOT_FOUND:
+    case HV_ERR_KIND_BAD_STATE:
+        return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), "running", "halted");
+    default:
+        break;
+    }
+    return hosts_fail(err, vm->resident_on, cause);
+}
+
+static int step_vm(struct call *call, const struct vm_row *vm, enum step step, struct api_err *err)
+{
+    struct hv_err cause;
+    struct hv_host *agent = hosts_get(call->server->hosts, vm->resident_on, err);
+    if (!agent)
+        return -1;
+    int rc = agent_step(agent, call, step, vm->uuid, &cause);
+    hosts_put(call->server->hosts, agent);
+    return rc < 0 ? step_failed(err, vm, step, &cause) : 0;
+}
+
+static int record_paused(struct call *call, struct ref vm, bool paused, struct api_err *err)
+{
+    struct tx *tx = store_begin(call->server->store);
+    if (tx_get(tx, CLASS_VM, vm))
+        vm_state_paused(tx, vm, paused);
+    return server_commit(tx, err);
+}
+
+static int record_halted(struct call *call, const struct vm_row *vm, struct api_err *err)
+{
+    struct tx *tx = store_begin(call->server->store);
+    if (tx_get(tx, CLASS_VM, vm->row.ref)) {
+        AUTO_FREE char *body = xasprintf("VM '%s' shut down", vm->name_label);
+        vm_state_halted(tx, vm->row.ref);
+        alert_add(tx, ALERT_VM_SHUTDOWN, CLS_VM, vm->uuid, body);
+    }
+    return server_commit(tx, err);
+}
+
+static int record_reboot(struct call *call, const struct vm_row *vm, struct api_err *err)
+{
+    struct tx *tx = store_begin(call->server->store);
+    AUTO_FREE char *body = xasprintf("VM '%s' rebooted", vm->name_label);
+    if (tx_get(tx, CLASS_VM, vm->row.ref)) {
+        vm_state_paused(tx, vm->row.ref, false);
+        alert_add(tx, ALERT_VM_REBOOTED, CLS_VM, vm->uuid, body);
+    }
+    return server_commit(tx, err);
+}
+
+int handle_vm_pause(struct call *call, const struct vm_pause_args *args, struct api_err *err)
+{
+    const struct vm_row *vm = find_vm(call, args->vm, err);
+    if (!vm || step_vm(call, vm, STEP_PAUSE, err) < 0)
+        return -1;
+    return record_paused(call, args->vm, true, err);
+}
+
+int handle_vm_unpause(struct call *call, const struct vm_unpause_args *args, struct api_err *err)
+{
+    const struct vm_row *vm = find_vm(call, args->vm, err);
+    if (!vm || step_vm(call, vm, STEP_UNPAUSE, err) < 0)
+        return -1;
+    return record_paused(call, args->vm, false, err);
+}
+
+int handle_vm_clean_shutdown(struct call *call, const struct vm_clean_shutdown_args *args, struct api_err *err)
+{
+    const struct vm_row *vm = find_vm(call, args->vm, err);
+    if (!vm || step_vm(call, vm, STEP_SHUTDOWN, err) < 0)
+        return -1;
+    return record_halted(call, vm, err);
+}
+
+static int hard_shutdown(struct call *call, struct ref ref, struct api_err *err)
+{
+    const struct vm_row *vm = find_vm(call, ref, err);
+    if (!vm || step_vm(call, vm, STEP_HARD_SHUTDOWN, err) < 0)
+        return -1;
+    return record_halted(call, vm, err);
+}
+
+int handle_vm_hard_shutdown(struct call *call, const struct vm_hard_shutdown_args *args, struct api_err *err)
+{
+    return hard_shutdown(call, args->vm, err);
+}
+
+/* Clean, and hard when the guest does not follow. */
+int handle_vm_shutdown(struct call *call, const struct vm_shutdown_args *args, struct api_err *err)
+{
+    const struct vm_row *vm = find_vm(call, args->vm, err);
+    if (!vm)
+        return -1;
+    if (vm->power_state == VM_POWER_STATE_RUNNING && step_vm(call, vm, STEP_SHUTDOWN, err) == 0)
+        return record_halted(call, vm, err);
+    if (err->code && streq(err->code, "TASK_CANCELLED"))
+        return -1;
+    api_err_done(err);
+    return hard_shutdown(call, args->vm, err);
+}
+
+int handle_vm_clean_reboot(struct call *call, const struct vm_clean_reboot_args *args, struct api_err *err)
+{
+    const struct vm_row *vm = find_vm(call, args->vm, err);
+    if (!vm || step_vm(call, vm, STEP_REBOOT, err) < 0)
+        return -1;
+    return record_reboot(call, vm, err);
+}
+
+int handle_vm_hard_reboot(struct call *call, const struct vm_hard_reboot_args *args, struct api_err *err)
+{
+    const struct vm_row *vm = find_vm(call, args->vm, err);
+    if (!vm || step_vm(call, vm, STEP_HARD_REBOOT, err) < 0)
+        return -1;
+    return record_reboot(call, vm, err);
+}
+
+/* Forced to Halted in the rows, for a VM that no host runs any more; refused while its host still does. */
+int handle_vm_power_state_reset(struct call *call, const struct vm_power_state_reset_args *args, struct api_err *err)
+{
+    const struct vm_row *vm = find_vm(call, args->vm, err);
+    if (!vm)
+        return -1;
+    if (vm->is_control_domain)
+        return err_operation_not_allowed(err, "The control domain is not reset");
+    if (!ref_is_null(vm->resident_on)) {
+        struct hv_host *agent = hosts_get(call->server->hosts, vm->resident_on, err);
+        struct hv_domain_info_args info_args;
+        struct hv_domain_info_result info;
+        struct hv_err cause;
+        struct hv_op op = {.timeout_ms = 5000};
+        if (!agent)
+            return -1;
+        hv_domain_info_args_init(&info_args);
+        str_assign(&info_args.domain, vm->uuid);
+        int rc = hv_domain_info(agent, &op, &info_args, &info, &cause);
+        bool live = rc == 0 && info.info.state != DOMAIN_STATE_GONE;
+        hosts_put(call->server->hosts, agent);
+        hv_domain_info_args_done(&info_args);
+        if (rc == 0)
+            hv_domain_info_result_done(&info);
+        if (live)
+            return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), "halted", "running");
+        if (rc < 0 && cause.kind != HV_ERR_KIND_NOT_FOUND)
+            return hosts_fail(err, vm->resident_on, &cause);
+    }
+    return record_halted(call, vm, err);
+}

@@ -1,0 +1,206 @@
+/* Rows of a VM as its power state changes (XenAPI: VM, "on becoming Halted", "Running"). */
+#include "vm_state.h"
+
+#include "../server.h"
+#include <base/buf.h>
+#include <base/clock.h>
+#include <base/mem.h>
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+/* ---- devices ---- */
+
+static void attach_devices(struct tx *tx, const struct vm_row *vm, bool attached)
+{
+    for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
+        const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, vm->VBDs->items[i]));
+        if (!vbd || vbd->currently_attached == attached)
+            continue;
+        struct vbd_row *edit = vbd_row_mut(tx_edit(tx, CLASS_VBD, vbd->row.ref));
+        edit->currently_attached = attached;
+        if (!attached)
+            str_map_assign(&edit->current_operations, NULL);
+    }
+    for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
+        const struct vif_row *vif = vif_row(tx_get(tx, CLASS_VIF, vm->VIFs->items[i]));
+        if (!vif || vif->currently_attached == attached)
+            continue;
+        struct vif_row *edit = vif_row_mut(tx_edit(tx, CLASS_VIF, vif->row.ref));
+        edit->currently_attached = attached;
+        if (!attached)
+            str_map_assign(&edit->current_operations, NULL);
+    }
+}
+
+static void add_console(struct tx *tx, const struct vm_row *vm, enum console_protocol protocol, const char *address)
+{
+    struct console_row *console = console_row_mut(tx_create(tx, CLASS_console));
+    console->protocol = protocol;
+    console->VM = vm->row.ref;
+    AUTO_STR const char *location = str_newf("https://%s/console?uuid=%s", address, console->uuid);
+    str_assign(&console->location, location);
+}
+
+static void remove_consoles(struct tx *tx, const struct vm_row *vm)
+{
+    AUTO_REF_SET const struct ref_set *consoles = ref_set_ref(vm->consoles);
+    for (size_t i = 0; consoles && i < consoles->count; i++)
+        tx_delete(tx, CLASS_console, consoles->items[i]);
+}
+
+static struct vm_metrics_row *edit_metrics(struct tx *tx, struct vm_row *vm)
+{
+    if (!tx_get(tx, CLASS_VM_metrics, vm->metrics))
+        vm->metrics = tx_create(tx, CLASS_VM_metrics)->ref;
+    return vm_metrics_row_mut(tx_edit(tx, CLASS_VM_metrics, vm->metrics));
+}
+
+/* ---- states ---- */
+
+void vm_state_running(struct tx *tx, struct ref ref, struct ref host, const struct domain_info *info)
+{
+    struct vm_row *vm = vm_row_mut(tx_edit(tx, CLASS_VM, ref));
+    const struct host_row *on = host_row(tx_get(tx, CLASS_host, host));
+    vm->power_state = info->state == DOMAIN_STATE_PAUSED ? VM_POWER_STATE_PAUSED : VM_POWER_STATE_RUNNING;
+    vm->resident_on = host;
+    vm->scheduled_to_be_resident_on = REF_NULL;
+    vm->domid = info->domid;
+    struct vm_metrics_row *metrics = edit_metrics(tx, vm);
+    metrics->start_time = info->start_time ? info->start_time : clock_unix_seconds();
+    metrics->memory_actual = info->memory_bytes;
+    metrics->VCPUs_number = info->vcpus;
+    metrics->last_updated = clock_unix_seconds();
+    metrics->current_domain_type = vm->domain_type == DOMAIN_TYPE_UNSPECIFIED ? DOMAIN_TYPE_HVM : vm->domain_type;
+    metrics->hvm = metrics->current_domain_type == DOMAIN_TYPE_HVM;
+    attach_devices(tx, vm, true);
+    if (!vm->consoles || vm->consoles->count == 0) {
+        const char *address = on ? on->address : "";
+        add_console(tx, vm, CONSOLE_PROTOCOL_RFB, address);
+        add_console(tx, vm, CONSOLE_PROTOCOL_VT100, address);
+    }
+}
+
+void vm_state_paused(struct tx *tx, struct ref ref, bool paused)
+{
+    struct vm_row *vm = vm_row_mut(tx_edit(tx, CLASS_VM, ref));
+    vm->power_state = paused ? VM_POWER_STATE_PAUSED : VM_POWER_STATE_RUNNING;
+}
+
+void vm_state_halted(struct tx *tx, struct ref ref)
+{
+    struct vm_row *vm = vm_row_mut(tx_edit(tx, CLASS_VM, ref));
+    vm->power_state = VM_POWER_STATE_HALTED;
+    vm->resident_on = REF_NULL;
+    vm->scheduled_to_be_resident_on = REF_NULL;
+    vm->domid = -1;
+    vm->requires_reboot = false;
+    attach_devices(tx, vm, false);
+    remove_consoles(tx, vm);
+    if (tx_get(tx, CLASS_VM_guest_metrics, vm->guest_metrics)) {
+        struct ref guest = vm->guest_metrics;
+        vm->guest_metrics = REF_NULL;
+        tx_delete(tx, CLASS_VM_guest_metrics, guest);
+    }
+    struct vm_metrics_row *metrics = edit_metrics(tx, vm);
+    metrics->memory_actual = 0;
+    metrics->current_domain_type = DOMAIN_TYPE_UNSPECIFIED;
+    metrics->last_updated = clock_unix_seconds();
+}
+
+/* ---- the guest's own word ---- */
+
+/* "12", "12.4" -> its numbers as text. */
+static void version_parts(const char *version, char major[16], char minor[16])
+{
+    size_t digits = strspn(version, "0123456789");
+    snprintf(major, 16, "%.*s", (int)(digits < 15 ? digits : 15), version);
+    minor[0] = '\0';
+    if (version[digits] == '.') {
+        const char *rest = version + digits + 1;
+        size_t more = strspn(rest, "0123456789");
+        snprintf(minor, 16, "%.*s", (int)(more < 15 ? more : 15), rest);
+    }
+}
+
+static const struct str_map *os_version(const struct guest_info *guest)
+{
+    char major[16], minor[16];
+    version_parts(guest->os_version, major, minor);
+    const struct str_pair pairs[] = {
+        {"name", guest->os_name}, {"uname", guest->kernel}, {"distro", guest->os_id}, {"major", major}, {"minor", minor}};
+    return str_map_new(pairs, ARRAY_LEN(pairs));
+}
+
+/* "<nic>/ip" is the first IPv4 address, "<nic>/ipv4/<n>" and "<nic>/ipv6/<n>" are all. */
+static const struct str_map *networks(const struct guest_info *guest)
+{
+    const struct str_map *map = NULL;
+    for (size_t i = 0; i < guest->addresses_count; i++) {
+        const struct guest_address *a = &guest->addresses[i];
+        if (a->nic < 0)
+            continue;
+        const char *family = strchr(a->address, ':') ? "ipv6" : "ipv4";
+        char key[64];
+        for (int n = 0; n < 64; n++) {
+            snprintf(key, sizeof(key), "%" PRId64 "/%s/%d", a->nic, family, n);
+            if (!str_map_get(map, key))
+                break;
+        }
+        str_map_put(&map, key, a->address);
+        snprintf(key, sizeof(key), "%" PRId64 "/ip", a->nic);
+        if (streq(family, "ipv4") && !str_map_get(map, key))
+            str_map_put(&map, key, a->address);
+    }
+    return map;
+}
+
+static const struct str_map *features(const struct guest_info *guest)
+{
+    static const struct str_pair pairs[] = {
+        {"feature-shutdown", "1"}, {"feature-poweroff", "1"}, {"feature-reboot", "1"}};
+    return guest->live ? str_map_new(pairs, ARRAY_LEN(pairs)) : NULL;
+}
+
+static bool map_equal(const struct str_map *a, const struct str_map *b)
+{
+    uint32_t count = a ? a->count : 0;
+    if (count != (b ? b->count : 0))
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (!streq(a->pairs[i].key, b->pairs[i].key) || !streq(a->pairs[i].value, b->pairs[i].value))
+            return false;
+    return true;
+}
+
+void vm_state_guest(struct tx *tx, struct ref ref, const struct guest_info *guest)
+{
+    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, ref));
+    if (!vm || guest->updated == 0)
+        return;
+    AUTO_STR_MAP const struct str_map *os = os_version(guest);
+    AUTO_STR_MAP const struct str_map *nets = networks(guest);
+    AUTO_STR_MAP const struct str_map *other = features(guest);
+    const struct vm_guest_metrics_row *now =
+        vm_guest_metrics_row(tx_get(tx, CLASS_VM_guest_metrics, vm->guest_metrics));
+    if (now && now->live == guest->live && map_equal(now->os_version, os) && map_equal(now->networks, nets))
+        return;
+    struct vm_guest_metrics_row *edit;
+    if (now) {
+        edit = vm_guest_metrics_row_mut(tx_edit(tx, CLASS_VM_guest_metrics, now->row.ref));
+    } else {
+        edit = vm_guest_metrics_row_mut(tx_create(tx, CLASS_VM_guest_metrics));
+        vm_row_mut(tx_edit(tx, CLASS_VM, ref))->guest_metrics = edit->row.ref;
+    }
+    edit->live = guest->live;
+    edit->PV_drivers_detected = guest->live;
+    edit->PV_drivers_up_to_date = guest->live;
+    edit->last_updated = guest->updated;
+    str_map_assign(&edit->os_version, TAKE_PTR(os));
+    str_map_assign(&edit->networks, TAKE_PTR(nets));
+    str_map_assign(&edit->other, TAKE_PTR(other));
+    char major[16], minor[16];
+    version_parts(guest->agent_version, major, minor);
+    const struct str_pair version[] = {{"major", major}, {"minor", minor}, {"micro", "0"}, {"build", ""}};
+    str_map_assign(&edit->PV_drivers_version, str_map_new(version, ARRAY_LEN(version)));
+}

@@ -1,0 +1,14 @@
+/* What a change of a VM's power state means for its rows. Within a transaction; idempotent. */
+#pragma once
+#include <db/store.h>
+#include <hv/domain.h>
+#include <model/rows.h>
+
+/* The VM runs (or stands paused) on `host`: residence, domid, metrics, attached devices, consoles. */
+void vm_state_running(struct tx *tx, struct ref vm, struct ref host, const struct domain_info *info);
+/* Running or Paused, with nothing else changed. */
+void vm_state_paused(struct tx *tx, struct ref vm, bool paused);
+/* Nothing of it runs any more. */
+void vm_state_halted(struct tx *tx, struct ref vm);
+/* What the guest says of itself, into its VM_guest_metrics; nothing is touched when that is known already. */
+void vm_state_guest(struct tx *tx, struct ref vm, const struct guest_info *guest);

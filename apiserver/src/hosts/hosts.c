@@ -1,0 +1,367 @@
+/* One entry a host: the connection that handlers share, and a thread that waits for the agent's events.
+ *
+ * The thread is driven by levels, not edges: whatever the event, it lists the host's domains and puts the rows
+ * right (reconcile.c), so a lost or repeated event does no harm. */
+#include "hosts.h"
+
+#include "../gate/task.h"
+#include "../handlers/storage.h"
+#include "../server.h"
+#include "facts.h"
+#include "reconcile.h"
+#include <base/clock.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <model/errors.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <time.h>
+
+#define WAIT_MS 10000       /* of one long poll; also the period of looking without an event */
+#define RETRY_MIN_MS 100
+#define RETRY_MAX_MS 5000
+#define DEAD_AFTER_MS 15000 /* without an answer: the host is not live */
+#define RECHECK_MS 300      /* when a domain's row was busy with an operation */
+
+struct host_entry {
+    struct hosts *hosts;
+    struct ref ref;
+    char uuid[UUID_TEXT_SIZE];
+    struct hv_host *agent;
+    unsigned users; /* guarded by hosts->lock */
+    pthread_t thread;
+    bool settled; /* asked once, with or without an answer; guarded by hosts->lock */
+    bool live;
+    int64_t last_answer_ms;
+    struct reconcile reconcile;
+};
+
+struct hosts {
+    struct server *server;
+    char *ca_file, *cert_file, *key_file;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t changed;
+    struct host_entry **entries;
+    size_t count;
+    bool stop;
+};
+
+static bool stopping(struct hosts *h)
+{
+    pthread_mutex_lock(&h->lock);
+    bool stop = h->stop;
+    pthread_mutex_unlock(&h->lock);
+    return stop;
+}
+
+/* Sleeps that long, or until the end is near. */
+static void pause_for(struct hosts *h, int64_t ms)
+{
+    struct timespec when;
+    int64_t until = clock_mono_ms() + ms;
+    when.tv_sec = until / 1000;
+    when.tv_nsec = until % 1000 * 1000000;
+    pthread_mutex_lock(&h->lock);
+    while (!h->stop && clock_mono_ms() < until)
+        pthread_cond_timedwait(&h->changed, &h->lock, &when);
+    pthread_mutex_unlock(&h->lock);
+}
+
+static void settled(struct host_entry *e)
+{
+    pthread_mutex_lock(&e->hosts->lock);
+    e->settled = true;
+    pthread_cond_broadcast(&e->hosts->changed);
+    pthread_mutex_unlock(&e->hosts->lock);
+}
+
+static void record_live(struct host_entry *e, bool live, const struct host_facts *facts)
+{
+    struct server *server = e->hosts->server;
+    struct tx *tx = store_begin(server->store);
+    if (!tx_get(tx, CLASS_host, e->ref)) {
+        tx_abort(tx);
+        return;
+    }
+    if (facts)
+        host_rows_update(tx, e->ref, facts);
+    host_rows_live(tx, e->ref, live, facts ? facts->memory_free_bytes : 0);
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    if (server_commit(tx, &err) < 0)
+        log_warn("hosts", "the state of a host could not be recorded", "host", e->uuid);
+    e->live = live;
+}
+
+/* The agent answers again: what it is, its storage, its domains. False: it stopped answering meanwhile. */
+static bool connected(struct host_entry *e)
+{
+    struct hv_host_facts_args args;
+    struct hv_host_facts_result result;
+    struct hv_err err;
+    struct hv_op op = {.timeout_ms = 5000};
+    hv_host_facts_args_init(&args);
+    if (hv_host_facts(e->agent, &op, &args, &result, &err) < 0) {
+        log_warn("hosts", "the agent does not answer", "host", e->uuid, "cause", err.text);
+        return false;
+    }
+    log_info("hosts", "the agent answers", "host", e->uuid, "name", result.facts.hostname, "accelerator",
+             accelerator_name(result.facts.accelerator));
+    storage_host_connected(e->hosts->server, e->ref, e->agent);
+    bool ok = reconcile_host(e->hosts->server, e->ref, e->agent, &e->reconcile) >= 0;
+    record_live(e, true, &result.facts);
+    hv_host_facts_result_done(&result);
+    return ok;
+}
+
+/* Waits for the next event. 1: something happened or the time is over; 0: the agent does not answer. */
+static int wait_event(struct host_entry *e, const char **cursor, int64_t wait_ms)
+{
+    struct hv_events_wait_args args;
+    struct hv_events_wait_result result;
+    struct hv_err err;
+    struct hv_op op = {.timeout_ms = wait_ms + 5000};
+    hv_events_wait_args_init(&args);
+    str_assign(&args.cursor, *cursor);
+    args.wait_ms = wait_ms;
+    int rc = hv_events_wait(e->agent, &op, &args, &result, &err);
+    hv_events_wait_args_done(&args);
+    if (rc < 0) {
+        if (!stopping(e->hosts))
+            log_warn("hosts", "lost the agent", "host", e->uuid, "cause", err.text);
+        return 0;
+    }
+    str_assign(cursor, result.cursor);
+    hv_events_wait_result_done(&result);
+    return 1;
+}
+
+/* Follows one connection until it breaks. */
+static void follow(struct host_entry *e)
+{
+    AUTO_STR const char *cursor = str_new("");
+    int64_t wait_ms = 0; /* the first answer gives the cursor; what happened before is found by reconciling */
+    while (!stopping(e->hosts)) {
+        if (!wait_event(e, &cursor, wait_ms))
+            return;
+        e->last_answer_ms = clock_mono_ms();
+        int busy = reconcile_host(e->hosts->server, e->ref, e->agent, &e->reconcile);
+        if (busy < 0)
+            return;
+        wait_ms = busy > 0 ? RECHECK_MS : WAIT_MS;
+    }
+}
+
+static void *host_run(void *arg)
+{
+    struct host_entry *e = arg;
+    int64_t retry_ms = RETRY_MIN_MS;
+    while (!stopping(e->hosts)) {
+        bool ok = connected(e);
+        settled(e);
+        if (ok) {
+            retry_ms = RETRY_MIN_MS;
+            e->last_answer_ms = clock_mono_ms();
+            follow(e);
+        }
+        if (e->live && clock_mono_ms() - e->last_answer_ms > DEAD_AFTER_MS)
+            record_live(e, false, NULL);
+        pause_for(e->hosts, retry_ms);
+        retry_ms = 2 * retry_ms < RETRY_MAX_MS ? 2 * retry_ms : RETRY_MAX_MS;
+    }
+    return NULL;
+}
+
+/* ---- the set of hosts ---- */
+
+static struct host_entry *find_locked(struct hosts *h, struct ref ref)
+{
+    for (size_t i = 0; i < h->count; i++)
+        if (ref_eq(h->entries[i]->ref, ref))
+            return h->entries[i];
+    return NULL;
+}
+
+static void add_host(struct hosts *h, const struct host_row *row)
+{
+    struct host_entry *e = xcalloc(1, sizeof(*e));
+    struct hv_err err;
+    const struct hv_host_address address = {
+        .host_uuid = row->uuid,
+        .address = row->address,
+        .port = (int)row->agent_port,
+        .ca_file = h->ca_file,
+        .cert_file = h->cert_file,
+        .key_file = h->key_file,
+    };
+    e->hosts = h;
+    e->ref = row->row.ref;
+    snprintf(e->uuid, sizeof(e->uuid), "%s", row->uuid);
+    e->last_answer_ms = clock_mono_ms();
+    if (hv_host_open(&address, &e->agent, &err) < 0) {
+        log_error("hosts", "a host cannot be connected to", "host", row->uuid, "cause", err.text);
+        free(e);
+        return;
+    }
+    pthread_mutex_lock(&h->lock);
+    h->entries = xreallocarray(h->entries, h->count + 1, sizeof(*h->entries));
+    h->entries[h->count++] = e;
+    pthread_mutex_unlock(&h->lock);
+    if (pthread_create(&e->thread, NULL, host_run, e) != 0)
+        abort();
+}
+
+static bool add_if_new(const struct row *row, void *arg)
+{
+    struct hosts *h = arg;
+    pthread_mutex_lock(&h->lock);
+    bool known = find_locked(h, row->ref) != NULL;
+    pthread_mutex_unlock(&h->lock);
+    if (!known && host_row(row)->agent_port)
+        add_host(h, host_row(row));
+    return true;
+}
+
+void hosts_refresh(struct hosts *h)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(h->server->store);
+    snapshot_each(snap, CLASS_host, add_if_new, h);
+}
+
+static void wait_settled(struct hosts *h, int64_t deadline_ms)
+{
+    struct timespec when = {.tv_sec = deadline_ms / 1000, .tv_nsec = deadline_ms % 1000 * 1000000};
+    pthread_mutex_lock(&h->lock);
+    for (size_t i = 0; i < h->count && clock_mono_ms() < deadline_ms;) {
+        if (h->entries[i]->settled)
+            i++;
+        else
+            pthread_cond_timedwait(&h->changed, &h->lock, &when);
+    }
+    pthread_mutex_unlock(&h->lock);
+}
+
+struct hosts *hosts_new(struct server *server, int settle_ms)
+{
+    struct hosts *h = xcalloc(1, sizeof(*h));
+    h->server = server;
+    h->ca_file = xasprintf("%s/pki/ca.pem", server->state_dir);
+    h->cert_file = xasprintf("%s/pki/poold.pem", server->state_dir);
+    h->key_file = xasprintf("%s/pki/poold.key", server->state_dir);
+    pthread_mutex_init(&h->lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&h->changed, &attr);
+    pthread_condattr_destroy(&attr);
+    hosts_refresh(h);
+    wait_settled(h, clock_mono_ms() + settle_ms);
+    return h;
+}
+
+void hosts_free(struct hosts *h)
+{
+    if (!h)
+        return;
+    pthread_mutex_lock(&h->lock);
+    h->stop = true;
+    pthread_cond_broadcast(&h->changed);
+    pthread_mutex_unlock(&h->lock);
+    for (size_t i = 0; i < h->count; i++)
+        hv_host_interrupt(h->entries[i]->agent);
+    for (size_t i = 0; i < h->count; i++) {
+        pthread_join(h->entries[i]->thread, NULL);
+        hv_host_close(h->entries[i]->agent);
+        reconcile_done(&h->entries[i]->reconcile);
+        free(h->entries[i]);
+    }
+    free(h->entries);
+    pthread_cond_destroy(&h->changed);
+    pthread_mutex_destroy(&h->lock);
+    free(h->ca_file);
+    free(h->cert_file);
+    free(h->key_file);
+    free(h);
+}
+
+struct hv_host *hosts_get(struct hosts *h, struct ref host, struct api_err *err)
+{
+    pthread_mutex_lock(&h->lock);
+    struct host_entry *e = find_locked(h, host);
+    struct hv_host *agent = e ? e->agent : NULL;
+    if (e)
+        e->users++;
+    pthread_mutex_unlock(&h->lock);
+    if (!agent)
+        fail_handle(err, CLASS_host, host);
+    return agent;
+}
+
+void hosts_put(struct hosts *h, struct hv_host *agent)
+{
+    pthread_mutex_lock(&h->lock);
+    for (size_t i = 0; i < h->count; i++)
+        if (h->entries[i]->agent == agent)
+            h->entries[i]->users--;
+    pthread_mutex_unlock(&h->lock);
+}
+
+/* ---- calls ---- */
+
+static void report_progress(void *ctx, double fraction)
+{
+    struct hosts_op *op = ctx;
+    if (!ref_is_null(op->call->task))
+        task_progress(op->call->server, op->call->task,
+                      op->progress_from + fraction * (op->progress_to - op->progress_from));
+}
+
+void hosts_op_init(struct hosts_op *op, struct call *call, int64_t timeout_ms)
+{
+    *op = (struct hosts_op){.call = call, .progress_to = 1.0};
+    uuid_format(ref_new(), op->id);
+    op->op = (struct hv_op){.id = op->id,
+                            .timeout_ms = timeout_ms,
+                            .cancel = call->cancel,
+                            .progress = report_progress,
+                            .ctx = op};
+}
+
+void hosts_op_next(struct hosts_op *op)
+{
+    uuid_format(ref_new(), op->id);
+}
+
+int hosts_fail(struct api_err *err, struct ref host, const struct hv_err *cause)
+{
+    switch (cause->kind) {
+    case HV_ERR_KIND_UNREACHABLE:
+        return err_host_offline(err, REF_TEXT(host));
+    case HV_ERR_KIND_CANCELLED:
+        return err_task_cancelled(err, "");
+    case HV_ERR_KIND_NO_SPACE: {
+        const char *params[] = {"", cause->text, ""};
+        return api_err_set_code(err, "SR_BACKEND_FAILURE_44", params, ARRAY_LEN(params));
+    }
+    case HV_ERR_KIND_IO:
+    case HV_ERR_KIND_FORMAT: {
+        const char *params[] = {"", cause->text, ""};
+        return api_err_set_code(err, "SR_BACKEND_FAILURE", params, ARRAY_LEN(params));
+    }
+    case HV_ERR_KIND_UNSUPPORTED:
+        return err_operation_not_allowed(err, cause->text);
+    case HV_ERR_KIND_NONE:
+    case HV_ERR_KIND_DEADLINE:
+    case HV_ERR_KIND_NOT_FOUND:
+    case HV_ERR_KIND_EXISTS:
+    case HV_ERR_KIND_IN_USE:
+    case HV_ERR_KIND_BAD_STATE:
+    case HV_ERR_KIND_BAD_ARGUMENT:
+    case HV_ERR_KIND_NO_MEMORY:
+    case HV_ERR_KIND_GUEST:
+    case HV_ERR_KIND_DEVICE_MODEL:
+    case HV_ERR_KIND_DENIED:
+    case HV_ERR_KIND_INTERNAL:
+        break;
+    }
+    return fail_internal(err, "%s", cause->text);
+}

@@ -1,0 +1,37 @@
+/* The agents of the pool's hosts: one connection object and one event thread each. Handlers ask here for a
+ * host's `struct hv_host` and call it on their worker, with no lock and no transaction open. */
+#pragma once
+#include <base/ref.h>
+#include <hv/client.h>
+#include <model/error.h>
+#include <stdbool.h>
+
+struct call;
+struct hosts;
+struct server;
+
+/* Connects to every host of the database and puts right what differs between rows and agents, before the
+ * first request is served: waits up to `settle_ms` for hosts that do not answer, which stay "not live". */
+struct hosts *hosts_new(struct server *server, int settle_ms);
+void hosts_free(struct hosts *hosts);
+/* A host has joined or has a new address. */
+void hosts_refresh(struct hosts *hosts);
+
+/* Counted; NULL with HOST_NOT_LIVE or HANDLE_INVALID in *err. Give back with hosts_put. */
+struct hv_host *hosts_get(struct hosts *hosts, struct ref host, struct api_err *err);
+void hosts_put(struct hosts *hosts, struct hv_host *agent);
+
+/* How a handler calls an agent: a fresh operation id, the cancel flag of the call's task, progress into its task. `timeout_ms` 0: the call's own. Valid as long as the call. */
+struct hosts_op {
+    struct hv_op op;
+    char id[UUID_TEXT_SIZE];
+    struct call *call;
+    double progress_from, progress_to; /* the part of the task's progress that this step fills */
+};
+void hosts_op_init(struct hosts_op *op, struct call *call, int64_t timeout_ms);
+/* A further step of the same call needs an id of its own. */
+void hosts_op_next(struct hosts_op *op);
+
+/* Translates an agent's error into one of the API: the kinds that mean the same everywhere; what a kind means for
+ * one message (VM_BAD_POWER_STATE, SR_FULL) is decided by its handler before calling this. Returns -1. */
+int hosts_fail(struct api_err *err, struct ref host, const struct hv_err *cause);

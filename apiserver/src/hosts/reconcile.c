@@ -1,0 +1,225 @@
+/* For each domain of the host and for each VM whose row says that it runs there, exactly one of: nothing to do;
+ * the row is changed; an operation runs on the VM, whose handler will say what is true. */
+#include "reconcile.h"
+
+#include "../handlers/alert.h"
+#include "../handlers/vm_state.h"
+#include "../server.h"
+#include <base/log.h>
+#include <base/mem.h>
+#include <stdio.h>
+
+struct look {
+    struct server *server;
+    struct ref host;
+    struct hv_host *agent;
+    struct reconcile *state;
+    int busy;
+};
+
+void reconcile_done(struct reconcile *state)
+{
+    free(state->counts);
+    *state = (struct reconcile){0};
+}
+
+static bool is_busy(const struct vm_row *vm)
+{
+    return vm->current_operations && vm->current_operations->count;
+}
+
+static bool runs_here(const struct vm_row *vm, struct ref host)
+{
+    return ref_eq(vm->resident_on, host) &&
+           (vm->power_state == VM_POWER_STATE_RUNNING || vm->power_state == VM_POWER_STATE_PAUSED);
+}
+
+/* What happened, as message name, priority and body. */
+static void alert_end(struct tx *tx, const struct vm_row *vm, enum end_reason reason, const char *text)
+{
+    AUTO_FREE char *body = NULL;
+    switch (reason) {
+    case END_REASON_GUEST_SHUTDOWN:
+    case END_REASON_GUEST_REBOOT:
+    case END_REASON_ASKED:
+        body = xasprintf("VM '%s' shut down forcibly or from inside: %s", vm->name_label, *text ? text : "powered off");
+        alert_add(tx, ALERT_VM_SHUTDOWN, CLS_VM, vm->uuid, body);
+        return;
+    case END_REASON_NONE:
+    case END_REASON_GUEST_CRASH:
+    case END_REASON_DEVICE_MODEL_DIED:
+    case END_REASON_HOST_RESTARTED:
+    case END_REASON_START_FAILED:
+        break;
+    }
+    body = xasprintf("VM '%s' ended unexpectedly: %s", vm->name_label, *text ? text : "its host no longer runs it");
+    alert_add(tx, ALERT_VM_CRASHED, CLS_VM, vm->uuid, body);
+}
+
+static void commit(struct tx *tx, const char *what)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    if (server_commit(tx, &err) < 0)
+        log_error("hosts", "what happened on a host could not be recorded", "what", what);
+}
+
+static void forget(struct look *look, const char *uuid)
+{
+    struct hv_domain_forget_args args;
+    struct hv_domain_forget_result result;
+    struct hv_err err;
+    char id[UUID_TEXT_SIZE];
+    struct hv_op op = {.id = uuid_format(ref_new(), id)};
+    hv_domain_forget_args_init(&args);
+    str_assign(&args.domain, uuid);
+    if (hv_domain_forget(look->agent, &op, &args, &result, &err) < 0)
+        log_warn("hosts", "the agent kept the record of an ended domain", "domain", uuid, "cause", err.text);
+    else
+        hv_domain_forget_result_done(&result);
+    hv_domain_forget_args_done(&args);
+}
+
+static bool is_live(enum domain_state state)
+{
+    return state == DOMAIN_STATE_RUNNING || state == DOMAIN_STATE_PAUSED;
+}
+
+/* The VM ended without this server's doing. */
+static void record_end(struct look *look, struct ref vm_ref, enum end_reason reason, const char *text)
+{
+    struct tx *tx = store_begin(look->server->store);
+    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, vm_ref));
+    if (!vm || is_busy(vm) || !runs_here(vm, look->host)) {
+        tx_abort(tx);
+        return;
+    }
+    log_warn("hosts", "a VM ended by itself", "vm", vm->uuid, "reason", end_reason_name(reason), "text", text);
+    alert_end(tx, vm, reason, text);
+    vm_state_halted(tx, vm_ref);
+    commit(tx, "the end of a VM");
+}
+
+static void record_live(struct look *look, struct ref vm_ref, const struct domain_info *info)
+{
+    struct tx *tx = store_begin(look->server->store);
+    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, vm_ref));
+    bool paused = info->state == DOMAIN_STATE_PAUSED;
+    if (!vm || is_busy(vm)) {
+        tx_abort(tx);
+        return;
+    }
+    if (!runs_here(vm, look->host) || vm->domid != info->domid) {
+        log_info("hosts", "a VM runs that the database did not know to run", "vm", vm->uuid);
+        vm_state_running(tx, vm_ref, look->host, info);
+    } else if ((vm->power_state == VM_POWER_STATE_PAUSED) != paused) {
+        vm_state_paused(tx, vm_ref, paused);
+    }
+    vm_state_guest(tx, vm_ref, &info->guest);
+    commit(tx, "the state of a VM");
+}
+
+/* True when the row needs no change: most looks end here, without a transaction. */
+static bool row_is_right(const struct snapshot *snap, const struct vm_row *vm, struct ref host,
+                         const struct domain_info *info)
+{
+    const struct vm_guest_metrics_row *guest =
+        vm_guest_metrics_row(snapshot_get(snap, CLASS_VM_guest_metrics, vm->guest_metrics));
+    bool paused = info->state == DOMAIN_STATE_PAUSED;
+    if (!runs_here(vm, host) || vm->domid != info->domid || (vm->power_state == VM_POWER_STATE_PAUSED) != paused)
+        return false;
+    if (info->guest.updated == 0)
+        return true;
+    return guest && guest->last_updated == info->guest.updated;
+}
+
+static struct reboot_count *count_of(struct reconcile *state, struct ref vm)
+{
+    for (size_t i = 0; i < state->count; i++)
+        if (ref_eq(state->counts[i].vm, vm))
+            return &state->counts[i];
+    state->counts = xreallocarray(state->counts, state->count + 1, sizeof(*state->counts));
+    state->counts[state->count] = (struct reboot_count){.vm = vm, .domid = -1};
+    return &state->counts[state->count++];
+}
+
+static void note_reboots(struct look *look, const struct vm_row *vm, const struct domain_info *info)
+{
+    struct reboot_count *count = count_of(look->state, vm->row.ref);
+    bool news = count->domid == info->domid && info->reboots > count->reboots;
+    count->domid = info->domid;
+    count->reboots = info->reboots;
+    if (!news)
+        return;
+    struct tx *tx = store_begin(look->server->store);
+    AUTO_FREE char *body = xasprintf("VM '%s' rebooted", vm->name_label);
+    alert_add(tx, ALERT_VM_REBOOTED, CLS_VM, vm->uuid, body);
+    commit(tx, "a reboot");
+}
+
+static void look_at_domain(struct look *look, const struct snapshot *snap, const struct domain_info *info)
+{
+    const struct vm_row *vm = vm_row(snapshot_by_uuid(snap, CLASS_VM, info->uuid));
+    if (!vm) {
+        if (is_live(info->state))
+            log_warn("hosts", "a domain runs that belongs to no VM of the pool", "domain", info->uuid);
+        else
+            forget(look, info->uuid);
+        return;
+    }
+    if (is_busy(vm)) {
+        look->busy++;
+        return;
+    }
+    if (is_live(info->state)) {
+        note_reboots(look, vm, info);
+        if (!row_is_right(snap, vm, look->host, info))
+            record_live(look, vm->row.ref, info);
+        return;
+    }
+    if (info->state != DOMAIN_STATE_GONE)
+        return; /* kept for a look, as its configuration asks */
+    record_end(look, vm->row.ref, info->end_reason, info->end_text);
+    forget(look, info->uuid);
+}
+
+static bool listed(const struct hv_domain_list_result *list, const char *uuid)
+{
+    for (size_t i = 0; i < list->domains_count; i++)
+        if (streq(list->domains[i].uuid, uuid))
+            return true;
+    return false;
+}
+
+/* VMs that should run here and that the agent does not know. */
+static void look_for_lost(struct look *look, const struct snapshot *snap, const struct hv_domain_list_result *list)
+{
+    const struct host_row *host = host_row(snapshot_get(snap, CLASS_host, look->host));
+    for (size_t i = 0; host && host->resident_VMs && i < host->resident_VMs->count; i++) {
+        const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, host->resident_VMs->items[i]));
+        if (!vm || vm->is_control_domain || !runs_here(vm, look->host) || listed(list, vm->uuid))
+            continue;
+        if (is_busy(vm))
+            look->busy++;
+        else
+            record_end(look, vm->row.ref, END_REASON_NONE, "");
+    }
+}
+
+int reconcile_host(struct server *server, struct ref host, struct hv_host *agent, struct reconcile *state)
+{
+    struct hv_domain_list_args args;
+    struct hv_domain_list_result list;
+    struct hv_err err;
+    struct hv_op op = {.timeout_ms = 10000};
+    struct look look = {.server = server, .host = host, .agent = agent, .state = state};
+    /* The rows first: a VM that starts after this look at them is in the list or busy in the rows. */
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    hv_domain_list_args_init(&args);
+    if (hv_domain_list(agent, &op, &args, &list, &err) < 0)
+        return -1;
+    for (size_t i = 0; i < list.domains_count; i++)
+        look_at_domain(&look, snap, &list.domains[i]);
+    look_for_lost(&look, snap, &list);
+    hv_domain_list_result_done(&list);
+    return look.busy;
+}

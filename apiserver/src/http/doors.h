@@ -1,0 +1,21 @@
+/* Doors of the server that are not messages of the API: each answers one kind of HTTP request. */
+#pragma once
+#include <base/http_server.h>
+
+struct server;
+struct session;
+struct api_err;
+
+/* Who asks: `Authorization: Bearer <session>`, the cookie or query parameter session_id, or Basic user:password.
+ * Basic costs a password hash, so this blocks: for a worker. A counted session, or NULL after answering 401. For
+ * Basic the session is a temporary one: *temporary tells, close it with session_close. */
+struct session *door_authenticate(struct server *server, struct http_request *req, bool *temporary);
+/* {"error": code, "params": [...], "message": sentence} */
+void door_fail(struct http_request *req, unsigned status, const struct api_err *err);
+
+void door_join_tokens(struct server *server, struct http_request *req);     /* hosts/join.c */
+void door_join(struct server *server, struct http_request *req);            /* hosts/join.c */
+void door_console_tokens(struct server *server, struct http_request *req);  /* http/console.c */
+void door_console(struct server *server, struct http_request *req);         /* http/console.c */
+void door_import_raw_vdi(struct server *server, struct http_request *req);  /* http/transfer.c */
+void door_export_raw_vdi(struct server *server, struct http_request *req);  /* http/transfer.c */

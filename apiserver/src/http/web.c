@@ -1,0 +1,221 @@
+/* Routing by the longest fitting prefix, per method; unknown GET paths are static files. The files are few
+ * and small: they are read once, so a request never touches the file system and no path can lead out. */
+#include "web.h"
+
+#include "../codec/jsonrpc.h"
+#include "../server.h"
+#include "doors.h"
+#include <base/json.h>
+#include <base/file.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <base/secret.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#define FILE_MAX (16 * 1024 * 1024)
+#define FILES_MAX 500
+
+struct web_file {
+    char *path; /* "/app.js" */
+    char *data;
+    size_t len;
+    const char *type;
+    char etag[SHA256_TEXT_SIZE + 2];
+};
+
+struct web {
+    struct server *server;
+    struct web_file *files;
+    size_t count;
+};
+
+static const char content_policy[] =
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+static const char *type_of(const char *path)
+{
+    static const struct {
+        const char *end, *type;
+    } types[] = {
+        {".html", "text/html; charset=utf-8"}, {".js", "text/javascript; charset=utf-8"},
+        {".css", "text/css; charset=utf-8"},   {".svg", "image/svg+xml"},
+        {".png", "image/png"},                 {".ico", "image/x-icon"},
+        {".json", "application/json"},         {".map", "application/json"},
+        {".woff2", "font/woff2"},              {".webmanifest", "application/manifest+json"},
+        {".txt", "text/plain; charset=utf-8"},
+    };
+    size_t len = strlen(path);
+    for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+        size_t end = strlen(types[i].end);
+        if (len > end && streq(path + len - end, types[i].end))
+            return types[i].type;
+    }
+    return "application/octet-stream";
+}
+
+static void add_file(struct web *web, const char *full, const char *path)
+{
+    size_t len;
+    char *data = file_read(full, FILE_MAX, &len);
+    if (!data) {
+        log_warn("web", "a file of the web console could not be read", "file", full, "cause", strerror(errno));
+        return;
+    }
+    web->files = xreallocarray(web->files, web->count + 1, sizeof(*web->files));
+    struct web_file *file = &web->files[web->count++];
+    *file = (struct web_file){.path = xstrdup(path), .data = data, .len = len, .type = type_of(path)};
+    char hash[SHA256_TEXT_SIZE];
+    snprintf(file->etag, sizeof(file->etag), "\"%.32s\"", sha256_text(data, len, hash));
+}
+
+static void add_folder(struct web *web, const char *dir, const char *prefix, int depth)
+{
+    DIR *d = opendir(dir);
+    if (!d) {
+        log_warn("web", "the folder of the web console could not be read", "folder", dir, "cause", strerror(errno));
+        return;
+    }
+    struct dirent *entry;
+    while ((entry = readdir(d)) && web->count < FILES_MAX) {
+        if (entry->d_name[0] == '.')
+            continue;
+        AUTO_FREE char *full = xasprintf("%s/%s", dir, entry->d_name);
+        AUTO_FREE char *path = xasprintf("%s/%s", prefix, entry->d_name);
+        struct stat st;
+        if (stat(full, &st) < 0)
+            continue;
+        if (S_ISDIR(st.st_mode) && depth > 0)
+            add_folder(web, full, path, depth - 1);
+        else if (S_ISREG(st.st_mode))
+            add_file(web, full, path);
+    }
+    closedir(d);
+}
+
+struct web *web_new(struct server *server, const char *dir)
+{
+    struct web *web = xcalloc(1, sizeof(*web));
+    web->server = server;
+    if (dir)
+        add_folder(web, dir, "", 4);
+    return web;
+}
+
+void web_free(struct web *web)
+{
+    if (!web)
+        return;
+    for (size_t i = 0; i < web->count; i++) {
+        free(web->files[i].path);
+        free(web->files[i].data);
+    }
+    free(web->files);
+    free(web);
+}
+
+static const struct web_file *find_file(const struct web *web, const char *path)
+{
+    if (streq(path, "/"))
+        path = "/index.html";
+    for (size_t i = 0; i < web->count; i++)
+        if (streq(web->files[i].path, path))
+            return &web->files[i];
+    return NULL;
+}
+
+static void serve_file(const struct web *web, struct http_request *req)
+{
+    const struct web_file *file = find_file(web, http_request_path(req));
+    if (!file) {
+        http_answer_error(req, 404, "there is no such page");
+        return;
+    }
+    const struct http_header headers[] = {
+        {"Content-Type", file->type},
+        {"ETag", file->etag},
+        {"Cache-Control", "no-cache"},
+        {"Content-Security-Policy", content_policy},
+        {"X-Content-Type-Options", "nosniff"},
+        {"X-Frame-Options", "DENY"},
+        {"Referrer-Policy", "no-referrer"},
+        {"Cross-Origin-Opener-Policy", "same-origin"},
+        {http_request_is_tls(req) ? "Strict-Transport-Security" : NULL, "max-age=31536000"},
+        {NULL, NULL},
+    };
+    const char *known = http_request_header(req, "If-None-Match");
+    if (known && streq(known, file->etag))
+        http_answer(req, 304, headers, "", 0, HTTP_STATIC);
+    else
+        http_answer(req, 200, headers, file->data, file->len, HTTP_STATIC);
+}
+
+static void answer_options(struct http_request *req)
+{
+    const char *asked = http_request_header(req, "Access-Control-Request-Headers");
+    AUTO_FREE char *allowed = asked ? xasprintf("%.512s, X-Requested-With", asked) : xstrdup("X-Requested-With");
+    const struct http_header headers[] = {
+        {"Access-Control-Allow-Origin", "*"},
+        {"Access-Control-Allow-Headers", allowed},
+        {"Access-Control-Allow-Methods", "PUT"},
+        {NULL, NULL},
+    };
+    http_answer(req, 200, headers, "", 0, HTTP_STATIC);
+}
+
+static void serve_jsonrpc(struct server *server, struct http_request *req)
+{
+    http_read_body(req, RPC_BODY_MAX, jsonrpc_request, server);
+}
+
+static void serve_unbuilt(struct server *server, struct http_request *req)
+{
+    (void)server;
+    http_answer_error(req, 501, "XML-RPC is not built yet: use JSON-RPC on /jsonrpc");
+}
+
+struct route {
+    enum http_method method;
+    const char *prefix;
+    void (*serve)(struct server *server, struct http_request *req);
+};
+
+static const struct route routes[] = {
+    {HTTP_POST, "/jsonrpc", serve_jsonrpc},
+    {HTTP_POST, "/api/v1/join-tokens", door_join_tokens},
+    {HTTP_POST, "/api/v1/hosts/join", door_join},
+    {HTTP_POST, "/api/v1/console-tokens", door_console_tokens},
+    {HTTP_GET, "/console", door_console},
+    {HTTP_PUT, "/import_raw_vdi", door_import_raw_vdi},
+    {HTTP_GET, "/export_raw_vdi", door_export_raw_vdi},
+    {HTTP_POST, "/", serve_unbuilt},
+};
+
+static const struct route *find_route(enum http_method method, const char *path)
+{
+    const struct route *best = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        size_t len = strlen(routes[i].prefix);
+        if (routes[i].method == method && strncmp(path, routes[i].prefix, len) == 0 &&
+            (!best || len > strlen(best->prefix)))
+            best = &routes[i];
+    }
+    return best;
+}
+
+void web_request(struct http_request *req, void *context)
+{
+    struct web *web = context;
+    const struct route *route = find_route(http_request_method(req), http_request_path(req));
+    if (route)
+        route->serve(web->server, req);
+    else if (http_request_method(req) == HTTP_GET || http_request_method(req) == HTTP_HEAD)
+        serve_file(web, req);
+    else if (http_request_method(req) == HTTP_OPTIONS)
+        answer_options(req);
+    else
+        http_answer_error(req, 403, "this method is not served here");
+}

@@ -1,0 +1,12 @@
+/* Routes of the server: which path goes to which door, and the static files of the console. */
+#pragma once
+#include <base/http_server.h>
+
+struct server;
+struct web;
+
+/* Reads the files of `dir` into memory (NULL: none are served). NULL after logging why. */
+struct web *web_new(struct server *server, const char *dir);
+void web_free(struct web *web);
+/* on_request of the HTTP servers; context is the struct web. */
+void web_request(struct http_request *req, void *context);

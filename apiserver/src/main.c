@@ -1,0 +1,294 @@
+/* poold: the pool's server. Reads its options, makes what a first start needs, opens the store, connects to the
+ * hosts, then serves until SIGTERM or SIGINT. */
+#include "bootstrap.h"
+#include "gate/auth.h"
+#include "gate/event.h"
+#include "gate/session.h"
+#include "gate/task.h"
+#include "hosts/hosts.h"
+#include "hosts/join.h"
+#include "http/console.h"
+#include "http/web.h"
+#include "server.h"
+#include "timers.h"
+#include <base/args.h>
+#include <base/file.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <base/pki.h>
+#include <errno.h>
+#include <libxml/parser.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#define WORKERS_MIN 8
+#define WORKERS_MAX 128
+#define WORKERS_QUEUE 4096
+#define SETTLE_MS 3000
+#define SWEEP_MS 60000
+#define CA_DAYS 7300
+#define LEAF_DAYS 3650
+
+struct options {
+    const char *state_dir, *listen, *web_dir, *log_level;
+    long long port, http_port, session_idle_s;
+};
+
+struct pool_server {
+    struct server server;
+    struct options options;
+    struct web *web;
+    struct http_server *https, *http;
+};
+
+/* ---- first start: folders and certificates ---- */
+
+static int make_dir(const char *path)
+{
+    if (mkdir(path, 0700) == 0 || errno == EEXIST)
+        return 0;
+    log_error("poold", "a folder could not be made", "folder", path, "cause", strerror(errno));
+    return -1;
+}
+
+static bool exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+static int make_leaf(const char *ca, const char *ca_key, const struct pki_leaf *leaf, const char *cert, const char *key)
+{
+    struct pki_error cause;
+    if (exists(cert) && exists(key))
+        return 0;
+    if (pki_issue_files(ca, ca_key, leaf, cert, key, &cause) == 0)
+        return 0;
+    log_error("poold", "a certificate could not be made", "file", cert, "cause", cause.text);
+    return -1;
+}
+
+static int make_certificates(const char *state_dir)
+{
+    AUTO_FREE char *dir = xasprintf("%s/pki", state_dir);
+    AUTO_FREE char *ca = xasprintf("%s/ca.pem", dir), *ca_key = xasprintf("%s/ca.key", dir);
+    AUTO_FREE char *cert = xasprintf("%s/server.pem", dir), *key = xasprintf("%s/server.key", dir);
+    AUTO_FREE char *client = xasprintf("%s/poold.pem", dir), *client_key = xasprintf("%s/poold.key", dir);
+    struct pki_error cause;
+    if (make_dir(dir) < 0)
+        return -1;
+    if (!exists(ca) && pki_create_ca("Corral pool", CA_DAYS, ca, ca_key, &cause) < 0) {
+        log_error("poold", "the pool's certificate authority could not be made", "cause", cause.text);
+        return -1;
+    }
+    char hostname[256] = "localhost";
+    if (gethostname(hostname, sizeof(hostname) - 1) < 0)
+        log_warn("poold", "the machine does not tell its name", "cause", strerror(errno));
+    const char *dns[] = {"localhost", hostname, NULL}, *ip[] = {"127.0.0.1", "::1", NULL};
+    const struct pki_leaf server = {
+        .common_name = hostname, .dns = dns, .ip = ip, .usage = PKI_SERVER, .days = LEAF_DAYS};
+    const char *client_dns[] = {"poold.corral.internal", NULL};
+    const struct pki_leaf agent_client = {
+        .common_name = "poold", .dns = client_dns, .usage = PKI_CLIENT, .days = LEAF_DAYS};
+    if (make_leaf(ca, ca_key, &server, cert, key) < 0)
+        return -1;
+    return make_leaf(ca, ca_key, &agent_client, client, client_key);
+}
+
+/* ---- parts ---- */
+
+static int start_workers(struct server *s)
+{
+    const struct worker_config work = {
+        .name = "work", .threads_min = WORKERS_MIN, .threads_max = WORKERS_MAX, .queue_max = WORKERS_QUEUE};
+    const struct worker_config login = {.name = "login", .threads_min = 2, .threads_max = 2, .queue_max = 256};
+    s->workers = worker_pool_new(&work);
+    s->login_workers = worker_pool_new(&login);
+    if (s->workers && s->login_workers)
+        return 0;
+    log_error("poold", "no threads could be started", "cause", strerror(errno));
+    return -1;
+}
+
+static int open_store(struct server *s)
+{
+    struct store_err cause;
+    AUTO_FREE char *path = xasprintf("%s/pool.db", s->state_dir);
+    const struct store_config config = {.path = path};
+    if (store_open(&s->store, &config, &cause) == 0)
+        return 0;
+    log_error("poold", "the database could not be opened", "cause", cause.text);
+    return -1;
+}
+
+static struct http_server *listen_on(struct pool_server *p, uint16_t port, bool tls)
+{
+    AUTO_FREE char *cert = xasprintf("%s/pki/server.pem", p->server.state_dir);
+    AUTO_FREE char *key = xasprintf("%s/pki/server.key", p->server.state_dir);
+    struct http_server_error cause;
+    struct http_server *server;
+    const struct http_server_config config = {
+        .address = tls ? p->options.listen : "127.0.0.1",
+        .port = port,
+        .certificate_file = tls ? cert : NULL,
+        .key_file = tls ? key : NULL,
+        .on_request = web_request,
+        .context = p->web,
+        .connections_max = 20000,
+    };
+    if (http_server_start(&config, &server, &cause) == 0)
+        return server;
+    log_error("poold", "cannot listen", "cause", cause.text);
+    return NULL;
+}
+
+static int write_port(const struct server *s, const char *name, const struct http_server *server)
+{
+    AUTO_FREE char *path = xasprintf("%s/%s", s->state_dir, name);
+    char text[16];
+    int len = snprintf(text, sizeof(text), "%u\n", http_server_port(server));
+    if (file_write_atomic(path, text, (size_t)len, 0644) == 0)
+        return 0;
+    log_error("poold", "the port could not be noted", "file", path, "cause", strerror(errno));
+    return -1;
+}
+
+static void sweep_sessions(void *arg)
+{
+    struct pool_server *p = arg;
+    sessions_sweep(&p->server, p->options.session_idle_s * 1000);
+}
+
+static void sweep_tasks(void *arg)
+{
+    tasks_sweep(&((struct pool_server *)arg)->server);
+}
+
+/* The sweeps wait for the store: not for the timer's own thread. */
+static void sweep_later(void *arg)
+{
+    struct pool_server *p = arg;
+    if (worker_submit(p->server.workers, sweep_sessions, p) < 0 || worker_submit(p->server.workers, sweep_tasks, p) < 0)
+        log_warn("poold", "old sessions and tasks are cleared later: all workers are busy");
+}
+
+static int start(struct pool_server *p)
+{
+    struct server *s = &p->server;
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    s->state_dir = p->options.state_dir;
+    if (make_dir(s->state_dir) < 0 || make_certificates(s->state_dir) < 0 || auth_init(s) < 0 || open_store(s) < 0 ||
+        start_workers(s) < 0)
+        return -1;
+    s->timers = timers_new();
+    s->sessions = sessions_new();
+    s->tasks = tasks_new();
+    s->events = events_new(s);
+    s->joins = joins_new();
+    s->console_tokens = console_tokens_new(s);
+    if (bootstrap(s, &err) < 0)
+        return -1;
+    s->hosts = hosts_new(s, SETTLE_MS);
+    p->web = web_new(s, p->options.web_dir);
+    p->https = listen_on(p, (uint16_t)p->options.port, true);
+    if (!p->https)
+        return -1;
+    s->port = http_server_port(p->https);
+    if (p->options.http_port >= 0 && !(p->http = listen_on(p, (uint16_t)p->options.http_port, false)))
+        return -1;
+    timers_every(s->timers, SWEEP_MS, sweep_later, p);
+    if (p->http && write_port(s, "poold.http", p->http) < 0)
+        return -1;
+    return write_port(s, "poold.port", p->https);
+}
+
+/* In the opposite order: first nobody gets in, then what runs ends, then what it stands on. */
+static void stop(struct pool_server *p)
+{
+    struct server *s = &p->server;
+    if (p->https)
+        http_server_quiesce(p->https);
+    if (p->http)
+        http_server_quiesce(p->http);
+    timers_free(s->timers);
+    hosts_free(s->hosts);
+    if (s->login_workers)
+        worker_pool_stop(s->login_workers);
+    if (s->workers)
+        worker_pool_stop(s->workers);
+    events_free(s->events);
+    console_tokens_free(s->console_tokens);
+    if (p->https)
+        http_server_stop(p->https);
+    if (p->http)
+        http_server_stop(p->http);
+    web_free(p->web);
+    joins_free(s->joins);
+    tasks_free(s->tasks);
+    sessions_free(s->sessions);
+    auth_free(s->auth);
+    if (s->store)
+        store_close(s->store);
+    xmlCleanupParser();
+}
+
+static int parse_options(int argc, char **argv, struct options *o)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    const struct arg_option table[] = {
+        {"state", ARG_TEXT, "DIR", "folder of the database, certificates and the first password", &o->state_dir, 0, 0, true},
+        {"port", ARG_INT, "N", "HTTPS port; 0: a free one (default 8443)", &o->port, 0, 65535, false},
+        {"listen", ARG_TEXT, "ADDR", "address for HTTPS (default 127.0.0.1)", &o->listen, 0, 0, false},
+        {"http", ARG_INT, "N", "also plain HTTP on this port of 127.0.0.1; 0: a free one", &o->http_port, 0, 65535, false},
+        {"web", ARG_TEXT, "DIR", "files of the web console (default: none)", &o->web_dir, 0, 0, false},
+        {"session-idle", ARG_INT, "SECONDS", "end sessions that are idle for longer (default 86400)", &o->session_idle_s, 1,
+         86400 * 365, false},
+        {"log-level", ARG_TEXT, "LEVEL", "error, warn, info or debug (default info)", &o->log_level, 0, 0, false},
+    };
+    switch (args_parse(argc, argv, "poold: server of a Corral pool", table, ARRAY_LEN(table), &text)) {
+    case ARGS_OK:
+        return 0;
+    case ARGS_HELP:
+        fputs(text.data, stdout);
+        return 1;
+    case ARGS_ERROR:
+        fprintf(stderr, "poold: %s\n", text.data);
+        return -1;
+    }
+    return -1;
+}
+
+int main(int argc, char **argv)
+{
+    static struct pool_server p = {
+        .options = {
+            .listen = "127.0.0.1", .log_level = "info", .port = 8443, .http_port = -1, .session_idle_s = 86400}};
+    enum log_level level;
+    int rc = parse_options(argc, argv, &p.options);
+    if (rc != 0)
+        return rc > 0 ? 0 : 2;
+    if (!log_level_parse(p.options.log_level, &level)) {
+        fprintf(stderr, "poold: --log-level is error, warn, info or debug, not '%s'\n", p.options.log_level);
+        return 2;
+    }
+    log_init("poold", level);
+    umask(077);
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL); /* inherited by every thread: only sigwait below sees them */
+    signal(SIGPIPE, SIG_IGN);
+    LIBXML_TEST_VERSION
+    if (start(&p) < 0) {
+        stop(&p);
+        return 1;
+    }
+    log_info("poold", "serving", "port", LOG_INT(p.server.port), "state", p.server.state_dir);
+    int signal_number;
+    sigwait(&signals, &signal_number);
+    log_info("poold", "stopping", "signal", LOG_INT(signal_number));
+    stop(&p);
+    log_info("poold", "stopped");
+    return 0;
+}

@@ -1,0 +1,149 @@
+/* VM, VBD, VDI, VIF rows -> struct domain_config.
+ *
+ * How a VM boots: PV_kernel set: that kernel, given by the host. Otherwise its firmware, BIOS or UEFI by
+ * HVM_boot_params:firmware, from disks and CDs in the order of HVM_boot_params:order. */
+#include "domain.h"
+
+#include "../server.h"
+#include <base/mem.h>
+#include <inttypes.h>
+#include <model/errors.h>
+#include <stdio.h>
+
+static int unsupported(struct api_err *err, const char *field, const char *value, const char *reason)
+{
+    return err_value_not_supported(err, field, value, reason);
+}
+
+static int plan_boot(const struct vm_row *vm, struct domain_config *config, struct api_err *err)
+{
+    if (*vm->PV_bootloader)
+        return unsupported(err, "PV_bootloader", vm->PV_bootloader,
+                           "booting from the guest's own kernel is not built yet: set PV_kernel, or clear both");
+    if (*vm->PV_kernel) {
+        config->firmware = FIRMWARE_KERNEL;
+        str_assign(&config->kernel, vm->PV_kernel);
+        str_assign(&config->ramdisk, vm->PV_ramdisk);
+        str_assign(&config->cmdline, vm->PV_args);
+        return 0;
+    }
+    const char *firmware = str_map_get(vm->HVM_boot_params, "firmware");
+    if (!firmware || !*firmware || streq(firmware, "bios"))
+        config->firmware = FIRMWARE_BIOS;
+    else if (streq(firmware, "uefi"))
+        config->firmware = FIRMWARE_UEFI;
+    else
+        return unsupported(err, "HVM_boot_params:firmware", firmware, "it is bios or uefi");
+    const char *order = str_map_get(vm->HVM_boot_params, "order");
+    if (order && *order)
+        str_assign(&config->boot_order, order);
+    return 0;
+}
+
+static enum end_action normal_exit(enum on_normal_exit action)
+{
+    return action == ON_NORMAL_EXIT_RESTART ? END_ACTION_RESTART : END_ACTION_DESTROY;
+}
+
+static enum end_action crash(enum on_crash_behaviour action)
+{
+    switch (action) {
+    case ON_CRASH_BEHAVIOUR_DESTROY:
+    case ON_CRASH_BEHAVIOUR_COREDUMP_AND_DESTROY:
+        return END_ACTION_DESTROY;
+    case ON_CRASH_BEHAVIOUR_RESTART:
+    case ON_CRASH_BEHAVIOUR_COREDUMP_AND_RESTART:
+    case ON_CRASH_BEHAVIOUR_RENAME_RESTART:
+        return END_ACTION_RESTART;
+    case ON_CRASH_BEHAVIOUR_PRESERVE:
+        return END_ACTION_PRESERVE;
+    }
+    return END_ACTION_DESTROY;
+}
+
+static int plan_medium(const struct snapshot *snap, const struct vbd_row *vbd, struct domain_disk *disk,
+                       struct api_err *err)
+{
+    if (vbd->empty || ref_is_null(vbd->VDI)) {
+        disk->source = DISK_SOURCE_EMPTY;
+        return 0;
+    }
+    const struct vdi_row *vdi = vdi_row(snapshot_get(snap, CLASS_VDI, vbd->VDI));
+    const struct sr_row *sr = vdi ? sr_row(snapshot_get(snap, CLASS_SR, vdi->SR)) : NULL;
+    if (!sr)
+        return fail_handle(err, CLASS_VDI, vbd->VDI);
+    str_assign(&disk->sr, sr->uuid);
+    if (streq(sr->content_type, "iso")) {
+        disk->source = DISK_SOURCE_ISO;
+        str_assign(&disk->iso, vdi->location);
+    } else {
+        disk->source = DISK_SOURCE_DISK;
+        str_assign(&disk->disk, vdi->uuid);
+    }
+    return 0;
+}
+
+static int plan_disk(const struct snapshot *snap, const struct vbd_row *vbd, struct domain_config *config,
+                     struct api_err *err)
+{
+    struct domain_disk *disk = domain_config_add_disks(config);
+    disk->cdrom = vbd->type == VBD_TYPE_CD;
+    disk->read_only = disk->cdrom || vbd->mode == VBD_MODE_RO;
+    disk->bus = disk->cdrom ? DISK_BUS_SATA : DISK_BUS_VIRTIO;
+    disk->index = strtol(vbd->userdevice, NULL, 10);
+    AUTO_STR const char *name = str_newf("vbd%" PRId64, disk->index);
+    str_assign(&disk->device, *vbd->device ? vbd->device : name);
+    if (vbd->type == VBD_TYPE_FLOPPY)
+        return unsupported(err, "VBD.type", "Floppy", "floppy drives are not built");
+    return plan_medium(snap, vbd, disk, err);
+}
+
+static void plan_nic(const struct vif_row *vif, struct domain_config *config)
+{
+    struct domain_nic *nic = domain_config_add_nics(config);
+    nic->index = strtol(vif->device, NULL, 10);
+    str_assign(&nic->mac, vif->MAC);
+    nic->kind = vif->locking_mode == VIF_LOCKING_MODE_DISABLED ? NIC_KIND_NONE : NIC_KIND_USER;
+}
+
+static int plan_devices(const struct snapshot *snap, const struct vm_row *vm, struct domain_config *config,
+                        struct api_err *err)
+{
+    for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
+        const struct vbd_row *vbd = vbd_row(snapshot_get(snap, CLASS_VBD, vm->VBDs->items[i]));
+        if (vbd && plan_disk(snap, vbd, config, err) < 0)
+            return -1;
+    }
+    for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
+        const struct vif_row *vif = vif_row(snapshot_get(snap, CLASS_VIF, vm->VIFs->items[i]));
+        if (vif)
+            plan_nic(vif, config);
+    }
+    return 0;
+}
+
+int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start_paused, struct domain_config *out,
+                struct api_err *err)
+{
+    AUTO_DOMAIN_CONFIG struct domain_config config;
+    domain_config_init(&config);
+    str_assign(&config.uuid, vm->uuid);
+    str_assign(&config.name, vm->name_label);
+    config.memory_bytes = vm->memory_dynamic_max > 0 ? vm->memory_dynamic_max : vm->memory_static_max;
+    config.vcpus = vm->VCPUs_at_startup;
+    config.start_paused = start_paused;
+    config.on_shutdown = normal_exit(vm->actions_after_shutdown);
+    config.on_reboot = normal_exit(vm->actions_after_reboot);
+    config.on_crash = crash(vm->actions_after_crash);
+    const char *offset = str_map_get(vm->platform, "timeoffset");
+    if (offset)
+        config.rtc_offset_seconds = strtoll(offset, NULL, 10);
+    if (plan_boot(vm, &config, err) < 0 || plan_devices(snap, vm, &config, err) < 0)
+        return -1;
+    struct hv_err cause;
+    if (domain_config_check(&config, &cause) < 0)
+        return unsupported(err, "VM", vm->name_label, cause.text);
+    *out = config;
+    config = (struct domain_config){0}; /* moved: a zeroed one frees nothing */
+    return 0;
+}

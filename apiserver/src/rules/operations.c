@@ -1,0 +1,123 @@
+/* Marks are entries of current_operations: task -> name of the operation. */
+#include "operations.h"
+
+#include "../gate/task.h"
+#include "../server.h"
+#include "device.h"
+#include "vm.h"
+#include <base/mem.h>
+#include <model/errors.h>
+
+static const struct field_desc *current_field(const struct class_desc *cls)
+{
+    return field_find(cls, "current_operations");
+}
+
+static const struct enum_desc *operation_enum(const struct class_desc *cls)
+{
+    return current_field(cls)->type->item->en;
+}
+
+/* Classes without rules of their own: one operation at a time. */
+static int check_exclusive(const struct row *row, struct api_err *err)
+{
+    const struct str_map *current = row_cell(row, current_field(row->cls))->str_map;
+    if (!current || current->count == 0)
+        return 0;
+    return err_other_operation_in_progress(err, row->cls->name, REF_TEXT(row->ref), current->pairs[0].value,
+                                           current->pairs[0].key);
+}
+
+int operation_check(struct tx *tx, const struct class_desc *cls, struct ref object, int operation, struct api_err *err)
+{
+    const struct row *row = tx_get(tx, cls, object);
+    if (!row)
+        return fail_handle(err, cls, object);
+    if (cls == CLASS_VM) {
+        struct vm_view view = vm_view_of(vm_row(row));
+        return vm_operation_check(&view, object, (enum vm_operations)operation, err);
+    }
+    if (check_exclusive(row, err) < 0)
+        return -1;
+    return device_operation_check(tx, row, operation, err);
+}
+
+void operation_mark(struct tx *tx, const struct class_desc *cls, struct ref object, struct ref task, int operation)
+{
+    struct row *row = tx_edit(tx, cls, object);
+    str_map_put(&row_cell_mut(row, current_field(cls))->str_map, REF_TEXT(task), operation_enum(cls)->values[operation]);
+}
+
+void operation_unmark(struct tx *tx, const struct class_desc *cls, struct ref object, struct ref task)
+{
+    const struct row *now = tx_get(tx, cls, object);
+    if (!now || !str_map_get(row_cell(now, current_field(cls))->str_map, REF_TEXT(task)))
+        return;
+    str_map_del(&row_cell_mut(tx_edit(tx, cls, object), current_field(cls))->str_map, REF_TEXT(task));
+}
+
+static bool outranked(int operation)
+{
+    switch ((enum vm_operations)operation) {
+    case VM_OPERATIONS_CLEAN_SHUTDOWN:
+    case VM_OPERATIONS_CLEAN_REBOOT:
+    case VM_OPERATIONS_HARD_REBOOT:
+    case VM_OPERATIONS_POOL_MIGRATE:
+    case VM_OPERATIONS_CALL_PLUGIN:
+    case VM_OPERATIONS_SHUTDOWN:
+    case VM_OPERATIONS_SUSPEND:
+        return true;
+    default:
+        return false;
+    }
+}
+
+void operation_interrupt(struct server *server, const struct class_desc *cls, struct ref object, int operation)
+{
+    if (cls != CLASS_VM || operation != VM_OPERATIONS_HARD_SHUTDOWN)
+        return;
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, object));
+    for (size_t i = 0; vm && vm->current_operations && i < vm->current_operations->count; i++) {
+        const struct str_pair *pair = &vm->current_operations->pairs[i];
+        int other = enum_find(&model_enum_vm_operations, pair->value);
+        struct ref task;
+        if (other >= 0 && outranked(other) && ref_parse(pair->key, &task))
+            task_request_cancel(server->tasks, task);
+    }
+}
+
+/* Operations that some message of this server performs: others are never offered. */
+static uint64_t built_operations(const struct class_desc *cls)
+{
+    static _Atomic uint64_t cache[256];
+    uint64_t built = atomic_load_explicit(&cache[cls->index], memory_order_relaxed);
+    if (built)
+        return built;
+    built = (uint64_t)1 << 63; /* computed */
+    for (size_t i = 0; i < model_method_count; i++) {
+        const struct method_desc *m = &model_methods[i];
+        if (m->operation_param >= 0 && (m->flags & METHOD_HANDLER) && m->params[m->operation_param].type->cls == cls)
+            built |= (uint64_t)1 << m->operation;
+    }
+    atomic_store_explicit(&cache[cls->index], built, memory_order_relaxed);
+    return built;
+}
+
+void operations_refresh(struct tx *tx, const struct class_desc *cls, struct ref object)
+{
+    const struct field_desc *field = field_find(cls, "allowed_operations");
+    const struct row *row = tx_get(tx, cls, object);
+    if (!field || !row || cls == CLASS_task)
+        return;
+    uint64_t allowed;
+    if (cls == CLASS_VM) {
+        struct vm_view view = vm_view_of(vm_row(row));
+        allowed = vm_operations_allowed(&view);
+    } else {
+        allowed = device_operations_allowed(tx, row);
+    }
+    allowed &= built_operations(cls);
+    if (row_cell(row, field)->enum_set != allowed)
+        row_cell_mut(tx_edit(tx, cls, object), field)->enum_set = allowed;
+}

@@ -1,0 +1,239 @@
+/* The tables of VM operations and the walk over them. */
+#include "vm.h"
+
+#include <base/buf.h>
+#include <base/mem.h>
+#include <ctype.h>
+#include <model/errors.h>
+
+#define OP(name) ((uint64_t)1 << VM_OPERATIONS_##name)
+#define HALTED (1u << VM_POWER_STATE_HALTED)
+#define PAUSED (1u << VM_POWER_STATE_PAUSED)
+#define RUNNING (1u << VM_POWER_STATE_RUNNING)
+#define SUSPENDED (1u << VM_POWER_STATE_SUSPENDED)
+#define ANY (HALTED | PAUSED | RUNNING | SUSPENDED)
+
+/* Power states in which an operation may begin. An operation without a row is never allowed. */
+static const uint8_t states_of[] = {
+    [VM_OPERATIONS_SNAPSHOT] = ANY,
+    [VM_OPERATIONS_CLONE] = HALTED,
+    [VM_OPERATIONS_COPY] = HALTED,
+    [VM_OPERATIONS_CREATE_TEMPLATE] = HALTED | SUSPENDED,
+    [VM_OPERATIONS_REVERT] = ANY,
+    [VM_OPERATIONS_CHECKPOINT] = PAUSED | SUSPENDED | RUNNING,
+    [VM_OPERATIONS_SNAPSHOT_WITH_QUIESCE] = RUNNING,
+    [VM_OPERATIONS_PROVISION] = HALTED,
+    [VM_OPERATIONS_START] = HALTED,
+    [VM_OPERATIONS_START_ON] = HALTED,
+    [VM_OPERATIONS_PAUSE] = RUNNING,
+    [VM_OPERATIONS_UNPAUSE] = PAUSED,
+    [VM_OPERATIONS_CLEAN_SHUTDOWN] = RUNNING,
+    [VM_OPERATIONS_CLEAN_REBOOT] = RUNNING,
+    [VM_OPERATIONS_HARD_SHUTDOWN] = PAUSED | SUSPENDED | RUNNING,
+    [VM_OPERATIONS_POWER_STATE_RESET] = ANY,
+    [VM_OPERATIONS_HARD_REBOOT] = PAUSED | RUNNING,
+    [VM_OPERATIONS_SUSPEND] = RUNNING,
+    [VM_OPERATIONS_CSVM] = SUSPENDED,
+    [VM_OPERATIONS_RESUME] = SUSPENDED,
+    [VM_OPERATIONS_RESUME_ON] = SUSPENDED,
+    [VM_OPERATIONS_POOL_MIGRATE] = RUNNING,
+    [VM_OPERATIONS_MIGRATE_SEND] = HALTED | SUSPENDED | RUNNING,
+    [VM_OPERATIONS_GET_BOOT_RECORD] = PAUSED | SUSPENDED | RUNNING,
+    [VM_OPERATIONS_SEND_SYSRQ] = RUNNING,
+    [VM_OPERATIONS_SEND_TRIGGER] = RUNNING,
+    [VM_OPERATIONS_QUERY_SERVICES] = ANY,
+    [VM_OPERATIONS_SHUTDOWN] = PAUSED | SUSPENDED | RUNNING,
+    [VM_OPERATIONS_CALL_PLUGIN] = RUNNING,
+    [VM_OPERATIONS_CHANGING_MEMORY_LIVE] = RUNNING,
+    [VM_OPERATIONS_AWAITING_MEMORY_LIVE] = RUNNING,
+    [VM_OPERATIONS_CHANGING_DYNAMIC_RANGE] = HALTED | RUNNING,
+    [VM_OPERATIONS_CHANGING_STATIC_RANGE] = HALTED,
+    [VM_OPERATIONS_CHANGING_MEMORY_LIMITS] = HALTED,
+    [VM_OPERATIONS_CHANGING_SHADOW_MEMORY] = HALTED,
+    [VM_OPERATIONS_CHANGING_SHADOW_MEMORY_LIVE] = RUNNING,
+    [VM_OPERATIONS_CHANGING_VCPUS] = HALTED,
+    [VM_OPERATIONS_CHANGING_VCPUS_LIVE] = RUNNING,
+    [VM_OPERATIONS_CHANGING_NVRAM] = HALTED,
+    [VM_OPERATIONS_ASSERT_OPERATION_VALID] = ANY,
+    [VM_OPERATIONS_DATA_SOURCE_OP] = RUNNING,
+    [VM_OPERATIONS_UPDATE_ALLOWED_OPERATIONS] = ANY,
+    [VM_OPERATIONS_MAKE_INTO_TEMPLATE] = HALTED,
+    [VM_OPERATIONS_IMPORT] = 0,
+    [VM_OPERATIONS_EXPORT] = HALTED | SUSPENDED,
+    [VM_OPERATIONS_METADATA_EXPORT] = ANY,
+    [VM_OPERATIONS_REVERTING] = ANY,
+    [VM_OPERATIONS_DESTROY] = HALTED | SUSPENDED,
+    [VM_OPERATIONS_CREATE_VTPM] = HALTED,
+    [VM_OPERATIONS_SYSPREP] = RUNNING,
+};
+#define OPERATION_COUNT ARRAY_LEN(states_of)
+
+static const uint64_t changing = OP(CHANGING_DYNAMIC_RANGE) | OP(CHANGING_STATIC_RANGE) |
+                                 OP(CHANGING_MEMORY_LIMITS) | OP(CHANGING_SHADOW_MEMORY) | OP(CHANGING_VCPUS) |
+                                 OP(CHANGING_NVRAM);
+/* These change nothing: they are refused to no kind of VM. */
+static const uint64_t harmless =
+    OP(ASSERT_OPERATION_VALID) | OP(UPDATE_ALLOWED_OPERATIONS) | OP(QUERY_SERVICES) | OP(POWER_STATE_RESET);
+static const uint64_t never_listed =
+    OP(CREATE_TEMPLATE) | OP(POWER_STATE_RESET) | OP(CSVM) | OP(GET_BOOT_RECORD) | OP(SEND_SYSRQ) |
+    OP(SEND_TRIGGER) | OP(QUERY_SERVICES) | OP(SHUTDOWN) | OP(CALL_PLUGIN) | OP(CHANGING_MEMORY_LIVE) |
+    OP(AWAITING_MEMORY_LIVE) | OP(CHANGING_MEMORY_LIMITS) | OP(CHANGING_SHADOW_MEMORY_LIVE) | OP(CHANGING_VCPUS) |
+    OP(ASSERT_OPERATION_VALID) | OP(DATA_SOURCE_OP) | OP(UPDATE_ALLOWED_OPERATIONS) | OP(IMPORT) | OP(REVERTING) |
+    OP(SNAPSHOT_WITH_QUIESCE);
+
+enum verdict {
+    ALLOWED,
+    REFUSED_BLOCKED,
+    REFUSED_STATE,
+    REFUSED_BUSY,
+    REFUSED_TEMPLATE,
+    REFUSED_SNAPSHOT,
+    REFUSED_NOT_TEMPLATE,
+    REFUSED_NOT_SNAPSHOT,
+    REFUSED_CONTROL,
+};
+
+struct vm_view vm_view_of(const struct vm_row *vm)
+{
+    return (struct vm_view){
+        .power_state = vm->power_state,
+        .is_template = vm->is_a_template,
+        .is_default_template = vm->is_default_template,
+        .is_snapshot = vm->is_a_snapshot,
+        .is_control_domain = vm->is_control_domain,
+        .blocked = vm->blocked_operations,
+        .current = vm->current_operations,
+    };
+}
+
+static bool state_allows(const struct vm_view *v, enum vm_operations op)
+{
+    unsigned states = states_of[op];
+    uint64_t bit = (uint64_t)1 << op;
+    if (v->is_control_domain && (bit & (OP(CHANGING_VCPUS) | OP(CHANGING_STATIC_RANGE) | OP(CHANGING_MEMORY_LIMITS))))
+        states |= RUNNING;
+    if ((bit & (OP(CLONE) | OP(COPY))) && (v->is_snapshot || v->allow_clone_suspended))
+        states |= SUSPENDED;
+    return states >> v->power_state & 1;
+}
+
+/* May `op` begin while `other` runs? */
+static bool goes_beside(enum vm_operations op, enum vm_operations other)
+{
+    const uint64_t copies = OP(CLONE) | OP(COPY) | OP(EXPORT);
+    const uint64_t snapshots = OP(SNAPSHOT) | OP(CHECKPOINT);
+    uint64_t a = (uint64_t)1 << op, b = (uint64_t)1 << other;
+    if ((a & copies && b & copies) || (a & snapshots && b & snapshots))
+        return true;
+    if (op == VM_OPERATIONS_GET_BOOT_RECORD)
+        return true;
+    if (op == VM_OPERATIONS_HARD_SHUTDOWN)
+        return other != VM_OPERATIONS_HARD_SHUTDOWN;
+    if (op == VM_OPERATIONS_HARD_REBOOT)
+        return other != VM_OPERATIONS_HARD_SHUTDOWN && other != VM_OPERATIONS_HARD_REBOOT;
+    return other == VM_OPERATIONS_MIGRATE_SEND && a & (OP(METADATA_EXPORT) | OP(CLEAN_SHUTDOWN) | OP(CLEAN_REBOOT));
+}
+
+/* The first running operation that is in the way; NULL: none. */
+static const struct str_pair *in_the_way(const struct vm_view *v, enum vm_operations op)
+{
+    for (size_t i = 0; v->current && i < v->current->count; i++) {
+        int other = enum_find(&model_enum_vm_operations, v->current->pairs[i].value);
+        if (other < 0 || !goes_beside(op, (enum vm_operations)other))
+            return &v->current->pairs[i];
+    }
+    return NULL;
+}
+
+static enum verdict judge(const struct vm_view *v, enum vm_operations op)
+{
+    uint64_t bit = (uint64_t)1 << op;
+    if (v->blocked && str_map_get(v->blocked, model_enum_vm_operations.values[op]))
+        return REFUSED_BLOCKED;
+    if (!state_allows(v, op))
+        return REFUSED_STATE;
+    if (v->current && in_the_way(v, op))
+        return REFUSED_BUSY;
+    uint64_t of_template = changing | OP(CLONE) | OP(COPY) | OP(EXPORT) | OP(METADATA_EXPORT) | OP(PROVISION);
+    if (!v->is_default_template)
+        of_template |= OP(DESTROY) | OP(MIGRATE_SEND);
+    if (v->is_template && !v->is_snapshot && !(bit & (of_template | harmless)))
+        return REFUSED_TEMPLATE;
+    const uint64_t of_snapshot = OP(REVERT) | OP(CLONE) | OP(COPY) | OP(EXPORT) | OP(DESTROY) | OP(HARD_SHUTDOWN) |
+                                 OP(METADATA_EXPORT);
+    if (v->is_snapshot && !(bit & (of_snapshot | harmless)))
+        return REFUSED_SNAPSHOT;
+    if (op == VM_OPERATIONS_PROVISION && !v->is_template)
+        return REFUSED_NOT_TEMPLATE;
+    if (op == VM_OPERATIONS_REVERT && !v->is_snapshot)
+        return REFUSED_NOT_SNAPSHOT;
+    const uint64_t of_control = OP(CHANGING_DYNAMIC_RANGE) | OP(CHANGING_STATIC_RANGE) | OP(CHANGING_MEMORY_LIMITS) |
+                                OP(CHANGING_VCPUS) | OP(START) | OP(START_ON) | OP(METADATA_EXPORT) |
+                                OP(DATA_SOURCE_OP);
+    if (v->is_control_domain && !(bit & (of_control | harmless)))
+        return REFUSED_CONTROL;
+    return ALLOWED;
+}
+
+static const char *lower(const char *text, char *out, size_t size)
+{
+    size_t i = 0;
+    for (; text[i] && i + 1 < size; i++)
+        out[i] = (char)tolower((unsigned char)text[i]);
+    out[i] = '\0';
+    return out;
+}
+
+static int bad_state(const struct vm_view *v, struct ref self, enum vm_operations op, struct api_err *err)
+{
+    static const enum vm_power_state order[] = {VM_POWER_STATE_HALTED, VM_POWER_STATE_PAUSED, VM_POWER_STATE_SUSPENDED,
+                                                VM_POWER_STATE_RUNNING};
+    AUTO_BUF struct buf expected = BUF_INIT;
+    char text[16];
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        if (!(states_of[op] >> order[i] & 1))
+            continue;
+        if (expected.len)
+            buf_add_str(&expected, ", ");
+        buf_add_str(&expected, lower(model_enum_vm_power_state.values[order[i]], text, sizeof(text)));
+    }
+    return err_vm_bad_power_state(err, REF_TEXT(self), expected.len ? expected.data : "",
+                                  lower(model_enum_vm_power_state.values[v->power_state], text, sizeof(text)));
+}
+
+int vm_operation_check(const struct vm_view *v, struct ref self, enum vm_operations op, struct api_err *err)
+{
+    const char *name = model_enum_vm_operations.values[op];
+    const struct str_pair *other;
+    switch (judge(v, op)) {
+    case ALLOWED:
+        return 0;
+    case REFUSED_BLOCKED:
+        return err_operation_blocked(err, REF_TEXT(self), str_map_get(v->blocked, name));
+    case REFUSED_STATE:
+        return bad_state(v, self, op, err);
+    case REFUSED_BUSY:
+        other = in_the_way(v, op);
+        return err_other_operation_in_progress(err, "VM", REF_TEXT(self), other->value, other->key);
+    case REFUSED_TEMPLATE:
+        return err_vm_is_template(err, REF_TEXT(self), name);
+    case REFUSED_SNAPSHOT:
+        return err_vm_is_snapshot(err, REF_TEXT(self), name);
+    case REFUSED_NOT_TEMPLATE:
+        return err_provision_only_allowed_on_template(err);
+    case REFUSED_NOT_SNAPSHOT:
+        return err_revert_only_allowed_on_snapshot(err);
+    case REFUSED_CONTROL:
+        return err_operation_not_allowed(err, "This operation is not allowed on dom0");
+    }
+    return 0;
+}
+
+uint64_t vm_operations_allowed(const struct vm_view *v)
+{
+    uint64_t allowed = 0;
+    for (size_t op = 0; op < OPERATION_COUNT; op++)
+        if (!(never_listed >> op & 1) && judge(v, (enum vm_operations)op) == ALLOWED)
+            allowed |= (uint64_t)1 << op;
+    return allowed;
+}

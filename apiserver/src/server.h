@@ -1,0 +1,83 @@
+/* What the parts of the server share: one struct for the process, one for each call under way. */
+#pragma once
+#include <base/ref.h>
+#include <base/worker.h>
+#include <db/store.h>
+#include <jansson.h>
+#include <model/error.h>
+#include <model/method.h>
+#include <model/rows.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct sessions;
+struct session;
+struct tasks;
+struct events;
+struct timers;
+struct hosts;
+struct joins;
+struct console_tokens;
+struct auth;
+
+/* Lives as long as the process serves. The parts have locks of their own; the pointers never change
+ * once the server answers. */
+struct server {
+    struct store *store;
+    struct worker_pool *workers; /* calls that may block */
+    struct worker_pool *login_workers; /* password hashes: few, so that guessing cannot take the processors */
+    struct timers *timers;
+    struct sessions *sessions;
+    struct tasks *tasks;
+    struct events *events;
+    struct hosts *hosts;
+    struct joins *joins;
+    struct console_tokens *console_tokens;
+    const char *state_dir;
+    const char *web_dir;
+    struct auth *auth;
+    uint16_t port;             /* HTTPS */
+    struct ref pool_ref;
+};
+
+/* One call, from the decoded request to the encoded answer. Owned by the thread that runs it; handed
+ * from the network thread to a worker and never back. */
+struct call {
+    struct server *server;
+    const struct method_desc *method;
+    struct session *session; /* counted; NULL for messages without one */
+    struct ref task;         /* null: none */
+    bool async;
+    char peer[48];                   /* numeric address of the client; "" when there is none */
+    char *name;                      /* as asked: "Async.VM.start" */
+    struct snapshot *snapshot;       /* of the moment the call began; handlers may read from it */
+    const _Atomic bool *cancel;      /* set when the task is cancelled; NULL when there is none */
+    void (*complete)(struct call *); /* set by the codec: encodes, answers and frees */
+    void *reply;                     /* the codec's: where the answer goes */
+
+    /* The answer. */
+    union cell result;
+    const struct type *result_type; /* type of `result`; NULL: `raw` holds it */
+    char *raw_json;                 /* an answer that was written as JSON right away */
+    size_t raw_len;
+    struct api_err err;
+    bool failed;
+
+    /* The gate's own. */
+    void *args;
+    json_t *params; /* positional, without the session */
+    bool lenient;   /* scalars may come as text (XML-RPC) */
+    bool detached;  /* the handler took the call over and completes it itself (event.from) */
+    int64_t delay_ms; /* the answer leaves this much later (a wrong password) */
+};
+
+/* An internal defect or a state that no declared error names: INTERNAL_ERROR [text]. Returns -1. */
+int fail_internal(struct api_err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Translates a failed commit. Details are in the log. */
+int fail_store(struct api_err *err, const struct store_err *cause);
+/* HANDLE_INVALID for a reference of this class. */
+int fail_handle(struct api_err *err, const struct class_desc *cls, struct ref ref);
+
+/* Commits and translates the error: 0, or -1 with *err. */
+int server_commit(struct tx *tx, struct api_err *err);

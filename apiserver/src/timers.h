@@ -1,0 +1,13 @@
+/* Work for later: callbacks at a time, run on one thread of their own. A callback must be quick; what
+ * blocks is handed to a worker. Any thread. */
+#pragma once
+#include <stdint.h>
+
+struct timers;
+struct timers *timers_new(void);
+/* Drops what is pending without calling it; joins the thread. */
+void timers_free(struct timers *timers);
+/* Calls fn(arg) once, `delay_ms` from now. */
+void timers_after(struct timers *timers, int64_t delay_ms, void (*fn)(void *arg), void *arg);
+/* Calls fn(arg) every `period_ms` until timers_free. */
+void timers_every(struct timers *timers, int64_t period_ms, void (*fn)(void *arg), void *arg);
