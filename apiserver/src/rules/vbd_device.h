@@ -6,8 +6,8 @@
 #define VBD_DEVICE_MAX 254
 #define VBD_DEVICE_NAME_SIZE 8
 
-/* The number of a device as clients write it: decimal, or xvd, sd or hd with letters. Partitions ("xvda1"), leading zeros and
- * numbers beyond VBD_DEVICE_MAX are refused. */
+/* The number of a device as clients write it: decimal, or xvd, sd or hd with letters. Partitions ("xvda1"),
+ * leading zeros and numbers beyond VBD_DEVICE_MAX are refused. */
 bool vbd_device_parse(const char *text, int *number);
 /* "xvda", "xvdb", ... "xvdaa"; also the name that the agent knows the drive by. Returns `out`. */
 char *vbd_device_name(int number, char out[static VBD_DEVICE_NAME_SIZE]);

@@ -1,0 +1,85 @@
+/* Storage as the handlers of SR, PBD, VDI and VBD share it, and what the rest of the server asks of it.
+ *
+ * Who is where: sm.c (kinds of SR), sr.c and sr_scan.c (repositories), pbd.c (their links to hosts), vdi.c
+ * (disks), vbd.c (links to VMs), storage.c (what they share). A disk of a `file` SR is known to the agent by
+ * its uuid, which is also VDI.location; one of an `iso` SR by its file name, which is VDI.location.
+ *
+ * Intent and truth of a PBD: `attach_wanted` (internal) says that it was plugged by somebody, survives
+ * everything but PBD.unplug, and makes the server attach it whenever the host connects; `currently_attached`
+ * says that it is. */
+#pragma once
+#include "../server.h"
+#include <hv/client.h>
+
+/* ---- for the rest of the server ---- */
+
+/* Makes the rows of SM that are missing. On first start, and harmless later. */
+void storage_bootstrap(struct tx *tx);
+/* The host has joined: it gets a PBD for every shared SR. In the transaction that makes its row. */
+void storage_host_joined(struct tx *tx, struct ref host);
+/* The agent of this host answers (again): attaches every PBD that is wanted there and takes over sizes.
+ * Blocks. */
+void storage_host_connected(struct server *server, struct ref host, struct hv_host *agent);
+/* VM.get_allowed_VBD_devices: free device numbers as text, lowest first. A list of its own count. */
+const struct str_set *storage_allowed_vbd_devices(const struct snapshot *snap, const struct vm_row *vm);
+
+/* ---- agents ---- */
+
+/* An agent of a host that has the SR attached, while it is used. */
+struct storage_agent {
+    struct server *server;
+    struct ref host;
+    struct hv_host *agent; /* NULL: none */
+};
+#define STORAGE_AGENT_NONE ((struct storage_agent){0})
+void storage_agent_put(struct storage_agent *agent);
+#define AUTO_STORAGE_AGENT __attribute__((cleanup(storage_agent_put)))
+/* An agent that sees the SR, and also `and_sr` unless that is null. SR_HAS_NO_PBDS, or HOST_NOT_LIVE when no
+ * host that has it attached answers. */
+int storage_agent_get(struct server *server, const struct snapshot *snap, struct ref sr, struct ref and_sr,
+                      struct storage_agent *out, struct api_err *err);
+
+/* ---- errors ---- */
+
+/* What an agent said, as an error of the API: `vdi` null when none is concerned, `operation` for VDI_IN_USE.
+ * -1. */
+int storage_fail(struct api_err *err, struct ref host, struct ref sr, struct ref vdi, const char *operation,
+                 const struct hv_err *cause);
+/* SR_BACKEND_FAILURE_<number> ["", text, ""], as real back ends number theirs; 0: without a number. -1. */
+int storage_fail_backend(struct api_err *err, int number, const char *text);
+
+/* ---- steps that several handlers take ---- */
+
+/* Attaches the SR on a host. *stats on success. */
+int storage_attach(struct hv_host *agent, const struct hv_op *op, const char *sr_uuid, const char *type,
+                   const struct str_map *config, struct sr_stats *stats, struct hv_err *cause);
+/* Undoes an attach after a later step failed; a failure is logged. */
+void storage_detach_quietly(struct hv_host *agent, const char *sr_uuid);
+/* Deletes a disk that a failed call made; a failure is logged. */
+void storage_destroy_quietly(struct hv_host *agent, const char *sr_uuid, const char *disk_uuid);
+/* Space of an SR from the agent into its row, in the transaction. */
+void storage_apply_stats(struct tx *tx, struct ref sr, const struct sr_stats *stats);
+/* Asks for the space now. False (logged): the row keeps what it has. */
+bool storage_read_stats(struct hv_host *agent, const char *sr_uuid, struct sr_stats *stats);
+/* Compares the rows of an SR with what is on it: sr_scan.c. Blocks. */
+int storage_scan(struct server *server, const struct storage_agent *at, struct ref sr, const struct hv_op *op,
+                 struct api_err *err);
+
+/* ---- rows ---- */
+
+/* There is an SM of this type. */
+bool storage_kind_known(const struct snapshot *snap, const char *type);
+bool storage_sr_is_iso(const struct sr_row *sr);
+/* The file or uuid by which agents know the disk, in the form of their arguments: one is "". Borrowed. */
+void storage_disk_name(const struct sr_row *sr, const struct vdi_row *vdi, const char **disk,
+                       const char **iso);
+/* Some VBD of it is attached. */
+bool storage_vdi_attached(struct tx *tx, const struct vdi_row *vdi);
+/* A new VDI row for a disk that exists, with the SR's virtual_allocation put right. If a scan introduced the
+ * disk meanwhile, its row is taken. Attributes of people (names, maps, tags) come from `like` unless NULL. */
+struct vdi_row *storage_add_vdi(struct tx *tx, struct ref sr, const char *uuid, const struct disk_info *info,
+                                const struct vdi_row *like);
+/* Removes a VDI's row: its CD drives become empty, its other VBDs go. */
+void storage_remove_vdi(struct tx *tx, struct ref vdi);
+/* Size of a VDI as the agent says, with the SR's virtual_allocation. */
+void storage_update_vdi(struct tx *tx, struct ref vdi, const struct disk_info *info);
