@@ -68,6 +68,7 @@ static void apply_row(struct tx *tx, const struct trie_edit *edit, struct tx_row
         version_delete(store->head, edit, row->old);
     } else if (row->row == row->old) {
         version_renew(store->head, edit, row->row, tx->generation);
+        row->row = NULL; /* was never the overlay's own */
     } else {
         row->row->generation = tx->generation;
         if (!row->old)

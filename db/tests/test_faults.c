@@ -76,6 +76,11 @@ Test(faults, a_full_disk_publishes_nothing_and_the_next_commit_tries_again)
     store_close(store);
 }
 
+static void ignore_result(void *arg, int result, uint64_t generation, const struct store_err *err)
+{
+    (void)arg, (void)result, (void)generation, (void)err;
+}
+
 struct adder {
     pthread_t thread;
     struct store *store;
@@ -164,6 +169,43 @@ Test(faults, many_transactions_share_one_batch)
     cr_assert_eq(stats.commits, ADDERS);
     cr_assert_eq(stats.batches, 2);
     cr_assert_eq(disks(store), ADDERS);
+    store_close(store);
+}
+
+Test(faults, sets_that_grow_within_one_batch)
+{
+    struct fault_control control = {.hold = true};
+    struct store *store = open_with(&control);
+    struct tx *tx = store_begin(store);
+    struct ref disk = tx_create(tx, DISK)->ref, links[6];
+    tx_commit_async(tx, ignore_result, NULL);
+    while (control.waiting == 0)
+        sched_yield();
+    struct snapshot *before = store_snapshot(store);
+    for (int i = 0; i < 6; i++) { /* all in the next batch */
+        tx = store_begin(store);
+        links[i] = tx_create(tx, LINK)->ref;
+        AS(link, tx_edit(tx, LINK, links[i]))->disk = disk;
+        row_json(tx_get(tx, DISK, disk)); /* must not be remembered */
+        if (i == 4)
+            tx_delete(tx, LINK, links[2]);
+        if (i == 5)
+            AS(link, tx_edit(tx, LINK, links[0]))->disk = REF_NULL;
+        tx_commit_async(tx, ignore_result, NULL);
+    }
+    control.hold = false;
+    struct store_err err;
+    cr_assert_eq(add_disk(store, "last", &err), 0);
+    struct snapshot *after = store_snapshot(store);
+    const struct row *row = snapshot_get(after, DISK, disk);
+    cr_assert_eq(AS(disk, row)->links->count, 4);
+    for (int i = 0; i < 6; i++)
+        cr_assert_eq(ref_set_has(AS(disk, row)->links, links[i]), i != 0 && i != 2);
+    cr_assert_not_null(strstr(row_json(row)->text, REF_TEXT(links[5])));
+    cr_assert_null(snapshot_get(before, DISK, disk));
+    snapshot_unref(before);
+    snapshot_unref(after);
+    fixture_check(store);
     store_close(store);
 }
 
