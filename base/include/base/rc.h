@@ -29,9 +29,12 @@ struct str_header {
         char text[sizeof(literal)];                                                                          \
     } name = {{RC_STATIC, sizeof(literal) - 1}, literal}
 #ifdef __clang__
+/* The string of a _Pragma must not be cut in two. */
+/* clang-format off */
 #define RC_FLEXIBLE_BEGIN                                                                                    \
-    _Pragma("clang diagnostic push") _Pragma("clang diagnostic ignored "                                     \
-                                             "\"-Wgnu-flexible-array-initializer\"")
+    _Pragma("clang diagnostic push")                                                                         \
+    _Pragma("clang diagnostic ignored \"-Wgnu-flexible-array-initializer\"")
+/* clang-format on */
 #define RC_FLEXIBLE_END _Pragma("clang diagnostic pop")
 #else
 #define RC_FLEXIBLE_BEGIN
