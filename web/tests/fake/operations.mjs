@@ -220,6 +220,7 @@ export class Operations {
       const { [rest[0]]: _gone, ...map } = m.get(cls, self)[field];
       return m.update(self, { [field]: map });
     }
+    if (name === "get_by_name_label") return m.find(cls, (record) => record.name_label === self);
     if (name === "get_record") return m.get(cls, self);
     if (/^(get|set)_/.test(name)) {
       const record = m.get(cls, self);
