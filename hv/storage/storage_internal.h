@@ -99,6 +99,7 @@ struct tool_run {
     rlim_t cpu_seconds_max; /* 0: no limit */
     const struct storage_job *job;
     double progress_from, progress_to;
+    int fine_code;      /* an exit code beside 0 that counts as success; 0: none */
     struct buf *output; /* stdout, unless there is a job */
 };
 int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct storage_error *error);

@@ -136,7 +136,7 @@ static inline char *test_data(int64_t len, unsigned seed)
     char *data = xcalloc(1, (size_t)len + 1);
     for (int64_t i = 0; i < len; i++) {
         seed = seed * 1103515245 + 12345;
-        if (i / 10000 % 2)
+        if (i / 100000 % 2)
             data[i] = (char)(seed >> 16);
     }
     return data;
