@@ -96,7 +96,6 @@ class Class:
     constructor: str | None
     read_role: str
     accessors: bool
-    destroy_operation: str | None  # that destroy marks on the object
     fields: dict
     messages: dict = dc_field(default_factory=dict)
 
@@ -240,7 +239,7 @@ class Description:
         where = f"classes/{name}.toml"
         known = {
             "name", "doc", "lifecycle", "database", "persist", "events", "get_all", "constructor_role",
-            "constructor", "read_role", "fields", "messages", "accessors", "destroy_operation",
+            "constructor", "read_role", "fields", "messages", "accessors",
         }  # fmt: skip
         if set(raw) - known:
             raise DescriptionError(f"{where}: unknown keys {sorted(set(raw) - known)}")
@@ -258,7 +257,6 @@ class Description:
             constructor=raw.get("constructor"),
             read_role=self._role(raw.get("read_role", "read-only"), where),
             accessors=raw.get("accessors", True),
-            destroy_operation=raw.get("destroy_operation"),
             fields={},
         )
         if c.constructor not in (None, "generic", "handler"):
@@ -359,13 +357,9 @@ class Description:
             yield Message("create", "CREATE", f"Makes a {c.name} from a record.", role=c.constructor_role,
                           params=[Param("args", t(f"{c.name} record"))], result=t(f"{c.name} ref"),
                           flags=flags, lifecycle=c.lifecycle)  # fmt: skip
-            destroy = Message("destroy", "DESTROY", f"Destroys a {c.name}.", role=c.constructor_role,
-                              params=[self_param], result=t("void"), flags=set(flags), lifecycle=c.lifecycle,
+            yield Message("destroy", "DESTROY", f"Destroys a {c.name}.", role=c.constructor_role,
+                          params=[self_param], result=t("void"), flags=set(flags), lifecycle=c.lifecycle,
                           operation=self._destroy_operation(c))  # fmt: skip
-            if c.destroy_operation:
-                where = f"classes/{c.name}.toml, destroy_operation"
-                destroy.operation = self._operation(f"self: {c.destroy_operation}", [self_param], where)
-            yield destroy
         if c.get_all:
             yield Message("get_all", "GET_ALL", f"Every {c.name}.", params=[], result=t(f"{c.name} ref set"), **read)
             records = t(f"({c.name} ref -> {c.name} record) map")

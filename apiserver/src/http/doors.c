@@ -8,6 +8,7 @@
 #include <base/mem.h>
 #include <base/secret.h>
 #include <model/errors.h>
+#include <stdio.h>
 #include <strings.h>
 
 void door_fail(struct http_request *req, unsigned status, const struct api_err *err)
@@ -41,7 +42,7 @@ static void refuse(struct http_request *req, const struct api_err *err)
 }
 
 /* "Basic <base64 of user:password>" to a temporary session. */
-static struct session *basic_session(struct server *server, struct http_request *req, const char *encoded,
+static struct session *basic_session(struct server *server, const char *peer, const char *encoded,
                                      struct api_err *err)
 {
     size_t len;
@@ -55,33 +56,60 @@ static struct session *basic_session(struct server *server, struct http_request 
         return NULL;
     }
     *colon = '\0';
-    if (auth_check(server, http_request_peer(req), text, colon + 1, &role, &superuser, NULL, err) < 0)
+    if (auth_check(server, peer, text, colon + 1, &role, &superuser, NULL, err) < 0)
         return NULL;
     if (session_open(server, text, role, superuser, REF_NULL, "http", &session, err) < 0)
         return NULL;
     return session;
 }
 
-struct session *door_authenticate(struct server *server, struct http_request *req, bool *temporary)
+void door_claim_copy(struct http_request *req, struct door_claim *claim)
 {
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const char *header = http_request_header(req, "Authorization");
     const char *given = http_request_cookie(req, "session_id");
-    struct session *session = NULL;
-    *temporary = false;
+    *claim = (struct door_claim){0};
+    snprintf(claim->peer, sizeof(claim->peer), "%s", http_request_peer(req));
     if (!given)
         given = http_request_query(req, "session_id");
     if (!given && header && strncasecmp(header, "Bearer ", 7) == 0)
         given = header + 7;
-    if (given) {
-        session = gate_session(server, given, &err);
-    } else if (header && strncasecmp(header, "Basic ", 6) == 0) {
-        session = basic_session(server, req, header + 6, &err);
+    if (given)
+        claim->session = xstrdup(given);
+    else if (header && strncasecmp(header, "Basic ", 6) == 0)
+        claim->basic = xstrdup(header + 6);
+}
+
+void door_claim_done(struct door_claim *claim)
+{
+    secret_free_cleanup(&claim->session);
+    secret_free_cleanup(&claim->basic);
+    *claim = (struct door_claim){0};
+}
+
+struct session *door_authenticate_claim(struct server *server, struct http_request *req,
+                                        const struct door_claim *claim, bool *temporary)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct session *session = NULL;
+    *temporary = false;
+    if (claim->session) {
+        session = gate_session(server, claim->session, &err);
+    } else if (claim->basic) {
+        session = basic_session(server, claim->peer, claim->basic, &err);
         *temporary = session != NULL;
     } else {
         err_session_authentication_failed(&err, "", "Say who you are: a session_id, or user and password.");
     }
     if (!session)
         refuse(req, &err);
+    return session;
+}
+
+struct session *door_authenticate(struct server *server, struct http_request *req, bool *temporary)
+{
+    struct door_claim claim;
+    door_claim_copy(req, &claim);
+    struct session *session = door_authenticate_claim(server, req, &claim, temporary);
+    door_claim_done(&claim);
     return session;
 }

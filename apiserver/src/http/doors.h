@@ -10,6 +10,16 @@ struct api_err;
  * Basic costs a password hash, so this blocks: for a worker. A counted session, or NULL after answering 401. For
  * Basic the session is a temporary one: *temporary tells, close it with session_close. */
 struct session *door_authenticate(struct server *server, struct http_request *req, bool *temporary);
+/* The same in two steps, for requests whose body arrives meanwhile: the head may only be read where the request came
+ * in. Release the claim with door_claim_done. */
+struct door_claim {
+    char *session, *basic; /* one of them, or neither */
+    char peer[48];
+};
+void door_claim_copy(struct http_request *req, struct door_claim *claim);
+void door_claim_done(struct door_claim *claim);
+struct session *door_authenticate_claim(struct server *server, struct http_request *req, const struct door_claim *claim,
+                                        bool *temporary);
 /* {"error": code, "params": [...], "message": sentence} */
 void door_fail(struct http_request *req, unsigned status, const struct api_err *err);
 

@@ -4,6 +4,7 @@
  * HVM_boot_params:firmware, from disks and CDs in the order of HVM_boot_params:order. */
 #include "domain.h"
 
+#include "../rules/vbd_device.h"
 #include "../server.h"
 #include <base/mem.h>
 #include <inttypes.h>
@@ -90,9 +91,12 @@ static int plan_disk(const struct snapshot *snap, const struct vbd_row *vbd, str
     disk->cdrom = vbd->type == VBD_TYPE_CD;
     disk->read_only = disk->cdrom || vbd->mode == VBD_MODE_RO;
     disk->bus = disk->cdrom ? DISK_BUS_SATA : DISK_BUS_VIRTIO;
-    disk->index = strtol(vbd->userdevice, NULL, 10);
-    AUTO_STR const char *name = str_newf("vbd%" PRId64, disk->index);
-    str_assign(&disk->device, *vbd->device ? vbd->device : name);
+    int number;
+    char name[VBD_DEVICE_NAME_SIZE];
+    if (!vbd_device_parse(vbd->userdevice, &number))
+        return err_invalid_device(err, vbd->userdevice);
+    disk->index = number;
+    str_assign(&disk->device, vbd_device_name(number, name));
     if (vbd->type == VBD_TYPE_FLOPPY)
         return unsupported(err, "VBD.type", "Floppy", "floppy drives are not built");
     return plan_medium(snap, vbd, disk, err);
