@@ -11,6 +11,8 @@
 #include <sys/epoll.h>
 
 #define RECONNECT_MS 1000
+#define SAME_REBOOT_MS 1000
+#define REARM_MS 3000
 #define AGENT_PORT "agent0" /* id in plan.c */
 
 struct qemu_domain *domain_new(struct hv_driver_state *driver, const char *uuid)
@@ -184,15 +186,23 @@ static enum domain_state state_of(struct qemu_domain *d)
     return state;
 }
 
+/* SeaBIOS turns a soft reset into a hard one by resetting again at once: one reboot, two events. */
 static void on_reset(struct qemu_domain *d)
 {
+    int64_t now = clock_mono_ms();
+    bool same = d->last_reset_ms && now - d->last_reset_ms < SAME_REBOOT_MS;
+    d->last_reset_ms = now;
     pthread_mutex_lock(&d->lock);
     d->resets++;
+    pthread_cond_broadcast(&d->changed);
+    if (same) {
+        pthread_mutex_unlock(&d->lock);
+        return;
+    }
     d->info.reboots++;
     d->info.boot_time = clock_unix_seconds();
     d->record.reboots = d->info.reboots;
     d->record.boot_time = d->info.boot_time;
-    pthread_cond_broadcast(&d->changed);
     struct hv_err err;
     bool written = rundir_write_record(&d->dir, &d->record, &err) == 0;
     pthread_mutex_unlock(&d->lock);
@@ -353,6 +363,26 @@ static void fire_kill(void *arg)
     proc_signal(&d->proc, SIGKILL);
 }
 
+static void fire_rearm(void *arg)
+{
+    struct qemu_domain *d = arg;
+    json_t *action AUTO_JSON = json_pack("{s:s}", "reboot", "shutdown");
+    if (d->qmp)
+        qmp_send(d->qmp, "set-action", action);
+}
+
+static void rearm_on_loop(void *arg)
+{
+    struct qemu_domain *d = arg;
+    if (!d->dead && d->record.config.on_reboot != END_ACTION_RESTART)
+        loop_timer_set(d->driver->loop, &d->rearm_timer, clock_mono_ms() + REARM_MS);
+}
+
+void domain_rearm_reboot(struct qemu_domain *d)
+{
+    loop_call(d->driver->loop, rearm_on_loop, d);
+}
+
 static void process_ready(void *arg, uint32_t events)
 {
     (void)events;
@@ -366,6 +396,7 @@ static void attach_on_loop(void *arg)
     domain_ref(d);
     d->reconnect = (struct loop_timer){.fire = fire_reconnect, .arg = d};
     d->kill_timer = (struct loop_timer){.fire = fire_kill, .arg = d};
+    d->rearm_timer = (struct loop_timer){.fire = fire_rearm, .arg = d};
     qmp_connect(d);
     if (d->record.config.serial)
         serial_open(d, !d->is_child);
@@ -415,6 +446,8 @@ static void apply_status(void *arg)
         return;
     if (d->qga)
         qga_port(d->qga, report->port_open);
+    if (!d->is_child)
+        rearm_on_loop(d);
     if (streq(status, "running"))
         set_state(d, DOMAIN_STATE_RUNNING);
     else if (streq(status, "shutdown"))

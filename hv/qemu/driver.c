@@ -75,6 +75,7 @@ static void detach(void *arg)
     loop_remove(TAKE_PTR(d->process_source));
     loop_timer_cancel(d->driver->loop, &d->reconnect);
     loop_timer_cancel(d->driver->loop, &d->kill_timer);
+    loop_timer_cancel(d->driver->loop, &d->rearm_timer);
     serial_close(d);
     qga_free(TAKE_PTR(d->qga));
     pthread_mutex_lock(&d->lock);

@@ -113,6 +113,7 @@ static void release(struct qemu_domain *d)
     loop_remove(TAKE_PTR(d->process_source));
     loop_timer_cancel(loop, &d->reconnect);
     loop_timer_cancel(loop, &d->kill_timer);
+    loop_timer_cancel(loop, &d->rearm_timer);
     serial_close(d);
     qga_free(TAKE_PTR(d->qga));
     pthread_mutex_lock(&d->lock);

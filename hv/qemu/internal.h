@@ -53,7 +53,8 @@ struct qemu_domain {
     int serial_fd, serial_log_fd;
     struct buf serial_in; /* typed, not yet taken by the device model */
     struct qga *qga;
-    struct loop_timer reconnect, kill_timer;
+    struct loop_timer reconnect, kill_timer, rearm_timer;
+    int64_t last_reset_ms;
     enum end_reason pending; /* why the process is about to end */
 };
 
@@ -74,6 +75,9 @@ void domain_attach(struct qemu_domain *d);
 int domain_sync(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err);
 /* Waits, with d->lock held, until something of the domain changed. -1: deadline or cancelled, err set. */
 int domain_wait(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err);
+/* From now on, or again in a while, a reboot of the guest's own accord ends the domain, if its
+ * configuration says so: the pool's own resets are followed by one that the firmware makes. */
+void domain_rearm_reboot(struct qemu_domain *d);
 /* Ends the process for sure and waits until all of it is released. */
 void domain_kill(struct qemu_domain *d);
 /* A count of its connection; NULL with err DEVICE_MODEL. */

@@ -144,20 +144,15 @@ int qemu_shutdown(struct hv_driver_state *state, const char *uuid, const struct 
     return -1;
 }
 
-static int set_reboot_action(struct qemu_domain *d, const char *action, const struct hv_deadline *deadline,
-                             struct hv_err *err)
-{
-    return domain_command(d, "set-action", json_pack("{s:s}", "reboot", action), deadline, NULL, err);
-}
-
 /* A reboot that the pool asked for happens also when reboots of the guest's own accord end the domain. */
-static int allow_reset(struct qemu_domain *d, bool allow, const struct hv_deadline *deadline,
-                       struct hv_err *err)
+static int allow_reset(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err)
 {
     pthread_mutex_lock(&d->lock);
     bool usual = d->record.config.on_reboot == END_ACTION_RESTART;
     pthread_mutex_unlock(&d->lock);
-    return usual ? 0 : set_reboot_action(d, allow ? "reset" : "shutdown", deadline, err);
+    return usual
+               ? 0
+               : domain_command(d, "set-action", json_pack("{s:s}", "reboot", "reset"), deadline, NULL, err);
 }
 
 static int wait_reset(struct qemu_domain *d, int64_t before, const struct hv_deadline *deadline,
@@ -189,7 +184,7 @@ int qemu_reboot(struct hv_driver_state *state, const char *uuid, const struct hv
                 struct hv_err *err)
 {
     struct qemu_domain *d AUTO_DOMAIN = find_in(state, uuid, DOMAIN_STATE_RUNNING, "rebooted", err);
-    if (!d || allow_reset(d, true, deadline, err) < 0)
+    if (!d || allow_reset(d, deadline, err) < 0)
         return -1;
     int64_t before = resets_now(d);
     int outcome =
@@ -198,8 +193,7 @@ int qemu_reboot(struct hv_driver_state *state, const char *uuid, const struct hv
             : hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
                       "No agent answers in the guest, and the power button can only power off: a clean "
                       "reboot is not possible.");
-    struct hv_deadline soon = {.mono_ms = clock_mono_ms() + 2000};
-    allow_reset(d, false, &soon, NULL);
+    domain_rearm_reboot(d);
     return outcome;
 }
 
@@ -211,16 +205,17 @@ int qemu_reset(struct hv_driver_state *state, const char *uuid, const struct hv_
         return -1;
     if (state_now(d) == DOMAIN_STATE_GONE)
         return hv_fail(err, HV_ERR_KIND_NOT_FOUND, "The domain does not run on this host.");
-    if (allow_reset(d, true, deadline, err) < 0)
+    if (allow_reset(d, deadline, err) < 0)
         return -1;
     pthread_mutex_lock(&d->lock);
     d->guest_refused = false;
     int64_t before = d->resets;
     pthread_mutex_unlock(&d->lock);
-    if (domain_command(d, "system_reset", NULL, deadline, NULL, err) < 0 ||
-        wait_reset(d, before, deadline, err) < 0)
-        return -1;
-    if (allow_reset(d, false, deadline, err) < 0)
+    int outcome = domain_command(d, "system_reset", NULL, deadline, NULL, err);
+    if (outcome == 0)
+        outcome = wait_reset(d, before, deadline, err);
+    domain_rearm_reboot(d);
+    if (outcome < 0)
         return -1;
     if (state_now(d) == DOMAIN_STATE_RUNNING)
         return 0;

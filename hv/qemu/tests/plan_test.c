@@ -1,8 +1,8 @@
 /* The planner against golden files: tests/golden/<name>.json is a configuration as it comes over the wire,
  * <name>.args the arguments that it must become, one a line. CORRAL_GOLDEN_UPDATE=1 writes them anew. */
+#include <base/file.h>
 #include <base/json.h>
 #include <base/mem.h>
-#include <base/file.h>
 #include <criterion/criterion.h>
 #include <glob.h>
 #include <qemu/plan.h>

@@ -1,0 +1,560 @@
+/* The driver with a real QEMU and a guest of one boot sector. Skipped where QEMU is not installed. */
+#include <base/clock.h>
+#include <base/file.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <base/proc.h>
+#include <criterion/criterion.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <hv/driver.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <tests/boot_sector.h>
+
+#define QEMU "/usr/bin/qemu-system-x86_64"
+#define VM "11111111-1111-4111-8111-111111111111"
+#define SR "22222222-2222-4222-8222-222222222222"
+#define DISK "33333333-3333-4333-8333-333333333333"
+
+struct world {
+    char dir[64], disk[96], iso[96];
+    struct hv_driver_env env;
+    struct hv_driver_state *state;
+    pthread_mutex_t lock;
+    pthread_cond_t news;
+    struct domain_info last;
+    int changes;
+};
+static struct world w;
+static const struct hv_driver *const drv = &hv_qemu_driver;
+
+static void on_changed(void *ctx, const struct domain_info *info, bool guest_only)
+{
+    (void)ctx;
+    if (guest_only)
+        return;
+    pthread_mutex_lock(&w.lock);
+    domain_info_done(&w.last);
+    domain_info_copy(&w.last, info);
+    w.changes++;
+    pthread_cond_broadcast(&w.news);
+    pthread_mutex_unlock(&w.lock);
+}
+
+static void open_driver(void)
+{
+    struct hv_err err = {0};
+    cr_assert_eq(drv->open(&w.env, &w.state, &err), 0, "%s", err.text);
+}
+
+static void setup(void)
+{
+    if (access(QEMU, X_OK) < 0)
+        cr_skip_test("QEMU is not installed");
+    log_init("test", LOG_ERROR_LEVEL);
+    snprintf(w.dir, sizeof(w.dir), "/tmp/corral-qemu-XXXXXX");
+    cr_assert(mkdtemp(w.dir));
+    snprintf(w.disk, sizeof(w.disk), "%s/disk.raw", w.dir);
+    unsigned char *disk AUTO_FREE = xmalloc(BOOT_DISK_SIZE);
+    boot_disk_fill(disk);
+    cr_assert_eq(file_write_atomic(w.disk, disk, BOOT_DISK_SIZE, 0600), 0);
+    snprintf(w.iso, sizeof(w.iso), "%s/cd.iso", w.dir);
+    cr_assert_eq(file_write_atomic(w.iso, disk, BOOT_DISK_SIZE, 0600), 0);
+    pthread_mutex_init(&w.lock, NULL);
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&w.news, &attr);
+    w.env = (struct hv_driver_env){.state_dir = w.dir,
+                                   .images_fd = -1,
+                                   .launcher = LAUNCHER,
+                                   .qemu_binary = QEMU,
+                                   .ovmf_code = "/usr/share/OVMF/OVMF_CODE_4M.fd",
+                                   .ovmf_vars = "/usr/share/OVMF/OVMF_VARS_4M.fd",
+                                   .guest_uid = 64055,
+                                   .guest_gid = 64055,
+                                   .changed = on_changed};
+    open_driver();
+}
+
+static struct hv_deadline in_s(int s)
+{
+    return (struct hv_deadline){.mono_ms = clock_mono_ms() + s * 1000};
+}
+
+static int count_entries(const char *folder)
+{
+    char path[128];
+    snprintf(path, sizeof(path), "%s/%s", w.dir, folder);
+    int n = 0;
+    DIR *list = opendir(path);
+    for (struct dirent *e; list && (e = readdir(list));)
+        n += e->d_name[0] != '.';
+    if (list)
+        closedir(list);
+    return n;
+}
+
+static void teardown(void)
+{
+    if (!w.state)
+        return;
+    struct hv_deadline deadline = in_s(20);
+    drv->destroy(w.state, VM, &deadline, NULL);
+    cr_expect_eq(count_entries("run"), 0, "something of a domain is left");
+    drv->close(w.state);
+    domain_info_done(&w.last);
+    const char *const argv[] = {"rm", "-rf", w.dir, NULL};
+    struct proc_spec spec = {.argv = argv};
+    struct proc rm;
+    cr_assert_eq(proc_start(&spec, &rm), 0);
+    proc_wait(&rm, -1, NULL);
+}
+
+TestSuite(qemu, .init = setup, .fini = teardown, .timeout = 120);
+
+static struct domain_info start(void (*change)(struct domain_config *))
+{
+    struct domain_config config AUTO_DOMAIN_CONFIG;
+    domain_config_init(&config);
+    str_assign(&config.uuid, VM);
+    str_assign(&config.name, "test, = guest");
+    config.memory_bytes = 32 << 20;
+    config.vcpus = 1;
+    struct domain_disk *disk = domain_config_add_disks(&config);
+    str_assign(&disk->device, "xvda");
+    disk->source = DISK_SOURCE_DISK;
+    str_assign(&disk->sr, SR);
+    str_assign(&disk->disk, DISK);
+    disk = domain_config_add_disks(&config);
+    str_assign(&disk->device, "hdc");
+    disk->index = 1;
+    disk->cdrom = true;
+    struct domain_nic *nic = domain_config_add_nics(&config);
+    str_assign(&nic->mac, "52:54:00:12:34:56");
+    if (change)
+        change(&config);
+    struct disk_chain chains[2] = {{0}, {0}};
+    chains[0].nodes = xcalloc(1, sizeof(struct disk_node));
+    chains[0].nodes[0] =
+        (struct disk_node){.fd = open(w.disk, O_RDWR | O_CLOEXEC), .format = IMAGE_FORMAT_RAW};
+    chains[0].count = 1;
+    struct hv_deadline deadline = in_s(60);
+    struct domain_info info;
+    struct hv_err err = {0};
+    cr_assert_eq(domain_config_check(&config, &err), 0, "%s", err.text);
+    cr_assert_eq(drv->start(w.state, &config, chains, &deadline, &info, &err), 0, "%s", err.text);
+    return info;
+}
+
+static void started(void (*change)(struct domain_config *))
+{
+    struct domain_info info AUTO_DOMAIN_INFO = start(change);
+    cr_assert_gt(info.pid, 0);
+    cr_assert_gt(info.domid, 0);
+}
+
+static int open_serial(void)
+{
+    struct hv_err err = {0};
+    int fd = -1;
+    cr_assert_eq(drv->console_open(w.state, VM, CONSOLE_SERIAL, &fd, &err), 0, "%s", err.text);
+    return fd;
+}
+
+/* Reads until `text` was seen. */
+static void expect(int fd, const char *text)
+{
+    char seen[8192] = "";
+    size_t n = 0;
+    int64_t end = clock_mono_ms() + 20000;
+    while (!strstr(seen, text)) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        cr_assert(poll(&p, 1, (int)(end - clock_mono_ms())) == 1, "no \"%s\" in \"%s\"", text, seen);
+        ssize_t got = read(fd, seen + n, sizeof(seen) - 1 - n);
+        cr_assert_gt(got, 0, "the console ended; seen \"%s\"", seen);
+        n += (size_t)got;
+        seen[n] = '\0';
+    }
+}
+
+static void type(int fd, const char *text)
+{
+    cr_assert_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+}
+
+/* Waits for an event that says so. */
+static void expect_state(enum domain_state state, enum end_reason reason, int64_t within_ms)
+{
+    int64_t until = clock_mono_ms() + within_ms;
+    pthread_mutex_lock(&w.lock);
+    while (w.changes == 0 || w.last.state != state || w.last.end_reason != reason) {
+        struct timespec end = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
+        if (pthread_cond_timedwait(&w.news, &w.lock, &end) == ETIMEDOUT)
+            cr_assert_fail("the domain is %s (%s), not %s (%s): %s", domain_state_name(w.last.state),
+                           end_reason_name(w.last.end_reason), domain_state_name(state),
+                           end_reason_name(reason), w.last.end_text);
+    }
+    pthread_mutex_unlock(&w.lock);
+}
+
+static enum domain_state state_now(void)
+{
+    struct domain_info info AUTO_DOMAIN_INFO = {0};
+    struct hv_err err = {0};
+    if (drv->info(w.state, VM, &info, &err) < 0)
+        return DOMAIN_STATE_GONE;
+    return info.state;
+}
+
+Test(qemu, a_guest_runs_can_be_paused_and_destroyed)
+{
+    struct hv_deadline deadline = in_s(60);
+    struct hv_err err = {0};
+    started(NULL);
+    int fd = open_serial();
+    expect(fd, BOOT_SECTOR_GREETING);
+    type(fd, "xyz");
+    expect(fd, "xyz");
+    cr_assert_eq(drv->pause(w.state, VM, &deadline, &err), 0, "%s", err.text);
+    cr_assert_eq(state_now(), DOMAIN_STATE_PAUSED);
+    cr_assert_eq(drv->pause(w.state, VM, &deadline, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_BAD_STATE);
+    cr_assert_eq(drv->unpause(w.state, VM, &deadline, &err), 0, "%s", err.text);
+    type(fd, "again");
+    expect(fd, "again");
+    /* A second viewer sees what was. */
+    int other = open_serial();
+    expect(other, "xyzagain");
+    struct domain_stats stats = {0};
+    cr_assert_eq(drv->stats(w.state, VM, &stats, &err), 0);
+    cr_assert_gt(stats.cpu_ns, 0);
+    cr_assert_gt(stats.memory_bytes, 1 << 20);
+    cr_assert_gt(stats.disks_count, 0);
+    cr_assert_gt(stats.disks[0].read_bytes, 0);
+    domain_stats_done(&stats);
+    cr_assert_eq(drv->destroy(w.state, VM, &deadline, &err), 0, "%s", err.text);
+    cr_assert_eq(count_entries("run"), 0);
+    cr_assert_eq(count_entries("ended"), 0);
+    close(fd);
+    close(other);
+}
+
+Test(qemu, the_power_button_shuts_a_guest_down)
+{
+    struct hv_deadline deadline = in_s(60);
+    struct hv_err err = {0};
+    started(NULL);
+    int fd = open_serial();
+    expect(fd, BOOT_SECTOR_GREETING);
+    cr_assert_eq(drv->shutdown(w.state, VM, &deadline, &err), 0, "%s", err.text);
+    cr_assert_eq(drv->info(w.state, VM, &(struct domain_info){0}, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_NOT_FOUND);
+    close(fd);
+}
+
+Test(qemu, a_clean_reboot_without_agent_is_refused)
+{
+    struct hv_deadline deadline = in_s(60);
+    struct hv_err err = {0};
+    started(NULL);
+    cr_assert_eq(drv->reboot(w.state, VM, &deadline, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_UNSUPPORTED);
+}
+
+Test(qemu, a_guest_that_powers_off_is_gone_with_the_reason)
+{
+    started(NULL);
+    int fd = open_serial();
+    expect(fd, BOOT_SECTOR_GREETING);
+    type(fd, "p");
+    expect_state(DOMAIN_STATE_GONE, END_REASON_GUEST_SHUTDOWN, 20000);
+    cr_assert_eq(count_entries("run"), 0);
+    cr_assert_eq(count_entries("ended"), 1);
+    struct hv_err err = {0};
+    cr_assert_eq(drv->forget(w.state, VM, &err), 0);
+    cr_assert_eq(count_entries("ended"), 0);
+    close(fd);
+}
+
+Test(qemu, a_guest_that_reboots_goes_on)
+{
+    started(NULL);
+    int fd = open_serial();
+    expect(fd, BOOT_SECTOR_GREETING);
+    type(fd, "r");
+    expect(fd, BOOT_SECTOR_GREETING);
+    struct domain_info info AUTO_DOMAIN_INFO = {0};
+    cr_assert_eq(drv->info(w.state, VM, &info, NULL), 0);
+    cr_assert_eq(info.reboots, 1);
+    close(fd);
+}
+
+static void end_on_reboot(struct domain_config *config)
+{
+    config->on_reboot = END_ACTION_DESTROY;
+}
+
+Test(qemu, a_reboot_ends_the_domain_when_the_configuration_says_so)
+{
+    struct hv_deadline deadline = in_s(60);
+    struct hv_err err = {0};
+    started(end_on_reboot);
+    int fd = open_serial();
+    expect(fd, BOOT_SECTOR_GREETING);
+    /* The pool's own reset is no reboot of the guest. */
+    cr_assert_eq(drv->reset(w.state, VM, &deadline, &err), 0, "%s", err.text);
+    expect(fd, BOOT_SECTOR_GREETING);
+    /* It keeps rebooting until that counts as its own again. */
+    for (int i = 0; i < 20 && state_now() == DOMAIN_STATE_RUNNING; i++) {
+        char seen[512];
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        if (write(fd, "r", 1) == 1 && poll(&p, 1, 1000) == 1 && read(fd, seen, sizeof(seen)) <= 0)
+            break;
+    }
+    expect_state(DOMAIN_STATE_GONE, END_REASON_GUEST_REBOOT, 20000);
+    close(fd);
+}
+
+Test(qemu, a_panic_is_a_crash)
+{
+    started(NULL);
+    int fd = open_serial();
+    expect(fd, BOOT_SECTOR_GREETING);
+    type(fd, "c");
+    expect_state(DOMAIN_STATE_GONE, END_REASON_GUEST_CRASH, 20000);
+    close(fd);
+}
+
+static void keep_crashed(struct domain_config *config)
+{
+    config->on_crash = END_ACTION_PRESERVE;
+    config->on_shutdown = END_ACTION_RESTART;
+}
+
+Test(qemu, end_actions_preserve_and_restart)
+{
+    struct hv_deadline deadline = in_s(60);
+    struct hv_err err = {0};
+    started(keep_crashed);
+    int fd = open_serial();
+    expect(fd, BOOT_SECTOR_GREETING);
+    type(fd, "p");
+    expect(fd, BOOT_SECTOR_GREETING);
+    type(fd, "c");
+    expect_state(DOMAIN_STATE_CRASHED, END_REASON_GUEST_CRASH, 20000);
+    cr_assert_eq(drv->reset(w.state, VM, &deadline, &err), 0, "%s", err.text);
+    cr_assert_eq(state_now(), DOMAIN_STATE_RUNNING);
+    expect(fd, BOOT_SECTOR_GREETING);
+    close(fd);
+}
+
+Test(qemu, a_killed_device_model_is_noticed_within_a_second)
+{
+    struct domain_info info AUTO_DOMAIN_INFO = start(NULL);
+    kill((pid_t)info.pid, SIGKILL);
+    expect_state(DOMAIN_STATE_GONE, END_REASON_DEVICE_MODEL_DIED, 1000);
+    pthread_mutex_lock(&w.lock);
+    cr_assert(strstr(w.last.end_text, "KILL"), "%s", w.last.end_text);
+    pthread_mutex_unlock(&w.lock);
+    cr_assert_eq(count_entries("run"), 0);
+}
+
+static void paused(struct domain_config *config)
+{
+    config->start_paused = true;
+}
+
+Test(qemu, a_domain_can_be_started_paused)
+{
+    struct hv_deadline deadline = in_s(60);
+    struct hv_err err = {0};
+    started(paused);
+    cr_assert_eq(state_now(), DOMAIN_STATE_PAUSED);
+    int fd = open_serial();
+    cr_assert_eq(drv->unpause(w.state, VM, &deadline, &err), 0, "%s", err.text);
+    expect(fd, BOOT_SECTOR_GREETING);
+    close(fd);
+}
+
+Test(qemu, a_second_start_of_the_same_domain_is_refused)
+{
+    started(NULL);
+    struct domain_config config AUTO_DOMAIN_CONFIG;
+    domain_config_init(&config);
+    str_assign(&config.uuid, VM);
+    config.memory_bytes = 32 << 20;
+    config.vcpus = 1;
+    struct hv_deadline deadline = in_s(60);
+    struct domain_info info;
+    struct hv_err err = {0};
+    cr_assert_eq(drv->start(w.state, &config, NULL, &deadline, &info, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_EXISTS);
+    cr_assert_eq(state_now(), DOMAIN_STATE_RUNNING);
+}
+
+Test(qemu, a_failed_start_leaves_nothing_and_says_why)
+{
+    struct domain_config config AUTO_DOMAIN_CONFIG;
+    domain_config_init(&config);
+    str_assign(&config.uuid, VM);
+    config.memory_bytes = 32 << 20;
+    config.vcpus = 1;
+    struct domain_disk *disk = domain_config_add_disks(&config);
+    str_assign(&disk->device, "xvda");
+    disk->source = DISK_SOURCE_DISK;
+    struct disk_chain chain = {.nodes = xcalloc(1, sizeof(struct disk_node)), .count = 1};
+    /* A raw disk that is said to be qcow2. */
+    chain.nodes[0] = (struct disk_node){.fd = open(w.disk, O_RDWR | O_CLOEXEC), .format = IMAGE_FORMAT_QCOW2};
+    struct hv_deadline deadline = in_s(60);
+    struct domain_info info;
+    struct hv_err err = {0};
+    cr_assert_eq(drv->start(w.state, &config, &chain, &deadline, &info, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_DEVICE_MODEL);
+    cr_assert(strstr(err.text, "qcow2"), "%s", err.text);
+    cr_assert_eq(count_entries("run"), 0);
+    cr_assert_eq(count_entries("ended"), 0);
+    cr_assert_eq(w.changes, 0);
+}
+
+Test(qemu, a_running_domain_is_adopted_with_its_console)
+{
+    struct domain_info before AUTO_DOMAIN_INFO = start(NULL), after AUTO_DOMAIN_INFO = {0};
+    int fd = open_serial();
+    expect(fd, BOOT_SECTOR_GREETING);
+    close(fd);
+    drv->close(w.state);
+    open_driver();
+    cr_assert_eq(drv->info(w.state, VM, &after, NULL), 0);
+    cr_assert_eq(after.state, DOMAIN_STATE_RUNNING);
+    cr_assert_eq(after.pid, before.pid);
+    cr_assert_eq(after.domid, before.domid);
+    cr_assert_str_eq(after.name, "test, = guest");
+    fd = open_serial();
+    expect(fd, BOOT_SECTOR_GREETING);
+    type(fd, "hello");
+    expect(fd, "hello");
+    type(fd, "p");
+    expect_state(DOMAIN_STATE_GONE, END_REASON_GUEST_SHUTDOWN, 20000);
+    close(fd);
+}
+
+Test(qemu, ends_while_nobody_looks_are_told_apart)
+{
+    started(NULL);
+    int fd = open_serial();
+    expect(fd, BOOT_SECTOR_GREETING);
+    /* The key is on its way when the agent goes. */
+    type(fd, "p");
+    expect_state(DOMAIN_STATE_GONE, END_REASON_GUEST_SHUTDOWN, 20000);
+    close(fd);
+    struct domain_info info AUTO_DOMAIN_INFO = start(NULL);
+    drv->close(w.state);
+    kill((pid_t)info.pid, SIGKILL);
+    waitpid((pid_t)info.pid, NULL, 0);
+    open_driver();
+    struct domain_info after AUTO_DOMAIN_INFO = {0};
+    cr_assert_eq(drv->info(w.state, VM, &after, NULL), 0);
+    cr_assert_eq(after.state, DOMAIN_STATE_GONE);
+    cr_assert_eq(after.end_reason, END_REASON_DEVICE_MODEL_DIED);
+    cr_assert_eq(count_entries("run"), 0);
+}
+
+static void with_uefi(struct domain_config *config)
+{
+    config->firmware = FIRMWARE_UEFI;
+    config->memory_bytes = 128 << 20;
+}
+
+Test(qemu, uefi_starts_with_its_own_variables)
+{
+    if (access("/usr/share/OVMF/OVMF_CODE_4M.fd", R_OK) < 0)
+        cr_skip_test("OVMF is not installed");
+    struct hv_deadline deadline = in_s(60);
+    struct hv_err err = {0};
+    started(with_uefi);
+    cr_assert_eq(count_entries("nvram"), 1);
+    cr_assert_eq(drv->destroy(w.state, VM, &deadline, &err), 0);
+    cr_assert_eq(drv->purge(w.state, VM, &err), 0);
+    cr_assert_eq(count_entries("nvram"), 0);
+}
+
+Test(qemu, media_are_put_in_and_taken_out)
+{
+    struct hv_deadline deadline = in_s(60);
+    struct hv_err err = {0};
+    started(NULL);
+    struct domain_disk drive = {
+        .device = "hdc", .cdrom = true, .source = DISK_SOURCE_ISO, .sr = SR, .iso = "a b,c.iso"};
+    for (int round = 0; round < 3; round++) {
+        struct disk_chain chain = {.nodes = xcalloc(1, sizeof(struct disk_node)), .count = 1};
+        chain.nodes[0] = (struct disk_node){
+            .fd = open(w.iso, O_RDONLY | O_CLOEXEC), .format = IMAGE_FORMAT_RAW, .read_only = true};
+        cr_assert_eq(drv->cd_change(w.state, VM, &drive, &chain, &deadline, &err), 0, "%s", err.text);
+    }
+    struct domain_config config AUTO_DOMAIN_CONFIG = {0};
+    cr_assert_eq(drv->config(w.state, VM, &config, &err), 0);
+    cr_assert_str_eq(config.disks[1].iso, "a b,c.iso");
+    struct domain_disk empty = {.device = "hdc", .cdrom = true, .source = DISK_SOURCE_EMPTY};
+    struct disk_chain none = {0};
+    cr_assert_eq(drv->cd_change(w.state, VM, &empty, &none, &deadline, &err), 0, "%s", err.text);
+    cr_assert_eq(drv->cd_change(w.state, VM, &empty, &none, &deadline, &err), 0, "%s", err.text);
+    struct domain_disk wrong = {.device = "xvda", .source = DISK_SOURCE_EMPTY};
+    cr_assert_eq(drv->cd_change(w.state, VM, &wrong, &none, &deadline, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_BAD_ARGUMENT);
+}
+
+Test(qemu, many_viewers_see_the_screen)
+{
+    struct hv_err err = {0};
+    started(NULL);
+    for (int i = 0; i < 3; i++) {
+        int fd = -1;
+        char text[16] = "";
+        cr_assert_eq(drv->console_open(w.state, VM, CONSOLE_VNC, &fd, &err), 0, "%s", err.text);
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        cr_assert_eq(poll(&p, 1, 10000), 1);
+        cr_assert_gt(read(fd, text, sizeof(text) - 1), 0);
+        cr_assert_str_eq(text, "RFB 003.008\n");
+        close(fd);
+    }
+}
+
+/* No right and no descriptor that the plan did not give. */
+Test(qemu, the_device_model_is_unprivileged)
+{
+    if (geteuid() != 0)
+        cr_skip_test("only root changes users");
+    struct domain_info info AUTO_DOMAIN_INFO = start(NULL);
+    char path[64], *status AUTO_FREE = NULL;
+    snprintf(path, sizeof(path), "/proc/%d/status", (int)info.pid);
+    status = file_read(path, 8192, NULL);
+    cr_assert(strstr(status, "Uid:\t64055\t64055\t64055\t64055"), "%s", status);
+    cr_assert(strstr(status, "Gid:\t64055\t64055\t64055\t64055"));
+    cr_assert(strstr(status, "CapEff:\t0000000000000000"));
+    cr_assert(strstr(status, "CapPrm:\t0000000000000000"));
+    cr_assert(strstr(status, "NoNewPrivs:\t1"));
+    cr_assert(strstr(status, "Seccomp:\t2"));
+    cr_assert(strstr(status, "Groups:\t \n"), "%s", status);
+    snprintf(path, sizeof(path), "/proc/%d/fd", (int)info.pid);
+    DIR *list = opendir(path);
+    for (struct dirent *e; list && (e = readdir(list));) {
+        char target[256];
+        ssize_t n = readlinkat(dirfd(list), e->d_name, target, sizeof(target) - 1);
+        if (n < 0)
+            continue;
+        target[n] = '\0';
+        bool known = strstr(target, "socket:") || strstr(target, "anon_inode") ||
+                     strstr(target, "/dev/null") || strstr(target, "memfd") || strstr(target, w.disk) ||
+                     strstr(target, "/qemu.log") || strstr(target, "/serial.log") ||
+                     strstr(target, "/dev/urandom");
+        cr_expect(known, "the device model has %s", target);
+    }
+    closedir(list);
+}
