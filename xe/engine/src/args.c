@@ -44,7 +44,8 @@ int xe_args_parse(struct xe_run_state *x, int argc, const char *const *argv, con
         else if (strchr(word, '='))
             add_param(x, word, NULL);
         else
-            return xe_fail(x, XE_ERR_USAGE, "Syntax error: '%s' is not a parameter; one reads name=value", word);
+            return xe_fail(x, XE_ERR_USAGE, "Syntax error: '%s' is not a parameter; one reads name=value",
+                           word);
     }
     const char *minimal = xe_arg(x, "minimal");
     if (minimal && !xe_parse_bool(minimal, &x->minimal))
@@ -78,7 +79,8 @@ int xe_arg_required(struct xe_run_state *x, const char *name, const char **out)
 
 bool xe_parse_bool(const char *text, bool *out)
 {
-    static const char *const yes[] = {"true", "t", "yes", "y", "1"}, *const no[] = {"false", "f", "no", "n", "0"};
+    static const char *const yes[] = {"true", "t", "yes", "y", "1"}, *const no[] = {"false", "f", "no", "n",
+                                                                                    "0"};
     for (size_t i = 0; i < ARRAY_LEN(yes); i++) {
         if (strcasecmp(text, yes[i]) == 0) {
             *out = true;
@@ -97,8 +99,9 @@ bool xe_parse_bytes(const char *text, int64_t *out)
     static const struct {
         const char *suffix;
         int shift;
-    } units[] = {{"", 0},    {"b", 0},   {"bytes", 0}, {"k", 10},  {"kb", 10}, {"kib", 10}, {"m", 20},  {"mb", 20},
-                 {"mib", 20}, {"g", 30}, {"gb", 30},   {"gib", 30}, {"t", 40},  {"tb", 40},  {"tib", 40}};
+    } units[] = {{"", 0},     {"b", 0},    {"bytes", 0}, {"k", 10},   {"kb", 10},
+                 {"kib", 10}, {"m", 20},   {"mb", 20},   {"mib", 20}, {"g", 30},
+                 {"gb", 30},  {"gib", 30}, {"t", 40},    {"tb", 40},  {"tib", 40}};
     char *end;
     errno = 0;
     intmax_t n = strtoimax(text, &end, 10);
@@ -133,14 +136,16 @@ int xe_arg_bytes(struct xe_run_state *x, const char *name, int64_t *out)
     if (!text)
         return 0;
     if (!xe_parse_bytes(text, out))
-        return xe_fail(x, XE_ERR_CLI, "%s must be a size like 1073741824, 512MiB or 10GiB, not '%s'", name, text);
+        return xe_fail(x, XE_ERR_CLI, "%s must be a size like 1073741824, 512MiB or 10GiB, not '%s'", name,
+                       text);
     return 0;
 }
 
 const char *xe_param_key(const struct xe_param *param, const char *name)
 {
     size_t n = strlen(name);
-    if (strncmp(param->name, name, n) != 0 || (param->name[n] != ':' && param->name[n] != '-') || !param->name[n + 1])
+    if (strncmp(param->name, name, n) != 0 || (param->name[n] != ':' && param->name[n] != '-') ||
+        !param->name[n + 1])
         return NULL;
     return param->name + n + 1;
 }

@@ -32,8 +32,11 @@ static json_t *argument(struct xe_run_state *x, const struct xe_arg *a, const ch
     case XE_ARG_PARAM:
         break;
     }
-    if (a->shape == XE_MAP)
-        return xe_arg_map(x, a->param);
+    if (a->shape == XE_MAP) {
+        json_t *map = xe_arg_map(x, a->param);
+        *absent = a->optional && json_object_size(map) == 0;
+        return map;
+    }
     const char *text = xe_arg(x, a->param);
     if (text)
         return a->shape == XE_SET ? set_arg(x, a, text) : xe_input(x, a->param, a->type, a->cls, NULL, text);
@@ -78,9 +81,9 @@ static void print_pairs(struct xe_run_state *x, json_t *record)
     struct xe_cell *cells = xcalloc(n + 1, sizeof *cells);
     const char *key;
     json_t *value;
-    json_object_foreach (record, key, value)
-        cells[i++] = (struct xe_cell){key, "", json_is_string(value) ? xstrdup(json_string_value(value))
-                                                                    : json_dumps(value, JSON_ENCODE_ANY)};
+    json_object_foreach(record, key, value) cells[i++] = (struct xe_cell){
+        key, "",
+        json_is_string(value) ? xstrdup(json_string_value(value)) : json_dumps(value, JSON_ENCODE_ANY)};
     xe_out_block(x, cells, n);
     for (i = 0; i < n; i++)
         free((char *)cells[i].value);
@@ -114,9 +117,7 @@ static int print_result(struct xe_run_state *x, const struct xe_command *cmd, co
         return 0;
     if (!json_is_array(result))
         return print_scalar(x, cmd, result);
-    json_array_foreach (result, i, item)
-        if (print_scalar(x, cmd, item) < 0)
-            return -1;
+    json_array_foreach(result, i, item) if (print_scalar(x, cmd, item) < 0) return -1;
     return 0;
 }
 

@@ -11,7 +11,8 @@ static int cd_named(struct xe_run_state *x, const char *name, char **vdi)
     AUTO_FREE char *found = NULL;
     if (xe_call(x, "VDI.get_by_name_label", &refs, "[s]", name) < 0)
         return -1;
-    json_array_foreach (refs, i, ref) {
+    json_array_foreach(refs, i, ref)
+    {
         if (xe_record(x, "VDI", json_string_value(ref), &record) < 0 ||
             xe_record(x, "SR", xe_str(record, "SR"), &sr) < 0)
             return -1;
@@ -70,7 +71,8 @@ static int eject_one(struct xe_run_state *x, const struct xe_command *cmd, const
     if (s.count == 0)
         return xe_fail(x, XE_ERR_CLI, "The VM has no CDs.");
     if (s.count > 1)
-        return xe_fail(x, XE_ERR_CLI, "The VM has more than one CD. Please use the command 'vbd-eject' instead.");
+        return xe_fail(x, XE_ERR_CLI,
+                       "The VM has more than one CD. Please use the command 'vbd-eject' instead.");
     return xe_call_task(x, "VBD.eject", json_pack("[s]", s.vbd), NULL);
 }
 
@@ -89,8 +91,9 @@ static int insert_one(struct xe_run_state *x, const struct xe_command *cmd, cons
     if (s.count == 0)
         return xe_fail(x, XE_ERR_CLI, "The VM has no empty CD drive (VBD).");
     if (s.count > 1)
-        return xe_fail(x, XE_ERR_CLI, "The VM has more than one empty CD drive. Please use the command 'vbd-insert' "
-                                      "instead.");
+        return xe_fail(x, XE_ERR_CLI,
+                       "The VM has more than one empty CD drive. Please use the command 'vbd-insert' "
+                       "instead.");
     return xe_call_task(x, "VBD.insert", json_pack("[ss]", s.vbd, vdi), NULL);
 }
 
@@ -113,7 +116,8 @@ static int remove_one(struct xe_run_state *x, const struct xe_command *cmd, cons
         return xe_fail(x, XE_ERR_CLI, "No drive of the VM holds the CD %s.", xe_arg(x, "cd-name"));
     if (xe_record(x, "VBD", s.vbd, &record) < 0)
         return -1;
-    if (xe_true(record, "currently_attached") && xe_call_task(x, "VBD.unplug", json_pack("[s]", s.vbd), NULL) < 0)
+    if (xe_true(record, "currently_attached") &&
+        xe_call_task(x, "VBD.unplug", json_pack("[s]", s.vbd), NULL) < 0)
         return -1;
     return xe_call(x, "VBD.destroy", NULL, "[s]", s.vbd);
 }
@@ -133,7 +137,8 @@ int xe_cmd_cd_list(struct xe_run_state *x, const struct xe_command *cmd)
     x->bulk = true;
     if (xe_records(x, "VDI", &vdis) < 0)
         return -1;
-    json_object_foreach ((json_t *)vdis, ref, vdi) {
+    json_object_foreach((json_t *)vdis, ref, vdi)
+    {
         if (xe_record(x, "SR", xe_str(vdi, "SR"), &sr) < 0)
             return -1;
         if (streq(xe_str(sr, "content_type"), "iso") &&

@@ -10,8 +10,10 @@ static int console_one(struct xe_run_state *x, const struct xe_command *cmd, con
     if (xe_record(x, "VM", vm, &record) < 0)
         return -1;
     if (!streq(xe_str(record, "power_state"), "Running") && !streq(xe_str(record, "power_state"), "Paused"))
-        return xe_fail(x, XE_ERR_CLI, "the VM %s is not running, so it has no console", xe_str(record, "name_label"));
-    json_array_foreach (json_object_get(record, "consoles"), i, ref) {
+        return xe_fail(x, XE_ERR_CLI, "the VM %s is not running, so it has no console",
+                       xe_str(record, "name_label"));
+    json_array_foreach(json_object_get(record, "consoles"), i, ref)
+    {
         if (xe_record(x, "console", json_string_value(ref), &console) < 0)
             return -1;
         if (!console || !streq(xe_str(console, "protocol"), "vt100"))

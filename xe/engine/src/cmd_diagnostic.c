@@ -4,16 +4,19 @@
 
 static int show_drive(struct xe_run_state *x, const char *vbd, const json_t *record, void *arg)
 {
-    static const char *const vdi[] = {"uuid,name-label,sr-uuid,sr-name-label,virtual-size,managed,missing,current-operations",
-                                      NULL};
-    static const char *const drive[] = {"uuid,userdevice,type,mode,empty,currently-attached,allowed-operations,"
-                                        "current-operations",
-                                        NULL};
+    static const char *const vdi[] = {
+        "uuid,name-label,sr-uuid,sr-name-label,virtual-size,managed,missing,current-operations", NULL};
+    static const char *const drive[] = {
+        "uuid,userdevice,type,mode,empty,currently-attached,allowed-operations,"
+        "current-operations",
+        NULL};
     (void)arg;
     xe_out_message(x, "VBD %s:", xe_str(record, "userdevice"));
     if (xe_list_print(x, xe_class_find("vbd"), vbd, NULL, drive) < 0)
         return -1;
-    return xe_true(record, "empty") ? 0 : xe_list_print(x, xe_class_find("vdi"), xe_str(record, "VDI"), NULL, vdi);
+    return xe_true(record, "empty")
+               ? 0
+               : xe_list_print(x, xe_class_find("vdi"), xe_str(record, "VDI"), NULL, vdi);
 }
 
 /* Each host with what stands against the VM starting there. */
@@ -24,9 +27,11 @@ static int show_hosts(struct xe_run_state *x, const char *vm)
     json_t *host;
     if (xe_records(x, "host", &hosts) < 0)
         return -1;
-    json_object_foreach ((json_t *)hosts, ref, host) {
+    json_object_foreach((json_t *)hosts, ref, host)
+    {
         if (xe_call(x, "VM.assert_can_boot_here", NULL, "[ss]", vm, ref) == 0) {
-            xe_out_message(x, "Host %s (%s): could start the VM", xe_str(host, "uuid"), xe_str(host, "name_label"));
+            xe_out_message(x, "Host %s (%s): could start the VM", xe_str(host, "uuid"),
+                           xe_str(host, "name_label"));
             continue;
         }
         if (x->err.kind != XE_ERR_API)
@@ -41,19 +46,22 @@ static int show_hosts(struct xe_run_state *x, const char *vm)
 int xe_cmd_diagnostic_vm_status(struct xe_run_state *x, const struct xe_command *cmd)
 {
     static const char *const columns[] = {
-        "uuid,name-label,power-state,resident-on,allowed-operations,current-operations,blocked-operations", NULL};
+        "uuid,name-label,power-state,resident-on,allowed-operations,current-operations,blocked-operations",
+        NULL};
     const char *uuid;
     AUTO_FREE char *vm = NULL;
     (void)cmd;
     if (xe_arg_required(x, "uuid", &uuid) < 0 || xe_ref_by_uuid(x, "VM", uuid, &vm) < 0 ||
-        xe_list_print(x, xe_class_find("vm"), vm, NULL, columns) < 0 || xe_each_vbd(x, vm, show_drive, NULL) < 0)
+        xe_list_print(x, xe_class_find("vm"), vm, NULL, columns) < 0 ||
+        xe_each_vbd(x, vm, show_drive, NULL) < 0)
         return -1;
     return show_hosts(x, vm);
 }
 
 int xe_cmd_diagnostic_vdi_status(struct xe_run_state *x, const struct xe_command *cmd)
 {
-    static const char *const columns[] = {"uuid,vm-uuid,vm-name-label,userdevice,mode,currently-attached", NULL};
+    static const char *const columns[] = {"uuid,vm-uuid,vm-name-label,userdevice,mode,currently-attached",
+                                          NULL};
     const char *uuid;
     AUTO_FREE char *vdi = NULL;
     const json_t *record, *ref;
@@ -62,8 +70,8 @@ int xe_cmd_diagnostic_vdi_status(struct xe_run_state *x, const struct xe_command
     if (xe_arg_required(x, "uuid", &uuid) < 0 || xe_ref_by_uuid(x, "VDI", uuid, &vdi) < 0 ||
         xe_record(x, "VDI", vdi, &record) < 0 || xe_list_print(x, xe_class_find("vdi"), vdi, "all", NULL) < 0)
         return -1;
-    json_array_foreach (json_object_get(record, "VBDs"), i, ref)
-        if (xe_list_print(x, xe_class_find("vbd"), json_string_value(ref), NULL, columns) < 0)
-            return -1;
+    json_array_foreach(
+        json_object_get(record, "VBDs"), i,
+        ref) if (xe_list_print(x, xe_class_find("vbd"), json_string_value(ref), NULL, columns) < 0) return -1;
     return 0;
 }

@@ -8,7 +8,8 @@ int xe_each_vbd(struct xe_run_state *x, const char *vm, xe_vbd_fn *visit, void *
     size_t i;
     if (xe_record(x, "VM", vm, &record) < 0)
         return -1;
-    json_array_foreach (json_object_get(record, "VBDs"), i, ref) {
+    json_array_foreach(json_object_get(record, "VBDs"), i, ref)
+    {
         if (xe_record(x, "VBD", json_string_value(ref), &vbd) < 0)
             return -1;
         if (vbd && visit(x, json_string_value(ref), vbd, arg) < 0)
@@ -24,10 +25,10 @@ int xe_make_vbd(struct xe_run_state *x, const char *vm, const char *vdi, const c
     json_t *other_config = json_object();
     if (owner)
         json_object_set_new(other_config, "owner", json_string(""));
-    json_t *drive =
-        json_pack("{s:s, s:s, s:s, s:b, s:s, s:s, s:b, s:b, s:o, s:s, s:{}}", "VM", vm, "VDI", vdi, "userdevice", device,
-                  "bootable", bootable, "mode", mode, "type", type, "unpluggable", 1, "empty", xe_ref_null(vdi),
-                  "other_config", other_config, "qos_algorithm_type", "", "qos_algorithm_params");
+    json_t *drive = json_pack("{s:s, s:s, s:s, s:b, s:s, s:s, s:b, s:b, s:o, s:s, s:{}}", "VM", vm, "VDI",
+                              vdi, "userdevice", device, "bootable", bootable, "mode", mode, "type", type,
+                              "unpluggable", 1, "empty", xe_ref_null(vdi), "other_config", other_config,
+                              "qos_algorithm_type", "", "qos_algorithm_params");
     if (!drive)
         return xe_fail(x, XE_ERR_CLI, "the device, type and mode must be text in UTF-8");
     AUTO_FREE char *made = NULL;
@@ -69,9 +70,10 @@ static int disk_add_one(struct xe_run_state *x, const struct xe_command *cmd, co
     (void)cmd;
     if (xe_arg_bytes(x, "disk-size", &bytes) < 0 || target_sr(x, &sr) < 0)
         return -1;
-    json_t *disk = json_pack("{s:s, s:s, s:s, s:I, s:s, s:b, s:b, s:{}, s:{}, s:{}, s:[]}", "name_label", "Created by xe",
-                             "name_description", "", "SR", sr, "virtual_size", (json_int_t)bytes, "type", "user",
-                             "sharable", 0, "read_only", 0, "other_config", "xenstore_data", "sm_config", "tags");
+    json_t *disk = json_pack("{s:s, s:s, s:s, s:I, s:s, s:b, s:b, s:{}, s:{}, s:{}, s:[]}", "name_label",
+                             "Created by xe", "name_description", "", "SR", sr, "virtual_size",
+                             (json_int_t)bytes, "type", "user", "sharable", 0, "read_only", 0, "other_config",
+                             "xenstore_data", "sm_config", "tags");
     if (xe_call_task(x, "VDI.create", json_pack("[o]", disk), &vdi) < 0)
         return -1;
     const char *ref = json_string_value(vdi);
@@ -111,7 +113,8 @@ static int disk_of(struct xe_run_state *x, const char *vm, struct found *f)
     if (xe_arg_required(x, "device", &f->device) < 0 || xe_each_vbd(x, vm, match_device, f) < 0)
         return -1;
     if (!f->vbd || xe_ref_null(f->vdi))
-        return xe_fail(x, XE_ERR_CLI, "the VM has no disk %s; 'xe vm-disk-list' shows those it has", f->device);
+        return xe_fail(x, XE_ERR_CLI, "the VM has no disk %s; 'xe vm-disk-list' shows those it has",
+                       f->device);
     return 0;
 }
 
@@ -122,7 +125,8 @@ static int disk_remove_one(struct xe_run_state *x, const struct xe_command *cmd,
     (void)cmd;
     if (disk_of(x, vm, &f) < 0 || xe_record(x, "VBD", f.vbd, &record) < 0)
         return -1;
-    if (xe_true(record, "currently_attached") && xe_call_task(x, "VBD.unplug", json_pack("[s]", f.vbd), NULL) < 0)
+    if (xe_true(record, "currently_attached") &&
+        xe_call_task(x, "VBD.unplug", json_pack("[s]", f.vbd), NULL) < 0)
         return -1;
     if (xe_call(x, "VBD.destroy", NULL, "[s]", f.vbd) < 0)
         return -1;
@@ -166,11 +170,13 @@ static int list_drive(struct xe_run_state *x, const char *vbd, const json_t *rec
     if (cd != streq(l->type, "CD"))
         return 0;
     xe_out_message(x, "%s %d VBD:", l->type, l->number);
-    if (xe_list_print(x, xe_class_find("vbd"), vbd, xe_arg(x, "vbd-params"), cd ? cd_columns : vbd_columns) < 0)
+    if (xe_list_print(x, xe_class_find("vbd"), vbd, xe_arg(x, "vbd-params"), cd ? cd_columns : vbd_columns) <
+        0)
         return -1;
     if (!xe_true(record, "empty")) {
         xe_out_message(x, "%s %d VDI:", l->type, l->number);
-        if (xe_list_print(x, xe_class_find("vdi"), xe_str(record, "VDI"), xe_arg(x, "vdi-params"), vdi_columns) < 0)
+        if (xe_list_print(x, xe_class_find("vdi"), xe_str(record, "VDI"), xe_arg(x, "vdi-params"),
+                          vdi_columns) < 0)
             return -1;
     }
     l->number++;
@@ -222,16 +228,18 @@ int xe_cmd_vbd_create(struct xe_run_state *x, const struct xe_command *cmd)
     if (xe_arg_required(x, "vm-uuid", &vm_uuid) < 0 || xe_arg_required(x, "device", &device) < 0 ||
         xe_arg_bool(x, "bootable", &bootable) < 0 || xe_arg_bool(x, "unpluggable", &unpluggable) < 0)
         return -1;
-    if (xe_ref_by_uuid(x, "VM", vm_uuid, &vm) < 0 || (vdi_uuid && xe_ref_by_uuid(x, "VDI", vdi_uuid, &vdi) < 0))
+    if (xe_ref_by_uuid(x, "VM", vm_uuid, &vm) < 0 ||
+        (vdi_uuid && xe_ref_by_uuid(x, "VDI", vdi_uuid, &vdi) < 0))
         return -1;
     if (!type)
         type = vdi ? "Disk" : "CD";
     if (!mode)
         mode = streq(type, "CD") ? "RO" : "RW";
-    AUTO_JSON json_t *drive = json_pack(
-        "{s:s, s:s, s:s, s:b, s:s, s:s, s:b, s:b, s:{}, s:s, s:{}}", "VM", vm, "VDI", vdi ? vdi : "OpaqueRef:NULL",
-        "userdevice", device, "bootable", bootable, "mode", mode, "type", type, "unpluggable", unpluggable, "empty", !vdi,
-        "other_config", "qos_algorithm_type", "", "qos_algorithm_params");
+    AUTO_JSON json_t *drive =
+        json_pack("{s:s, s:s, s:s, s:b, s:s, s:s, s:b, s:b, s:{}, s:s, s:{}}", "VM", vm, "VDI",
+                  vdi ? vdi : "OpaqueRef:NULL", "userdevice", device, "bootable", bootable, "mode", mode,
+                  "type", type, "unpluggable", unpluggable, "empty", !vdi, "other_config",
+                  "qos_algorithm_type", "", "qos_algorithm_params");
     if (xe_call_string(x, "VBD.create", &vbd, "[O]", drive) < 0 || xe_uuid_of(x, "VBD", vbd, &uuid) < 0)
         return -1;
     xe_out_item(x, uuid);

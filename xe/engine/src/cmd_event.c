@@ -13,7 +13,8 @@ static int any_fits(struct xe_run_state *x, const struct xe_class *cls, const st
     const json_t *event;
     json_decref(x->objects);
     x->objects = NULL;
-    json_array_foreach (events, i, event) {
+    json_array_foreach(events, i, event)
+    {
         const json_t *record = json_object_get(event, "snapshot");
         if (!json_is_object(record))
             continue;
@@ -49,7 +50,8 @@ int xe_cmd_event_wait(struct xe_run_state *x, const struct xe_command *cmd)
         return -1;
     const struct xe_class *cls = xe_class_find(name);
     if (!cls)
-        return xe_fail(x, XE_ERR_CLI, "there is no class '%s'; classes are named as in 'xe <class>-list'", name);
+        return xe_fail(x, XE_ERR_CLI, "there is no class '%s'; classes are named as in 'xe <class>-list'",
+                       name);
     if (xe_filters_parse(x, cls, skip, &filters) < 0)
         return -1;
     AUTO_FREE char *token = xstrdup("");

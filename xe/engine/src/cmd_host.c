@@ -40,8 +40,7 @@ int xe_cmd_host_cpu_info(struct xe_run_state *x, const struct xe_command *cmd)
     struct xe_cell *cells = xcalloc(json_object_size(info) + 1, sizeof *cells);
     size_t n = 0;
     const char *key;
-    json_object_foreach (info, key, value)
-        cells[n++] = (struct xe_cell){key, " ( RO)", xe_str(info, key)};
+    json_object_foreach(info, key, value) cells[n++] = (struct xe_cell){key, " ( RO)", xe_str(info, key)};
     xe_out_block(x, cells, n);
     free(cells);
     return 0;
@@ -58,7 +57,8 @@ int xe_cmd_host_forget(struct xe_run_state *x, const struct xe_command *cmd)
         xe_ref_by_uuid(x, "host", uuid, &host) < 0 || xe_record(x, "host", host, &record) < 0)
         return -1;
     if (!force) {
-        xe_out_message(x, "The pool is about to forget host %s (%s) for good.", uuid, xe_str(record, "name_label"));
+        xe_out_message(x, "The pool is about to forget host %s (%s) for good.", uuid,
+                       xe_str(record, "name_label"));
         xe_out_flush(x);
         if (!x->api->prompt)
             return xe_fail(x, XE_ERR_CLI, "say force=true to forget it; there is no one to ask");

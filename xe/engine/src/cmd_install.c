@@ -23,7 +23,8 @@ static int find_template(struct xe_run_state *x, const char **ref, const json_t 
         return xe_fail(x, XE_ERR_USAGE, "Required parameter not found: template");
     if (xe_records(x, "VM", &all) < 0)
         return -1;
-    json_object_foreach ((json_t *)all, key, vm) {
+    json_object_foreach((json_t *)all, key, vm)
+    {
         if (!is_template(vm, name))
             continue;
         *ref = key;
@@ -31,7 +32,8 @@ static int find_template(struct xe_run_state *x, const char **ref, const json_t 
         matches++;
     }
     if (matches == 0)
-        return xe_fail(x, XE_ERR_CLI, "No templates matched '%s'; 'xe template-list' shows those there are", name);
+        return xe_fail(x, XE_ERR_CLI, "No templates matched '%s'; 'xe template-list' shows those there are",
+                       name);
     if (matches > 1)
         return xe_fail(x, XE_ERR_CLI, "Multiple templates matched '%s'; say the uuid", name);
     return 0;
@@ -118,8 +120,9 @@ static int set_disks(struct xe_run_state *x, const char *vm, const json_t *templ
             return -1;
         sr = xe_str(record, "default_SR");
         if (xe_ref_null(sr))
-            return xe_fail(x, XE_ERR_CLI, "the template does not say where its disks go and the pool has no default "
-                                          "SR; say sr-uuid or sr-name-label");
+            return xe_fail(x, XE_ERR_CLI,
+                           "the template does not say where its disks go and the pool has no default "
+                           "SR; say sr-uuid or sr-name-label");
     }
     if (xe_uuid_of(x, "SR", sr, &uuid) < 0)
         return -1;

@@ -16,13 +16,15 @@ int xe_cmd_message_create(struct xe_run_state *x, const struct xe_command *cmd)
         if (!xe_arg(x, kinds[i].param))
             continue;
         if (cls)
-            return xe_fail(x, XE_ERR_CLI, "a message is about one object: say only one of vm-uuid, host-uuid, sr-uuid, "
-                                          "pool-uuid");
+            return xe_fail(x, XE_ERR_CLI,
+                           "a message is about one object: say only one of vm-uuid, host-uuid, sr-uuid, "
+                           "pool-uuid");
         cls = kinds[i].cls;
         uuid = xe_arg(x, kinds[i].param);
     }
     if (!cls)
-        return xe_fail(x, XE_ERR_USAGE, "Required parameter not found: one of vm-uuid, host-uuid, sr-uuid, pool-uuid");
+        return xe_fail(x, XE_ERR_USAGE,
+                       "Required parameter not found: one of vm-uuid, host-uuid, sr-uuid, pool-uuid");
     json_t *number = xe_input(x, "priority", XE_INT, NULL, NULL, priority);
     if (!number)
         return -1;
@@ -57,8 +59,7 @@ int xe_cmd_session_subject_identifier_logout_all(struct xe_run_state *x, const s
     (void)cmd;
     if (xe_call(x, "session.get_all_subject_identifiers", &all, "[]") < 0)
         return -1;
-    json_array_foreach (all, i, identifier)
-        if (xe_call(x, "session.logout_subject_identifier", NULL, "[O]", identifier) < 0)
-            return -1;
+    json_array_foreach(all, i, identifier) if (xe_call(x, "session.logout_subject_identifier", NULL, "[O]",
+                                                       identifier) < 0) return -1;
     return 0;
 }

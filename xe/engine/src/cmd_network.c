@@ -8,14 +8,14 @@ int xe_cmd_vif_create(struct xe_run_state *x, const struct xe_command *cmd)
     AUTO_FREE char *network = NULL, *vm = NULL, *vif = NULL;
     (void)cmd;
     if (xe_arg_required(x, "device", &device) < 0 || xe_arg_required(x, "network-uuid", &network_uuid) < 0 ||
-        xe_arg_required(x, "vm-uuid", &vm_uuid) < 0 || xe_ref_by_uuid(x, "network", network_uuid, &network) < 0 ||
-        xe_ref_by_uuid(x, "VM", vm_uuid, &vm) < 0)
+        xe_arg_required(x, "vm-uuid", &vm_uuid) < 0 ||
+        xe_ref_by_uuid(x, "network", network_uuid, &network) < 0 || xe_ref_by_uuid(x, "VM", vm_uuid, &vm) < 0)
         return -1;
     if (mac && streq(mac, "random"))
         mac = "";
-    json_t *card = json_pack("{s:s, s:s, s:s, s:s, s:i, s:{}, s:s, s:{}}", "device", device, "network", network, "VM", vm,
-                             "MAC", mac ? mac : "", "MTU", 1500, "other_config", "qos_algorithm_type", "",
-                             "qos_algorithm_params");
+    json_t *card = json_pack("{s:s, s:s, s:s, s:s, s:i, s:{}, s:s, s:{}}", "device", device, "network",
+                             network, "VM", vm, "MAC", mac ? mac : "", "MTU", 1500, "other_config",
+                             "qos_algorithm_type", "", "qos_algorithm_params");
     if (!card)
         return xe_fail(x, XE_ERR_CLI, "device and mac must be text in UTF-8");
     if (xe_call_string(x, "VIF.create", &vif, "[o]", card) < 0 || xe_uuid_of(x, "VIF", vif, &uuid) < 0)
@@ -26,16 +26,16 @@ int xe_cmd_vif_create(struct xe_run_state *x, const struct xe_command *cmd)
 
 static int list_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
 {
-    static const char *const columns[] = {"uuid", "vm-name-label", "device", "MAC", "network-uuid", "network-name-label",
-                                          NULL};
+    static const char *const columns[] = {"uuid",         "vm-name-label",      "device", "MAC",
+                                          "network-uuid", "network-name-label", NULL};
     const json_t *record, *ref;
     size_t i;
     (void)cmd;
     if (xe_record(x, "VM", vm, &record) < 0)
         return -1;
-    json_array_foreach (json_object_get(record, "VIFs"), i, ref)
-        if (xe_list_print(x, xe_class_find("vif"), json_string_value(ref), xe_arg(x, "params"), columns) < 0)
-            return -1;
+    json_array_foreach(json_object_get(record, "VIFs"), i,
+                       ref) if (xe_list_print(x, xe_class_find("vif"), json_string_value(ref),
+                                              xe_arg(x, "params"), columns) < 0) return -1;
     return 0;
 }
 

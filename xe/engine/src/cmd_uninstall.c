@@ -11,7 +11,8 @@ static int own_disks(struct xe_run_state *x, const char *vm, json_t *disks)
     const json_t *ref;
     if (xe_record(x, "VM", vm, &record) < 0)
         return -1;
-    json_array_foreach (json_object_get(record, "VBDs"), i, ref) {
+    json_array_foreach(json_object_get(record, "VBDs"), i, ref)
+    {
         if (xe_record(x, "VBD", json_string_value(ref), &vbd) < 0)
             return -1;
         const char *vdi = xe_str(vbd, "VDI");
@@ -39,12 +40,8 @@ static int describe_all(struct xe_run_state *x, const char *kind, json_t *vms, j
     const char *ref;
     json_t *ignored;
     xe_out_message(x, "The following items are about to be destroyed");
-    json_object_foreach (vms, ref, ignored)
-        if (describe(x, kind, "VM", ref) < 0)
-            return -1;
-    json_object_foreach (disks, ref, ignored)
-        if (describe(x, "VDI", "VDI", ref) < 0)
-            return -1;
+    json_object_foreach(vms, ref, ignored) if (describe(x, kind, "VM", ref) < 0) return -1;
+    json_object_foreach(disks, ref, ignored) if (describe(x, "VDI", "VDI", ref) < 0) return -1;
     return 0;
 }
 
@@ -93,17 +90,11 @@ static int uninstall(struct xe_run_state *x, const char *kind, json_t *vms)
     AUTO_JSON json_t *disks = json_object();
     const char *ref;
     json_t *ignored;
-    json_object_foreach (vms, ref, ignored)
-        if (own_disks(x, ref, disks) < 0)
-            return -1;
+    json_object_foreach(vms, ref, ignored) if (own_disks(x, ref, disks) < 0) return -1;
     if (describe_all(x, kind, vms, disks) < 0 || confirm(x) < 0)
         return -1;
-    json_object_foreach (vms, ref, ignored)
-        if (destroy_vm(x, ref) < 0)
-            return -1;
-    json_object_foreach (disks, ref, ignored)
-        if (destroy_vdi(x, ref) < 0)
-            return -1;
+    json_object_foreach(vms, ref, ignored) if (destroy_vm(x, ref) < 0) return -1;
+    json_object_foreach(disks, ref, ignored) if (destroy_vdi(x, ref) < 0) return -1;
     xe_out_message(x, "All objects destroyed");
     return 0;
 }
@@ -116,7 +107,7 @@ static int add_with_snapshots(struct xe_run_state *x, const char *vm, json_t *vm
     if (xe_record(x, "VM", vm, &record) < 0)
         return -1;
     json_object_set_new(vms, vm, json_true());
-    json_array_foreach (json_object_get(record, "snapshots"), i, ref)
+    json_array_foreach(json_object_get(record, "snapshots"), i, ref)
         json_object_set_new(vms, json_string_value(ref), json_true());
     return 0;
 }

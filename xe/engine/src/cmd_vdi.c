@@ -22,12 +22,11 @@ int xe_cmd_vdi_create(struct xe_run_state *x, const struct xe_command *cmd)
     AUTO_JSON json_t *tags = json_array(), *tag_map = xe_arg_map(x, "tags");
     const char *tag;
     json_t *ignored;
-    json_object_foreach (tag_map, tag, ignored)
-        json_array_append_new(tags, json_string(tag));
+    json_object_foreach(tag_map, tag, ignored) json_array_append_new(tags, json_string(tag));
     json_t *disk = json_pack("{s:s, s:s, s:s, s:I, s:O, s:b, s:b, s:{}, s:{}, s:o, s:O}", "name_label", label,
-                             "name_description", "", "SR", sr, "virtual_size", (json_int_t)bytes, "type", type_value,
-                             "sharable", sharable, "read_only", 0, "other_config", "xenstore_data", "sm_config",
-                             xe_arg_map(x, "sm-config"), "tags", tags);
+                             "name_description", "", "SR", sr, "virtual_size", (json_int_t)bytes, "type",
+                             type_value, "sharable", sharable, "read_only", 0, "other_config",
+                             "xenstore_data", "sm_config", xe_arg_map(x, "sm-config"), "tags", tags);
     if (!disk)
         return xe_fail(x, XE_ERR_CLI, "name-label must be text in UTF-8");
     if (xe_call_task(x, "VDI.create", json_pack("[o]", disk), &made) < 0 ||
@@ -39,7 +38,8 @@ int xe_cmd_vdi_create(struct xe_run_state *x, const struct xe_command *cmd)
 
 int xe_cmd_vdi_clone(struct xe_run_state *x, const struct xe_command *cmd)
 {
-    const char *given, *uuid, *label = xe_arg(x, "new-name-label"), *description = xe_arg(x, "new-name-description");
+    const char *given, *uuid, *label = xe_arg(x, "new-name-label"),
+                              *description = xe_arg(x, "new-name-description");
     AUTO_FREE char *vdi = NULL;
     AUTO_JSON json_t *made = NULL;
     (void)cmd;
@@ -126,8 +126,8 @@ static void destroy_task(struct xe_run_state *x, const char *task)
     x->err = first;
 }
 
-typedef int transfer_fn(void *ctx, const char *filename, const char *path, xe_progress_fn *progress, void *arg,
-                        struct xe_err *err);
+typedef int transfer_fn(void *ctx, const char *filename, const char *path, xe_progress_fn *progress,
+                        void *arg, struct xe_err *err);
 
 static int transfer(struct xe_run_state *x, transfer_fn *move, const char *label, const char *route)
 {
@@ -165,11 +165,13 @@ static int image_format(struct xe_run_state *x, const char *filename, const char
     if (!*format) {
         for (size_t i = 0; i < ARRAY_LEN(names); i++)
             if (ends_with(filename, names[i]))
-                return xe_fail(x, XE_ERR_USAGE, "%s looks like %s: say format=%s, or format=raw to store it byte by byte",
+                return xe_fail(x, XE_ERR_USAGE,
+                               "%s looks like %s: say format=%s, or format=raw to store it byte by byte",
                                filename, names[i], names[i]);
         *format = "raw";
     }
-    if (!streq(*format, "raw") && !streq(*format, "qcow2") && !streq(*format, "vhd") && !streq(*format, "tar"))
+    if (!streq(*format, "raw") && !streq(*format, "qcow2") && !streq(*format, "vhd") &&
+        !streq(*format, "tar"))
         return xe_fail(x, XE_ERR_CLI, "format must be raw or qcow2, not '%s'", *format);
     return 0;
 }
@@ -195,7 +197,7 @@ int xe_cmd_vdi_export(struct xe_run_state *x, const struct xe_command *cmd)
         image_format(x, filename, &format) < 0 || xe_ref_by_uuid(x, "VDI", uuid, &vdi) < 0 ||
         (base && xe_ref_by_uuid(x, "VDI", base, &base_ref) < 0))
         return -1;
-    AUTO_FREE char *route = xasprintf("/export_raw_vdi?vdi=%s&format=%s%s%s", vdi, format, base_ref ? "&base=" : "",
-                                      base_ref ? base_ref : "");
+    AUTO_FREE char *route = xasprintf("/export_raw_vdi?vdi=%s&format=%s%s%s", vdi, format,
+                                      base_ref ? "&base=" : "", base_ref ? base_ref : "");
     return transfer(x, x->api->download, "Exporting", route);
 }

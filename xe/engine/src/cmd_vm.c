@@ -13,7 +13,8 @@ static int host_named(struct xe_run_state *x, const char *name, char **ref)
     size_t matches = 0;
     if (xe_records(x, "host", &hosts) < 0)
         return -1;
-    json_object_foreach ((json_t *)hosts, key, host) {
+    json_object_foreach((json_t *)hosts, key, host)
+    {
         if (streq(xe_str(host, "uuid"), name) || streq(xe_str(host, "name_label"), name) ||
             streq(xe_str(host, "hostname"), name)) {
             found = host;
@@ -99,7 +100,8 @@ static int copy_one(struct xe_run_state *x, const struct xe_command *cmd, const 
     (void)cmd;
     if (uuid && xe_ref_by_uuid(x, "SR", uuid, &sr) < 0)
         return -1;
-    return make(x, "VM.copy", json_pack("[sss]", vm, xe_arg(x, "new-name-label"), sr ? sr : "OpaqueRef:NULL"));
+    return make(x, "VM.copy",
+                json_pack("[sss]", vm, xe_arg(x, "new-name-label"), sr ? sr : "OpaqueRef:NULL"));
 }
 
 /* References of comma separated uuids. */

@@ -92,7 +92,8 @@ static const char *class_of_param(const struct xe_err *err, size_t i, const char
 static char *readable(struct xe_run_state *x, const struct xe_err *err, size_t i, const char *name)
 {
     const char *value = err->params[i], *cls = name ? class_of_param(err, i, name) : NULL;
-    if (strncmp(value, "OpaqueRef:", 10) != 0 || xe_ref_null(value) || !cls || streq(err->code, "HANDLE_INVALID"))
+    if (strncmp(value, "OpaqueRef:", 10) != 0 || xe_ref_null(value) || !cls ||
+        streq(err->code, "HANDLE_INVALID"))
         return xstrdup(value);
     const json_t *record = NULL;
     if (xe_record(x, cls, value, &record) < 0 || !record)
@@ -105,8 +106,9 @@ static void print_api(struct xe_run_state *x, const struct xe_err *err)
 {
     const struct xe_error_text *t = error_text_family(err->code);
     if (streq(err->code, "SESSION_AUTHENTICATION_FAILED")) {
-        xe_note(x, "%s", err->param_count && !*err->params[0] ? "Username/password must be specified"
-                                                              : "Authentication failed");
+        xe_note(x, "%s",
+                err->param_count && !*err->params[0] ? "Username/password must be specified"
+                                                     : "Authentication failed");
         return;
     }
     if (!t) {

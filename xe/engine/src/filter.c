@@ -31,7 +31,8 @@ static void add_filter(struct xe_filters *f, struct xe_filter item)
 }
 
 /* "field", "field:key", "field:contains". */
-static int parse_one(struct xe_run_state *x, const struct xe_class *cls, const struct xe_param *p, struct xe_filter *out)
+static int parse_one(struct xe_run_state *x, const struct xe_class *cls, const struct xe_param *p,
+                     struct xe_filter *out)
 {
     *out = (struct xe_filter){.field = xe_field_find(cls, p->name), .value = p->value};
     if (!out->field) {
@@ -158,8 +159,7 @@ static int named(struct xe_run_state *x, const struct xe_command *cmd, const cha
         return -1;
     size_t i;
     json_t *ref;
-    json_array_foreach (refs, i, ref)
-        refs_add(out, json_string_value(ref));
+    json_array_foreach(refs, i, ref) refs_add(out, json_string_value(ref));
     if (out->count || !streq(cmd->selector->name, "host"))
         return 0;
     const json_t *hosts;
@@ -167,9 +167,8 @@ static int named(struct xe_run_state *x, const struct xe_command *cmd, const cha
     json_t *record;
     if (xe_records(x, api, &hosts) < 0)
         return -1;
-    json_object_foreach ((json_t *)hosts, key, record)
-        if (streq(xe_str(record, "hostname"), name))
-            refs_add(out, key);
+    json_object_foreach((json_t *)hosts, key, record) if (streq(xe_str(record, "hostname"), name))
+        refs_add(out, key);
     return 0;
 }
 
@@ -180,8 +179,7 @@ static int everything(struct xe_run_state *x, const char *api, struct xe_refs *o
     json_t *ignored;
     if (xe_records(x, api, &all) < 0)
         return -1;
-    json_object_foreach ((json_t *)all, ref, ignored)
-        refs_add(out, ref);
+    json_object_foreach((json_t *)all, ref, ignored) refs_add(out, ref);
     return 0;
 }
 
@@ -233,7 +231,8 @@ int xe_select(struct xe_run_state *x, const struct xe_command *cmd, struct xe_re
     if (xe_arg_bool(x, "multiple", &multiple) < 0)
         return -1;
     if (refs.count > 1 && !multiple)
-        return xe_fail(x, XE_ERR_CLI, "Multiple matches found. --multiple required to complete the operation");
+        return xe_fail(x, XE_ERR_CLI,
+                       "Multiple matches found. --multiple required to complete the operation");
     *out = refs;
     refs = (struct xe_refs){0};
     return 0;

@@ -102,7 +102,7 @@ bool xe_command_info(size_t index, struct xe_command_info *out)
     if (index >= xe_command_count)
         return false;
     const struct xe_command *c = &xe_commands[index];
-    *out = (struct xe_command_info){c->name, c->help, c->example, c->flags & XE_STANDARD, c->flags & XE_CMD_HIDDEN,
-                                    xe_command_built(c)};
+    *out = (struct xe_command_info){
+        c->name, c->help, c->example, c->flags & XE_STANDARD, c->flags & XE_CMD_HIDDEN, xe_command_built(c)};
     return true;
 }

@@ -17,21 +17,20 @@ static const char USAGE[] = "Usage: xe <command>\n"
 static void wrapped(struct xe_run_state *x, const char *title, bool (*belongs)(const struct xe_command *))
 {
     size_t column = 0;
-    const char *separator = "";
     buf_printf(&x->out, "\n%s\n", title);
     for (size_t i = 0; i < xe_command_count; i++) {
         const struct xe_command *c = &xe_commands[i];
         if ((c->flags & XE_CMD_HIDDEN) || !belongs(c))
             continue;
         size_t n = strlen(c->name) + 2;
-        buf_add_str(&x->out, separator);
         if (column == 0 || column + n > 74) {
-            buf_add_str(&x->out, column ? "\n    " : "    ");
+            buf_add_str(&x->out, column ? ",\n    " : "    ");
             column = 4;
+        } else {
+            buf_add_str(&x->out, ", ");
         }
         buf_add_str(&x->out, c->name);
         column += n;
-        separator = ", ";
     }
     buf_add_char(&x->out, '\n');
 }
@@ -78,8 +77,10 @@ static void explain(struct xe_run_state *x, const struct xe_command *c)
 {
     AUTO_FREE char *required = joined(c->required, NULL), *optional = joined(c->optional, c);
     AUTO_FREE char *help = xasprintf("%s%s", c->help, xe_command_built(c) ? "" : " Not built yet.");
-    struct xe_cell cells[] = {{"command name", "", c->name},      {"reqd params", "", required},
-                              {"optional params", "", optional},  {"description", "", help},
+    struct xe_cell cells[] = {{"command name", "", c->name},
+                              {"reqd params", "", required},
+                              {"optional params", "", optional},
+                              {"description", "", help},
                               {"example", "", c->example ? c->example : ""}};
     size_t width = strlen("optional params") + 4;
     for (size_t i = 0; i < ARRAY_LEN(cells); i++) {
@@ -112,8 +113,8 @@ void xe_help(struct xe_run_state *x, int argc, const char *const *argv)
             explain(x, c);
         } else {
             const char *near = xe_command_nearest(argv[i]);
-            xe_fail(x, XE_ERR_TRANSPORT, "Unknown command '%s'%s%s%s", argv[i], near ? ". Did you mean '" : "",
-                    near ? near : "", near ? "'?" : "");
+            xe_fail(x, XE_ERR_TRANSPORT, "Unknown command '%s'%s%s%s", argv[i],
+                    near ? ". Did you mean '" : "", near ? near : "", near ? "'?" : "");
         }
     }
     if (asked)

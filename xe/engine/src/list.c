@@ -32,8 +32,8 @@ static bool *columns(const struct xe_class *cls, const char *params, const char 
     return shown;
 }
 
-static int print_record(struct xe_run_state *x, const struct xe_class *cls, const bool *shown, const char *ref,
-                        const json_t *record, enum xe_value_mode mode)
+static int print_record(struct xe_run_state *x, const struct xe_class *cls, const bool *shown,
+                        const char *ref, const json_t *record, enum xe_value_mode mode)
 {
     struct xe_cell *cells = xcalloc(cls->field_count + 1U, sizeof *cells);
     size_t n = 0;
@@ -114,8 +114,8 @@ static bool implicit(const struct xe_class *cls, struct xe_filters *filters)
 {
     for (size_t i = 0; i < cls->filter_count; i++) {
         filters->items = xreallocarray(filters->items, filters->count + 1, sizeof *filters->items);
-        filters->items[filters->count++] =
-            (struct xe_filter){.field = xe_field_find(cls, cls->filters[i].wire), .value = cls->filters[i].shown};
+        filters->items[filters->count++] = (struct xe_filter){
+            .field = xe_field_find(cls, cls->filters[i].wire), .value = cls->filters[i].shown};
     }
     return true;
 }
@@ -144,7 +144,8 @@ int xe_run_list(struct xe_run_state *x, const struct xe_command *cmd)
         return -1;
     const char *ref;
     json_t *record;
-    json_object_foreach (records, ref, record) {
+    json_object_foreach(records, ref, record)
+    {
         bool match;
         if (xe_filters_match(x, cls, &filters, ref, record, &match) < 0)
             return -1;

@@ -92,8 +92,7 @@ static const char **keep_list(const struct xe_run_state *x, const char *api_clas
     size_t n = 0;
     const char *name;
     json_t *ignored;
-    json_object_foreach (members, name, ignored)
-        keep[n++] = name;
+    json_object_foreach(members, name, ignored) keep[n++] = name;
     return keep;
 }
 
@@ -109,7 +108,8 @@ int xe_records(struct xe_run_state *x, const char *api_class, const json_t **rec
             return -1;
         if (!json_is_object(answer)) {
             json_decref(answer);
-            return xe_fail(x, XE_ERR_TRANSPORT, "The server answered %s with something else than records.", method);
+            return xe_fail(x, XE_ERR_TRANSPORT, "The server answered %s with something else than records.",
+                           method);
         }
         /* Records that were handed out before stay valid. */
         json_array_append(json_object_get(c, "earlier"), json_object_get(c, "records"));
@@ -120,7 +120,8 @@ int xe_records(struct xe_run_state *x, const char *api_class, const json_t **rec
     return 0;
 }
 
-static int fetch_one(struct xe_run_state *x, json_t *c, const char *api_class, const char *ref, const json_t **record)
+static int fetch_one(struct xe_run_state *x, json_t *c, const char *api_class, const char *ref,
+                     const json_t **record)
 {
     AUTO_FREE char *method = xasprintf("%s.get_record", api_class);
     json_t *answer = NULL;
@@ -143,7 +144,8 @@ int xe_record(struct xe_run_state *x, const char *api_class, const char *ref, co
         return 0;
     json_t *c = class_cache(x, api_class);
     *record = json_object_get(json_object_get(c, "records"), ref);
-    if (*record || json_is_true(json_object_get(c, "whole")) || json_object_get(json_object_get(c, "missing"), ref))
+    if (*record || json_is_true(json_object_get(c, "whole")) ||
+        json_object_get(json_object_get(c, "missing"), ref))
         return 0;
     json_int_t singles = json_integer_value(json_object_get(c, "singles"));
     if (!x->bulk && singles < SINGLES) {

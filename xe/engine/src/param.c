@@ -93,7 +93,8 @@ static int execute(struct xe_run_state *x, json_t *calls)
 {
     size_t i;
     json_t *call;
-    json_array_foreach (calls, i, call) {
+    json_array_foreach(calls, i, call)
+    {
         json_t *answer = NULL;
         const char *method = json_string_value(json_array_get(call, 0));
         if (x->api->call(x->api->ctx, method, json_array_get(call, 1), NULL, &answer, &x->err) < 0)
@@ -142,8 +143,8 @@ static json_t *set_input(struct xe_run_state *x, const struct xe_field *f, const
     return TAKE_PTR(set);
 }
 
-static int plan_whole(struct xe_run_state *x, const struct xe_field *f, const struct object *o, const char *text,
-                      json_t *calls)
+static int plan_whole(struct xe_run_state *x, const struct xe_field *f, const struct object *o,
+                      const char *text, json_t *calls)
 {
     if (f->shape == XE_MAP)
         return xe_fail(x, XE_ERR_CLI, "Field '%s' is a map: say %s:key=value.", f->name, f->name);
@@ -168,12 +169,13 @@ static void plan_maps(const struct xe_class *cls, const struct object *o, json_t
 {
     const char *name;
     json_t *map;
-    json_object_foreach (whole, name, map)
+    json_object_foreach(whole, name, map)
         plan(calls, xe_field_find(cls, name)->whole, json_pack("[sO]", o->ref, map));
 }
 
 /* "name:key", or the old "name-key" when no field has that name. */
-static const struct xe_field *map_field(const struct xe_class *cls, const struct xe_param *p, const char **key)
+static const struct xe_field *map_field(const struct xe_class *cls, const struct xe_param *p,
+                                        const char **key)
 {
     for (size_t i = 0; i < cls->field_count; i++)
         if (cls->fields[i].shape == XE_MAP && (*key = xe_param_key(p, cls->fields[i].name)))
@@ -212,15 +214,16 @@ static bool set_has(const json_t *set, const json_t *value)
 {
     size_t i;
     const json_t *item;
-    json_array_foreach (set, i, item) {
+    json_array_foreach(set, i, item)
+    {
         if (json_equal(item, value))
             return true;
     }
     return false;
 }
 
-static int change_set(struct xe_run_state *x, const struct xe_field *f, const struct object *o, const char *text,
-                      bool adding)
+static int change_set(struct xe_run_state *x, const struct xe_field *f, const struct object *o,
+                      const char *text, bool adding)
 {
     AUTO_JSON json_t *value = xe_input(x, f->name, f->type, f->cls, f->texts, text), *calls = json_array();
     if (!value)
@@ -234,9 +237,7 @@ static int change_set(struct xe_run_state *x, const struct xe_field *f, const st
     } else if (f->whole) {
         json_t *set = json_array(), *item;
         size_t i;
-        json_array_foreach (now, i, item)
-            if (!json_equal(item, value))
-                json_array_append(set, item);
+        json_array_foreach(now, i, item) if (!json_equal(item, value)) json_array_append(set, item);
         if (adding)
             json_array_append(set, value);
         plan(calls, f->whole, json_pack("[so]", o->ref, set));
@@ -268,7 +269,8 @@ static int param_add(struct xe_run_state *x, const struct xe_class *cls, const s
             continue;
         pairs++;
         if (json_object_get(json_object_get(o->record, f->from), p->name)) {
-            AUTO_JSON json_t *params = json_pack("[ssss]", cls->api, f->name, xe_str(o->record, "uuid"), p->name);
+            AUTO_JSON json_t *params =
+                json_pack("[ssss]", cls->api, f->name, xe_str(o->record, "uuid"), p->name);
             xe_err_set_api(&x->err, "MAP_DUPLICATE_KEY", params);
             return -1;
         }
@@ -320,10 +322,10 @@ static int param_clear(struct xe_run_state *x, const struct xe_class *cls, const
         json_t *item;
         size_t i;
         if (f->shape == XE_MAP) {
-            json_object_foreach (json_object_get(o->record, f->from), key, item)
+            json_object_foreach(json_object_get(o->record, f->from), key, item)
                 plan(calls, f->remove, json_pack("[ss]", o->ref, key));
         } else {
-            json_array_foreach (json_object_get(o->record, f->from), i, item)
+            json_array_foreach(json_object_get(o->record, f->from), i, item)
                 plan(calls, f->remove, json_pack("[sO]", o->ref, item));
         }
     } else if (plan_whole(x, f, o, "", calls) < 0) {

@@ -18,13 +18,13 @@ struct xe_run_state {
     struct xe_param *params;
     size_t param_count;
     bool minimal;
-    struct buf out;       /* stdout text, handed over at the end and before anything that waits */
-    struct buf line;      /* the one line of --minimal */
+    struct buf out;  /* stdout text, handed over at the end and before anything that waits */
+    struct buf line; /* the one line of --minimal */
     bool line_started;
     struct xe_err err;
-    json_t *objects;      /* API class -> reference -> record, see objects.c */
-    json_t *wanted;       /* API class -> {member: true}: what a list needs; NULL: everything */
-    bool bulk;            /* a missing record is fetched with its whole class */
+    json_t *objects; /* API class -> reference -> record, see objects.c */
+    json_t *wanted;  /* API class -> {member: true}: what a list needs; NULL: everything */
+    bool bulk;       /* a missing record is fetched with its whole class */
 };
 
 /* args.c: the parameters of the command line. */
@@ -101,13 +101,14 @@ int xe_call_task(struct xe_run_state *x, const char *method, json_t *params, jso
 /* Waits for a task, with progress when `label` is given; the task is destroyed. */
 int xe_task_wait(struct xe_run_state *x, const char *task, const char *label, json_t **result);
 /* Async only when `async`. */
-int xe_call_maybe_task(struct xe_run_state *x, bool async, const char *method, json_t *params, json_t **result);
+int xe_call_maybe_task(struct xe_run_state *x, bool async, const char *method, json_t *params,
+                       json_t **result);
 
 /* values.c: fields of records as text. */
 struct xe_value {
-    bool single;  /* one text, not a set or map */
+    bool single; /* one text, not a set or map */
     size_t count;
-    char **keys;  /* maps */
+    char **keys; /* maps */
     char **items;
 };
 void xe_value_done(struct xe_value *value);
@@ -117,8 +118,8 @@ enum xe_value_mode {
     XE_VALUE_SHOWN,  /* asked for; a refusal is shown in place of the value */
     XE_VALUE_ASKED,  /* asked for; a refusal is an error */
 };
-int xe_field_value(struct xe_run_state *x, const struct xe_class *cls, const struct xe_field *f, const char *ref,
-                   const json_t *record, enum xe_value_mode mode, struct xe_value *out);
+int xe_field_value(struct xe_run_state *x, const struct xe_class *cls, const struct xe_field *f,
+                   const char *ref, const json_t *record, enum xe_value_mode mode, struct xe_value *out);
 /* The joined text (the caller's). */
 char *xe_value_text(const struct xe_field *f, const struct xe_value *value);
 /* Notes in x->wanted what the field needs. */
@@ -131,7 +132,7 @@ json_t *xe_input(struct xe_run_state *x, const char *what, int type, const char 
 /* filter.c: which objects are meant. */
 struct xe_filter {
     const struct xe_field *field;
-    const char *key;      /* map key; NULL: the whole */
+    const char *key; /* map key; NULL: the whole */
     bool contains, differs;
     const char *value;
 };

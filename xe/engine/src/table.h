@@ -5,7 +5,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum xe_type { XE_STRING, XE_INT, XE_FLOAT, XE_BOOL, XE_DATETIME, XE_ENUM, XE_REF, XE_VOID, XE_RECORD, XE_BYTES };
+enum xe_type {
+    XE_STRING,
+    XE_INT,
+    XE_FLOAT,
+    XE_BOOL,
+    XE_DATETIME,
+    XE_ENUM,
+    XE_REF,
+    XE_VOID,
+    XE_RECORD,
+    XE_BYTES
+};
 enum xe_shape { XE_ONE, XE_SET, XE_MAP };
 
 /* A wire value and how xe shows it. */
@@ -23,8 +34,8 @@ struct xe_hop {
 };
 
 enum xe_field_flag {
-    XE_EXPENSIVE = 1 << 0,  /* lists show "<expensive field>" */
-    XE_HIDDEN = 1 << 1,     /* never listed, only param-get */
+    XE_EXPENSIVE = 1 << 0, /* lists show "<expensive field>" */
+    XE_HIDDEN = 1 << 1,    /* never listed, only param-get */
     XE_DEPRECATED = 1 << 2,
     XE_ANY_CASE = 1 << 3,   /* filters ignore case */
     XE_ACCESS_SET = 1 << 4, /* tags SRO, SRW */
@@ -51,13 +62,13 @@ struct xe_field {
     uint16_t flags;
     uint8_t type, shape, special, hop_count; /* enum xe_type, xe_shape, xe_special */
     const struct xe_hop *hops;
-    const char *from;    /* the record member read after the hops; NULL: none */
-    const char *cls;     /* XE_REF: of which class */
-    const char *joined;  /* between members */
+    const char *from;   /* the record member read after the hops; NULL: none */
+    const char *cls;    /* XE_REF: of which class */
+    const char *joined; /* between members */
     const struct xe_texts *texts;
-    const char *call;    /* asked for the value instead of a record */
-    bool call_self;      /* that call takes the object */
-    const char *source;  /* a data source, {member} replaced; `on` is its owner's reference field */
+    const char *call;   /* asked for the value instead of a record */
+    bool call_self;     /* that call takes the object */
+    const char *source; /* a data source, {member} replaced; `on` is its owner's reference field */
     const char *on, *on_cls;
     /* Messages that change it; NULL: cannot. `put` sets one key of a map, `whole` the whole set or map. */
     const char *set, *add, *remove, *put, *whole;
@@ -83,12 +94,27 @@ struct xe_arg {
     bool optional;       /* a trailing one with a default: left out when absent */
     const char *cls;     /* XE_REF */
     const char *param;
-    const char *json;    /* XE_ARG_CONST; and the value of an absent parameter */
+    const char *json; /* XE_ARG_CONST; and the value of an absent parameter */
     const struct xe_texts *texts;
 };
 
-enum xe_command_flag { XE_STANDARD = 1 << 0, XE_CMD_HIDDEN = 1 << 1, XE_ASYNC = 1 << 2, XE_TEMPLATES = 1 << 3, XE_LOCAL = 1 << 4 };
-enum xe_generated { XE_NOT_GENERATED, XE_LIST, XE_PARAM_LIST, XE_PARAM_GET, XE_PARAM_SET, XE_PARAM_ADD, XE_PARAM_REMOVE, XE_PARAM_CLEAR };
+enum xe_command_flag {
+    XE_STANDARD = 1 << 0,
+    XE_CMD_HIDDEN = 1 << 1,
+    XE_ASYNC = 1 << 2,
+    XE_TEMPLATES = 1 << 3,
+    XE_LOCAL = 1 << 4
+};
+enum xe_generated {
+    XE_NOT_GENERATED,
+    XE_LIST,
+    XE_PARAM_LIST,
+    XE_PARAM_GET,
+    XE_PARAM_SET,
+    XE_PARAM_ADD,
+    XE_PARAM_REMOVE,
+    XE_PARAM_CLEAR
+};
 
 struct xe_run_state;
 struct xe_command {

@@ -21,7 +21,8 @@ static json_t *task_state(json_t *answer, const char *task, bool *gone)
 {
     json_t *state = NULL, *event;
     size_t i;
-    json_array_foreach (json_object_get(answer, "events"), i, event) {
+    json_array_foreach(json_object_get(answer, "events"), i, event)
+    {
         if (!streq(xe_str(event, "ref"), task))
             continue;
         *gone = streq(xe_str(event, "operation"), "del");
@@ -50,7 +51,8 @@ static int wait_for_end(struct xe_run_state *x, const char *task, const char *la
             cancelled = true;
             if (x->api->resume)
                 x->api->resume(x->api->ctx);
-            xe_note(x, "%sCancelling; press Ctrl-C again to leave the task to the server.", label ? "\n" : "");
+            xe_note(x, "%sCancelling; press Ctrl-C again to leave the task to the server.",
+                    label ? "\n" : "");
             if (xe_call(x, "task.cancel", NULL, "[s]", task) < 0)
                 return -1;
             continue;
@@ -130,7 +132,8 @@ int xe_call_task(struct xe_run_state *x, const char *method, json_t *params, jso
     return xe_task_wait(x, json_string_value(task), NULL, result);
 }
 
-int xe_call_maybe_task(struct xe_run_state *x, bool async, const char *method, json_t *params, json_t **result)
+int xe_call_maybe_task(struct xe_run_state *x, bool async, const char *method, json_t *params,
+                       json_t **result)
 {
     if (async)
         return xe_call_task(x, method, params, result);

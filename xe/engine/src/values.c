@@ -70,7 +70,8 @@ static int scalar(struct xe_run_state *x, const struct xe_field *f, const json_t
         *out = xstrdup(json_is_true(value) ? "true" : "false");
     } else if (json_is_number(value) && f->type == XE_FLOAT) {
         double d = json_number_value(value);
-        *out = f->flags & XE_WHOLE ? xasprintf("%.0f", d) : xasprintf("%.3f", f->flags & XE_KIB ? d / 1024 : d);
+        *out =
+            f->flags & XE_WHOLE ? xasprintf("%.0f", d) : xasprintf("%.3f", f->flags & XE_KIB ? d / 1024 : d);
     } else if (json_is_integer(value)) {
         *out = xasprintf("%lld", (long long)json_integer_value(value));
     } else if (json_is_real(value)) {
@@ -94,22 +95,21 @@ static int add_scalar(struct xe_run_state *x, const struct xe_field *f, const ch
 }
 
 /* A whole JSON value: sets and maps member by member. */
-static int add_value(struct xe_run_state *x, const struct xe_field *f, const json_t *value, struct xe_value *out)
+static int add_value(struct xe_run_state *x, const struct xe_field *f, const json_t *value,
+                     struct xe_value *out)
 {
     if (json_is_array(value)) {
         size_t i;
         const json_t *item;
-        json_array_foreach (value, i, item)
-            if (add_scalar(x, f, NULL, item, out) < 0)
-                return -1;
+        json_array_foreach(value, i, item) if (add_scalar(x, f, NULL, item, out) < 0) return -1;
         return 0;
     }
     if (json_is_object(value) && f->shape == XE_MAP) {
         const char *key;
         json_t *item;
-        json_object_foreach ((json_t *)value, key, item)
-            if (add_scalar(x, f, f->flags & XE_ACCESS_SET ? NULL : key, item, out) < 0)
-                return -1;
+        json_object_foreach((json_t *)value, key,
+                            item) if (add_scalar(x, f, f->flags & XE_ACCESS_SET ? NULL : key, item, out) <
+                                      0) return -1;
         return 0;
     }
     out->single = true;
@@ -135,7 +135,8 @@ static int follow(struct xe_run_state *x, const struct xe_field *f, size_t step,
     }
     size_t i;
     const json_t *item;
-    json_array_foreach (link, i, item) {
+    json_array_foreach(link, i, item)
+    {
         if (xe_record(x, hop->cls, json_string_value(item), &next) < 0)
             return -1;
         if (next && follow(x, f, step + 1, next, out) < 0)
@@ -166,8 +167,8 @@ static char *source_name(const char *pattern, const json_t *record)
     return buf_take(&b);
 }
 
-static int from_source(struct xe_run_state *x, const struct xe_class *cls, const struct xe_field *f, const char *ref,
-                       const json_t *record, struct xe_value *out)
+static int from_source(struct xe_run_state *x, const struct xe_class *cls, const struct xe_field *f,
+                       const char *ref, const json_t *record, struct xe_value *out)
 {
     AUTO_FREE char *name = source_name(f->source, record);
     AUTO_FREE char *method = xasprintf("%s.query_data_source", f->on ? f->on_cls : cls->api);
@@ -202,7 +203,8 @@ static int sr_host(struct xe_run_state *x, const json_t *record, struct xe_value
     return 0;
 }
 
-static int vdi_name(struct xe_run_state *x, const struct xe_field *f, const json_t *record, struct xe_value *out)
+static int vdi_name(struct xe_run_state *x, const struct xe_field *f, const json_t *record,
+                    struct xe_value *out)
 {
     if (!xe_true(record, "empty"))
         return follow(x, f, 0, record, out);
@@ -254,8 +256,8 @@ static int attachable(struct xe_run_state *x, const char *ref, struct xe_value *
 }
 
 /* Whether the driver's active or selected variant is this one. */
-static int variant_active(struct xe_run_state *x, const struct xe_field *f, const char *ref, const json_t *record,
-                          struct xe_value *out)
+static int variant_active(struct xe_run_state *x, const struct xe_field *f, const char *ref,
+                          const json_t *record, struct xe_value *out)
 {
     const json_t *driver;
     if (xe_record(x, f->hops[0].cls, xe_str(record, f->hops[0].field), &driver) < 0)
@@ -273,7 +275,8 @@ static int special(struct xe_run_state *x, const struct xe_field *f, const char 
     case XE_VDI_NAME:
         return vdi_name(x, f, record, out);
     case XE_RESOLUTION:
-        set_text(out, xasprintf("%lldx%lld", (long long)json_integer_value(json_object_get(record, "max_resolution_x")),
+        set_text(out, xasprintf("%lldx%lld",
+                                (long long)json_integer_value(json_object_get(record, "max_resolution_x")),
                                 (long long)json_integer_value(json_object_get(record, "max_resolution_y"))));
         return 0;
     case XE_DUPLEX:
@@ -293,8 +296,8 @@ static int special(struct xe_run_state *x, const struct xe_field *f, const char 
     return follow(x, f, 0, record, out);
 }
 
-static int compute(struct xe_run_state *x, const struct xe_class *cls, const struct xe_field *f, const char *ref,
-                   const json_t *record, struct xe_value *out)
+static int compute(struct xe_run_state *x, const struct xe_class *cls, const struct xe_field *f,
+                   const char *ref, const json_t *record, struct xe_value *out)
 {
     if (f->source)
         return from_source(x, cls, f, ref, record, out);
@@ -303,8 +306,8 @@ static int compute(struct xe_run_state *x, const struct xe_class *cls, const str
     return special(x, f, ref, record, out);
 }
 
-int xe_field_value(struct xe_run_state *x, const struct xe_class *cls, const struct xe_field *f, const char *ref,
-                   const json_t *record, enum xe_value_mode mode, struct xe_value *out)
+int xe_field_value(struct xe_run_state *x, const struct xe_class *cls, const struct xe_field *f,
+                   const char *ref, const json_t *record, enum xe_value_mode mode, struct xe_value *out)
 {
     struct xe_value v = {0};
     if (mode == XE_VALUE_LISTED && (f->flags & XE_EXPENSIVE)) {

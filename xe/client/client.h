@@ -1,0 +1,39 @@
+/* The transport of xe: one server, one session, opened at the first call and closed at the end. The
+ * functions are the callbacks of struct xe_api; ctx is the struct xe_client. */
+#pragma once
+#include "options.h"
+#include <base/http_client.h>
+#include <xe/engine.h>
+
+struct xe_client {
+    struct xe_options *options;
+    struct http_client *http; /* NULL until the first call */
+    char *session;
+    unsigned last_id;
+    char *cookie; /* "session_id=..." */
+};
+
+/* Set by the signal handler; a waiting call ends with XE_ERR_CANCELLED within a second. */
+extern _Atomic bool xe_stop;
+
+/* connect.c: the HTTP client with its trust settled. 0, or -1 with *err. */
+int xe_connect(struct xe_client *c, struct xe_err *err);
+/* rpc.c */
+int xe_rpc_call(void *ctx, const char *method, json_t *params, const char *const *keep, json_t **result,
+                struct xe_err *err);
+/* Logs in unless it has been done. */
+int xe_rpc_login(struct xe_client *c, struct xe_err *err);
+void xe_rpc_logout(struct xe_client *c);
+int xe_rpc_post(void *ctx, const char *path, json_t *body, json_t **result, struct xe_err *err);
+/* One sentence about a failed exchange. */
+void xe_http_failed(const struct xe_client *c, const struct http_error *error, struct xe_err *err);
+/* transfer.c */
+int xe_upload(void *ctx, const char *filename, const char *path, xe_progress_fn *progress, void *arg,
+              struct xe_err *err);
+int xe_download(void *ctx, const char *filename, const char *path, xe_progress_fn *progress, void *arg,
+                struct xe_err *err);
+int xe_read_file(void *ctx, const char *name, char **data, size_t *len, struct xe_err *err);
+/* terminal.c */
+int xe_console(void *ctx, const char *path, struct xe_err *err);
+/* With --debug: one line on stderr. */
+void xe_debug(const struct xe_client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));

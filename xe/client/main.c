@@ -1,0 +1,121 @@
+/* The xe program: settings, signals, and the engine joined with its transport. */
+#include "client.h"
+#include <base/mem.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+
+#ifndef XE_VERSION
+#define XE_VERSION "unknown"
+#endif
+
+_Atomic bool xe_stop;
+
+static void on_signal(int number)
+{
+    (void)number;
+    xe_stop = true;
+}
+
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGHUP, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+static void print(void *ctx, const char *text, size_t len)
+{
+    (void)ctx;
+    fwrite(text, 1, len, stdout);
+    fflush(stdout);
+}
+
+static void print_error(void *ctx, const char *text, size_t len)
+{
+    (void)ctx;
+    fwrite(text, 1, len, stderr);
+}
+
+static int prompt(void *ctx, const char *question, char **answer, struct xe_err *err)
+{
+    char *line = NULL;
+    size_t size = 0;
+    (void)ctx;
+    fputs(question, stdout);
+    fflush(stdout);
+    if (getline(&line, &size, stdin) < 0) {
+        free(line);
+        if (xe_stop)
+            xe_err_set(err, XE_ERR_CANCELLED, "Interrupted.");
+        else
+            xe_err_set(err, XE_ERR_CLI, "there is no answer to read; say force=true");
+        return -1;
+    }
+    line[strcspn(line, "\r\n")] = '\0';
+    *answer = line;
+    return 0;
+}
+
+static bool interrupted(void *ctx)
+{
+    (void)ctx;
+    return xe_stop;
+}
+
+static void resume(void *ctx)
+{
+    (void)ctx;
+    xe_stop = false;
+}
+
+static int run(struct xe_options *options)
+{
+    struct xe_client client = {.options = options};
+    struct xe_api api = {.ctx = &client,
+                         .call = xe_rpc_call,
+                         .print = print,
+                         .print_error = print_error,
+                         .prompt = prompt,
+                         .read_file = xe_read_file,
+                         .upload = xe_upload,
+                         .download = xe_download,
+                         .console = xe_console,
+                         .post = xe_rpc_post,
+                         .interrupted = interrupted,
+                         .resume = resume,
+                         .progress_terminal = isatty(STDERR_FILENO)};
+    const char *help[] = {"help", options->word_count ? options->words[0] : NULL};
+    int code = options->help ? xe_run(&api, options->word_count ? 2 : 1, help)
+                             : xe_run(&api, options->word_count, options->words);
+    xe_rpc_logout(&client);
+    http_client_free(client.http);
+    if (fflush(stdout) == EOF || ferror(stdout)) {
+        fprintf(stderr, "xe: cannot write the output: %s\n", strerror(errno));
+        code = 1;
+    }
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    struct xe_options options = {0};
+    char *problem = NULL;
+    int code;
+    catch_signals();
+    if (xe_options_read(&options, argc - 1, argv + 1, &problem) < 0) {
+        fprintf(stderr, "xe: %s\nFor usage run: 'xe help'\n", problem);
+        free(problem);
+        code = 1;
+    } else if (options.version) {
+        puts("xe " XE_VERSION);
+        code = 0;
+    } else {
+        code = run(&options);
+    }
+    xe_options_done(&options);
+    return code;
+}

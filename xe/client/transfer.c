@@ -1,0 +1,160 @@
+/* Disk images in and out, as streams between a local file and the server. */
+#include "client.h"
+#include <base/file.h>
+#include <base/mem.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+enum { STALL_MS = 3600 * 1000 };
+
+struct moving {
+    int fd;
+    int failed; /* errno of the local side */
+    uint64_t done, total;
+    xe_progress_fn *progress;
+    void *arg;
+};
+
+static ssize_t pull(void *arg, char *to, size_t max)
+{
+    struct moving *m = arg;
+    ssize_t n;
+    do
+        n = read(m->fd, to, max);
+    while (n < 0 && errno == EINTR && !xe_stop);
+    if (n < 0) {
+        m->failed = errno;
+        return -1;
+    }
+    m->done += (uint64_t)n;
+    return m->progress(m->arg, m->done, m->total) ? -1 : n;
+}
+
+static int push(void *arg, const char *data, size_t len)
+{
+    struct moving *m = arg;
+    for (size_t at = 0; at < len;) {
+        ssize_t n = write(m->fd, data + at, len - at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            m->failed = n < 0 ? errno : EIO;
+            return -1;
+        }
+        at += (size_t)n;
+    }
+    m->done += len;
+    return m->progress(m->arg, m->done, m->total) ? -1 : 0;
+}
+
+/* What went wrong, local trouble first. */
+static int transfer_failed(struct xe_client *c, const struct moving *m, const char *filename,
+                           const struct http_error *error, struct xe_err *err)
+{
+    if (xe_stop)
+        xe_err_set(err, XE_ERR_CANCELLED, "Interrupted.");
+    else if (m->failed)
+        xe_err_set(err, XE_ERR_CLI, "%s: %s", filename, strerror(m->failed));
+    else
+        xe_http_failed(c, error, err);
+    return -1;
+}
+
+static int refused(const struct http_reply *reply, struct xe_err *err)
+{
+    const char *why = reply->status == 401   ? ": the session is not accepted"
+                      : reply->status == 403 ? ": your role does not allow it"
+                      : reply->status == 404 ? ": there is no such disk, format or service"
+                      : reply->status == 413 ? ": the image is larger than the disk"
+                                             : "";
+    xe_err_set(err, XE_ERR_TRANSPORT, "The server refused the transfer with HTTP status %u%s.", reply->status,
+               why);
+    return -1;
+}
+
+static int run(struct xe_client *c, struct http_call *call, struct moving *m, const char *filename,
+               struct xe_err *err)
+{
+    AUTO_HTTP_REPLY struct http_reply reply = HTTP_REPLY_INIT;
+    const struct http_header headers[] = {{"Cookie", c->cookie}, {NULL, NULL}};
+    struct http_error error;
+    call->headers = headers;
+    call->arg = m;
+    call->timeout_ms = -1;
+    call->stall_ms = STALL_MS;
+    call->cancel = &xe_stop;
+    if (http_client_call(c->http, call, &reply, &error) < 0)
+        return transfer_failed(c, m, filename, &error, err);
+    xe_debug(c, "%s: status %u, %llu bytes", call->path, reply.status, (unsigned long long)m->done);
+    return reply.status >= 200 && reply.status < 300 ? 0 : refused(&reply, err);
+}
+
+int xe_upload(void *ctx, const char *filename, const char *path, xe_progress_fn *progress, void *arg,
+              struct xe_err *err)
+{
+    struct xe_client *c = ctx;
+    bool standard = streq(filename, "-");
+    AUTO_CLOSE int file = standard ? -1 : open(filename, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    struct moving m = {.fd = standard ? STDIN_FILENO : file, .progress = progress, .arg = arg};
+    if (m.fd < 0 || fstat(m.fd, &st) < 0) {
+        xe_err_set(err, XE_ERR_CLI, "%s: %s", filename, strerror(errno));
+        return -1;
+    }
+    if (S_ISDIR(st.st_mode)) {
+        xe_err_set(err, XE_ERR_CLI, "%s is a folder, not a disk image", filename);
+        return -1;
+    }
+    bool sized = S_ISREG(st.st_mode);
+    m.total = sized ? (uint64_t)st.st_size : 0;
+    if (xe_rpc_login(c, err) < 0)
+        return -1;
+    struct http_call call = {.method = "PUT",
+                             .path = path,
+                             .source = pull,
+                             .source_len = sized ? st.st_size : -1,
+                             .content_type = "application/octet-stream"};
+    return run(c, &call, &m, filename, err);
+}
+
+int xe_download(void *ctx, const char *filename, const char *path, xe_progress_fn *progress, void *arg,
+                struct xe_err *err)
+{
+    struct xe_client *c = ctx;
+    bool standard = streq(filename, "-");
+    AUTO_FREE char *partial = xasprintf("%s.partial", filename);
+    if (!standard && access(filename, F_OK) == 0) {
+        xe_err_set(err, XE_ERR_CLI, "%s exists already", filename);
+        return -1;
+    }
+    AUTO_CLOSE int file =
+        standard ? -1 : open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    struct moving m = {.fd = standard ? STDOUT_FILENO : file, .progress = progress, .arg = arg};
+    if (m.fd < 0) {
+        xe_err_set(err, XE_ERR_CLI, "%s: %s", partial, strerror(errno));
+        return -1;
+    }
+    struct http_call call = {.method = "GET", .path = path, .sink = push};
+    int rc = xe_rpc_login(c, err) < 0 ? -1 : run(c, &call, &m, filename, err);
+    if (standard)
+        return rc;
+    if (rc == 0 && (fsync(file) < 0 || rename(partial, filename) < 0)) {
+        xe_err_set(err, XE_ERR_CLI, "%s: %s", filename, strerror(errno));
+        rc = -1;
+    }
+    if (rc < 0)
+        unlink(partial);
+    return rc;
+}
+
+int xe_read_file(void *ctx, const char *name, char **data, size_t *len, struct xe_err *err)
+{
+    (void)ctx;
+    *data = file_read(name, 1 << 20, len);
+    if (*data)
+        return 0;
+    xe_err_set(err, XE_ERR_CLI, "%s: %s", name, strerror(errno));
+    return -1;
+}

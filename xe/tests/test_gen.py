@@ -1,0 +1,81 @@
+"""The generator of xe's tables refuses what it cannot know: each case breaks a copy of the description
+in one place and expects the sentence that says so."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(sys.argv.pop(1) if len(sys.argv) > 1 else Path(__file__).resolve().parents[2])
+
+# (file, text to replace, replacement, what must be said)
+CASES = {
+    "a class twice": ("sr.toml", 'class = "sr"', 'class = "vm"', "class vm is described twice"),
+    "a command twice": ("other.toml", "[commands.console]", "[commands.vm-start]", "command vm-start is described twice"),
+    "a generated command twice": ("other.toml", "[commands.console]", "[commands.vm-list]", "vm-list is described twice"),
+    "a field twice": ("vif.toml", "MTU = {", "MAC = {", "vif.toml"),
+    "an unknown class": ("vif.toml", 'api = "VIF"', 'api = "NIC"', "unknown class NIC"),
+    "an unknown selector": ("other.toml", 'selector = "vm"', 'selector = "vdi"', "unknown class vdi in selector"),
+    "an unknown field": ("vif.toml", 'from = "network"', 'from = "lan"', "class VIF has no field lan"),
+    "a path through no reference": ("vif.toml", 'from = "network.name_label"', 'from = "MTU.name_label"', "is not a reference"),
+    "an unknown format": ("vm.toml", 'texts = "power-state"', 'texts = "power"', "unknown format power"),
+    "an unknown special": ("vbd.toml", 'special = "vdi-name"', 'special = "vdi"', "unknown format vdi"),
+    "an unknown access": ("vif.toml", 'device = { access = "RO" }', 'device = { access = "WO" }', "unknown access 'WO'"),
+    "writing what cannot be written": ("vif.toml", 'device = { access = "RO" }', 'device = { access = "RW" }',
+                                       "no message VIF.set_device"),
+    "an unknown column": ("vif.toml", '"vm-uuid", "device"', '"vm-uuid", "devise"', "devise is not one of its fields"),
+    "an unknown key": ("vif.toml", 'class = "vif"', 'class = "vif"\ncolour = "red"', "unknown keys ['colour']"),
+    "an unknown kind": ("vif.toml", '"param-clear"]', '"param-wipe"]', "unknown command kind param-wipe"),
+    "an unknown message": ("vif.toml", 'call = "VIF.move"', 'call = "VIF.shift"', "the model has no message VIF.shift"),
+    "too few arguments": ("vif.toml", 'args = ["uuid", "network-uuid"]', 'args = ["uuid"]', "takes 2 parameters, not 1"),
+    "an argument of no parameter": ("vif.toml", 'args = ["uuid", "network-uuid"]', 'args = ["uuid", "net"]',
+                                    "net is not one of its parameters"),
+    "a record without a needed member": ("pbd.toml", '"host=host-uuid", ', "", "PBD.create needs host"),
+    "the selected object without a selector": ("vif.toml", 'args = ["uuid", "network-uuid"]', 'args = ["@", "network-uuid"]',
+                                               "there is no selector"),
+    "a call and a handler": ("vif.toml", 'call = "VIF.move"', 'call = "VIF.move"\nhandler = "vif_move"',
+                             "both a call and a handler"),
+    "a switch to another signature": ("vif.toml", '"VIF.unplug_force"', '"VIF.move"', "does not take the parameters"),
+    "no help": ("vif.toml", 'help = "Moves a network card to another network."', 'help = ""', "no help sentence"),
+    "an unknown error": ("errors.toml", "UUID_INVALID =", "UUID_WRONG =", "UUID_WRONG is not declared"),
+}  # fmt: skip
+
+
+def generate(root, out):
+    command = [sys.executable, "-B", str(root / "gen" / "xe_gen.py"), str(root), str(out)]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+class Refusals(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(tempfile.mkdtemp(prefix="xe-gen-"))
+        self.addCleanup(shutil.rmtree, self.folder)
+        self.root = self.folder / "openapi"
+        shutil.copytree(ROOT / "openapi", self.root, ignore=shutil.ignore_patterns("__pycache__", "src", "include"))
+
+    def test_the_description_as_it_is(self):
+        r = generate(self.root, self.folder / "out")
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+        again = self.folder / "again"
+        generate(self.root, again)
+        for name in ("xe_tables.c", "xe_handlers.h", "xe_commands.mdoc"):
+            self.assertEqual((self.folder / "out" / name).read_bytes(), (again / name).read_bytes(), name)
+
+    def test_refusals(self):
+        for title, (name, old, new, said) in CASES.items():
+            with self.subTest(title):
+                path = self.root / "xe" / name
+                text = path.read_text()
+                self.assertIn(old, text)
+                path.write_text(text.replace(old, new, 1))
+                r = generate(self.root, self.folder / "out")
+                path.write_text(text)
+                self.assertEqual(r.returncode, 1, title)
+                self.assertIn(said, r.stderr)
+                self.assertNotIn("Traceback", r.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,298 @@
+"""xe against a fake server: certificates, passwords, sessions, transfers, interrupts, the console.
+
+usage: test_transport.py XE"""
+
+import os
+import pty
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+import unittest
+from pathlib import Path
+
+from fake_server import PASSWORD, FakeServer, free_port, make_ca, make_server_cert
+
+XE = sys.argv.pop(1)
+VDI = "00000041-0000-4000-8000-000000000000"
+
+
+def has(text, *parts):
+    return all(p in text for p in parts)
+
+
+class Base(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.shared = Path(tempfile.mkdtemp(prefix="xe-transport-"))
+        cls.ca, cls.other_ca = make_ca(cls.shared, "ca"), make_ca(cls.shared, "other")
+        cls.cert = make_server_cert(cls.shared, "server", cls.ca)
+        cls.new_cert = make_server_cert(cls.shared, "anew", cls.ca)
+        cls.odd_cert = make_server_cert(cls.shared, "odd", cls.ca, "DNS:elsewhere.example")
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.shared)
+
+    def setUp(self):
+        self.home = Path(tempfile.mkdtemp(prefix="xe-home-"))
+        self.addCleanup(shutil.rmtree, self.home)
+        self.password = self.home / "password"
+        self.password.write_text(PASSWORD + "\n")
+
+    def serve(self, cert=None, port=0):
+        server = FakeServer(cert, port)
+        self.addCleanup(server.close)
+        return server
+
+    def env(self):
+        keep = {k: v for k, v in os.environ.items() if not k.startswith("XE_") and k != "XDG_CONFIG_HOME"}
+        return dict(keep, HOME=str(self.home))
+
+    def words(self, server, *args):
+        return [XE, "-s", "127.0.0.1", "-p", str(server.port), "-u", "root", "-pwf", str(self.password), *args]
+
+    def xe(self, server, *args, **kw):
+        return subprocess.run(self.words(server, *args), env=self.env(), capture_output=True, text=True, timeout=60, **kw)
+
+    def start(self, server, *args, **kw):
+        p = subprocess.Popen(self.words(server, *args), env=self.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                             stdin=subprocess.DEVNULL, **kw)  # fmt: skip
+        self.addCleanup(lambda: p.poll() is None and p.kill())
+        return p
+
+
+class Trust(Base):
+    def test_the_pools_ca(self):
+        server = self.serve(self.cert)
+        r = self.xe(server, "--ca", str(self.ca[0]), "vm-list", "--minimal", "params=name-label", "power-state=running")
+        self.assertEqual((r.returncode, r.stdout, r.stderr), (0, "web\\, two \\\\ 2,Control domain on node1\n", ""))
+        self.assertEqual(server.calls, ["session.login_with_password", "VM.get_all_records", "session.logout"])
+        self.assertFalse((self.home / ".config").exists())
+
+    def test_another_ca_is_refused_before_anything_is_sent(self):
+        server = self.serve(self.cert)
+        r = self.xe(server, "--ca", str(self.other_ca[0]), "vm-list")
+        self.assertEqual((r.returncode, r.stdout, server.calls), (1, "", []))
+        self.assertIn("is not accepted", r.stderr)
+
+    def test_a_certificate_of_another_name_is_refused(self):
+        server = self.serve(self.odd_cert)
+        r = self.xe(server, "--ca", str(self.ca[0]), "vm-list")
+        self.assertEqual((r.returncode, server.calls), (1, []))
+
+    def test_first_use_then_change(self):
+        server = self.serve(self.cert)
+        r = self.xe(server, "vm-list", "--minimal")
+        self.assertEqual(r.returncode, 0, r.stderr)
+        self.assertTrue(has(r.stderr, "first contact", "sha256 fingerprint", "known_hosts"), r.stderr)
+        known = self.home / ".config/corral/known_hosts"
+        self.assertEqual(known.stat().st_mode & 0o777, 0o600)
+        self.assertIn(f"127.0.0.1 {server.port} ", known.read_text())
+        r = self.xe(server, "vm-list", "--minimal")
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+        server.close()
+        impostor = FakeServer(self.new_cert, server.port)
+        try:
+            r = self.xe(impostor, "vm-list")
+            self.assertEqual((r.returncode, r.stdout, impostor.calls), (1, "", []))
+            self.assertTrue(has(r.stderr, "another certificate", "kept:", "shown:", str(known)), r.stderr)
+        finally:
+            impostor.close()
+            server.close = lambda: None
+
+    def test_plain_http_on_loopback_only(self):
+        server = self.serve()
+        self.assertEqual(self.xe(server, "--nossl", "host-list", "--minimal").returncode, 0)
+        r = subprocess.run([XE, "-s", "192.0.2.1", "--nossl", "host-list"], env=self.env(), capture_output=True, text=True)
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("loopback", r.stderr)
+
+    def test_no_server(self):
+        server = self.serve(self.cert)
+        server.port = free_port()
+        r = self.xe(server, "--ca", str(self.ca[0]), "vm-list")
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("cannot connect to 127.0.0.1", r.stderr)
+
+
+class Session(Base):
+    def test_wrong_password(self):
+        server = self.serve()
+        self.password.write_text("wrong")
+        r = self.xe(server, "--nossl", "vm-list")
+        self.assertEqual((r.returncode, r.stdout), (1, ""))
+        self.assertEqual(r.stderr, "Authentication failed\nFor usage run: 'xe help'\n")
+
+    def test_no_password_and_nobody_to_ask(self):
+        server = self.serve()
+        words = [w for w in self.words(server, "--nossl", "vm-list") if w not in ("-pwf", str(self.password))]
+        r = subprocess.run(words, env=self.env(), capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        self.assertEqual((r.returncode, server.calls), (1, []))
+        self.assertIn("no password", r.stderr)
+
+    def test_the_session_ends_also_after_an_error(self):
+        server = self.serve()
+        server.failures["VM.get_all_records"] = ["INTERNAL_ERROR", "boom"]
+        r = self.xe(server, "--nossl", "vm-list")
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("INTERNAL_ERROR", r.stderr)
+        self.assertEqual(server.calls[-1], "session.logout")
+
+    def test_debug_tells_no_secret(self):
+        server = self.serve()
+        r = self.xe(server, "--nossl", "--debug", "vm-list", "--minimal")
+        self.assertEqual(r.returncode, 0)
+        self.assertIn("VM.get_all_records: status 200", r.stderr)
+        for secret in (PASSWORD, "session-secret"):
+            self.assertNotIn(secret, r.stderr + r.stdout)
+
+    def test_the_password_is_not_in_the_process_list(self):
+        server = self.serve()
+        words = [XE, "-s", "127.0.0.1", "-p", str(server.port), "-u", "root", "-pw", PASSWORD, "--nossl", "event-wait",
+                 "class=vm", "name-label=none"]  # fmt: skip
+        p = subprocess.Popen(words, env=self.env(), stderr=subprocess.PIPE)
+        try:
+            server.wait_for("event.from")
+            self.assertNotIn(PASSWORD.encode(), Path(f"/proc/{p.pid}/cmdline").read_bytes())
+        finally:
+            p.send_signal(signal.SIGINT)
+            self.assertEqual(p.wait(20), 1)
+            p.stderr.close()
+
+    def test_garbage_is_not_taken_for_an_answer(self):
+        server = self.serve()
+        for status, body in ((500, b"oops"), (200, b"not json"), (200, b'{"jsonrpc":"2.0","id":1}'), (200, b"[" * 100000)):
+            server.raw_answer = (status, body)
+            r = self.xe(server, "--nossl", "vm-list")
+            self.assertEqual((r.returncode, r.stdout), (1, ""), body[:20])
+            self.assertIn("did not answer session.login_with_password as a XenAPI server does", r.stderr)
+
+    def test_join_token(self):
+        server = self.serve()
+        r = self.xe(server, "--nossl", "host-join-token")
+        self.assertEqual((r.returncode, r.stdout), (0, "t.f\n"))
+        self.assertIn("join-tokens Bearer OpaqueRef:session-secret", server.calls)
+
+    def test_a_full_disk_behind_stdout_is_an_error(self):
+        server = self.serve()
+        with open("/dev/full", "w") as full:
+            r = subprocess.run(self.words(server, "--nossl", "vm-list"), env=self.env(), stdout=full, stderr=subprocess.PIPE)
+        self.assertEqual(r.returncode, 1)
+
+
+class Transfers(Base):
+    def test_upload(self):
+        server = self.serve(self.cert)
+        image = self.home / "disk.raw"
+        image.write_bytes(os.urandom(3 << 20))
+        r = self.xe(server, "--ca", str(self.ca[0]), "vdi-import", f"uuid={VDI}", f"filename={image}")
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+        self.assertEqual(server.uploaded, image.read_bytes())
+        self.assertEqual(server.cookies, ["session_id=OpaqueRef:session-secret"])
+        self.assertIn("task.destroy", server.calls)
+
+    def test_upload_of_nothing(self):
+        server = self.serve()
+        r = self.xe(server, "--nossl", "vdi-import", f"uuid={VDI}", f"filename={self.home / 'none'}")
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("No such file", r.stderr)
+        self.assertEqual([c for c in server.calls if c == "PUT"], [])
+
+    def test_download(self):
+        server = self.serve()
+        server.download = os.urandom(1 << 20)
+        image = self.home / "out.raw"
+        r = self.xe(server, "--nossl", "vdi-export", f"uuid={VDI}", f"filename={image}")
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+        self.assertEqual(image.read_bytes(), server.download)
+        r = self.xe(server, "--nossl", "vdi-export", f"uuid={VDI}", f"filename={image}")
+        self.assertEqual(r.returncode, 1)
+        self.assertIn("exists already", r.stderr)
+        self.assertEqual(list(self.home.glob("*.partial")), [])
+
+    def test_ctrl_c_cancels_the_task(self):
+        server = self.serve()
+        server.hold_uploads = True
+        image = self.home / "disk.raw"
+        with open(image, "wb") as f:
+            f.truncate(1 << 30)
+        p = self.start(server, "--nossl", "vdi-import", f"uuid={VDI}", f"filename={image}")
+        server.wait_for("PUT")
+        p.send_signal(signal.SIGINT)
+        out, err = p.communicate(timeout=30)
+        self.assertEqual((p.returncode, out), (1, b""))
+        self.assertEqual(err, b"Cancelled.\n")
+        self.assertIn("task.cancel", server.calls)
+        self.assertIn("task.destroy", server.calls)
+        self.assertEqual(server.calls[-1], "session.logout")
+
+
+class Console(Base):
+    VM = "vm=00000062-0000-4000-8000-000000000000"
+
+    def terminal(self, server):
+        master, slave = pty.openpty()
+        self.addCleanup(os.close, master)
+        before = termios.tcgetattr(slave)
+        p = subprocess.Popen(self.words(server, "--nossl", "console", self.VM), env=self.env(), stdin=slave, stdout=slave,
+                             stderr=subprocess.PIPE)  # fmt: skip
+        self.addCleanup(p.stderr.close)
+        self.addCleanup(lambda: p.poll() is None and p.kill())
+        self.addCleanup(os.close, slave)
+        return p, master, slave, before
+
+    def read_until(self, master, wanted, seconds=20):
+        got, end = b"", time.monotonic() + seconds
+        while wanted not in got:
+            left = end - time.monotonic()
+            self.assertGreater(left, 0, got)
+            if select.select([master], [], [], left)[0]:
+                got += os.read(master, 4096)
+        return got
+
+    def test_typing_and_leaving(self):
+        server = self.serve()
+        p, master, slave, before = self.terminal(server)
+        self.read_until(master, b"login: ")
+        server.wait_for("pong")
+        os.write(master, b"root\x03")
+        self.read_until(master, b"<root\x03>")
+        os.write(master, b"\x1d")
+        self.assertEqual(p.wait(20), 0)
+        self.assertEqual(termios.tcgetattr(slave), before)
+        server.wait_for("close")
+        err = p.stderr.read()
+        self.assertTrue(has(err, b"press Ctrl-] to leave", b"Left the console."), err)
+        self.assertEqual(server.cookies, ["session_id=OpaqueRef:session-secret"])
+        self.assertIn("console /console?uuid=00000082-0000-4000-8000-000000000000", server.calls)
+
+    def test_the_server_closes(self):
+        server = self.serve()
+        p, master, slave, before = self.terminal(server)
+        self.read_until(master, b"login: ")
+        os.write(master, b"q")
+        self.assertEqual(p.wait(20), 0)
+        self.assertEqual(termios.tcgetattr(slave), before)
+        self.assertIn(b"closed by the server", p.stderr.read())
+
+    def test_a_signal_restores_the_terminal(self):
+        server = self.serve()
+        p, master, slave, before = self.terminal(server)
+        self.read_until(master, b"login: ")
+        p.send_signal(signal.SIGTERM)
+        self.assertEqual(p.wait(20), -signal.SIGTERM)
+        self.assertEqual(termios.tcgetattr(slave), before)
+
+    def test_a_pipe_ends_when_the_output_is_still(self):
+        server = self.serve()
+        r = self.xe(server, "--nossl", "console", self.VM, input="root\n")
+        self.assertEqual((r.returncode, r.stdout, r.stderr), (0, "login: <root\n>", ""))
+
+
+if __name__ == "__main__":
+    unittest.main()
