@@ -14,6 +14,7 @@ struct pump {
     size_t buffer_max;
     struct ws_reader reader;
     struct buf to_peer, to_raw;
+    bool raw_deaf;    /* raw cannot be written to */
     bool raw_ended;   /* no more from raw */
     bool peer_closed; /* the peer sent close, or broke the protocol */
     bool close_sent;
@@ -121,10 +122,10 @@ static bool run(struct pump *p, bool *moved, bool *heard)
         p->end = PUMP_FAILED;
         return false;
     }
-    if (!flush(p->raw, &p->to_raw, moved)) {
-        send_close(p, WS_STATUS_ERROR);
-        p->end = PUMP_FAILED;
-        return false;
+    /* Raw takes nothing any more, but what it said before is still to be delivered. */
+    if (p->raw_deaf || !flush(p->raw, &p->to_raw, moved)) {
+        p->raw_deaf = true;
+        buf_clear(&p->to_raw);
     }
     if ((p->peer_closed && p->to_raw.len == 0) || p->raw_ended) {
         p->end = PUMP_CLOSED;
