@@ -63,9 +63,9 @@ const sentences: Record<string, Sentence> = {
   OTHER_OPERATION_IN_PROGRESS: (p, name) =>
     `${classWord(p[0])} ${name(p[1] ?? "")} is busy with another operation (${(p[2] ?? "unknown").replaceAll("_", " ")}). Try again when it is done.`,
   OPERATION_NOT_ALLOWED: (p) => `This is not allowed now: ${p[0] ?? "no reason given"}`,
-  OPERATION_BLOCKED: (_p, name) => `This operation is blocked for ${name(_p[0] ?? "this object")}.`,
-  VM_IS_TEMPLATE: (_p, name) => `${name(_p[0] ?? "")} is a template; this works on VMs only.`,
-  VM_IS_SNAPSHOT: (_p, name) => `${name(_p[0] ?? "")} is a snapshot; this works on VMs only.`,
+  OPERATION_BLOCKED: (p, name) => `This operation is blocked for ${name(p[0] ?? "")}.`,
+  VM_IS_TEMPLATE: (p, name) => `${name(p[0] ?? "")} is a template; this works on VMs only.`,
+  VM_IS_SNAPSHOT: (p, name) => `${name(p[0] ?? "")} is a snapshot; this works on VMs only.`,
   VM_CANNOT_DELETE_DEFAULT_TEMPLATE: () => "A built-in template cannot be deleted.",
   VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT: () =>
     "The guest did not shut down in time. If it has hung, force it off.",
@@ -79,7 +79,6 @@ const sentences: Record<string, Sentence> = {
   SR_FULL: () => "The storage is full.",
   SR_NOT_EMPTY: () => "The storage still holds disks.",
   SR_HAS_NO_PBDS: () => "The storage is not connected to any host.",
-  SR_NO_PBDS: () => "The storage is not connected to any host.",
   SR_OPERATION_NOT_SUPPORTED: () => "This kind of storage cannot do that.",
   VDI_IN_USE: (p, name) => `Disk ${name(p[0] ?? "")} is in use.`,
   VDI_READONLY: (p, name) => `Disk ${name(p[0] ?? "")} is read-only.`,
@@ -104,7 +103,7 @@ export function sentenceOf(e: unknown, name: (ref: string) => string = (ref) => 
   if (e instanceof ApiError) {
     const known = sentences[e.code];
     if (known) {
-      return known(e.params, name);
+      return known(e.params, (ref) => name(ref) || "The object");
     }
     if (e.code.startsWith("SR_BACKEND_FAILURE")) {
       return e.params[1] ? `The storage failed: ${e.params[1]}` : "The storage failed.";

@@ -23,22 +23,9 @@ function taskTitle(task: Task): string {
   return task.name_label.replace(/^Async\./, "") || "task";
 }
 
-/** The objects whose current operations name this task: what it works on. */
-function subjectsOf(ref: string): string[] {
-  const names: string[] = [];
-  for (const cls of ["vm", "sr", "vdi", "host"] as const) {
-    for (const [, record] of store.all(cls)) {
-      if (ref in record.current_operations) {
-        names.push(record.name_label);
-      }
-    }
-  }
-  return names;
-}
-
 function TaskRow({ taskRef, task }: { taskRef: string; task: Task }) {
   const running = isRunning(task);
-  const subjects = running ? subjectsOf(taskRef) : [];
+  const subjects = [...(store.taskSubjects.get(taskRef) ?? [])].filter((name) => name !== "");
   const created = parseTime(task.created);
   const finished = parseTime(task.finished);
   const cancel = () => void runJob("Cancel", taskTitle(task), async () => client().call("task.cancel", taskRef));

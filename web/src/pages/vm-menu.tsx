@@ -48,7 +48,8 @@ export function askDelete(views: readonly VmView[], done?: () => void): void {
         <ul class="delete-list">
           {able.map((v) => {
             const owned = ownedDisks(store, v.vm);
-            const kept = disksOf(store, v.vm).filter((d) => d.vdi && d.vbd.type === "Disk" && !owned.includes(d));
+            const goes = new Set(owned.map((d) => d.vbdRef));
+            const kept = disksOf(store, v.vm).filter((d) => d.vdi && d.vbd.type === "Disk" && !goes.has(d.vbdRef));
             return (
               <li key={v.ref}>
                 <b>{v.vm.name_label}</b>

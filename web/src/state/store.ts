@@ -10,6 +10,8 @@ function emptyTables(): Tables {
 
 export class Store {
   readonly tables: Tables = emptyTables();
+  /** What tasks work or worked on, by the name it had: a task's own record does not tell. */
+  readonly taskSubjects = new Map<string, Set<string>>();
   /** Rises with each batch that changed something. */
   readonly generation = new Cell(0);
   /** False until the first complete picture has arrived. */
@@ -52,8 +54,10 @@ export class Store {
       const table = this.tables[event.class as ClassName] as Map<string, unknown> | undefined;
       if (event.operation === "del") {
         table?.delete(event.ref);
+        this.taskSubjects.delete(event.ref);
       } else if (event.snapshot !== undefined) {
         table?.set(event.ref, event.snapshot);
+        this.#noteSubject(event.snapshot as { name_label?: string; current_operations?: Record<string, string> });
       }
     }
     if (fresh) {
@@ -70,7 +74,16 @@ export class Store {
     this.generation.update((n) => n + 1);
   }
 
+  #noteSubject(record: { name_label?: string; current_operations?: Record<string, string> }): void {
+    for (const task of Object.keys(record.current_operations ?? {})) {
+      const names = this.taskSubjects.get(task) ?? new Set();
+      names.add(record.name_label ?? "");
+      this.taskSubjects.set(task, names);
+    }
+  }
+
   #clear(): void {
+    this.taskSubjects.clear();
     for (const name of CLASS_NAMES) {
       this.tables[name].clear();
     }

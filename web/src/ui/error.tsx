@@ -11,7 +11,10 @@ export function ErrorText({ error, hint }: { error: unknown; hint?: string }) {
       {error instanceof ApiError && (
         <p class="error-code">
           <code>{error.code}</code>
-          {error.params.map((param, i) => <code key={i} class="param">{param}</code>)}
+          {error.params.map((param, i) => {
+            const name = param.startsWith("OpaqueRef:") ? store.nameOf(param) : "";
+            return <code key={i} class="param">{param}{name !== "" && ` (${name})`}</code>;
+          })}
         </p>
       )}
     </div>
