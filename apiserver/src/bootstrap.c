@@ -13,11 +13,12 @@ static bool first(const struct row *row, void *arg)
 
 static void add_network(struct tx *tx)
 {
-    static const struct str_pair config[] = {{"is_guest_installer_network", "false"}, {"corral:kind", "user"}};
+    static const struct str_pair config[] = {{"is_guest_installer_network", "false"},
+                                             {"corral:kind", "user"}};
     struct network_row *network = network_row_mut(tx_create(tx, CLASS_network));
     str_assign(&network->name_label, "User-mode network (NAT)");
-    str_assign(&network->name_description,
-               "Each VM gets an address by DHCP and reaches the outside through its host; nothing outside reaches it");
+    str_assign(&network->name_description, "Each VM gets an address by DHCP and reaches the outside through "
+                                           "its host; nothing outside reaches it");
     network->MTU = 1500;
     str_assign(&network->bridge, "user0");
     network->managed = true;

@@ -1,5 +1,5 @@
-/* poold: the pool's server. Reads its options, makes what a first start needs, opens the store, connects to the
- * hosts, then serves until SIGTERM or SIGINT. */
+/* poold: the pool's server. Reads its options, makes what a first start needs, opens the store, connects to
+ * the hosts, then serves until SIGTERM or SIGINT. */
 #include "bootstrap.h"
 #include "gate/auth.h"
 #include "gate/event.h"
@@ -57,7 +57,8 @@ static bool exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
-static int make_leaf(const char *ca, const char *ca_key, const struct pki_leaf *leaf, const char *cert, const char *key)
+static int make_leaf(const char *ca, const char *ca_key, const struct pki_leaf *leaf, const char *cert,
+                     const char *key)
 {
     struct pki_error cause;
     if (exists(cert) && exists(key))
@@ -101,7 +102,8 @@ static int start_workers(struct server *s)
 {
     const struct worker_config work = {
         .name = "work", .threads_min = WORKERS_MIN, .threads_max = WORKERS_MAX, .queue_max = WORKERS_QUEUE};
-    const struct worker_config login = {.name = "login", .threads_min = 2, .threads_max = 2, .queue_max = 256};
+    const struct worker_config login = {
+        .name = "login", .threads_min = 2, .threads_max = 2, .queue_max = 256};
     s->workers = worker_pool_new(&work);
     s->login_workers = worker_pool_new(&login);
     if (s->workers && s->login_workers)
@@ -168,7 +170,8 @@ static void sweep_tasks(void *arg)
 static void sweep_later(void *arg)
 {
     struct pool_server *p = arg;
-    if (worker_submit(p->server.workers, sweep_sessions, p) < 0 || worker_submit(p->server.workers, sweep_tasks, p) < 0)
+    if (worker_submit(p->server.workers, sweep_sessions, p) < 0 ||
+        worker_submit(p->server.workers, sweep_tasks, p) < 0)
         log_warn("poold", "old sessions and tasks are cleared later: all workers are busy");
 }
 
@@ -177,8 +180,8 @@ static int start(struct pool_server *p)
     struct server *s = &p->server;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     s->state_dir = p->options.state_dir;
-    if (make_dir(s->state_dir) < 0 || make_certificates(s->state_dir) < 0 || auth_init(s) < 0 || open_store(s) < 0 ||
-        start_workers(s) < 0)
+    if (make_dir(s->state_dir) < 0 || make_certificates(s->state_dir) < 0 || auth_init(s) < 0 ||
+        open_store(s) < 0 || start_workers(s) < 0)
         return -1;
     s->timers = timers_new();
     s->sessions = sessions_new();
@@ -236,14 +239,17 @@ static int parse_options(int argc, char **argv, struct options *o)
 {
     AUTO_BUF struct buf text = BUF_INIT;
     const struct arg_option table[] = {
-        {"state", ARG_TEXT, "DIR", "folder of the database, certificates and the first password", &o->state_dir, 0, 0, true},
+        {"state", ARG_TEXT, "DIR", "folder of the database, certificates and the first password",
+         &o->state_dir, 0, 0, true},
         {"port", ARG_INT, "N", "HTTPS port; 0: a free one (default 8443)", &o->port, 0, 65535, false},
         {"listen", ARG_TEXT, "ADDR", "address for HTTPS (default 127.0.0.1)", &o->listen, 0, 0, false},
-        {"http", ARG_INT, "N", "also plain HTTP on this port of 127.0.0.1; 0: a free one", &o->http_port, 0, 65535, false},
+        {"http", ARG_INT, "N", "also plain HTTP on this port of 127.0.0.1; 0: a free one", &o->http_port, 0,
+         65535, false},
         {"web", ARG_TEXT, "DIR", "files of the web console (default: none)", &o->web_dir, 0, 0, false},
-        {"session-idle", ARG_INT, "SECONDS", "end sessions that are idle for longer (default 86400)", &o->session_idle_s, 1,
-         86400 * 365, false},
-        {"log-level", ARG_TEXT, "LEVEL", "error, warn, info or debug (default info)", &o->log_level, 0, 0, false},
+        {"session-idle", ARG_INT, "SECONDS", "end sessions that are idle for longer (default 86400)",
+         &o->session_idle_s, 1, 86400 * 365, false},
+        {"log-level", ARG_TEXT, "LEVEL", "error, warn, info or debug (default info)", &o->log_level, 0, 0,
+         false},
     };
     switch (args_parse(argc, argv, "poold: server of a Corral pool", table, ARRAY_LEN(table), &text)) {
     case ARGS_OK:
@@ -260,9 +266,11 @@ static int parse_options(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-    static struct pool_server p = {
-        .options = {
-            .listen = "127.0.0.1", .log_level = "info", .port = 8443, .http_port = -1, .session_idle_s = 86400}};
+    static struct pool_server p = {.options = {.listen = "127.0.0.1",
+                                               .log_level = "info",
+                                               .port = 8443,
+                                               .http_port = -1,
+                                               .session_idle_s = 86400}};
     enum log_level level;
     int rc = parse_options(argc, argv, &p.options);
     if (rc != 0)

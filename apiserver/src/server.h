@@ -25,7 +25,7 @@ struct auth;
  * once the server answers. */
 struct server {
     struct store *store;
-    struct worker_pool *workers; /* calls that may block */
+    struct worker_pool *workers;       /* calls that may block */
     struct worker_pool *login_workers; /* password hashes: few, so that guessing cannot take the processors */
     struct timers *timers;
     struct sessions *sessions;
@@ -37,7 +37,7 @@ struct server {
     const char *state_dir;
     const char *web_dir;
     struct auth *auth;
-    uint16_t port;             /* HTTPS */
+    uint16_t port; /* HTTPS */
     struct ref pool_ref;
 };
 
@@ -66,9 +66,9 @@ struct call {
 
     /* The gate's own. */
     void *args;
-    json_t *params; /* positional, without the session */
-    bool lenient;   /* scalars may come as text (XML-RPC) */
-    bool detached;  /* the handler took the call over and completes it itself (event.from) */
+    json_t *params;   /* positional, without the session */
+    bool lenient;     /* scalars may come as text (XML-RPC) */
+    bool detached;    /* the handler took the call over and completes it itself (event.from) */
     int64_t delay_ms; /* the answer leaves this much later (a wrong password) */
 };
 

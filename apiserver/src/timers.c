@@ -114,7 +114,8 @@ void timers_free(struct timers *t)
     free(t);
 }
 
-static void timers_add(struct timers *t, int64_t delay_ms, int64_t period_ms, void (*fn)(void *arg), void *arg)
+static void timers_add(struct timers *t, int64_t delay_ms, int64_t period_ms, void (*fn)(void *arg),
+                       void *arg)
 {
     pthread_mutex_lock(&t->lock);
     heap_push(t, (struct timer){clock_mono_ms() + delay_ms, period_ms, fn, arg});

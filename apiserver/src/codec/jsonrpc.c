@@ -116,8 +116,8 @@ static char *id_text(const json_t *request)
     return buf_take(&out);
 }
 
-/* Positional parameters as a new array: absent or null is none; in version 2 an object is one parameter. NULL:
- * something else. */
+/* Positional parameters as a new array: absent or null is none; in version 2 an object is one parameter.
+ * NULL: something else. */
 static json_t *params_of(const json_t *request, bool v2)
 {
     json_t *params = json_object_get(request, "params");
@@ -150,7 +150,8 @@ void jsonrpc_request(struct http_request *req, char *data, size_t len, void *arg
     }
     AUTO_JSON json_t *request = json_parse(data, len, &error);
     if (!request || !json_is_object(request)) {
-        http_answer_error(req, 500, request ? "a JSON-RPC request is an object; batches are not supported" : error.text);
+        http_answer_error(
+            req, 500, request ? "a JSON-RPC request is an object; batches are not supported" : error.text);
         return;
     }
     bool v2 = is_v2(request);

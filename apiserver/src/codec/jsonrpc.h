@@ -1,5 +1,5 @@
-/* JSON-RPC 1.0 and 2.0 on POST /jsonrpc (the shapes of the XenAPI: ids are compulsory, no batches, an API error
- * is HTTP 200). */
+/* JSON-RPC 1.0 and 2.0 on POST /jsonrpc (the shapes of the XenAPI: ids are compulsory, no batches, an API
+ * error is HTTP 200). */
 #pragma once
 #include <base/http_server.h>
 

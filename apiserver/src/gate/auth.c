@@ -96,7 +96,8 @@ int auth_init(struct server *server)
         return -1;
     auth->hash = secret_hash_password(password, strlen(password));
     if (!auth->hash) {
-        log_error("auth", "the password file is empty: write a password into it, or remove it", "file", clear_path);
+        log_error("auth", "the password file is empty: write a password into it, or remove it", "file",
+                  clear_path);
         return -1;
     }
     return write_secret(hash_path, auth->hash);
@@ -128,7 +129,8 @@ static void forget_old(struct auth *auth, int64_t now)
 static struct source *source_of(struct auth *auth, const char *peer, const char *user, bool make)
 {
     for (size_t i = 0; i < auth->count; i++)
-        if (streq(auth->sources[i].peer, peer) && strncmp(auth->sources[i].user, user, sizeof(auth->sources->user) - 1) == 0)
+        if (streq(auth->sources[i].peer, peer) &&
+            strncmp(auth->sources[i].user, user, sizeof(auth->sources->user) - 1) == 0)
             return &auth->sources[i];
     if (!make)
         return NULL;
@@ -239,7 +241,8 @@ void auth_schedule(struct call *call, void (*work)(void *call))
         return;
     }
     if (wait < 0) {
-        err_session_authentication_failed(&call->err, user, "Too many attempts from this address: wait a minute.");
+        err_session_authentication_failed(&call->err, user,
+                                          "Too many attempts from this address: wait a minute.");
         call->failed = true;
         call->complete(call);
         return;
@@ -249,8 +252,8 @@ void auth_schedule(struct call *call, void (*work)(void *call))
     timers_after(call->server->timers, wait, run_late, late);
 }
 
-int auth_check(struct server *server, const char *peer, const char *user, const char *password, enum role *role,
-               bool *superuser, int64_t *delay_ms, struct api_err *err)
+int auth_check(struct server *server, const char *peer, const char *user, const char *password,
+               enum role *role, bool *superuser, int64_t *delay_ms, struct api_err *err)
 {
     struct auth *auth = server->auth;
     pthread_mutex_lock(&auth->lock);

@@ -12,10 +12,10 @@ struct auth;
 void auth_schedule(struct call *call, void (*work)(void *call));
 
 /* 0 with the role of the user, or -1 with SESSION_AUTHENTICATION_FAILED. Costs a password hash: for a login
- * worker. A failure makes this source wait before its next attempt for this user; *delay_ms (may be NULL) is how
- * long the answer should be held back. */
-int auth_check(struct server *server, const char *peer, const char *user, const char *password, enum role *role,
-               bool *superuser, int64_t *delay_ms, struct api_err *err);
+ * worker. A failure makes this source wait before its next attempt for this user; *delay_ms (may be NULL) is
+ * how long the answer should be held back. */
+int auth_check(struct server *server, const char *peer, const char *user, const char *password,
+               enum role *role, bool *superuser, int64_t *delay_ms, struct api_err *err);
 int auth_change_password(struct server *server, const char *old_password, const char *new_password,
                          struct api_err *err);
 void auth_free(struct auth *auth);

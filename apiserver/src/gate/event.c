@@ -49,13 +49,15 @@ struct collected {
     struct buf adds, mods, dels, messages;
 };
 
-static void event_begin(struct buf *out, uint64_t generation, const struct class_desc *cls, const char *operation,
-                        struct ref ref)
+static void event_begin(struct buf *out, uint64_t generation, const struct class_desc *cls,
+                        const char *operation, struct ref ref)
 {
     char text[REF_TEXT_SIZE];
     if (out->len)
         buf_add_char(out, ',');
-    buf_printf(out, "{\"id\":\"%" PRIu64 "\",\"timestamp\":\"0.0\",\"class\":\"%s\",\"operation\":\"%s\",\"ref\":\"%s\"",
+    buf_printf(out,
+               "{\"id\":\"%" PRIu64
+               "\",\"timestamp\":\"0.0\",\"class\":\"%s\",\"operation\":\"%s\",\"ref\":\"%s\"",
                generation, cls->lower_name, operation, ref_format(ref, text));
 }
 
@@ -317,7 +319,8 @@ void events_free(struct events *e)
     free(e);
 }
 
-void events_from(struct events *e, struct call *call, struct event_filter *filter, uint64_t since, int64_t timeout_ms)
+void events_from(struct events *e, struct call *call, struct event_filter *filter, uint64_t since,
+                 int64_t timeout_ms)
 {
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->server->store);
     if (since && since < snapshot_oldest_token(snap)) {

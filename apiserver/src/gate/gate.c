@@ -1,6 +1,6 @@
 /* The gate. A call goes through it in this order, and the first refusal wins:
- *   message known -> number of parameters -> session -> types -> role -> [task] -> operation mark -> run -> unmark.
- * Reads and other messages that never block run where they arrive; all else goes to the workers. */
+ *   message known -> number of parameters -> session -> types -> role -> [task] -> operation mark -> run ->
+ * unmark. Reads and other messages that never block run where they arrive; all else goes to the workers. */
 #include "gate.h"
 
 #include "../rules/operations.h"
@@ -43,7 +43,8 @@ int fail_store(struct api_err *err, const struct store_err *cause)
 {
     log_error("store", "a change could not be made durable; nothing of it was applied", "cause", cause->text);
     if (cause->code == STORE_E_DISK_FULL)
-        return fail_internal(err, "The server's disk is full: nothing was changed. Free some space and try again.");
+        return fail_internal(
+            err, "The server's disk is full: nothing was changed. Free some space and try again.");
     return fail_internal(err, "The server's database could not be written: nothing was changed.");
 }
 
@@ -373,7 +374,8 @@ static void work(void *arg)
 
 static void queue_full(struct call *call)
 {
-    log_warn("gate", "refused a call: all workers are busy and the queue is full", "message", call->method->name);
+    log_warn("gate", "refused a call: all workers are busy and the queue is full", "message",
+             call->method->name);
     fail_internal(&call->err, "The server is too busy now: try again in a moment.");
     finish(call, -1);
 }

@@ -13,8 +13,10 @@ void call_free(struct call *call);
 /* Runs the call; call->complete is called once, perhaps before this returns. Network thread or any other. */
 void gate_run(struct call *call);
 
-/* The verdict on roles, for doors that are not messages (uploads, consoles): -1 with RBAC_PERMISSION_DENIED. */
-int gate_check_role(const struct session *session, enum role needed, const char *permission, struct api_err *err);
+/* The verdict on roles, for doors that are not messages (uploads, consoles): -1 with RBAC_PERMISSION_DENIED.
+ */
+int gate_check_role(const struct session *session, enum role needed, const char *permission,
+                    struct api_err *err);
 
 /* Looks up a session by its reference as text: a count, or NULL with SESSION_INVALID. */
 struct session *gate_session(struct server *server, const char *text, struct api_err *err);

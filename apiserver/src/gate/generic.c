@@ -144,8 +144,8 @@ static const char *scalar_text(const struct type *type, const union cell *cell, 
     return out->len ? out->data : "";
 }
 
-static int add_to_map(const struct method_desc *method, const struct row *now, struct row *row, const struct args_pair *args,
-                      struct api_err *err)
+static int add_to_map(const struct method_desc *method, const struct row *now, struct row *row,
+                      const struct args_pair *args, struct api_err *err)
 {
     AUTO_BUF struct buf key_buf = BUF_INIT, value_buf = BUF_INIT;
     const char *key = scalar_text(method->field->type->key, &args->key, &key_buf);
@@ -163,8 +163,8 @@ static void remove_from_map(const struct method_desc *method, struct row *row, c
                 scalar_text(method->field->type->key, &args->key, &key_buf));
 }
 
-static int change_set(const struct method_desc *method, struct row *row, const struct args_pair *args, bool add,
-                      struct api_err *err)
+static int change_set(const struct method_desc *method, struct row *row, const struct args_pair *args,
+                      bool add, struct api_err *err)
 {
     union cell *cell = row_cell_mut(row, method->field);
     const struct type *item = method->field->type->item;
@@ -173,7 +173,8 @@ static int change_set(const struct method_desc *method, struct row *row, const s
     switch (method->field->type->rep) {
     case REP_STR_SET: {
         const char *word = scalar_text(item, &args->key, &text);
-        str_set_assign(&cell->str_set, add ? str_set_with(cell->str_set, word) : str_set_without(cell->str_set, word));
+        str_set_assign(&cell->str_set,
+                       add ? str_set_with(cell->str_set, word) : str_set_without(cell->str_set, word));
         return 0;
     }
     case REP_REF_SET:
@@ -269,7 +270,8 @@ static int create(struct tx *tx, struct call *call, const struct args_create *ar
 int generic_write(struct call *call, const void *args, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    int rc = call->method->kind == METHOD_CREATE ? create(tx, call, args, err) : change(tx, call->method, args, err);
+    int rc = call->method->kind == METHOD_CREATE ? create(tx, call, args, err)
+                                                 : change(tx, call->method, args, err);
     if (rc < 0) {
         tx_abort(tx);
         return -1;

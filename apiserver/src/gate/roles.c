@@ -18,7 +18,8 @@ static int deny(const char *permission, enum role needed, struct api_err *err)
     return err_rbac_permission_denied(err, permission, text.data);
 }
 
-int roles_require(const struct session *session, enum role needed, const char *permission, struct api_err *err)
+int roles_require(const struct session *session, enum role needed, const char *permission,
+                  struct api_err *err)
 {
     if (session->superuser || session->role >= needed)
         return 0;
@@ -66,11 +67,13 @@ static int check_map(const struct call *call, const char *permission, struct api
     const struct str_map *after = args->value.str_map;
     for (size_t i = 0; after && i < after->count; i++) {
         const char *old = str_map_get(before, after->pairs[i].key);
-        if ((!old || !streq(old, after->pairs[i].value)) && check_key(call, permission, after->pairs[i].key, err) < 0)
+        if ((!old || !streq(old, after->pairs[i].value)) &&
+            check_key(call, permission, after->pairs[i].key, err) < 0)
             return -1;
     }
     for (size_t i = 0; before && i < before->count; i++)
-        if (!str_map_get(after, before->pairs[i].key) && check_key(call, permission, before->pairs[i].key, err) < 0)
+        if (!str_map_get(after, before->pairs[i].key) &&
+            check_key(call, permission, before->pairs[i].key, err) < 0)
             return -1;
     return 0;
 }

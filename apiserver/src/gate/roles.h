@@ -6,4 +6,5 @@
 /* 0, or -1 with RBAC_PERMISSION_DENIED [permission, text]. */
 int roles_check(const struct call *call, struct api_err *err);
 /* The same for a door that is no message. */
-int roles_require(const struct session *session, enum role needed, const char *permission, struct api_err *err);
+int roles_require(const struct session *session, enum role needed, const char *permission,
+                  struct api_err *err);

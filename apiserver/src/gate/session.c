@@ -1,8 +1,8 @@
 /* The table of sessions: a fixed number of buckets, a lock for a group of them. */
 #include "session.h"
 
-#include "../server.h"
 #include "../http/console.h"
+#include "../server.h"
 #include "event.h"
 #include <base/clock.h>
 #include <base/log.h>
@@ -154,8 +154,8 @@ static void make_room(struct server *server, const char *user, const char *origi
     struct crowd crowd = {.user = user, .originator = originator};
     each_session(server->sessions, crowd_count, &crowd);
     if (crowd.count >= SESSIONS_PER_ORIGIN) {
-        log_info("session", "too many sessions of one user and originator: ended the one idle longest", "user",
-                 user, "originator", originator);
+        log_info("session", "too many sessions of one user and originator: ended the one idle longest",
+                 "user", user, "originator", originator);
         session_close(server, crowd.oldest);
     }
     session_unref(crowd.oldest);

@@ -26,7 +26,8 @@ struct session {
 struct sessions *sessions_new(void);
 void sessions_free(struct sessions *sessions);
 
-/* Makes a session, counted for the caller. At most 500 of one originator and user: the one idle longest goes. */
+/* Makes a session, counted for the caller. At most 500 of one originator and user: the one idle longest goes.
+ */
 int session_open(struct server *server, const char *user, enum role role, bool superuser, struct ref subject,
                  const char *originator, struct session **out, struct api_err *err);
 /* Counted; NULL: no such session. Notes the activity. */

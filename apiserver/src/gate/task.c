@@ -218,7 +218,8 @@ void tasks_sweep(struct server *server)
     size_t count = tx_count(tx, CLASS_task);
     AUTO_FREE struct old_task *finished = xcalloc(count + 1, sizeof(*finished));
     AUTO_FREE struct ref *expired = xcalloc(count + 1, sizeof(*expired));
-    struct sweep sweep = {.finished = finished, .expired = expired, .cap = count, .now = clock_unix_seconds()};
+    struct sweep sweep = {
+        .finished = finished, .expired = expired, .cap = count, .now = clock_unix_seconds()};
     tx_each(tx, CLASS_task, sweep_row, &sweep);
     for (size_t i = 0; i < sweep.expired_count; i++)
         tx_delete(tx, CLASS_task, expired[i]);

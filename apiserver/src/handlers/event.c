@@ -9,12 +9,14 @@
 
 #define TIMEOUT_MAX_S (24.0 * 3600)
 
-int handle_event_from(struct call *call, const struct event_from_args *args, json_t **result, struct api_err *err)
+int handle_event_from(struct call *call, const struct event_from_args *args, json_t **result,
+                      struct api_err *err)
 {
     (void)result; /* the event thread answers */
     struct event_filter *filter;
     uint64_t since;
-    if (event_token_parse(args->token, &since, err) < 0 || event_filter_parse(args->classes, &filter, err) < 0)
+    if (event_token_parse(args->token, &since, err) < 0 ||
+        event_filter_parse(args->classes, &filter, err) < 0)
         return -1;
     double timeout = args->timeout;
     if (isnan(timeout) || timeout < 0 || timeout > TIMEOUT_MAX_S)

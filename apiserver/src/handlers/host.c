@@ -36,8 +36,8 @@ static const struct host_row *find_host(struct call *call, struct ref ref, struc
     return host_row(row);
 }
 
-int handle_host_get_servertime(struct call *call, const struct host_get_servertime_args *args, int64_t *result,
-                               struct api_err *err)
+int handle_host_get_servertime(struct call *call, const struct host_get_servertime_args *args,
+                               int64_t *result, struct api_err *err)
 {
     if (!find_host(call, args->host, err))
         return -1;
@@ -56,7 +56,8 @@ int handle_host_compute_free_memory(struct call *call, const struct host_compute
     return 0;
 }
 
-/* Takes the rows of a host that is gone for good out of the pool; one that still answers has to be ended first. */
+/* Takes the rows of a host that is gone for good out of the pool; one that still answers has to be ended
+ * first. */
 int handle_host_destroy(struct call *call, const struct host_destroy_args *args, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);

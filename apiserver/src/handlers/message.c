@@ -1,5 +1,5 @@
-/* message.*: alerts. Rows of the store like others, but with messages of their own: no setters, and answers that
- * are maps of whole records. */
+/* message.*: alerts. Rows of the store like others, but with messages of their own: no setters, and answers
+ * that are maps of whole records. */
 #include "../server.h"
 #include "alert.h"
 #include <base/buf.h>
@@ -24,7 +24,8 @@ static bool find_oldest(const struct row *row, void *arg)
     return true;
 }
 
-void alert_add(struct tx *tx, const char *name, int64_t priority, enum cls cls, const char *obj_uuid, const char *body)
+void alert_add(struct tx *tx, const char *name, int64_t priority, enum cls cls, const char *obj_uuid,
+               const char *body)
 {
     if (tx_count(tx, CLASS_message) >= KEEP_MAX) {
         struct oldest oldest = {.timestamp = INT64_MAX};
@@ -136,12 +137,16 @@ static int answer_chosen(struct call *call, struct choice choice)
     return 0;
 }
 
-int handle_message_get(struct call *call, const struct message_get_args *args, json_t **result, struct api_err *err)
+int handle_message_get(struct call *call, const struct message_get_args *args, json_t **result,
+                       struct api_err *err)
 {
     (void)result;
     (void)err;
-    return answer_chosen(call, (struct choice){.by_object = true, .records = true, .cls = args->cls,
-                                               .obj_uuid = args->obj_uuid, .since = args->since});
+    return answer_chosen(call, (struct choice){.by_object = true,
+                                               .records = true,
+                                               .cls = args->cls,
+                                               .obj_uuid = args->obj_uuid,
+                                               .since = args->since});
 }
 
 int handle_message_get_since(struct call *call, const struct message_get_since_args *args, json_t **result,
@@ -181,8 +186,8 @@ int handle_message_get_record(struct call *call, const struct message_get_record
     return 0;
 }
 
-int handle_message_get_by_uuid(struct call *call, const struct message_get_by_uuid_args *args, struct ref *result,
-                               struct api_err *err)
+int handle_message_get_by_uuid(struct call *call, const struct message_get_by_uuid_args *args,
+                               struct ref *result, struct api_err *err)
 {
     const struct row *row = snapshot_by_uuid(call->snapshot, CLASS_message, args->uuid);
     if (!row)

@@ -62,7 +62,8 @@ static int choose_bridge(struct tx *tx, struct network_row *network, struct api_
     return 0;
 }
 
-int handle_network_create(struct call *call, const struct network_row *record, struct ref *result, struct api_err *err)
+int handle_network_create(struct call *call, const struct network_row *record, struct ref *result,
+                          struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
     struct network_row *network = network_row_mut(tx_create(tx, CLASS_network));
@@ -111,7 +112,8 @@ int handle_network_destroy(struct call *call, const struct args_self *args, stru
 
 /* ---- VIFs ---- */
 
-static int check_device(struct tx *tx, const struct vm_row *vm, const struct vif_row *vif, struct api_err *err)
+static int check_device(struct tx *tx, const struct vm_row *vm, const struct vif_row *vif,
+                        struct api_err *err)
 {
     char *end;
     long n = strtol(vif->device, &end, 10);
@@ -138,7 +140,8 @@ static int settle_mac(struct vif_row *vif, const struct vm_row *vm, struct api_e
     return 0;
 }
 
-int handle_vif_create(struct call *call, const struct vif_row *record, struct ref *result, struct api_err *err)
+int handle_vif_create(struct call *call, const struct vif_row *record, struct ref *result,
+                      struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
     const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, record->VM));

@@ -1,6 +1,6 @@
 /* session.*: logging in and out. */
-#include "../gate/auth.h"
 #include "../gate/session.h"
+#include "../gate/auth.h"
 #include "../server.h"
 #include <base/mem.h>
 #include <handlers.h>
@@ -11,10 +11,12 @@ int handle_session_login_with_password(struct call *call, const struct session_l
 {
     enum role role;
     bool superuser;
-    if (auth_check(call->server, call->peer, args->uname, args->pwd, &role, &superuser, &call->delay_ms, err) < 0)
+    if (auth_check(call->server, call->peer, args->uname, args->pwd, &role, &superuser, &call->delay_ms,
+                   err) < 0)
         return -1;
     AUTO_SESSION struct session *session = NULL;
-    if (session_open(call->server, args->uname, role, superuser, REF_NULL, args->originator, &session, err) < 0)
+    if (session_open(call->server, args->uname, role, superuser, REF_NULL, args->originator, &session, err) <
+        0)
         return -1;
     *result = session->ref;
     return 0;
@@ -31,11 +33,13 @@ int handle_session_change_password(struct call *call, const struct session_chang
                                    struct api_err *err)
 {
     if (!call->session->superuser)
-        return err_rbac_permission_denied(err, "session.change_password", "Only the superuser has a password here.");
+        return err_rbac_permission_denied(err, "session.change_password",
+                                          "Only the superuser has a password here.");
     return auth_change_password(call->server, args->old_pwd, args->new_pwd, err);
 }
 
-int handle_session_get_all_subject_identifiers(struct call *call, const struct str_set **result, struct api_err *err)
+int handle_session_get_all_subject_identifiers(struct call *call, const struct str_set **result,
+                                               struct api_err *err)
 {
     (void)call;
     (void)err;

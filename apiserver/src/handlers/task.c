@@ -1,14 +1,15 @@
 /* task.*: tasks made by clients, cancelling, clearing away. */
+#include "../gate/task.h"
 #include "../gate/roles.h"
 #include "../gate/session.h"
-#include "../gate/task.h"
 #include "../server.h"
 #include <base/clock.h>
 #include <base/mem.h>
 #include <handlers.h>
 #include <model/errors.h>
 
-int handle_task_create(struct call *call, const struct task_create_args *args, struct ref *result, struct api_err *err)
+int handle_task_create(struct call *call, const struct task_create_args *args, struct ref *result,
+                       struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
     *result = task_create(call->server, tx, args->label, args->description, call->session, REF_NULL, false);
@@ -16,7 +17,8 @@ int handle_task_create(struct call *call, const struct task_create_args *args, s
 }
 
 /* One may act on one's own tasks; on those of others with the role. */
-static int check_owner(struct call *call, const struct task_row *task, const char *permission, struct api_err *err)
+static int check_owner(struct call *call, const struct task_row *task, const char *permission,
+                       struct api_err *err)
 {
     if (ref_eq(task->session, call->session->ref))
         return 0;
@@ -38,13 +40,15 @@ int handle_task_destroy(struct call *call, const struct task_destroy_args *args,
 {
     struct tx *tx = store_begin(call->server->store);
     const struct task_row *task = task_row(tx_get(tx, CLASS_task, args->self));
-    int rc = task ? check_owner(call, task, "task.destroy/any", err) : fail_handle(err, CLASS_task, args->self);
+    int rc =
+        task ? check_owner(call, task, "task.destroy/any", err) : fail_handle(err, CLASS_task, args->self);
     if (rc < 0) {
         tx_abort(tx);
         return -1;
     }
     if (task_is_running(call->server->tasks, args->self))
-        str_map_put(&task_row_mut(tx_edit(tx, CLASS_task, args->self))->current_operations, "task", "destroy");
+        str_map_put(&task_row_mut(tx_edit(tx, CLASS_task, args->self))->current_operations, "task",
+                    "destroy");
     else
         tx_delete(tx, CLASS_task, args->self);
     return server_commit(tx, err);
@@ -52,7 +56,8 @@ int handle_task_destroy(struct call *call, const struct task_destroy_args *args,
 
 /* A client's change of its own task within a transaction: `edit` gets the row. */
 static int edit_task(struct call *call, struct ref self, const char *permission,
-                     void (*edit)(struct task_row *task, const void *value), const void *value, struct api_err *err)
+                     void (*edit)(struct task_row *task, const void *value), const void *value,
+                     struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
     const struct task_row *task = task_row(tx_get(tx, CLASS_task, self));
@@ -70,7 +75,8 @@ static void edit_progress(struct task_row *task, const void *value)
     task->progress = *(const double *)value;
 }
 
-int handle_task_set_progress(struct call *call, const struct task_set_progress_args *args, struct api_err *err)
+int handle_task_set_progress(struct call *call, const struct task_set_progress_args *args,
+                             struct api_err *err)
 {
     return edit_task(call, args->self, "task.set_progress", edit_progress, &args->value, err);
 }
@@ -103,7 +109,8 @@ static void edit_error_info(struct task_row *task, const void *value)
     str_set_assign(&task->error_info, words ? str_list_new(words->items, words->count) : NULL);
 }
 
-int handle_task_set_error_info(struct call *call, const struct task_set_error_info_args *args, struct api_err *err)
+int handle_task_set_error_info(struct call *call, const struct task_set_error_info_args *args,
+                               struct api_err *err)
 {
     return edit_task(call, args->self, "task.set_error_info", edit_error_info, args->value, err);
 }
@@ -113,7 +120,8 @@ static void edit_other_config(struct task_row *task, const void *value)
     str_map_assign(&task->other_config, str_map_ref(value));
 }
 
-int handle_task_set_other_config(struct call *call, const struct task_set_other_config_args *args, struct api_err *err)
+int handle_task_set_other_config(struct call *call, const struct task_set_other_config_args *args,
+                                 struct api_err *err)
 {
     return edit_task(call, args->self, "task.set_other_config", edit_other_config, args->value, err);
 }
@@ -138,7 +146,8 @@ static void edit_remove(struct task_row *task, const void *value)
     str_map_del(&task->other_config, value);
 }
 
-int handle_task_remove_from_other_config(struct call *call, const struct task_remove_from_other_config_args *args,
+int handle_task_remove_from_other_config(struct call *call,
+                                         const struct task_remove_from_other_config_args *args,
                                          struct api_err *err)
 {
     return edit_task(call, args->self, "task.remove_from_other_config", edit_remove, args->key, err);

@@ -24,7 +24,8 @@ static const struct vm_row *find_vm(struct call *call, struct ref vm, struct api
 
 /* ---- start ---- */
 
-static int start_failed(struct api_err *err, const struct vm_row *vm, struct ref host, const struct hv_err *cause)
+static int start_failed(struct api_err *err, const struct vm_row *vm, struct ref host,
+                        const struct hv_err *cause)
 {
     switch (cause->kind) {
     case HV_ERR_KIND_NO_MEMORY: {
@@ -54,13 +55,13 @@ static void take_back(struct hv_host *agent, struct call *call, const char *uuid
     hv_domain_hard_shutdown_args_init(&args);
     str_assign(&args.domain, uuid);
     if (hv_domain_hard_shutdown(agent, &op.op, &args, &result, &cause) < 0)
-        log_error("vm", "a domain that could not be recorded could not be ended either; it will be adopted", "vm",
-                  uuid, "cause", cause.text);
+        log_error("vm", "a domain that could not be recorded could not be ended either; it will be adopted",
+                  "vm", uuid, "cause", cause.text);
     hv_domain_hard_shutdown_args_done(&args);
 }
 
-static int record_start(struct call *call, const struct vm_row *vm, struct ref host, const struct domain_info *info,
-                        struct api_err *err)
+static int record_start(struct call *call, const struct vm_row *vm, struct ref host,
+                        const struct domain_info *info, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
     const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, vm->row.ref));
@@ -74,7 +75,8 @@ static int record_start(struct call *call, const struct vm_row *vm, struct ref h
     return server_commit(tx, err);
 }
 
-static int start_on(struct call *call, const struct vm_row *vm, struct ref host, bool paused, struct api_err *err)
+static int start_on(struct call *call, const struct vm_row *vm, struct ref host, bool paused,
+                    struct api_err *err)
 {
     struct hv_domain_start_args args;
     struct hv_domain_start_result result;
@@ -145,15 +147,13 @@ int handle_vm_get_possible_hosts(struct call *call, const struct vm_get_possible
 enum step { STEP_PAUSE, STEP_UNPAUSE, STEP_SHUTDOWN, STEP_HARD_SHUTDOWN, STEP_REBOOT, STEP_HARD_REBOOT };
 
 /* The calls of one domain have one argument and no result: they share their struct's shape. */
-static int agent_step(struct hv_host *agent, struct call *call, enum step step, const char *uuid, struct hv_err *cause)
+static int agent_step(struct hv_host *agent, struct call *call, enum step step, const char *uuid,
+                      struct hv_err *cause)
 {
     static const enum hv_call_id calls[] = {
-        [STEP_PAUSE] = HV_CALL_DOMAIN_PAUSE,
-        [STEP_UNPAUSE] = HV_CALL_DOMAIN_UNPAUSE,
-        [STEP_SHUTDOWN] = HV_CALL_DOMAIN_SHUTDOWN,
-        [STEP_HARD_SHUTDOWN] = HV_CALL_DOMAIN_HARD_SHUTDOWN,
-        [STEP_REBOOT] = HV_CALL_DOMAIN_REBOOT,
-        [STEP_HARD_REBOOT] = HV_CALL_DOMAIN_HARD_REBOOT,
+        [STEP_PAUSE] = HV_CALL_DOMAIN_PAUSE,       [STEP_UNPAUSE] = HV_CALL_DOMAIN_UNPAUSE,
+        [STEP_SHUTDOWN] = HV_CALL_DOMAIN_SHUTDOWN, [STEP_HARD_SHUTDOWN] = HV_CALL_DOMAIN_HARD_SHUTDOWN,
+        [STEP_REBOOT] = HV_CALL_DOMAIN_REBOOT,     [STEP_HARD_REBOOT] = HV_CALL_DOMAIN_HARD_REBOOT,
     };
     struct hv_domain_pause_args args;
     struct hv_domain_pause_result result;
@@ -167,7 +167,8 @@ static int agent_step(struct hv_host *agent, struct call *call, enum step step, 
     return rc;
 }
 
-static int step_failed(struct api_err *err, const struct vm_row *vm, enum step step, const struct hv_err *cause)
+static int step_failed(struct api_err *err, const struct vm_row *vm, enum step step,
+                       const struct hv_err *cause)
 {
     bool waits = step == STEP_SHUTDOWN || step == STEP_REBOOT;
     switch (cause->kind) {
@@ -246,7 +247,8 @@ int handle_vm_unpause(struct call *call, const struct vm_unpause_args *args, str
     return record_paused(call, args->vm, false, err);
 }
 
-int handle_vm_clean_shutdown(struct call *call, const struct vm_clean_shutdown_args *args, struct api_err *err)
+int handle_vm_clean_shutdown(struct call *call, const struct vm_clean_shutdown_args *args,
+                             struct api_err *err)
 {
     const struct vm_row *vm = find_vm(call, args->vm, err);
     if (!vm || step_vm(call, vm, STEP_SHUTDOWN, err) < 0)
@@ -298,7 +300,8 @@ int handle_vm_hard_reboot(struct call *call, const struct vm_hard_reboot_args *a
 }
 
 /* Forced to Halted in the rows, for a VM that no host runs any more; refused while its host still does. */
-int handle_vm_power_state_reset(struct call *call, const struct vm_power_state_reset_args *args, struct api_err *err)
+int handle_vm_power_state_reset(struct call *call, const struct vm_power_state_reset_args *args,
+                                struct api_err *err)
 {
     const struct vm_row *vm = find_vm(call, args->vm, err);
     if (!vm)

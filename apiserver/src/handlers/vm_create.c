@@ -1,4 +1,5 @@
-/* VM.create, destroy, clone, copy, provision: VMs come and go as rows; their disks through the VDI handlers. */
+/* VM.create, destroy, clone, copy, provision: VMs come and go as rows; their disks through the VDI handlers.
+ */
 #include "../gate/generic.h"
 #include "../plan/mac.h"
 #include "../plan/provision.h"
@@ -31,8 +32,8 @@ static void settle_new_vm(struct tx *tx, struct vm_row *vm)
 int handle_vm_create(struct call *call, const struct vm_row *record, struct ref *result, struct api_err *err)
 {
     if (record->power_state != VM_POWER_STATE_HALTED)
-        return err_value_not_supported(err, "power_state", model_enum_vm_power_state.values[record->power_state],
-                                       "a new VM is Halted");
+        return err_value_not_supported(
+            err, "power_state", model_enum_vm_power_state.values[record->power_state], "a new VM is Halted");
     struct tx *tx = store_begin(call->server->store);
     struct row *row = tx_create(tx, CLASS_VM);
     if (generic_fill(tx, row, &record->row, err) < 0) {
@@ -118,7 +119,8 @@ static int copy_disks(struct copying *c, const struct vm_row *vm, struct api_err
         if (!vbd)
             continue;
         struct copied_disk copy = {.vbd = vbd->row.ref};
-        if (vbd->type == VBD_TYPE_DISK && !ref_is_null(vbd->VDI) && copy_disk(c, vbd->VDI, &copy.vdi, err) < 0)
+        if (vbd->type == VBD_TYPE_DISK && !ref_is_null(vbd->VDI) &&
+            copy_disk(c, vbd->VDI, &copy.vdi, err) < 0)
             return -1;
         c->disks = xreallocarray(c->disks, c->count + 1, sizeof(*c->disks));
         c->disks[c->count++] = copy;
@@ -133,7 +135,8 @@ static void destroy_copies(struct copying *c)
         AUTO_API_ERR struct api_err err = API_ERR_INIT;
         const struct args_self args = {.self = c->disks[i].vdi};
         if (!ref_is_null(args.self) && handle_vdi_destroy(c->call, &args, &err) < 0)
-            log_error("vm", "a disk copied in vain could not be removed", "vdi", REF_TEXT(args.self), "error", err.code);
+            log_error("vm", "a disk copied in vain could not be removed", "vdi", REF_TEXT(args.self), "error",
+                      err.code);
     }
 }
 
@@ -145,7 +148,8 @@ static void reset_copied_vm(struct tx *tx, struct vm_row *vm, const struct vm_ro
     vm->resident_on = vm->scheduled_to_be_resident_on = REF_NULL;
     vm->power_state = VM_POWER_STATE_HALTED;
     vm->domid = -1;
-    vm->appliance = vm->snapshot_schedule = vm->protection_policy = vm->suspend_SR = vm->suspend_VDI = REF_NULL;
+    vm->appliance = vm->snapshot_schedule = vm->protection_policy = vm->suspend_SR = vm->suspend_VDI =
+        REF_NULL;
     vm->parent = vm->snapshot_of = REF_NULL;
     vm->is_a_snapshot = false;
     vm->snapshot_time = 0;
@@ -160,8 +164,8 @@ static void reset_copied_vm(struct tx *tx, struct vm_row *vm, const struct vm_ro
     str_map_put(&vm->other_config, "mac_seed", uuid_format(ref_new(), text));
     if (source->is_a_template)
         str_map_put(&vm->other_config, "base_template_name", source->name_label);
-    AUTO_STR const char *generation = str_newf("%llu:%llu", (unsigned long long)ref_new().hi >> 1,
-                                               (unsigned long long)ref_new().lo >> 1);
+    AUTO_STR const char *generation =
+        str_newf("%llu:%llu", (unsigned long long)ref_new().hi >> 1, (unsigned long long)ref_new().lo >> 1);
     str_assign(&vm->generation_id, generation);
     struct row *metrics = tx_create(tx, CLASS_VM_metrics);
     vm->metrics = metrics->ref;
@@ -236,7 +240,8 @@ static int record_copy(struct copying *c, const struct vm_row *source, const cha
     return server_commit(tx, err);
 }
 
-static int copy_vm(struct copying *c, struct ref ref, const char *name, struct ref *result, struct api_err *err)
+static int copy_vm(struct copying *c, struct ref ref, const char *name, struct ref *result,
+                   struct api_err *err)
 {
     const struct vm_row *source = vm_row(snapshot_get(c->call->snapshot, CLASS_VM, ref));
     if (!source)
@@ -252,13 +257,15 @@ static int copy_vm(struct copying *c, struct ref ref, const char *name, struct r
     return rc;
 }
 
-int handle_vm_clone(struct call *call, const struct vm_clone_args *args, struct ref *result, struct api_err *err)
+int handle_vm_clone(struct call *call, const struct vm_clone_args *args, struct ref *result,
+                    struct api_err *err)
 {
     struct copying c = {.call = call};
     return copy_vm(&c, args->vm, args->new_name, result, err);
 }
 
-int handle_vm_copy(struct call *call, const struct vm_copy_args *args, struct ref *result, struct api_err *err)
+int handle_vm_copy(struct call *call, const struct vm_copy_args *args, struct ref *result,
+                   struct api_err *err)
 {
     if (!ref_is_null(args->sr) && !snapshot_get(call->snapshot, CLASS_SR, args->sr))
         return fail_handle(err, CLASS_SR, args->sr);
@@ -281,7 +288,8 @@ static int find_sr(struct call *call, const char *uuid, struct ref *sr, struct a
     if (*uuid) {
         row = snapshot_by_uuid(call->snapshot, CLASS_SR, uuid);
     } else {
-        const struct pool_row *pool = pool_row(snapshot_get(call->snapshot, CLASS_pool, call->server->pool_ref));
+        const struct pool_row *pool =
+            pool_row(snapshot_get(call->snapshot, CLASS_pool, call->server->pool_ref));
         row = snapshot_get(call->snapshot, CLASS_SR, pool->default_SR);
     }
     if (!row)
@@ -365,8 +373,8 @@ int handle_vm_provision(struct call *call, const struct vm_provision_args *args,
         AUTO_API_ERR struct api_err ignored = API_ERR_INIT;
         const struct args_self destroy = {.self = p.vdis[i]};
         if (handle_vdi_destroy(call, &destroy, &ignored) < 0)
-            log_error("vm", "a disk made in vain could not be removed", "vdi", REF_TEXT(destroy.self), "error",
-                      ignored.code);
+            log_error("vm", "a disk made in vain could not be removed", "vdi", REF_TEXT(destroy.self),
+                      "error", ignored.code);
     }
     free(p.vdis);
     return rc;

@@ -34,7 +34,8 @@ static int bad_state(const struct vm_row *vm, struct api_err *err)
 }
 
 /* Opens a transaction with the VM, which has to be Halted. NULL after failing. */
-static const struct vm_row *begin_halted(struct call *call, struct ref ref, struct tx **tx, struct api_err *err)
+static const struct vm_row *begin_halted(struct call *call, struct ref ref, struct tx **tx,
+                                         struct api_err *err)
 {
     *tx = store_begin(call->server->store);
     const struct vm_row *vm = vm_row(tx_get(*tx, CLASS_VM, ref));
@@ -69,7 +70,8 @@ static int set_memory(struct tx *tx, struct ref ref, const struct memory *m, str
     return server_commit(tx, err);
 }
 
-int handle_vm_set_memory_limits(struct call *call, const struct vm_set_memory_limits_args *args, struct api_err *err)
+int handle_vm_set_memory_limits(struct call *call, const struct vm_set_memory_limits_args *args,
+                                struct api_err *err)
 {
     struct tx *tx;
     const struct memory m = {args->static_min, args->static_max, args->dynamic_min, args->dynamic_max};
@@ -149,7 +151,8 @@ int handle_vm_set_memory_dynamic_min(struct call *call, const struct vm_set_memo
     return set_one(call, args->self, offsetof(struct memory, dynamic_min), args->value, err);
 }
 
-static int refuse_vcpus(struct tx *tx, const char *field, int64_t value, const char *reason, struct api_err *err)
+static int refuse_vcpus(struct tx *tx, const char *field, int64_t value, const char *reason,
+                        struct api_err *err)
 {
     char text[24];
     snprintf(text, sizeof(text), "%" PRId64, value);
@@ -197,7 +200,8 @@ int handle_vm_set_HVM_boot_policy(struct call *call, const struct vm_set_HVM_boo
     return server_commit(tx, err);
 }
 
-int handle_vm_set_domain_type(struct call *call, const struct vm_set_domain_type_args *args, struct api_err *err)
+int handle_vm_set_domain_type(struct call *call, const struct vm_set_domain_type_args *args,
+                              struct api_err *err)
 {
     struct tx *tx;
     if (!begin_halted(call, args->self, &tx, err))

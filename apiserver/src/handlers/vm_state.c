@@ -33,7 +33,8 @@ static void attach_devices(struct tx *tx, const struct vm_row *vm, bool attached
     }
 }
 
-static void add_console(struct tx *tx, const struct vm_row *vm, enum console_protocol protocol, const char *address)
+static void add_console(struct tx *tx, const struct vm_row *vm, enum console_protocol protocol,
+                        const char *address)
 {
     struct console_row *console = console_row_mut(tx_create(tx, CLASS_console));
     console->protocol = protocol;
@@ -71,7 +72,8 @@ void vm_state_running(struct tx *tx, struct ref ref, struct ref host, const stru
     metrics->memory_actual = info->memory_bytes;
     metrics->VCPUs_number = info->vcpus;
     metrics->last_updated = clock_unix_seconds();
-    metrics->current_domain_type = vm->domain_type == DOMAIN_TYPE_UNSPECIFIED ? DOMAIN_TYPE_HVM : vm->domain_type;
+    metrics->current_domain_type =
+        vm->domain_type == DOMAIN_TYPE_UNSPECIFIED ? DOMAIN_TYPE_HVM : vm->domain_type;
     metrics->hvm = metrics->current_domain_type == DOMAIN_TYPE_HVM;
     attach_devices(tx, vm, true);
     if (!vm->consoles || vm->consoles->count == 0) {
@@ -127,8 +129,11 @@ static const struct str_map *os_version(const struct guest_info *guest)
 {
     char major[16], minor[16];
     version_parts(guest->os_version, major, minor);
-    const struct str_pair pairs[] = {
-        {"name", guest->os_name}, {"uname", guest->kernel}, {"distro", guest->os_id}, {"major", major}, {"minor", minor}};
+    const struct str_pair pairs[] = {{"name", guest->os_name},
+                                     {"uname", guest->kernel},
+                                     {"distro", guest->os_id},
+                                     {"major", major},
+                                     {"minor", minor}};
     return str_map_new(pairs, ARRAY_LEN(pairs));
 }
 

@@ -18,10 +18,17 @@ static const struct str_map *software_version(const struct host_facts *facts)
 {
     const struct str_map *map = NULL;
     static const struct str_pair fixed[] = {
-        {"product_brand", "Corral"},  {"product_version", "8.3.0"},   {"product_version_text", "8.3"},
-        {"platform_name", "Corral"},  {"platform_version", "3.4.0"},  {"build_number", "0"},
-        {"xapi", "25.0"},             {"xapi_build", "25.0.0"},       {"db_schema", "5.909"},
-        {"network_backend", "user"},  {"dbv", "2026.0001"},
+        {"product_brand", "Corral"},
+        {"product_version", "8.3.0"},
+        {"product_version_text", "8.3"},
+        {"platform_name", "Corral"},
+        {"platform_version", "3.4.0"},
+        {"build_number", "0"},
+        {"xapi", "25.0"},
+        {"xapi_build", "25.0.0"},
+        {"db_schema", "5.909"},
+        {"network_backend", "user"},
+        {"dbv", "2026.0001"},
     };
     for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
         str_map_put(&map, fixed[i].key, fixed[i].value);
@@ -74,7 +81,8 @@ void host_rows_update(struct tx *tx, struct ref ref, const struct host_facts *fa
     put_time(host, "boot_time", facts->boot_time);
     put_time(host, "agent_start_time", facts->agent_start_time);
     if (tx_get(tx, CLASS_host_metrics, host->metrics))
-        host_metrics_row_mut(tx_edit(tx, CLASS_host_metrics, host->metrics))->memory_total = facts->memory_total_bytes;
+        host_metrics_row_mut(tx_edit(tx, CLASS_host_metrics, host->metrics))->memory_total =
+            facts->memory_total_bytes;
 }
 
 void host_rows_live(struct tx *tx, struct ref ref, bool live, int64_t memory_free_bytes)

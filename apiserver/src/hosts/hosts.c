@@ -1,7 +1,7 @@
 /* One entry a host: the connection that handlers share, and a thread that waits for the agent's events.
  *
- * The thread is driven by levels, not edges: whatever the event, it lists the host's domains and puts the rows
- * right (reconcile.c), so a lost or repeated event does no harm. */
+ * The thread is driven by levels, not edges: whatever the event, it lists the host's domains and puts the
+ * rows right (reconcile.c), so a lost or repeated event does no harm. */
 #include "hosts.h"
 
 #include "../gate/task.h"
@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <time.h>
 
-#define WAIT_MS 10000       /* of one long poll; also the period of looking without an event */
+#define WAIT_MS 10000 /* of one long poll; also the period of looking without an event */
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 5000
 #define DEAD_AFTER_MS 15000 /* without an answer: the host is not live */

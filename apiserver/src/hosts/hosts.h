@@ -21,7 +21,8 @@ void hosts_refresh(struct hosts *hosts);
 struct hv_host *hosts_get(struct hosts *hosts, struct ref host, struct api_err *err);
 void hosts_put(struct hosts *hosts, struct hv_host *agent);
 
-/* How a handler calls an agent: a fresh operation id, the cancel flag of the call's task, progress into its task. `timeout_ms` 0: the call's own. Valid as long as the call. */
+/* How a handler calls an agent: a fresh operation id, the cancel flag of the call's task, progress into its
+ * task. `timeout_ms` 0: the call's own. Valid as long as the call. */
 struct hosts_op {
     struct hv_op op;
     char id[UUID_TEXT_SIZE];
@@ -32,6 +33,6 @@ void hosts_op_init(struct hosts_op *op, struct call *call, int64_t timeout_ms);
 /* A further step of the same call needs an id of its own. */
 void hosts_op_next(struct hosts_op *op);
 
-/* Translates an agent's error into one of the API: the kinds that mean the same everywhere; what a kind means for
- * one message (VM_BAD_POWER_STATE, SR_FULL) is decided by its handler before calling this. Returns -1. */
+/* Translates an agent's error into one of the API: the kinds that mean the same everywhere; what a kind means
+ * for one message (VM_BAD_POWER_STATE, SR_FULL) is decided by its handler before calling this. Returns -1. */
 int hosts_fail(struct api_err *err, struct ref host, const struct hv_err *cause);

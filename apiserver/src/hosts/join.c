@@ -1,5 +1,5 @@
-/* A token is random, good for one join within an hour, and kept as its hash. It ends with the fingerprint of the
- * pool's CA, by which the joining host knows the server before it has any certificate. */
+/* A token is random, good for one join within an hour, and kept as its hash. It ends with the fingerprint of
+ * the pool's CA, by which the joining host knows the server before it has any certificate. */
 #include "join.h"
 
 #include "../gate/gate.h"
@@ -11,8 +11,8 @@
 #include "facts.h"
 #include "hosts.h"
 #include <base/clock.h>
-#include <base/json.h>
 #include <base/file.h>
+#include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <base/pki.h>
@@ -105,29 +105,6 @@ static bool token_take(struct joins *joins, const char *text)
     return found;
 }
 
-struct door_job {
-    struct server *server;
-    struct http_request *req;
-    json_t *body;
-};
-
-static void job_free(struct door_job *job)
-{
-    json_decref(job->body);
-    http_request_unref(job->req);
-    free(job);
-}
-
-static void submit(struct server *server, struct http_request *req, json_t *body, void (*run)(void *arg))
-{
-    struct door_job *job = xcalloc(1, sizeof(*job));
-    *job = (struct door_job){server, http_request_ref(req), body};
-    if (worker_submit(server->login_workers, run, job) == 0)
-        return;
-    http_answer_error(req, 503, "the server is too busy now: try again in a moment");
-    job_free(job);
-}
-
 static char *make_token(struct server *server, struct api_err *err)
 {
     AUTO_FREE char *ca_path = pki_path(server, "ca.pem");
@@ -156,7 +133,7 @@ static void run_join_tokens(void *arg)
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     AUTO_SESSION struct session *session = door_authenticate(job->server, job->req, &temporary);
     if (!session) {
-        job_free(job);
+        door_job_free(job);
         return;
     }
     AUTO_SECRET char *token = NULL;
@@ -172,12 +149,12 @@ static void run_join_tokens(void *arg)
     }
     if (temporary)
         session_close(job->server, session);
-    job_free(job);
+    door_job_free(job);
 }
 
 void door_join_tokens(struct server *server, struct http_request *req)
 {
-    submit(server, req, NULL, run_join_tokens);
+    door_submit(server->login_workers, server, req, NULL, run_join_tokens);
 }
 
 /* ---- joining ---- */
@@ -248,23 +225,24 @@ static void run_join(void *arg)
     const char *token, *csr, *address;
     int64_t port;
     if (!json_get_string(job->body, "token", &token) || !json_get_string(job->body, "csr", &csr) ||
-        !json_get_string(job->body, "address", &address) || !json_get_int(job->body, "port", &port) || port < 1 ||
-        port > 65535) {
+        !json_get_string(job->body, "address", &address) || !json_get_int(job->body, "port", &port) ||
+        port < 1 || port > 65535) {
         http_answer_error(job->req, 400, "a join has token, csr, address, port (1 to 65535) and facts");
-        job_free(job);
+        door_job_free(job);
         return;
     }
     struct host_facts facts;
     if (read_facts(job->body, &facts, &err) < 0) {
         door_fail(job->req, 400, &err);
-        job_free(job);
+        door_job_free(job);
         return;
     }
     AUTO_FREE char *cert = NULL, *ca = NULL;
     char uuid[UUID_TEXT_SIZE];
     uuid_format(ref_new(), uuid);
     if (!token_take(job->server->joins, token)) {
-        log_warn("join", "refused a join with a wrong, used or expired token", "from", http_request_peer(job->req));
+        log_warn("join", "refused a join with a wrong, used or expired token", "from",
+                 http_request_peer(job->req));
         http_answer_error(job->req, 403, "the join token is wrong, used or expired: make a new one");
     } else if (issue_certificate(job->server, uuid, csr, &cert, &ca, &err) < 0 ||
                add_host(job->server, uuid, address, (int)port, &facts, &err) < 0) {
@@ -275,20 +253,11 @@ static void run_join(void *arg)
         hosts_refresh(job->server->hosts);
     }
     host_facts_done(&facts);
-    job_free(job);
-}
-
-static void join_body(struct http_request *req, char *data, size_t len, void *arg)
-{
-    struct json_error error;
-    json_t *body = json_parse(data, len, &error);
-    if (!body)
-        http_answer_error(req, 400, error.text);
-    else
-        submit(arg, req, body, run_join);
+    door_job_free(job);
 }
 
 void door_join(struct server *server, struct http_request *req)
 {
-    http_read_body(req, JOIN_BODY_MAX, join_body, server);
+    static const struct door_body door = {.run = run_join, .max = JOIN_BODY_MAX, .login = true};
+    door_submit_json(server, req, &door);
 }

@@ -1,5 +1,5 @@
-/* For each domain of the host and for each VM whose row says that it runs there, exactly one of: nothing to do;
- * the row is changed; an operation runs on the VM, whose handler will say what is true. */
+/* For each domain of the host and for each VM whose row says that it runs there, exactly one of: nothing to
+ * do; the row is changed; an operation runs on the VM, whose handler will say what is true. */
 #include "reconcile.h"
 
 #include "../handlers/alert.h"
@@ -42,7 +42,8 @@ static void alert_end(struct tx *tx, const struct vm_row *vm, enum end_reason re
     case END_REASON_GUEST_SHUTDOWN:
     case END_REASON_GUEST_REBOOT:
     case END_REASON_ASKED:
-        body = xasprintf("VM '%s' shut down forcibly or from inside: %s", vm->name_label, *text ? text : "powered off");
+        body = xasprintf("VM '%s' shut down forcibly or from inside: %s", vm->name_label,
+                         *text ? text : "powered off");
         alert_add(tx, ALERT_VM_SHUTDOWN, CLS_VM, vm->uuid, body);
         return;
     case END_REASON_NONE:
@@ -52,7 +53,8 @@ static void alert_end(struct tx *tx, const struct vm_row *vm, enum end_reason re
     case END_REASON_START_FAILED:
         break;
     }
-    body = xasprintf("VM '%s' ended unexpectedly: %s", vm->name_label, *text ? text : "its host no longer runs it");
+    body = xasprintf("VM '%s' ended unexpectedly: %s", vm->name_label,
+                     *text ? text : "its host no longer runs it");
     alert_add(tx, ALERT_VM_CRASHED, CLS_VM, vm->uuid, body);
 }
 
@@ -93,7 +95,8 @@ static void record_end(struct look *look, struct ref vm_ref, enum end_reason rea
         tx_abort(tx);
         return;
     }
-    log_warn("hosts", "a VM ended by itself", "vm", vm->uuid, "reason", end_reason_name(reason), "text", text);
+    log_warn("hosts", "a VM ended by itself", "vm", vm->uuid, "reason", end_reason_name(reason), "text",
+             text);
     alert_end(tx, vm, reason, text);
     vm_state_halted(tx, vm_ref);
     commit(tx, "the end of a VM");
@@ -125,7 +128,8 @@ static bool row_is_right(const struct snapshot *snap, const struct vm_row *vm, s
     const struct vm_guest_metrics_row *guest =
         vm_guest_metrics_row(snapshot_get(snap, CLASS_VM_guest_metrics, vm->guest_metrics));
     bool paused = info->state == DOMAIN_STATE_PAUSED;
-    if (!runs_here(vm, host) || vm->domid != info->domid || (vm->power_state == VM_POWER_STATE_PAUSED) != paused)
+    if (!runs_here(vm, host) || vm->domid != info->domid ||
+        (vm->power_state == VM_POWER_STATE_PAUSED) != paused)
         return false;
     if (info->guest.updated == 0)
         return true;
@@ -191,7 +195,8 @@ static bool listed(const struct hv_domain_list_result *list, const char *uuid)
 }
 
 /* VMs that should run here and that the agent does not know. */
-static void look_for_lost(struct look *look, const struct snapshot *snap, const struct hv_domain_list_result *list)
+static void look_for_lost(struct look *look, const struct snapshot *snap,
+                          const struct hv_domain_list_result *list)
 {
     const struct host_row *host = host_row(snapshot_get(snap, CLASS_host, look->host));
     for (size_t i = 0; host && host->resident_VMs && i < host->resident_VMs->count; i++) {

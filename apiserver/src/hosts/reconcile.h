@@ -16,6 +16,6 @@ struct reconcile {
 void reconcile_done(struct reconcile *state);
 
 /* Lists the host's domains and puts the rows right; domains that ended and are recorded are forgotten by the
- * agent. Returns how many VMs could not be looked at because an operation runs on them (look again soon), or -1:
- * the agent does not answer. */
+ * agent. Returns how many VMs could not be looked at because an operation runs on them (look again soon), or
+ * -1: the agent does not answer. */
 int reconcile_host(struct server *server, struct ref host, struct hv_host *agent, struct reconcile *state);

@@ -144,7 +144,8 @@ static int token_add(struct console_tokens *t, const char *text, const char *ori
 }
 
 /* A counted session and the console, once; NULL: the token is not good here. */
-static struct session *token_take(struct console_tokens *t, const char *text, const char *origin, struct ref *console)
+static struct session *token_take(struct console_tokens *t, const char *text, const char *origin,
+                                  struct ref *console)
 {
     char hash[SHA256_TEXT_SIZE];
     struct session *session = NULL;
@@ -167,29 +168,6 @@ static struct session *token_take(struct console_tokens *t, const char *text, co
 
 /* ---- making a token ---- */
 
-struct door_job {
-    struct server *server;
-    struct http_request *req;
-    json_t *body;
-};
-
-static void job_free(struct door_job *job)
-{
-    json_decref(job->body);
-    http_request_unref(job->req);
-    free(job);
-}
-
-static void submit(struct server *server, struct http_request *req, json_t *body, void (*run)(void *arg))
-{
-    struct door_job *job = xcalloc(1, sizeof(*job));
-    *job = (struct door_job){server, http_request_ref(req), body};
-    if (worker_submit(server->workers, run, job) == 0)
-        return;
-    http_answer_error(req, 503, "the server is too busy now: try again in a moment");
-    job_free(job);
-}
-
 static const char *origin_of(struct http_request *req)
 {
     const char *origin = http_request_header(req, "Origin");
@@ -203,7 +181,7 @@ static void run_token(void *arg)
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     AUTO_SESSION struct session *session = door_authenticate(job->server, job->req, &temporary);
     if (!session) {
-        job_free(job);
+        door_job_free(job);
         return;
     }
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(job->server->store);
@@ -228,22 +206,13 @@ static void run_token(void *arg)
     }
     if (temporary)
         session_close(job->server, session);
-    job_free(job);
-}
-
-static void token_body(struct http_request *req, char *data, size_t len, void *arg)
-{
-    struct json_error error;
-    json_t *body = json_parse(data, len, &error);
-    if (!body)
-        http_answer_error(req, 400, error.text);
-    else
-        submit(arg, req, body, run_token);
+    door_job_free(job);
 }
 
 void door_console_tokens(struct server *server, struct http_request *req)
 {
-    http_read_body(req, BODY_MAX, token_body, server);
+    static const struct door_body door = {.run = run_token, .max = BODY_MAX};
+    door_submit_json(server, req, &door);
 }
 
 /* ---- opening a console ---- */
@@ -327,7 +296,8 @@ static const struct console_row *first_console(const struct snapshot *snap, cons
 {
     const struct console_row *found = NULL;
     for (size_t i = 0; vm && vm->consoles && i < vm->consoles->count; i++) {
-        const struct console_row *console = console_row(snapshot_get(snap, CLASS_console, vm->consoles->items[i]));
+        const struct console_row *console =
+            console_row(snapshot_get(snap, CLASS_console, vm->consoles->items[i]));
         if (console && (!found || console->protocol == CONSOLE_PROTOCOL_RFB))
             found = console;
     }
@@ -402,7 +372,8 @@ static int open_stream(struct server *server, const struct snapshot *snap, const
 
 static bool is_websocket(struct http_request *req, char accept[static WS_ACCEPT_SIZE])
 {
-    const char *upgrade = http_request_header(req, "Upgrade"), *key = http_request_header(req, "Sec-WebSocket-Key");
+    const char *upgrade = http_request_header(req, "Upgrade"),
+               *key = http_request_header(req, "Sec-WebSocket-Key");
     const char *version = http_request_header(req, "Sec-WebSocket-Version");
     return upgrade && strcasecmp(upgrade, "websocket") == 0 && key && version && streq(version, "13") &&
            ws_accept(key, accept);
@@ -418,17 +389,17 @@ static void run_console(void *arg)
     struct stream *stream;
     if (!is_websocket(job->req, accept)) {
         http_answer_error(job->req, 426, "a console is opened as a web socket (version 13)");
-        job_free(job);
+        door_job_free(job);
         return;
     }
     AUTO_SESSION struct session *session = admit(job->server, job->req, snap, &console);
     if (!session) {
-        job_free(job);
+        door_job_free(job);
         return;
     }
     if (open_stream(job->server, snap, console, &stream, &err) < 0) {
         door_fail(job->req, 500, &err);
-        job_free(job);
+        door_job_free(job);
         return;
     }
     struct viewer *v = xcalloc(1, sizeof(*v));
@@ -441,10 +412,10 @@ static void run_console(void *arg)
                                           {"Sec-WebSocket-Protocol", "binary"},
                                           {NULL, NULL}};
     http_upgrade(job->req, headers, upgraded, v);
-    job_free(job);
+    door_job_free(job);
 }
 
 void door_console(struct server *server, struct http_request *req)
 {
-    submit(server, req, NULL, run_console);
+    door_submit(server->workers, server, req, NULL, run_console);
 }

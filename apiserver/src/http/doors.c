@@ -11,18 +11,59 @@
 #include <stdio.h>
 #include <strings.h>
 
+void door_job_free(struct door_job *job)
+{
+    json_decref(job->body);
+    http_request_unref(job->req);
+    free(job);
+}
+
+void door_submit(struct worker_pool *pool, struct server *server, struct http_request *req, json_t *body,
+                 void (*run)(void *job))
+{
+    struct door_job *job = xcalloc(1, sizeof(*job));
+    *job = (struct door_job){server, http_request_ref(req), body};
+    if (worker_submit(pool, run, job) == 0)
+        return;
+    http_answer_error(req, 503, "the server is too busy now: try again in a moment");
+    door_job_free(job);
+}
+
+static void body_read(struct http_request *req, char *data, size_t len, void *arg)
+{
+    const struct door_body *door = arg;
+    struct server *server = http_request_data(req);
+    struct json_error error;
+    json_t *body = json_parse(data, len, &error);
+    if (!body)
+        http_answer_error(req, 400, error.text);
+    else
+        door_submit(door->login ? server->login_workers : server->workers, server, req, body, door->run);
+}
+
+void door_submit_json(struct server *server, struct http_request *req, const struct door_body *door)
+{
+    http_request_set_data(req, server);
+    http_read_body(req, door->max, body_read, (void *)(uintptr_t)door);
+}
+
+static void write_error(struct buf *out, const struct api_err *err)
+{
+    buf_add_str(out, "{\"error\":");
+    json_write_string(out, err->code);
+    buf_add_str(out, ",\"params\":[");
+    for (size_t i = 0; i < err->param_count; i++) {
+        if (i)
+            buf_add_char(out, ',');
+        json_write_string(out, err->params[i]);
+    }
+    buf_add_str(out, "]}");
+}
+
 void door_fail(struct http_request *req, unsigned status, const struct api_err *err)
 {
     struct buf out = BUF_INIT;
-    buf_add_str(&out, "{\"error\":");
-    json_write_string(&out, err->code);
-    buf_add_str(&out, ",\"params\":[");
-    for (size_t i = 0; i < err->param_count; i++) {
-        if (i)
-            buf_add_char(&out, ',');
-        json_write_string(&out, err->params[i]);
-    }
-    buf_add_str(&out, "]}");
+    write_error(&out, err);
     size_t len = out.len;
     http_answer_json(req, status, buf_take(&out), len);
 }
@@ -32,11 +73,7 @@ static void refuse(struct http_request *req, const struct api_err *err)
     static const struct http_header headers[] = {
         {"WWW-Authenticate", "Basic realm=\"corral\""}, {"Content-Type", "application/json"}, {NULL, NULL}};
     struct buf out = BUF_INIT;
-    buf_add_str(&out, "{\"error\":");
-    json_write_string(&out, err->code);
-    buf_add_str(&out, ",\"params\":[");
-    json_write_string(&out, err->param_count ? err->params[err->param_count - 1] : "");
-    buf_add_str(&out, "]}");
+    write_error(&out, err);
     size_t len = out.len;
     http_answer(req, 401, headers, buf_take(&out), len, HTTP_FREE);
 }

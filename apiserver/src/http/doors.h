@@ -1,31 +1,51 @@
 /* Doors of the server that are not messages of the API: each answers one kind of HTTP request. */
 #pragma once
 #include <base/http_server.h>
+#include <jansson.h>
 
 struct server;
+struct worker_pool;
 struct session;
 struct api_err;
 
-/* Who asks: `Authorization: Bearer <session>`, the cookie or query parameter session_id, or Basic user:password.
- * Basic costs a password hash, so this blocks: for a worker. A counted session, or NULL after answering 401. For
- * Basic the session is a temporary one: *temporary tells, close it with session_close. */
+/* Who asks: `Authorization: Bearer <session>`, the cookie or query parameter session_id, or Basic
+ * user:password. Basic costs a password hash, so this blocks: for a worker. A counted session, or NULL after
+ * answering 401. For Basic the session is a temporary one: *temporary tells, close it with session_close. */
 struct session *door_authenticate(struct server *server, struct http_request *req, bool *temporary);
-/* The same in two steps, for requests whose body arrives meanwhile: the head may only be read where the request came
- * in. Release the claim with door_claim_done. */
+/* The same in two steps, for requests whose body arrives meanwhile: the head may only be read where the
+ * request came in. Release the claim with door_claim_done. */
 struct door_claim {
     char *session, *basic; /* one of them, or neither */
     char peer[48];
 };
 void door_claim_copy(struct http_request *req, struct door_claim *claim);
 void door_claim_done(struct door_claim *claim);
-struct session *door_authenticate_claim(struct server *server, struct http_request *req, const struct door_claim *claim,
-                                        bool *temporary);
+struct session *door_authenticate_claim(struct server *server, struct http_request *req,
+                                        const struct door_claim *claim, bool *temporary);
+/* A request on its way to a worker: doors block (passwords, agents), network threads must not. */
+struct door_job {
+    struct server *server;
+    struct http_request *req; /* counted */
+    json_t *body;             /* NULL: none was read */
+};
+/* Runs `run(job)` on a worker, which ends with door_job_free; answers 503 when all are busy. */
+void door_submit(struct worker_pool *pool, struct server *server, struct http_request *req, json_t *body,
+                 void (*run)(void *job));
+/* What a door does with a JSON body. Static. */
+struct door_body {
+    void (*run)(void *job);
+    size_t max;
+    bool login; /* on the login workers: it hashes passwords or makes keys */
+};
+/* Reads the body, then door_submit; answers 400 when it is no JSON. */
+void door_submit_json(struct server *server, struct http_request *req, const struct door_body *door);
+void door_job_free(struct door_job *job);
 /* {"error": code, "params": [...], "message": sentence} */
 void door_fail(struct http_request *req, unsigned status, const struct api_err *err);
 
-void door_join_tokens(struct server *server, struct http_request *req);     /* hosts/join.c */
-void door_join(struct server *server, struct http_request *req);            /* hosts/join.c */
-void door_console_tokens(struct server *server, struct http_request *req);  /* http/console.c */
-void door_console(struct server *server, struct http_request *req);         /* http/console.c */
-void door_import_raw_vdi(struct server *server, struct http_request *req);  /* http/transfer.c */
-void door_export_raw_vdi(struct server *server, struct http_request *req);  /* http/transfer.c */
+void door_join_tokens(struct server *server, struct http_request *req);    /* hosts/join.c */
+void door_join(struct server *server, struct http_request *req);           /* hosts/join.c */
+void door_console_tokens(struct server *server, struct http_request *req); /* http/console.c */
+void door_console(struct server *server, struct http_request *req);        /* http/console.c */
+void door_import_raw_vdi(struct server *server, struct http_request *req); /* http/transfer.c */
+void door_export_raw_vdi(struct server *server, struct http_request *req); /* http/transfer.c */

@@ -5,8 +5,8 @@
 #include "../codec/jsonrpc.h"
 #include "../server.h"
 #include "doors.h"
-#include <base/json.h>
 #include <base/file.h>
+#include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <base/secret.h>
@@ -33,7 +33,8 @@ struct web {
 };
 
 static const char content_policy[] =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src "
+    "'self'; "
     "font-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 static const char *type_of(const char *path)
@@ -41,11 +42,16 @@ static const char *type_of(const char *path)
     static const struct {
         const char *end, *type;
     } types[] = {
-        {".html", "text/html; charset=utf-8"}, {".js", "text/javascript; charset=utf-8"},
-        {".css", "text/css; charset=utf-8"},   {".svg", "image/svg+xml"},
-        {".png", "image/png"},                 {".ico", "image/x-icon"},
-        {".json", "application/json"},         {".map", "application/json"},
-        {".woff2", "font/woff2"},              {".webmanifest", "application/manifest+json"},
+        {".html", "text/html; charset=utf-8"},
+        {".js", "text/javascript; charset=utf-8"},
+        {".css", "text/css; charset=utf-8"},
+        {".svg", "image/svg+xml"},
+        {".png", "image/png"},
+        {".ico", "image/x-icon"},
+        {".json", "application/json"},
+        {".map", "application/json"},
+        {".woff2", "font/woff2"},
+        {".webmanifest", "application/manifest+json"},
         {".txt", "text/plain; charset=utf-8"},
     };
     size_t len = strlen(path);
@@ -62,7 +68,8 @@ static void add_file(struct web *web, const char *full, const char *path)
     size_t len;
     char *data = file_read(full, FILE_MAX, &len);
     if (!data) {
-        log_warn("web", "a file of the web console could not be read", "file", full, "cause", strerror(errno));
+        log_warn("web", "a file of the web console could not be read", "file", full, "cause",
+                 strerror(errno));
         return;
     }
     web->files = xreallocarray(web->files, web->count + 1, sizeof(*web->files));
@@ -76,7 +83,8 @@ static void add_folder(struct web *web, const char *dir, const char *prefix, int
 {
     DIR *d = opendir(dir);
     if (!d) {
-        log_warn("web", "the folder of the web console could not be read", "folder", dir, "cause", strerror(errno));
+        log_warn("web", "the folder of the web console could not be read", "folder", dir, "cause",
+                 strerror(errno));
         return;
     }
     struct dirent *entry;
@@ -156,7 +164,8 @@ static void serve_file(const struct web *web, struct http_request *req)
 static void answer_options(struct http_request *req)
 {
     const char *asked = http_request_header(req, "Access-Control-Request-Headers");
-    AUTO_FREE char *allowed = asked ? xasprintf("%.512s, X-Requested-With", asked) : xstrdup("X-Requested-With");
+    AUTO_FREE char *allowed =
+        asked ? xasprintf("%.512s, X-Requested-With", asked) : xstrdup("X-Requested-With");
     const struct http_header headers[] = {
         {"Access-Control-Allow-Origin", "*"},
         {"Access-Control-Allow-Headers", allowed},

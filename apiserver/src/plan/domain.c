@@ -19,8 +19,9 @@ static int unsupported(struct api_err *err, const char *field, const char *value
 static int plan_boot(const struct vm_row *vm, struct domain_config *config, struct api_err *err)
 {
     if (*vm->PV_bootloader)
-        return unsupported(err, "PV_bootloader", vm->PV_bootloader,
-                           "booting from the guest's own kernel is not built yet: set PV_kernel, or clear both");
+        return unsupported(
+            err, "PV_bootloader", vm->PV_bootloader,
+            "booting from the guest's own kernel is not built yet: set PV_kernel, or clear both");
     if (*vm->PV_kernel) {
         config->firmware = FIRMWARE_KERNEL;
         str_assign(&config->kernel, vm->PV_kernel);
@@ -126,8 +127,8 @@ static int plan_devices(const struct snapshot *snap, const struct vm_row *vm, st
     return 0;
 }
 
-int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start_paused, struct domain_config *out,
-                struct api_err *err)
+int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start_paused,
+                struct domain_config *out, struct api_err *err)
 {
     AUTO_DOMAIN_CONFIG struct domain_config config;
     domain_config_init(&config);

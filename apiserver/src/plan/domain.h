@@ -7,5 +7,5 @@
 
 /* *config is initialised only on success. Errors are those of a start that cannot work whatever the host:
  * VALUE_NOT_SUPPORTED for what the domain cannot express, HANDLE_INVALID for rows that are gone. */
-int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start_paused, struct domain_config *config,
-                struct api_err *err);
+int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start_paused,
+                struct domain_config *config, struct api_err *err);

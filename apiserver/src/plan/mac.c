@@ -13,8 +13,8 @@ void mac_from_seed(const char *seed, const char *device, char out[static MAC_TEX
     unsigned first = 0;
     sscanf(hash, "%2x", &first);
     first = (first & 0xfcu) | 0x02u; /* unicast, locally administered */
-    snprintf(out, MAC_TEXT_SIZE, "%02x:%.2s:%.2s:%.2s:%.2s:%.2s", first, hash + 2, hash + 4, hash + 6, hash + 8,
-             hash + 10);
+    snprintf(out, MAC_TEXT_SIZE, "%02x:%.2s:%.2s:%.2s:%.2s:%.2s", first, hash + 2, hash + 4, hash + 6,
+             hash + 8, hash + 10);
 }
 
 bool mac_parse(const char *text, char out[static MAC_TEXT_SIZE])

@@ -36,7 +36,8 @@ static bool sr_on_host(const struct snapshot *snap, struct ref sr_ref, struct re
     return false;
 }
 
-static int check_storage(const struct snapshot *snap, const struct vm_row *vm, struct ref host, struct api_err *err)
+static int check_storage(const struct snapshot *snap, const struct vm_row *vm, struct ref host,
+                         struct api_err *err)
 {
     for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
         const struct vbd_row *vbd = vbd_row(snapshot_get(snap, CLASS_VBD, vm->VBDs->items[i]));
@@ -53,7 +54,8 @@ static int check_storage(const struct snapshot *snap, const struct vm_row *vm, s
 
 int64_t placement_free_memory(const struct snapshot *snap, const struct host_row *host)
 {
-    const struct host_metrics_row *metrics = host_metrics_row(snapshot_get(snap, CLASS_host_metrics, host->metrics));
+    const struct host_metrics_row *metrics =
+        host_metrics_row(snapshot_get(snap, CLASS_host_metrics, host->metrics));
     int64_t left = metrics ? metrics->memory_total - host->memory_overhead : 0;
     for (size_t i = 0; host->resident_VMs && i < host->resident_VMs->count; i++) {
         const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, host->resident_VMs->items[i]));
@@ -71,16 +73,19 @@ int placement_check(const struct snapshot *snap, const struct vm_row *vm, struct
         return fail_handle(err, CLASS_host, ref);
     if (check_sizes(vm, err) < 0)
         return -1;
-    const struct host_metrics_row *metrics = host_metrics_row(snapshot_get(snap, CLASS_host_metrics, host->metrics));
+    const struct host_metrics_row *metrics =
+        host_metrics_row(snapshot_get(snap, CLASS_host_metrics, host->metrics));
     if (!metrics || !metrics->live)
         return err_host_not_live(err);
     if (!host->enabled)
         return err_host_disabled(err, REF_TEXT(ref));
     if (check_storage(snap, vm, ref, err) < 0)
         return -1;
-    int64_t needed = vm->memory_dynamic_min + vm->memory_overhead, available = placement_free_memory(snap, host);
+    int64_t needed = vm->memory_dynamic_min + vm->memory_overhead,
+            available = placement_free_memory(snap, host);
     if (needed > available)
-        return err_host_not_enough_free_memory(err, number(needed, a), number(available > 0 ? available : 0, b));
+        return err_host_not_enough_free_memory(err, number(needed, a),
+                                               number(available > 0 ? available : 0, b));
     const char *cpus = str_map_get(host->cpu_info, "cpu_count");
     if (cpus && vm->VCPUs_max > strtoll(cpus, NULL, 10))
         return err_host_not_enough_pcpus(err, number(vm->VCPUs_max, a), cpus);
@@ -121,7 +126,8 @@ static bool only_host(const struct row *row, void *arg)
     return false;
 }
 
-int placement_choose(const struct snapshot *snap, const struct vm_row *vm, struct ref *host, struct api_err *err)
+int placement_choose(const struct snapshot *snap, const struct vm_row *vm, struct ref *host,
+                     struct api_err *err)
 {
     AUTO_API_ERR struct api_err reason = API_ERR_INIT;
     if (check_sizes(vm, err) < 0)

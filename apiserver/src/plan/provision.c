@@ -80,7 +80,8 @@ int provision_parse(const char *xml, struct provision *out, struct api_err *err)
         return 0;
     if (len > XML_MAX)
         return wrong(err, "the text is longer than 64 KiB");
-    xmlDoc *doc = xmlReadMemory(xml, (int)len, NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
+    xmlDoc *doc =
+        xmlReadMemory(xml, (int)len, NULL, NULL, XML_PARSE_NONET | XML_PARSE_NOERROR | XML_PARSE_NOWARNING);
     if (!doc)
         return wrong(err, "the text is not well-formed XML");
     struct provision p = {0};

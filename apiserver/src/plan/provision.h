@@ -16,8 +16,9 @@ struct provision {
     size_t count;
 };
 
-/* <provision><disk device="0" size="8589934592" sr="uuid" bootable="true" type="system"/>...</provision>; an empty
- * text has no disks. No DTD, entities or network. -1: INVALID_VALUE ["other_config:disks", what is wrong]. */
+/* <provision><disk device="0" size="8589934592" sr="uuid" bootable="true" type="system"/>...</provision>; an
+ * empty text has no disks. No DTD, entities or network. -1: INVALID_VALUE ["other_config:disks", what is
+ * wrong]. */
 int provision_parse(const char *xml, struct provision *out, struct api_err *err);
 void provision_done(struct provision *p);
 #define AUTO_PROVISION __attribute__((cleanup(provision_done)))

@@ -28,7 +28,8 @@ static int check_exclusive(const struct row *row, struct api_err *err)
                                            current->pairs[0].key);
 }
 
-int operation_check(struct tx *tx, const struct class_desc *cls, struct ref object, int operation, struct api_err *err)
+int operation_check(struct tx *tx, const struct class_desc *cls, struct ref object, int operation,
+                    struct api_err *err)
 {
     const struct row *row = tx_get(tx, cls, object);
     if (!row)
@@ -42,10 +43,12 @@ int operation_check(struct tx *tx, const struct class_desc *cls, struct ref obje
     return device_operation_check(tx, row, operation, err);
 }
 
-void operation_mark(struct tx *tx, const struct class_desc *cls, struct ref object, struct ref task, int operation)
+void operation_mark(struct tx *tx, const struct class_desc *cls, struct ref object, struct ref task,
+                    int operation)
 {
     struct row *row = tx_edit(tx, cls, object);
-    str_map_put(&row_cell_mut(row, current_field(cls))->str_map, REF_TEXT(task), operation_enum(cls)->values[operation]);
+    str_map_put(&row_cell_mut(row, current_field(cls))->str_map, REF_TEXT(task),
+                operation_enum(cls)->values[operation]);
 }
 
 void operation_unmark(struct tx *tx, const struct class_desc *cls, struct ref object, struct ref task)
@@ -72,7 +75,8 @@ static bool outranked(int operation)
     }
 }
 
-void operation_interrupt(struct server *server, const struct class_desc *cls, struct ref object, int operation)
+void operation_interrupt(struct server *server, const struct class_desc *cls, struct ref object,
+                         int operation)
 {
     if (cls != CLASS_VM || operation != VM_OPERATIONS_HARD_SHUTDOWN)
         return;
@@ -97,7 +101,8 @@ static uint64_t built_operations(const struct class_desc *cls)
     built = (uint64_t)1 << 63; /* computed */
     for (size_t i = 0; i < model_method_count; i++) {
         const struct method_desc *m = &model_methods[i];
-        if (m->operation_param >= 0 && (m->flags & METHOD_HANDLER) && m->params[m->operation_param].type->cls == cls)
+        if (m->operation_param >= 0 && (m->flags & METHOD_HANDLER) &&
+            m->params[m->operation_param].type->cls == cls)
             built |= (uint64_t)1 << m->operation;
     }
     atomic_store_explicit(&cache[cls->index], built, memory_order_relaxed);

@@ -8,10 +8,13 @@ struct server;
 
 /* 0 if `operation` (index into the enum of the class's current_operations) may begin on the object;
  * -1 with the reason, HANDLE_INVALID when there is no such object. */
-int operation_check(struct tx *tx, const struct class_desc *cls, struct ref object, int operation, struct api_err *err);
-void operation_mark(struct tx *tx, const struct class_desc *cls, struct ref object, struct ref task, int operation);
+int operation_check(struct tx *tx, const struct class_desc *cls, struct ref object, int operation,
+                    struct api_err *err);
+void operation_mark(struct tx *tx, const struct class_desc *cls, struct ref object, struct ref task,
+                    int operation);
 void operation_unmark(struct tx *tx, const struct class_desc *cls, struct ref object, struct ref task);
 /* Cancels what runs on the object when `operation` outranks it (hard_shutdown over clean_shutdown). */
-void operation_interrupt(struct server *server, const struct class_desc *cls, struct ref object, int operation);
+void operation_interrupt(struct server *server, const struct class_desc *cls, struct ref object,
+                         int operation);
 /* Recomputes allowed_operations of the row if it has them. Called for every changed row before a commit. */
 void operations_refresh(struct tx *tx, const struct class_desc *cls, struct ref object);

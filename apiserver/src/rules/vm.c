@@ -69,17 +69,17 @@ static const uint8_t states_of[] = {
 #define OPERATION_COUNT ARRAY_LEN(states_of)
 
 static const uint64_t changing = OP(CHANGING_DYNAMIC_RANGE) | OP(CHANGING_STATIC_RANGE) |
-                                 OP(CHANGING_MEMORY_LIMITS) | OP(CHANGING_SHADOW_MEMORY) | OP(CHANGING_VCPUS) |
-                                 OP(CHANGING_NVRAM);
+                                 OP(CHANGING_MEMORY_LIMITS) | OP(CHANGING_SHADOW_MEMORY) |
+                                 OP(CHANGING_VCPUS) | OP(CHANGING_NVRAM);
 /* These change nothing: they are refused to no kind of VM. */
 static const uint64_t harmless =
     OP(ASSERT_OPERATION_VALID) | OP(UPDATE_ALLOWED_OPERATIONS) | OP(QUERY_SERVICES) | OP(POWER_STATE_RESET);
 static const uint64_t never_listed =
     OP(CREATE_TEMPLATE) | OP(POWER_STATE_RESET) | OP(CSVM) | OP(GET_BOOT_RECORD) | OP(SEND_SYSRQ) |
     OP(SEND_TRIGGER) | OP(QUERY_SERVICES) | OP(SHUTDOWN) | OP(CALL_PLUGIN) | OP(CHANGING_MEMORY_LIVE) |
-    OP(AWAITING_MEMORY_LIVE) | OP(CHANGING_MEMORY_LIMITS) | OP(CHANGING_SHADOW_MEMORY_LIVE) | OP(CHANGING_VCPUS) |
-    OP(ASSERT_OPERATION_VALID) | OP(DATA_SOURCE_OP) | OP(UPDATE_ALLOWED_OPERATIONS) | OP(IMPORT) | OP(REVERTING) |
-    OP(SNAPSHOT_WITH_QUIESCE);
+    OP(AWAITING_MEMORY_LIVE) | OP(CHANGING_MEMORY_LIMITS) | OP(CHANGING_SHADOW_MEMORY_LIVE) |
+    OP(CHANGING_VCPUS) | OP(ASSERT_OPERATION_VALID) | OP(DATA_SOURCE_OP) | OP(UPDATE_ALLOWED_OPERATIONS) |
+    OP(IMPORT) | OP(REVERTING) | OP(SNAPSHOT_WITH_QUIESCE);
 
 enum verdict {
     ALLOWED,
@@ -110,7 +110,8 @@ static bool state_allows(const struct vm_view *v, enum vm_operations op)
 {
     unsigned states = states_of[op];
     uint64_t bit = (uint64_t)1 << op;
-    if (v->is_control_domain && (bit & (OP(CHANGING_VCPUS) | OP(CHANGING_STATIC_RANGE) | OP(CHANGING_MEMORY_LIMITS))))
+    if (v->is_control_domain &&
+        (bit & (OP(CHANGING_VCPUS) | OP(CHANGING_STATIC_RANGE) | OP(CHANGING_MEMORY_LIMITS))))
         states |= RUNNING;
     if ((bit & (OP(CLONE) | OP(COPY))) && (v->is_snapshot || v->allow_clone_suspended))
         states |= SUSPENDED;
@@ -131,7 +132,8 @@ static bool goes_beside(enum vm_operations op, enum vm_operations other)
         return other != VM_OPERATIONS_HARD_SHUTDOWN;
     if (op == VM_OPERATIONS_HARD_REBOOT)
         return other != VM_OPERATIONS_HARD_SHUTDOWN && other != VM_OPERATIONS_HARD_REBOOT;
-    return other == VM_OPERATIONS_MIGRATE_SEND && a & (OP(METADATA_EXPORT) | OP(CLEAN_SHUTDOWN) | OP(CLEAN_REBOOT));
+    return other == VM_OPERATIONS_MIGRATE_SEND &&
+           a & (OP(METADATA_EXPORT) | OP(CLEAN_SHUTDOWN) | OP(CLEAN_REBOOT));
 }
 
 /* The first running operation that is in the way; NULL: none. */
@@ -159,17 +161,17 @@ static enum verdict judge(const struct vm_view *v, enum vm_operations op)
         of_template |= OP(DESTROY) | OP(MIGRATE_SEND);
     if (v->is_template && !v->is_snapshot && !(bit & (of_template | harmless)))
         return REFUSED_TEMPLATE;
-    const uint64_t of_snapshot = OP(REVERT) | OP(CLONE) | OP(COPY) | OP(EXPORT) | OP(DESTROY) | OP(HARD_SHUTDOWN) |
-                                 OP(METADATA_EXPORT);
+    const uint64_t of_snapshot = OP(REVERT) | OP(CLONE) | OP(COPY) | OP(EXPORT) | OP(DESTROY) |
+                                 OP(HARD_SHUTDOWN) | OP(METADATA_EXPORT);
     if (v->is_snapshot && !(bit & (of_snapshot | harmless)))
         return REFUSED_SNAPSHOT;
     if (op == VM_OPERATIONS_PROVISION && !v->is_template)
         return REFUSED_NOT_TEMPLATE;
     if (op == VM_OPERATIONS_REVERT && !v->is_snapshot)
         return REFUSED_NOT_SNAPSHOT;
-    const uint64_t of_control = OP(CHANGING_DYNAMIC_RANGE) | OP(CHANGING_STATIC_RANGE) | OP(CHANGING_MEMORY_LIMITS) |
-                                OP(CHANGING_VCPUS) | OP(START) | OP(START_ON) | OP(METADATA_EXPORT) |
-                                OP(DATA_SOURCE_OP);
+    const uint64_t of_control = OP(CHANGING_DYNAMIC_RANGE) | OP(CHANGING_STATIC_RANGE) |
+                                OP(CHANGING_MEMORY_LIMITS) | OP(CHANGING_VCPUS) | OP(START) | OP(START_ON) |
+                                OP(METADATA_EXPORT) | OP(DATA_SOURCE_OP);
     if (v->is_control_domain && !(bit & (of_control | harmless)))
         return REFUSED_CONTROL;
     return ALLOWED;
@@ -186,8 +188,8 @@ static const char *lower(const char *text, char *out, size_t size)
 
 static int bad_state(const struct vm_view *v, struct ref self, enum vm_operations op, struct api_err *err)
 {
-    static const enum vm_power_state order[] = {VM_POWER_STATE_HALTED, VM_POWER_STATE_PAUSED, VM_POWER_STATE_SUSPENDED,
-                                                VM_POWER_STATE_RUNNING};
+    static const enum vm_power_state order[] = {VM_POWER_STATE_HALTED, VM_POWER_STATE_PAUSED,
+                                                VM_POWER_STATE_SUSPENDED, VM_POWER_STATE_RUNNING};
     AUTO_BUF struct buf expected = BUF_INIT;
     char text[16];
     for (size_t i = 0; i < ARRAY_LEN(order); i++) {
@@ -197,8 +199,9 @@ static int bad_state(const struct vm_view *v, struct ref self, enum vm_operation
             buf_add_str(&expected, ", ");
         buf_add_str(&expected, lower(model_enum_vm_power_state.values[order[i]], text, sizeof(text)));
     }
-    return err_vm_bad_power_state(err, REF_TEXT(self), expected.len ? expected.data : "",
-                                  lower(model_enum_vm_power_state.values[v->power_state], text, sizeof(text)));
+    return err_vm_bad_power_state(
+        err, REF_TEXT(self), expected.len ? expected.data : "",
+        lower(model_enum_vm_power_state.values[v->power_state], text, sizeof(text)));
 }
 
 int vm_operation_check(const struct vm_view *v, struct ref self, enum vm_operations op, struct api_err *err)
