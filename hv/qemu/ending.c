@@ -28,7 +28,7 @@ static void quit(struct qemu_domain *d, enum end_reason reason)
 {
     d->pending = reason;
     if (d->qmp)
-        qmp_send(d->qmp, "quit", NULL);
+        qmp_send(d->qmp, "quit");
     loop_timer_set(d->driver->loop, &d->kill_timer, clock_mono_ms() + QUIT_MS);
 }
 
@@ -36,8 +36,8 @@ static void restart(struct qemu_domain *d)
 {
     if (!d->qmp)
         return;
-    qmp_send(d->qmp, "system_reset", NULL);
-    qmp_send(d->qmp, "cont", NULL);
+    qmp_send(d->qmp, "system_reset");
+    qmp_send(d->qmp, "cont");
 }
 
 static void preserve(struct qemu_domain *d, enum end_reason reason)
@@ -59,7 +59,7 @@ void domain_guest_ended(struct qemu_domain *d, enum end_reason reason)
     bool leaving = d->leaving;
     enum end_action action = action_for(&d->record.config, reason);
     pthread_mutex_unlock(&d->lock);
-    log_info("qemu", "a guest ended", "domain", d->uuid, "reason", end_reason_name(reason), NULL);
+    log_info("qemu", "a guest ended", "domain", d->uuid, "reason", end_reason_name(reason));
     if (leaving || action == END_ACTION_DESTROY)
         quit(d, reason);
     else if (action == END_ACTION_RESTART)
