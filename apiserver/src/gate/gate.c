@@ -266,7 +266,10 @@ static int mark_operation(struct call *call, struct api_err *err)
         int rc = operation_check(tx, cls, object, call->method->operation, err);
         if (rc == 0) {
             operation_mark(tx, cls, object, call->task, call->method->operation);
-            return server_commit(tx, err);
+            if (server_commit(tx, err) < 0)
+                return -1;
+            operation_interrupt(server, cls, object, call->method->operation);
+            return 0;
         }
         tx_abort(tx);
         bool busy = err->desc == ERROR_OTHER_OPERATION_IN_PROGRESS;
@@ -275,7 +278,6 @@ static int mark_operation(struct call *call, struct api_err *err)
         if (call->cancel && *call->cancel)
             return err_task_cancelled(err, REF_TEXT(call->task));
         api_err_done(err);
-        operation_interrupt(server, cls, object, call->method->operation);
         int64_t until = clock_mono_ms() + 1000; /* look at the cancel flag now and then */
         store_wait(server->store, seen - 1, until < deadline ? until : deadline);
     }

@@ -212,7 +212,8 @@ static int record_paused(struct call *call, struct ref vm, bool paused, struct a
 static int record_halted(struct call *call, const struct vm_row *vm, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    if (tx_get(tx, CLASS_VM, vm->row.ref)) {
+    const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, vm->row.ref));
+    if (now && now->power_state != VM_POWER_STATE_HALTED) {
         AUTO_FREE char *body = xasprintf("VM '%s' shut down", vm->name_label);
         vm_state_halted(tx, vm->row.ref);
         alert_add(tx, ALERT_VM_SHUTDOWN, CLS_VM, vm->uuid, body);
