@@ -15,6 +15,7 @@ build|d:libssl-dev|libssl-dev|certificates, passwords
 build|d:uuid-dev|uuid-dev|identifiers
 build|d:libcurl4-openssl-dev|libcurl4-openssl-dev|HTTP client
 build|d:libmicrohttpd-dev|libmicrohttpd-dev|HTTP server
+build|d:libxml2-dev|libxml2-dev|XML of disk templates
 build|d:libgnutls28-dev|libgnutls28-dev|TLS of the HTTP server
 build|d:ca-certificates|ca-certificates|npm checks certificates
 build|c:node|nodejs|builds the web page
