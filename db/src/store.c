@@ -33,6 +33,7 @@ static struct store *store_new(const struct store_config *config)
     store->head->schema = &store->schema;
     store->head->hash_key = ref_new();
     pending_init(&store->pending);
+    waiter_list_init(&store->notices);
     pthread_mutex_init(&store->writer, NULL);
     pthread_mutex_init(&store->head_lock, NULL);
     pthread_mutex_init(&store->chain_lock, NULL);
@@ -90,7 +91,7 @@ int store_open_engine(struct store **out, const struct store_config *config, str
         return -1;
     }
     size_t size = version_size(&store->schema);
-    store->frozen = store->head->generation;
+    store->frozen = store->announced = store->head->generation;
     snapshot_publish(store, memcpy(xmalloc(size), store->head, size), &store->pending.dead);
     if (committer_start(store) != 0) {
         store_drop(store);

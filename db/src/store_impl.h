@@ -2,7 +2,8 @@
  *
  *   tx.c         the body of a transaction: an overlay of edited rows over the head
  *   relate.c     its end: references and derived sets put right
- *   commit.c     the change of the head, the queue, the committer thread, roll back
+ *   commit.c     the end of a transaction: the change of the head, waiting, the committer thread
+ *   batch.c      one batch: written, published, or rolled back
  *   snapshot.c   published versions and the garbage between them
  *   store.c      opening, closing, watches, figures
  *
@@ -14,6 +15,7 @@
 #include "version.h"
 #include <db/store.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 /* How much of a changed row the disk has to hear of. */
@@ -42,8 +44,15 @@ struct tx {
 struct commit_waiter {
     struct commit_waiter *next;
     uint64_t generation;
+    int result;           /* set before the waiter is told */
+    struct store_err err; /* with result -1 */
+    sem_t over;           /* posted, when done is NULL */
     void (*done)(void *arg, int result, uint64_t generation, const struct store_err *err);
     void *arg;
+};
+
+struct waiter_list {
+    struct commit_waiter *first, **last;
 };
 
 struct pending_change {
@@ -54,8 +63,8 @@ struct pending_change {
 
 /* What was committed into the head since the committer took it last. */
 struct pending {
-    struct commit_waiter *first, **last;
-    uint64_t waiters;
+    struct waiter_list waiters;
+    uint64_t waiter_count;
     struct refmap map; /* into changes */
     struct pending_change *changes;
     uint32_t count, cap;
@@ -94,14 +103,17 @@ struct store {
     struct version *head;
     uint64_t frozen; /* generation of the head when the committer took it last */
     struct pending pending;
-    bool failed; /* a batch failed and the head is about to go back to what is published */
+    bool writing;               /* some thread is at the engine */
+    struct waiter_list notices; /* asynchronous commits that are over, in order: for the committer to tell */
+    uint64_t announced;         /* generation that the watches were last told of */
+    bool failed;                /* a batch failed and the head is about to go back to what is published */
     struct store_err failure;
     bool stopping;
 
     uint64_t next_generation; /* guarded by writer */
 
-    /* The committer's own. */
     pthread_t committer;
+    /* Of the thread that set `writing`. */
     uint64_t reserved; /* on disk: generations below this may be published */
     uint64_t undo_from;
     struct pending_change *suspects; /* of batches whose end is unknown: written again with the next one */
@@ -139,10 +151,19 @@ void tx_clear(struct tx *tx);
 
 /* ---- commit.c ---- */
 int committer_start(struct store *store);
-/* Waits until all that is queued has been written, and ends the thread. */
+/* Waits until all that is queued has been written and told, and ends the thread. */
 void committer_stop(struct store *store);
+
+/* ---- batch.c ---- */
+void waiter_list_init(struct waiter_list *list);
+void waiter_list_add(struct waiter_list *list, struct commit_waiter *waiter);
 void pending_init(struct pending *pending);
 void pending_done(struct pending *pending);
+void pending_need(struct pending *pending, const struct class_desc *cls, struct ref ref, enum disk_need need);
+void pending_tombstone(struct pending *pending, const struct store_tombstone *gone);
+/* Takes all that is pending, makes it durable and publishes it, or fails it. The caller has set `writing`
+ * and holds no lock; `writing` is false afterwards. */
+void batch_run(struct store *store);
 
 /* ---- snapshot.c ---- */
 /* Publishes a version: it becomes `current`. `dead` (emptied) is what the version before it used last. */

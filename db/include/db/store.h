@@ -119,7 +119,8 @@ struct row *tx_create(struct tx *tx, const struct class_desc *cls);
 /* References to it in other rows become null, it leaves all sets. */
 void tx_delete(struct tx *tx, const struct class_desc *cls, struct ref ref);
 /* Calls fn for each row created or edited so far; fn may edit further rows, which are not visited. */
-void tx_each_touched(struct tx *tx, void (*fn)(struct tx *tx, const struct class_desc *cls, struct ref ref, void *arg),
+void tx_each_touched(struct tx *tx,
+                     void (*fn)(struct tx *tx, const struct class_desc *cls, struct ref ref, void *arg),
                      void *arg);
 /* Ends the transaction. 0: durable and published, *generation (may be NULL) is its own. -1: certainly
  * not applied. A transaction without changes returns at once. Blocks: not for a network thread. */
@@ -133,9 +134,9 @@ void tx_commit_async(struct tx *tx,
 void tx_abort(struct tx *tx);
 
 /* ---- waiting ---- */
-/* `fn` is called from the committer thread after each publication with the newest generation; it must
- * be quick and must not call into the store except store_snapshot. The watch is removed by
- * store_unwatch, which returns only when no call of fn is running. */
+/* `fn` is called from the committer thread after publications (one call may stand for several) with the
+ * newest generation; it must be quick and must not call into the store except store_snapshot. The watch is
+ * removed by store_unwatch, which returns only when no call of fn is running. */
 struct store_watch;
 struct store_watch *store_watch(struct store *store, void (*fn)(void *arg, uint64_t generation), void *arg);
 void store_unwatch(struct store *store, struct store_watch *watch);
