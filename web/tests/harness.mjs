@@ -80,3 +80,14 @@ export async function shot(page, name) {
   mkdirSync(OUTPUT, { recursive: true });
   await page.screenshot({ path: join(OUTPUT, `${name}.png`) });
 }
+
+/** Waits until the server's side has come to this, with a deadline. */
+export async function eventually(holds, seconds = 10) {
+  const deadline = Date.now() + seconds * 1000;
+  while (!holds()) {
+    if (Date.now() > deadline) {
+      throw new Error(`not within ${seconds} s: ${holds}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

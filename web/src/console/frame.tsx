@@ -47,14 +47,23 @@ export function NotRunning({ view, icon, what }: { view: VmView; icon: IconName;
   );
 }
 
-export function ConsoleFrame({ link, bar, children, box, connect, label }: {
+export function ConsoleFrame({ link, bar, children, box, connect, label, what }: {
   link: LinkState; bar: ComponentChildren; children: ComponentChildren; box: { current: HTMLDivElement | null };
-  connect: () => void; label: string;
+  connect: () => void; label: string; what: string;
 }) {
+  // The guest gets every key, so one combination must lead out of it.
+  const leave = (e: KeyboardEvent) => {
+    if (e.ctrlKey && e.shiftKey && e.key.toUpperCase() === "L") {
+      e.preventDefault();
+      e.stopPropagation();
+      box.current?.querySelector<HTMLElement>(".console-tools button:not(:disabled)")?.focus();
+    }
+  };
   return (
-    <div class="console" ref={box} aria-label={label} role="group">
+    <div class="console" ref={box} role="group" aria-label={`${label}. Control Shift L leaves it.`} onKeyDownCapture={leave}>
       <div class="console-bar">
         <span class={`link ${link.is}`} role="status"><span class="dot" aria-hidden="true" />{WORDS[link.is]}</span>
+        <span class="faint wide-only">Ctrl+Shift+L leaves the {what}</span>
         <span class="console-tools">{bar}</span>
       </div>
       <div class="console-stage">

@@ -17,18 +17,29 @@ export function ScreenTab({ view }: { view: VmView }) {
   return <Screen key={console} console={console} name={view.vm.name_label} />;
 }
 
+/** Ends the connection; one that is still being made as soon as it stands, or the browser would complain. */
+function release(rfb: RFB | null, connected: boolean): void {
+  if (connected) {
+    rfb?.disconnect();
+  } else {
+    rfb?.addEventListener("connect", () => rfb.disconnect());
+  }
+}
+
 function Screen({ console, name }: { console: string; name: string }) {
   const host = useRef<HTMLDivElement>(null);
   const rfb = useRef<RFB | null>(null);
   const wanted = useRef(0);
+  const connected = useRef(false);
   const [link, setLink] = useState<LinkState>({ is: "connecting" });
   const [scaled, setScaled] = useState(true);
   const { box, full, toggle } = useFullScreen();
 
   const connect = async () => {
     const mine = ++wanted.current;
-    rfb.current?.disconnect();
+    release(rfb.current, connected.current);
     rfb.current = null;
+    connected.current = false;
     setLink({ is: "connecting" });
     try {
       const address = await consoleAddress(console);
@@ -41,6 +52,7 @@ function Screen({ console, name }: { console: string; name: string }) {
       made.background = "transparent";
       made.addEventListener("connect", () => {
         if (mine === wanted.current) {
+          connected.current = true;
           setLink({ is: "open" });
           made.focus();
         }
@@ -68,7 +80,7 @@ function Screen({ console, name }: { console: string; name: string }) {
     void connect();
     return () => {
       wanted.current++;
-      rfb.current?.disconnect();
+      release(rfb.current, connected.current);
       rfb.current = null;
     };
   }, [console]);
@@ -85,7 +97,7 @@ function Screen({ console, name }: { console: string; name: string }) {
   };
 
   return (
-    <ConsoleFrame label={`Screen of ${name}`} link={link} box={box} connect={() => void connect()} bar={
+    <ConsoleFrame label={`Screen of ${name}`} what="screen" link={link} box={box} connect={() => void connect()} bar={
       <>
         <Button kind="quiet" icon="keyboard" label="Ctrl+Alt+Del" disabled={link.is !== "open"}
           onClick={() => { rfb.current?.sendCtrlAltDel(); rfb.current?.focus(); }} />

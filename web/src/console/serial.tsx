@@ -9,7 +9,7 @@ import { effective, theme } from "../state/theme.js";
 import type { VmView } from "../state/vms.js";
 import { Button } from "../ui/basics.js";
 import { ConsoleFrame, NotRunning, useFullScreen, type LinkState } from "./frame.js";
-import { consoleAddress, consoleOf } from "./socket.js";
+import { closeSocket, consoleAddress, consoleOf } from "./socket.js";
 
 const SCROLL_BACK_LINES = 10_000;
 /** Guests draw for 80 columns when nobody tells them otherwise: the letters shrink before fewer fit. */
@@ -42,7 +42,6 @@ function Serial({ console, name }: { console: string; name: string }) {
   const host = useRef<HTMLDivElement>(null);
   const terminal = useRef<Terminal | null>(null);
   const socket = useRef<WebSocket | null>(null);
-  const leave = useRef<HTMLButtonElement | null>(null);
   const [link, setLink] = useState<LinkState>({ is: "connecting" });
   const { box, full, toggle } = useFullScreen();
 
@@ -64,7 +63,9 @@ function Serial({ console, name }: { console: string; name: string }) {
   };
 
   const connect = async (stillWanted: () => boolean) => {
-    socket.current?.close();
+    const former = socket.current;
+    socket.current = null;
+    closeSocket(former);
     setLink({ is: "connecting" });
     try {
       const address = await consoleAddress(console);
@@ -113,7 +114,7 @@ function Serial({ console, name }: { console: string; name: string }) {
     term.loadAddon(fit);
     term.open(host.current);
     terminal.current = term;
-    term.textarea?.setAttribute("aria-label", `Serial console of ${name}. Control Shift L leaves it.`);
+    term.textarea?.setAttribute("aria-label", `Serial console of ${name}`);
     term.onData((text) => send(encoder.encode(text)));
     term.onBinary((text) => send(Uint8Array.from(text, (c) => c.charCodeAt(0))));
     term.attachCustomKeyEventHandler((e) => {
@@ -121,11 +122,10 @@ function Serial({ console, name }: { console: string; name: string }) {
         return true;
       }
       const key = e.key.toUpperCase();
-      if (key === "C" || key === "V" || key === "L") {
+      if (key === "C" || key === "V") {
         e.preventDefault();
         if (key === "C") copy();
-        else if (key === "V") paste();
-        else leave.current?.focus();
+        else paste();
         return false;
       }
       return true;
@@ -148,7 +148,7 @@ function Serial({ console, name }: { console: string; name: string }) {
       watch.disconnect();
       const ws = socket.current;
       socket.current = null;
-      ws?.close();
+      closeSocket(ws);
       terminal.current = null;
       term.dispose();
     };
@@ -161,10 +161,10 @@ function Serial({ console, name }: { console: string; name: string }) {
   }, [effective(chosenTheme)]);
 
   return (
-    <ConsoleFrame label="Serial console" link={link} box={box} connect={reconnect} bar={
+    <ConsoleFrame label={`Serial console of ${name}`} what="console" link={link} box={box} connect={reconnect} bar={
       <>
-        <button type="button" ref={leave} class="button quiet" onClick={copy} title="Ctrl+Shift+C">Copy</button>
-        <button type="button" class="button quiet" onClick={paste} title="Ctrl+Shift+V">Paste</button>
+        <Button kind="quiet" label="Copy" title="Ctrl+Shift+C" onClick={copy} />
+        <Button kind="quiet" label="Paste" title="Ctrl+Shift+V" onClick={paste} />
         <Button kind="quiet" label="Clear" onClick={() => { terminal.current?.clear(); terminal.current?.focus(); }} />
         <Button kind="quiet" icon="refresh" iconOnly label="Connect again" onClick={reconnect} />
         <Button kind="quiet" icon="expand" iconOnly label={full ? "Leave full screen" : "Full screen"} onClick={toggle} />

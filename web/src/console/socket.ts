@@ -9,6 +9,17 @@ export function consoleOf(store: Store, vm: string, protocol: Console["protocol"
   return store.all("console").find(([, c]) => c.VM === vm && c.protocol === protocol)?.[0] ?? null;
 }
 
+/** Closes the socket; one that is still connecting a moment later, or the browser would complain of it. */
+export function closeSocket(socket: WebSocket | null): void {
+  if (socket?.readyState === WebSocket.CONNECTING) {
+    socket.onmessage = null;
+    socket.onclose = null;
+    socket.onopen = () => socket.close();
+  } else {
+    socket?.close();
+  }
+}
+
 /** The address of a socket to it. The token in it serves once and for a short time; it is not the session. */
 export async function consoleAddress(console: string): Promise<string> {
   try {

@@ -32,8 +32,8 @@ export function InstallDialog({ onClose }: { onClose: () => void }) {
     () => data.all("vm").filter(([, vm]) => vm.is_a_template && !vm.is_a_snapshot && vm.allowed_operations.includes("clone"))
       .sort(([, a], [, b]) => collator.compare(a.name_label, b.name_label)),
     [data.generation.value]);
-  const [templateRef, setTemplateRef] = useState(
-    templates.find(([, t]) => /corral/i.test(t.name_label))?.[0] ?? templates[0]?.[0] ?? "");
+  const [chosen, setTemplateRef] = useState("");
+  const templateRef = chosen || (templates.find(([, t]) => /corral/i.test(t.name_label)) ?? templates[0])?.[0] || "";
   const template = data.get("vm", templateRef);
   if (!template) {
     return (

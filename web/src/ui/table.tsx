@@ -1,5 +1,6 @@
 // A table that sorts by its columns, lets rows be chosen, and draws only the rows that can be seen once
-// there are many. On a narrow screen the style sheet turns each row into a card.
+// there are many. On a narrow screen the style sheet turns each row into a card;
+// the roles keep it a table for screen readers.
 import type { ComponentChildren } from "preact";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { collator } from "./format.js";
@@ -118,18 +119,18 @@ export function DataTable<T>(props: TableProps<T>) {
 
   const span = columns.length + (selection ? 1 : 0);
   return (
-    <table class="data" aria-label={props.label} aria-rowcount={sorted.length + 1}>
-      <thead>
-        <tr>
+    <table class="data" role="table" aria-label={props.label} aria-rowcount={sorted.length + 1}>
+      <thead role="rowgroup">
+        <tr role="row">
           {selection && (
-            <th class="pick" scope="col">
+            <th class="pick" scope="col" role="columnheader">
               <input type="checkbox" aria-label="Choose all" checked={chosenHere > 0 && chosenHere === sorted.length}
                 ref={(e) => { if (e) { e.indeterminate = chosenHere > 0 && chosenHere < sorted.length; } }}
                 onChange={toggleAll} />
             </th>
           )}
           {columns.map((c) => (
-            <th key={c.id} scope="col" class={c.class}
+            <th key={c.id} scope="col" role="columnheader" class={c.class}
               aria-sort={c.sort && sort.by === c.id ? (sort.down ? "descending" : "ascending") : undefined}>
               {c.sort
                 ? (
@@ -144,14 +145,14 @@ export function DataTable<T>(props: TableProps<T>) {
           ))}
         </tr>
       </thead>
-      <tbody ref={body}>
+      <tbody ref={body} role="rowgroup">
         {from > 0 && <tr aria-hidden="true"><td colSpan={span} class="spacer" style={{ height: `${from * rowHeight}px` }} /></tr>}
         {sorted.slice(from, to).map((row, i) => {
           const key = keyOf(row);
           const chosen = selection?.chosen.has(key) ?? false;
           const open = props.open;
           return (
-            <tr key={key} data-row={key} aria-rowindex={from + i + 2} aria-selected={selection ? chosen : undefined}
+            <tr key={key} role="row" data-row={key} aria-rowindex={from + i + 2} aria-selected={selection ? chosen : undefined}
               class={`${open ? "opens" : ""}${chosen ? " chosen" : ""} ${props.rowClass?.(row) ?? ""}`}
               onClick={open && ((e) => {
                 if (!(e.target as Element).closest("a, button, input, label, select, .menu") &&
@@ -160,12 +161,12 @@ export function DataTable<T>(props: TableProps<T>) {
                 }
               })}>
               {selection && (
-                <td class="pick">
+                <td class="pick" role="cell">
                   <input type="checkbox" aria-label={`Choose ${props.nameOf(row)}`} checked={chosen}
                     onClick={(e) => { e.preventDefault(); const shift = e.shiftKey; setTimeout(() => toggle(key, shift)); }} />
                 </td>
               )}
-              {columns.map((c) => <td key={c.id} class={c.class} data-label={c.label}>{c.render(row)}</td>)}
+              {columns.map((c) => <td key={c.id} role="cell" class={c.class} data-label={c.label}>{c.render(row)}</td>)}
             </tr>
           );
         })}

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { launch, logIn, withPage } from "../harness.mjs";
+import { eventually, launch, logIn, withPage } from "../harness.mjs";
 
 let browser;
 before(async () => { browser = await launch(); });
@@ -30,10 +30,10 @@ test("each socket has its own token, and no address has the session", () => with
   await goTo(t, t.server.refs.web1, "console");
   await waitForText(t, "login:");
   await t.page.getByRole("button", { name: "Connect again" }).click();
-  await t.page.waitForFunction(() => true);
+  const addresses = () => t.server.requests.filter((r) => r.method === "UPGRADE").map((r) => r.url);
+  await eventually(() => addresses().length >= 2);
   await waitForText(t, "login:");
-  const upgrades = t.server.requests.filter((r) => r.method === "UPGRADE").map((r) => r.url);
-  assert.ok(upgrades.length >= 2);
+  const upgrades = addresses();
   assert.equal(new Set(upgrades).size, upgrades.length);
   const [session] = t.server.sessions.keys();
   for (const url of upgrades) {
@@ -77,11 +77,7 @@ test("the screen is drawn and takes Ctrl+Alt+Del", () => withPage(browser, {}, a
   assert.ok((await canvas.boundingBox()).width > 640, "scaled up to the window");
   await t.page.getByRole("button", { name: "Ctrl+Alt+Del" }).click();
   const CTRL_ALT_DEL = [0xffe3, 0xffe9, 0xffff];
-  await t.page.waitForFunction(() => true);
-  const deadline = Date.now() + 5000;
-  while (t.server.keys.filter((k) => k.down).length < 3 && Date.now() < deadline) {
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  await eventually(() => t.server.keys.filter((k) => k.down).length >= 3);
   assert.deepEqual(t.server.keys.filter((k) => k.down).map((k) => k.key), CTRL_ALT_DEL);
   await t.page.getByRole("button", { name: "Show in its own size" }).click();
   await t.page.waitForFunction(() => Math.round(document.querySelector(".screen-host canvas").getBoundingClientRect().width) === 640);
@@ -93,4 +89,15 @@ test("a VM that is off offers to start it", () => withPage(browser, { server: { 
   await t.page.getByRole("heading", { name: "The VM is halted" }).waitFor();
   await t.page.getByRole("tabpanel").getByRole("button", { name: "Start" }).click();
   await t.page.getByText("Connected", { exact: true }).waitFor();
+}));
+
+test("Ctrl+Shift+L leads out of a console that takes every key", () => withPage(browser, {}, async (t) => {
+  await logIn(t);
+  for (const [tab, first] of [["console", "Copy"], ["screen", "Ctrl+Alt+Del"]]) {
+    await goTo(t, t.server.refs.web1, tab);
+    await t.page.getByText("Connected", { exact: true }).waitFor();
+    await t.page.keyboard.press("Tab");
+    await t.page.keyboard.press("Control+Shift+L");
+    await t.page.waitForFunction((text) => document.activeElement?.textContent === text, first);
+  }
 }));
