@@ -29,7 +29,8 @@ void xe_out_item(struct xe_run_state *x, const char *text)
     buf_add_char(&x->out, '\n');
 }
 
-static void add_formatted(struct buf *out, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void add_formatted(struct buf *out, const char *format,
+                                                                va_list args)
 {
     char *text;
     if (vasprintf(&text, format, args) < 0)

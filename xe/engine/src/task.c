@@ -120,13 +120,12 @@ int xe_task_wait(struct xe_run_state *x, const char *task, const char *label, js
 int xe_call_task(struct xe_run_state *x, const char *method, json_t *params, json_t **result)
 {
     AUTO_FREE char *async = xasprintf("Async.%s", method);
-    json_t *task = NULL;
+    AUTO_JSON json_t *task = NULL;
     xe_out_flush(x);
     int rc = x->api->call(x->api->ctx, async, params, NULL, &task, &x->err);
     json_decref(params);
     if (rc < 0)
         return -1;
-    AUTO_JSON json_t *owned = task;
     if (!json_is_string(task))
         return xe_fail(x, XE_ERR_TRANSPORT, "The server answered %s without a task.", async);
     return xe_task_wait(x, json_string_value(task), NULL, result);
