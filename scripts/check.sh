@@ -5,8 +5,8 @@ command_test() {
     local folder=$corral_root/build/test log=$corral_root/build/test/corral.log rc=0
     packages_ensure "$log" build run test
     stage "build with sanitizers" "$log" build_run "$folder" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-        -DCORRAL_SANITIZE=ON -DCORRAL_TESTS=ON || exit 1
-    stage "tiny Linux" "$log" "$corral_root/guest/build-tiny" "$corral_root/build/images" || exit 1
+        -DCORRAL_SANITIZE=ON -DCORRAL_TESTS=ON
+    stage "tiny Linux" "$log" "$corral_root/guest/build-tiny" "$corral_root/build/images"
     echo
     ctest --test-dir "$folder" --output-on-failure --no-tests=error --parallel "$(nproc)" --label-exclude '^bench$' \
         --output-junit "$folder/results.xml" "${rest[@]}" </dev/null || rc=$?
@@ -33,9 +33,9 @@ END
 command_bench() {
     local folder=$corral_root/build/release log=$corral_root/build/release/corral.log
     packages_ensure "$log" build run bench
-    stage "build" "$log" build_release || exit 1
-    stage "build benchmarks" "$log" build_benchmarks "$folder" || exit 1
-    stage "tiny Linux" "$log" "$corral_root/guest/build-tiny" "$corral_root/build/images" || exit 1
+    stage "build" "$log" build_release
+    stage "build benchmarks" "$log" build_benchmarks "$folder"
+    stage "tiny Linux" "$log" "$corral_root/guest/build-tiny" "$corral_root/build/images"
     echo
     # One at a time: each is to have the machine for itself.
     ctest --test-dir "$folder" --verbose --no-tests=error --label-regex '^bench$' "${rest[@]}" </dev/null

@@ -70,7 +70,7 @@ packages_ensure() {
         sudo -v || fail "sudo was refused. As root: apt-get install ${list[*]}"
         sudo=(sudo)
     fi
-    stage "packages (${#list[@]})" "$log" packages_install "${sudo[@]}" -- "${list[@]}" || exit 1
+    stage "packages (${#list[@]})" "$log" packages_install "${sudo[@]}" -- "${list[@]}"
     packages_check_node
 }
 

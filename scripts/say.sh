@@ -10,7 +10,8 @@ fail() {
 
 # stage TITLE LOG FUNCTION [ARGUMENTS]: one line that shows TITLE and how long FUNCTION took.
 # Its output goes to LOG; at a terminal the line follows it. A stage runs in a process of its own
-# and so cannot set variables here. What it writes to descriptor 3 becomes the line's remark.
+# and so cannot set variables here. What it writes to descriptor 3 becomes the line's remark. A
+# failure ends the script: as `stage ... || ...` the shell would not stop at FUNCTION's first error.
 stage_process=
 stage() {
     local title=$1 log=$2 started=${EPOCHREALTIME/[.,]/} rc=0 remark_file
@@ -42,7 +43,7 @@ stage() {
         printf '%s: %s: failed; the last lines are above, all of them in %s\n' "$corral_program" "$title" "$log" >&2
     fi
     rm -f "$remark_file"
-    return "$rc"
+    [ "$rc" -eq 0 ] || exit 1
 }
 
 stage_seconds() {

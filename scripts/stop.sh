@@ -9,7 +9,7 @@ command_down() {
     if $guests; then
         daemon_pid poold >/dev/null ||
             fail "the server does not run, so guests cannot be shut down: './$corral_program up' first"
-        stage "guests" "$log" down_guests || exit 1
+        stage "guests" "$log" down_guests
     fi
     for name in poold $(host_names); do
         if daemon_pid "$name" >/dev/null; then
@@ -20,7 +20,7 @@ command_down() {
         say "Nothing was changed: no daemon of $state runs."
         return
     fi
-    stage "daemons ($count)" "$log" down_daemons || exit 1
+    stage "daemons ($count)" "$log" down_daemons
 }
 
 down_guests() {

@@ -27,15 +27,15 @@ command_up() {
     if [ -z "$build" ]; then
         packages_ensure "$log" build run
         build=$corral_root/build/release
-        stage "build" "$log" build_release || exit 1
+        stage "build" "$log" build_release
     else
         build=$(realpath -- "$build")
     fi
-    stage "tiny Linux" "$log" up_image || exit 1
-    stage "programs" "$log" up_programs || exit 1
-    stage "server" "$log" up_server || exit 1
-    stage "hosts ($(conf_get hosts))" "$log" up_hosts || exit 1
-    stage "repositories, template" "$log" up_objects || exit 1
+    stage "tiny Linux" "$log" up_image
+    stage "programs" "$log" up_programs
+    stage "server" "$log" up_server
+    stage "hosts ($(conf_get hosts))" "$log" up_hosts
+    stage "repositories, template" "$log" up_objects
     up_summary
 }
 
