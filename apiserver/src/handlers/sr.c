@@ -39,11 +39,14 @@ static bool list_host(const struct row *row, void *arg)
     return true;
 }
 
-static void add_place(struct server *server, struct places *places, struct ref host)
+/* A host that does not answer is kept without an agent. */
+static void add_place(struct call *call, struct places *places, struct ref host)
 {
-    AUTO_API_ERR struct api_err ignored = API_ERR_INIT; /* not live: the place is kept without an agent */
-    places->items[places->count++] =
-        (struct place){.host = host, .agent = hosts_get(server->hosts, host, &ignored)};
+    AUTO_API_ERR struct api_err ignored = API_ERR_INIT;
+    struct place *place = &places->items[places->count++];
+    *place = (struct place){.host = host};
+    if (storage_host_is_live(call->snapshot, host))
+        place->agent = hosts_get(call->server->hosts, host, &ignored);
 }
 
 static void places_done(struct server *server, struct places *places)
@@ -62,23 +65,23 @@ static int find_places(struct call *call, struct ref host, bool shared, struct p
     AUTO_FREE struct ref *refs = xcalloc(count + 1, sizeof(*refs));
     struct host_list list = {.refs = refs};
     snapshot_each(call->snapshot, CLASS_host, list_host, &list);
-    if (!ref_is_null(host) && !snapshot_get(call->snapshot, CLASS_host, host))
+    for (size_t i = 0; i < list.count && ref_is_null(host); i++)
+        if (storage_host_is_live(call->snapshot, refs[i]))
+            host = refs[i];
+    if (ref_is_null(host))
+        return err_host_not_live(err);
+    if (!snapshot_get(call->snapshot, CLASS_host, host))
         return fail_handle(err, CLASS_host, host);
-    struct hv_host *agent = NULL;
-    for (size_t i = 0; i < list.count && !agent; i++)
-        if (ref_is_null(host) || ref_eq(refs[i], host)) {
-            agent = hosts_get(call->server->hosts, refs[i], err);
-            if (agent)
-                host = refs[i];
-        }
+    if (!storage_host_is_live(call->snapshot, host))
+        return err_host_offline(err, REF_TEXT(host));
+    struct hv_host *agent = hosts_get(call->server->hosts, host, err);
     if (!agent)
-        return err->code ? -1 : err_host_not_live(err);
-    api_err_done(err);
+        return -1;
     places->items = xcalloc(list.count, sizeof(*places->items));
     places->items[places->count++] = (struct place){.host = host, .agent = agent};
     for (size_t i = 0; shared && i < list.count; i++)
         if (!ref_eq(refs[i], host))
-            add_place(call->server, places, refs[i]);
+            add_place(call, places, refs[i]);
     return 0;
 }
 
@@ -323,11 +326,7 @@ int handle_sr_get_live_hosts(struct call *call, const struct sr_get_live_hosts_a
     AUTO_REF_SET const struct ref_set *hosts = NULL;
     for (size_t i = 0; sr->PBDs && i < sr->PBDs->count; i++) {
         const struct pbd_row *pbd = pbd_row(snapshot_get(call->snapshot, CLASS_PBD, sr->PBDs->items[i]));
-        const struct host_row *host =
-            pbd ? host_row(snapshot_get(call->snapshot, CLASS_host, pbd->host)) : NULL;
-        const struct row *metrics =
-            host ? snapshot_get(call->snapshot, CLASS_host_metrics, host->metrics) : NULL;
-        if (pbd && pbd->currently_attached && metrics && host_metrics_row(metrics)->live)
+        if (pbd && pbd->currently_attached && storage_host_is_live(call->snapshot, pbd->host))
             ref_set_assign(&hosts, ref_set_with(hosts, pbd->host));
     }
     *result = TAKE_PTR(hosts);

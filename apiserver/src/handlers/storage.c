@@ -27,6 +27,13 @@ static bool attached_on(const struct snapshot *snap, struct ref sr, struct ref h
     return false;
 }
 
+bool storage_host_is_live(const struct snapshot *snap, struct ref host)
+{
+    const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, host));
+    const struct row *metrics = row ? snapshot_get(snap, CLASS_host_metrics, row->metrics) : NULL;
+    return metrics && host_metrics_row(metrics)->live;
+}
+
 int storage_agent_get(struct server *server, const struct snapshot *snap, struct ref sr, struct ref and_sr,
                       struct storage_agent *out, struct api_err *err)
 {
@@ -40,6 +47,10 @@ int storage_agent_get(struct server *server, const struct snapshot *snap, struct
             continue;
         if (!ref_is_null(and_sr) && !attached_on(snap, and_sr, pbd->host))
             continue;
+        if (!storage_host_is_live(snap, pbd->host)) {
+            err_host_offline(err, REF_TEXT(pbd->host));
+            continue;
+        }
         struct hv_host *agent = hosts_get(server->hosts, pbd->host, err);
         if (!agent)
             continue;

@@ -34,7 +34,8 @@ struct storage_agent {
 #define STORAGE_AGENT_NONE ((struct storage_agent){0})
 void storage_agent_put(struct storage_agent *agent);
 #define AUTO_STORAGE_AGENT __attribute__((cleanup(storage_agent_put)))
-/* An agent that sees the SR, and also `and_sr` unless that is null. SR_HAS_NO_PBDS, or HOST_NOT_LIVE when no
+bool storage_host_is_live(const struct snapshot *snap, struct ref host);
+/* An agent that sees the SR, and also `and_sr` unless that is null. SR_HAS_NO_PBDS, or HOST_OFFLINE when no
  * host that has it attached answers. */
 int storage_agent_get(struct server *server, const struct snapshot *snap, struct ref sr, struct ref and_sr,
                       struct storage_agent *out, struct api_err *err);
