@@ -27,11 +27,13 @@ static void catch_signals(void)
     signal(SIGPIPE, SIG_IGN);
 }
 
+static int output_error; /* errno of the first failed write to stdout */
+
 static void print(void *ctx, const char *text, size_t len)
 {
     (void)ctx;
-    fwrite(text, 1, len, stdout);
-    fflush(stdout);
+    if ((fwrite(text, 1, len, stdout) < len || fflush(stdout) == EOF) && !output_error)
+        output_error = errno ? errno : EIO;
 }
 
 static void print_error(void *ctx, const char *text, size_t len)
@@ -93,11 +95,10 @@ static int run(struct xe_options *options)
                              : xe_run(&api, options->word_count, options->words);
     xe_rpc_logout(&client);
     http_client_free(client.http);
-    if (fflush(stdout) == EOF || ferror(stdout)) {
-        fprintf(stderr, "xe: cannot write the output: %s\n", strerror(errno));
-        code = 1;
-    }
-    return code;
+    /* A reader that has seen enough (xe vm-list | head) is no trouble to tell of. */
+    if (output_error && output_error != EPIPE)
+        fprintf(stderr, "xe: cannot write the output: %s\n", strerror(output_error));
+    return output_error ? 1 : code;
 }
 
 int main(int argc, char **argv)

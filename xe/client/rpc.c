@@ -1,6 +1,7 @@
 /* JSON-RPC 2.0 on POST /jsonrpc, the session, and REST posts. Neither passwords nor session
  * references reach the debug output: only method names, sizes and times do. */
 #include "client.h"
+#include "pick.h"
 #include <base/clock.h>
 #include <base/json.h>
 #include <base/mem.h>
@@ -47,8 +48,17 @@ static int post(struct xe_client *c, const struct http_call *call, struct http_r
     return 0;
 }
 
-static int exchange(struct xe_client *c, const char *method, const struct buf *request, json_t **result,
-                    struct xe_err *err)
+/* The answer, without the record members that the caller will not look at. */
+static json_t *parse(const struct buf *body, const char *const *keep, struct json_error *bad)
+{
+    AUTO_BUF struct buf cut = BUF_INIT;
+    if (keep && body->len && xe_pick(body->data, body->len, keep, &cut))
+        return json_parse(cut.data, cut.len, bad);
+    return json_parse(body->data ? body->data : "", body->len, bad);
+}
+
+static int exchange(struct xe_client *c, const char *method, const struct buf *request,
+                    const char *const *keep, json_t **result, struct xe_err *err)
 {
     AUTO_HTTP_REPLY struct http_reply reply = HTTP_REPLY_INIT;
     struct http_call call = {.method = "POST",
@@ -69,7 +79,7 @@ static int exchange(struct xe_client *c, const char *method, const struct buf *r
         return bad_answer(c, method, what, err);
     }
     struct json_error bad;
-    AUTO_JSON json_t *answer = json_parse(reply.body.data ? reply.body.data : "", reply.body.len, &bad);
+    AUTO_JSON json_t *answer = parse(&reply.body, keep, &bad);
     if (!answer)
         return bad_answer(c, method, bad.text, err);
     json_t *error = json_object_get(answer, "error"), *value = json_object_get(answer, "result");
@@ -120,7 +130,7 @@ int xe_rpc_login(struct xe_client *c, struct xe_err *err)
     }
     struct buf request = BUF_INIT;
     write_request(c, &request, "session.login_with_password", params);
-    int rc = exchange(c, "session.login_with_password", &request, &session, err);
+    int rc = exchange(c, "session.login_with_password", &request, NULL, &session, err);
     secret_wipe(request.data, request.len);
     buf_done(&request);
     if (rc < 0)
@@ -136,12 +146,11 @@ int xe_rpc_call(void *ctx, const char *method, json_t *params, const char *const
                 struct xe_err *err)
 {
     struct xe_client *c = ctx;
-    (void)keep;
     if (xe_rpc_login(c, err) < 0)
         return -1;
     AUTO_BUF struct buf request = BUF_INIT;
     write_request(c, &request, method, params);
-    int rc = exchange(c, method, &request, result, err);
+    int rc = exchange(c, method, &request, keep, result, err);
     secret_wipe(request.data, request.len);
     return rc;
 }
@@ -157,7 +166,7 @@ void xe_rpc_logout(struct xe_client *c)
     xe_stop = false;
     write_request(c, &request, "session.logout", none);
     /* A session that could not be closed expires on the server. */
-    if (exchange(c, "session.logout", &request, &ignored, &err) < 0)
+    if (exchange(c, "session.logout", &request, NULL, &ignored, &err) < 0)
         xe_debug(c, "the session was not closed");
     json_decref(ignored);
     xe_err_done(&err);

@@ -1,5 +1,6 @@
 /* Small parts: sizes, booleans, task results, settings and the file of known servers. */
 #include "../client/options.h"
+#include "../client/pick.h"
 #include "../client/trust.h"
 #include "../engine/src/run.h"
 #include "../engine/src/xmlvalue.h"
@@ -54,6 +55,30 @@ Test(words, task_results)
     AUTO_JSON json_t *v = xe_xml_value(deep.data);
     cr_expect_eq(json_typeof(v), JSON_STRING);
     buf_done(&deep);
+}
+
+static void picks(const char *text, const char *wanted)
+{
+    AUTO_BUF struct buf out = BUF_INIT;
+    bool good = xe_pick(text, strlen(text), (const char *const[]){"a", "b", NULL}, &out);
+    cr_expect_eq(good, wanted != NULL, "%s", text);
+    if (good && wanted)
+        cr_expect_str_eq(out.data, wanted);
+}
+
+Test(words, large_answers_are_cut_before_parsing)
+{
+    picks("{\"result\":{\"r\":{\"a\":1,\"x\":{\"a\":[1,2]},\"b\":\"q\\\"}\"}},\"id\":1}",
+          "{\"result\":{\"r\":{\"a\":1,\"b\":\"q\\\"}\"}},\"id\":1}");
+    picks("{\"result\":{\"r\":{\"x\":\"\\\\\",\"ab\":null},\"s\":{\"b\":{ \"c\" : [ ] }}}}",
+          "{\"result\":{\"r\":{},\"s\":{\"b\":{ \"c\" : [ ] }}}}");
+    picks(" {\"result\": {} , \"id\":1} \n", "{\"result\":{},\"id\":1}");
+    picks("{\"error\":{\"message\":\"X\"},\"id\":1}", NULL);
+    picks("{\"result\":\"text\"}", NULL);
+    picks("{\"result\":{\"r\":{\"a\":1}}", NULL);
+    picks("{\"result\":{\"r\":{\"x\":\"unended}}}", NULL);
+    picks("{\"result\":{\"r\":{\"x\":[1}}}}", NULL);
+    picks("", NULL);
 }
 
 static char home[] = "/tmp/xe-test-XXXXXX";
