@@ -5,7 +5,7 @@ import { describedDisks } from "../state/provision.js";
 import { isNull } from "../state/jobs.js";
 import { useStore } from "../state/store.js";
 import { disksOf } from "../state/vms.js";
-import { Button, Empty } from "../ui/basics.js";
+import { Button, Empty, Field } from "../ui/basics.js";
 import { Dialog } from "../ui/dialog.js";
 import { bytes, collator } from "../ui/format.js";
 import type { SR, VM } from "../api/types.js";
@@ -82,52 +82,49 @@ function InstallForm({ templateRef, template, templates, choose, onClose }: {
   return (
     <form onSubmit={submit}>
       <div class="dialog-body form">
-        <label class="field">
-          <span>Template</span>
-          <select class="input" value={templateRef} onChange={(e) => choose(e.currentTarget.value)}>
-            {templates.map(([ref, t]) => <option key={ref} value={ref}>{t.name_label}</option>)}
-          </select>
-          {template.name_description !== "" && <small>{template.name_description}</small>}
-        </label>
-        <label class="field">
-          <span>Name</span>
-          <input class="input" required maxLength={255} value={name} onInput={(e) => setName(e.currentTarget.value)} autoFocus />
-          {taken.has(name.trim()) && <small class="warn-text">Another VM has this name already. That is allowed, but confusing.</small>}
-        </label>
-        <label class="field">
-          <span>Description</span>
-          <input class="input" value={description} placeholder="What is it for? (optional)" onInput={(e) => setDescription(e.currentTarget.value)} />
-        </label>
+        <Field label="Template" hints={template.name_description !== "" && <span>{template.name_description}</span>}>
+          {(ties) => (
+            <select {...ties} class="input" value={templateRef} onChange={(e) => choose(e.currentTarget.value)}>
+              {templates.map(([ref, t]) => <option key={ref} value={ref}>{t.name_label}</option>)}
+            </select>
+          )}
+        </Field>
+        <Field label="Name" hints={taken.has(name.trim()) && <span class="warn-text">Another VM has this name already. That is allowed, but confusing.</span>}>
+          {(ties) => <input {...ties} class="input" required maxLength={255} value={name} onInput={(e) => setName(e.currentTarget.value)} autoFocus />}
+        </Field>
+        <Field label="Description">
+          {(ties) => <input {...ties} class="input" value={description} placeholder="What is it for? (optional)" onInput={(e) => setDescription(e.currentTarget.value)} />}
+        </Field>
         <div class="field-row">
-          <label class="field">
-            <span>vCPUs</span>
-            <input class="input" type="number" min={1} max={64} step={1} required value={vcpus}
-              onInput={(e) => setVcpus(e.currentTarget.valueAsNumber || 1)} />
-          </label>
-          <label class="field">
-            <span>Memory (MiB)</span>
-            <input class="input" type="number" min={32} step={1} required value={memory}
-              onInput={(e) => setMemory(e.currentTarget.valueAsNumber || 0)} />
-          </label>
+          <Field label="vCPUs">
+            {(ties) => <input {...ties} class="input" type="number" min={1} max={64} step={1} required value={vcpus} onInput={(e) => setVcpus(e.currentTarget.valueAsNumber || 1)} />}
+          </Field>
+          <Field label="Memory (MiB)">
+            {(ties) => <input {...ties} class="input" type="number" min={32} step={1} required value={memory} onInput={(e) => setMemory(e.currentTarget.valueAsNumber || 0)} />}
+          </Field>
         </div>
-        <label class="field">
-          <span>Storage for new disks</span>
-          <select class="input" value={srRef} disabled={described.length === 0} onChange={(e) => setSrRef(e.currentTarget.value)}>
-            {srs.length === 0 && <option value="">none</option>}
-            {srs.map(([ref, sr]) => (
-              <option key={ref} value={ref}>
-                {sr.name_label} – {bytes(sr.physical_size - sr.physical_utilisation)} free{ref === pool?.default_SR ? " (default)" : ""}
-              </option>
-            ))}
-          </select>
-          <small>
-            {described.length > 0
-              ? `New: ${described.map((d) => `disk ${d.device}, ${bytes(d.size)}`).join("; ")}.`
-              : cloned.length > 0 ? "The template’s own disks are cloned where they are." : "This template has no disks."}
-            {described.length > 0 && cloned.length > 0 ? ` And ${cloned.length} of the template’s own are cloned where they are.` : ""}
-          </small>
-          {needsSr && <small class="warn-text">No storage can take the disks. Make one first: xe sr-create.</small>}
-        </label>
+        <Field label="Storage for new disks" hints={
+          <>
+            <span>
+              {described.length > 0
+                ? `New: ${described.map((d) => `disk ${d.device}, ${bytes(d.size)}`).join("; ")}.`
+                : cloned.length > 0 ? "The template’s own disks are cloned where they are." : "This template has no disks."}
+              {described.length > 0 && cloned.length > 0 ? ` And ${cloned.length} of the template’s own are cloned where they are.` : ""}
+            </span>
+            {needsSr && <span class="warn-text">No storage can take the disks. Make one first: xe sr-create.</span>}
+          </>
+        }>
+          {(ties) => (
+            <select {...ties} class="input" value={srRef} disabled={described.length === 0} onChange={(e) => setSrRef(e.currentTarget.value)}>
+              {srs.length === 0 && <option value="">none</option>}
+              {srs.map(([ref, sr]) => (
+                <option key={ref} value={ref}>
+                  {sr.name_label} – {bytes(sr.physical_size - sr.physical_utilisation)} free{ref === pool?.default_SR ? " (default)" : ""}
+                </option>
+              ))}
+            </select>
+          )}
+        </Field>
         <label class="check">
           <input type="checkbox" checked={start} onChange={(e) => setStart(e.currentTarget.checked)} />
           <span>Start it when it is installed</span>

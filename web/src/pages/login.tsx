@@ -2,7 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { useCell } from "../state/cell.js";
 import { endReason, logIn } from "../state/session.js";
-import { Button } from "../ui/basics.js";
+import { Button, Field } from "../ui/basics.js";
 import { ErrorText } from "../ui/error.js";
 import { Icon, Logo } from "../ui/icons.js";
 
@@ -45,16 +45,18 @@ export function LoginPage() {
               {reason.error ? <ErrorText error={reason.error} /> : <p>{reason.sentence}</p>}
             </div>
           )}
-        <label class="field">
-          <span>User</span>
-          <input class="input" name="username" autocomplete="username" autocapitalize="none" spellcheck={false} required
-            value={user} onInput={(e) => setUser(e.currentTarget.value)} />
-        </label>
-        <label class="field">
-          <span>Password</span>
-          <input ref={passwordField} class="input" name="password" type="password" autocomplete="current-password" required
-            value={password} onInput={(e) => setPassword(e.currentTarget.value)} />
-        </label>
+        <Field label="User">
+          {(ties) => (
+            <input {...ties} class="input" name="username" autocomplete="username" autocapitalize="none" spellcheck={false} required
+              value={user} onInput={(e) => setUser(e.currentTarget.value)} />
+          )}
+        </Field>
+        <Field label="Password">
+          {(ties) => (
+            <input {...ties} ref={passwordField} class="input" name="password" type="password" autocomplete="current-password" required
+              value={password} onInput={(e) => setPassword(e.currentTarget.value)} />
+          )}
+        </Field>
         <Button type="submit" kind="primary" class="block" label={busy ? "Logging in…" : "Log in"} disabled={busy} />
         <p class="faint login-hint">
           The first user is <code>root</code>. Its password is in the file <code>admin-password</code> of the pool’s state folder.

@@ -5,7 +5,7 @@ import { runJob, runTask } from "../state/jobs.js";
 import { useStore } from "../state/store.js";
 import { href } from "../state/router.js";
 import { disksOf, insertableDiscs, type DiskView, type VmView } from "../state/vms.js";
-import { Bar, Button, Card, Empty } from "../ui/basics.js";
+import { Bar, Button, Card, Empty, Field } from "../ui/basics.js";
 import { Dialog, ask } from "../ui/dialog.js";
 import { bytes, collator, percent } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
@@ -192,15 +192,20 @@ function NewDiskDialog({ view, running, onClose }: { view: VmView; running: bool
     <Dialog title="New disk" onClose={onClose}>
       <form onSubmit={submit}>
         <div class="dialog-body form">
-          <label class="field"><span>Name</span>
-            <input class="input" required value={name} onInput={(e) => setName(e.currentTarget.value)} autoFocus /></label>
+          <Field label="Name">
+            {(ties) => <input {...ties} class="input" required value={name} onInput={(e) => setName(e.currentTarget.value)} autoFocus />}
+          </Field>
           <div class="field-row">
-            <label class="field"><span>Size (GiB)</span>
-              <input class="input" type="number" min={0.001} step="any" required value={size} onInput={(e) => setSize(e.currentTarget.valueAsNumber || 0)} /></label>
-            <label class="field"><span>Storage</span>
-              <select class="input" value={srRef} onChange={(e) => setSrRef(e.currentTarget.value)}>
-                {srs.map(([ref, sr]) => <option key={ref} value={ref}>{sr.name_label} – {bytes(sr.physical_size - sr.physical_utilisation)} free</option>)}
-              </select></label>
+            <Field label="Size (GiB)">
+              {(ties) => <input {...ties} class="input" type="number" min={0.001} step="any" required value={size} onInput={(e) => setSize(e.currentTarget.valueAsNumber || 0)} />}
+            </Field>
+            <Field label="Storage">
+              {(ties) => (
+                <select {...ties} class="input" value={srRef} onChange={(e) => setSrRef(e.currentTarget.value)}>
+                  {srs.map(([ref, sr]) => <option key={ref} value={ref}>{sr.name_label} – {bytes(sr.physical_size - sr.physical_utilisation)} free</option>)}
+                </select>
+              )}
+            </Field>
           </div>
           {running && <small class="faint">The running VM sees the disk when it is next started.</small>}
           {srs.length === 0 && <small class="warn-text">No storage takes new disks.</small>}

@@ -5,7 +5,7 @@ import { href } from "../state/router.js";
 import { useStore } from "../state/store.js";
 import { runJob } from "../state/jobs.js";
 import type { VmView } from "../state/vms.js";
-import { Button, Card, Copyable, EditableText, Fact, Facts, MapTable, useNow, When } from "../ui/basics.js";
+import { Button, Card, Copyable, EditableText, Fact, Facts, Field, MapTable, useNow, When } from "../ui/basics.js";
 import { Dialog } from "../ui/dialog.js";
 import { bytes, duration, parseTime } from "../ui/format.js";
 
@@ -126,10 +126,12 @@ function SizeDialog({ view, onClose }: { view: VmView; onClose: () => void }) {
       <form onSubmit={submit}>
         <div class="dialog-body form">
           <div class="field-row">
-            <label class="field"><span>vCPUs</span>
-              <input class="input" type="number" min={1} max={64} required value={vcpus} onInput={(e) => setVcpus(e.currentTarget.valueAsNumber || 1)} autoFocus /></label>
-            <label class="field"><span>Memory (MiB)</span>
-              <input class="input" type="number" min={32} required value={memory} onInput={(e) => setMemory(e.currentTarget.valueAsNumber || 0)} /></label>
+            <Field label="vCPUs">
+              {(ties) => <input {...ties} class="input" type="number" min={1} max={64} required value={vcpus} onInput={(e) => setVcpus(e.currentTarget.valueAsNumber || 1)} autoFocus />}
+            </Field>
+            <Field label="Memory (MiB)">
+              {(ties) => <input {...ties} class="input" type="number" min={32} required value={memory} onInput={(e) => setMemory(e.currentTarget.valueAsNumber || 0)} />}
+            </Field>
           </div>
         </div>
         <footer class="dialog-foot">

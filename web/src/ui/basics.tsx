@@ -163,6 +163,20 @@ export function MapTable({ map, label }: { map: Record<string, string>; label: s
   );
 }
 
+/** A field with its label, and hints that belong to it but are no part of its name. */
+export function Field({ label, hints, children }: {
+  label: string; hints?: ComponentChildren; children: (ties: { id: string; "aria-describedby": string | undefined }) => ComponentChildren;
+}) {
+  const id = useId();
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      {children({ id, "aria-describedby": hints ? `${id}-hints` : undefined })}
+      {hints && <div class="hints" id={`${id}-hints`}>{hints}</div>}
+    </div>
+  );
+}
+
 /** Text that becomes a field when its pencil is pressed. */
 export function EditableText({ value, label, save, placeholder, multiline }: {
   value: string; label: string; save: (text: string) => Promise<void>; placeholder?: string; multiline?: boolean;

@@ -122,8 +122,8 @@ async function run() {
   await page.waitForFunction(() => document.querySelector("tr[data-row], .empty") !== null);
   await newVm.click();
   const dialog = page.getByRole("dialog");
-  await dialog.getByLabel("Template").selectOption({ label: template });
-  await dialog.getByLabel("Name").fill(vmName);
+  await dialog.getByLabel("Template", { exact: true }).selectOption({ label: template });
+  await dialog.getByLabel("Name", { exact: true }).fill(vmName);
   await dialog.getByLabel("Start it when it is installed").setChecked(false);
   await picture("new-vm");
   await dialog.getByRole("button", { name: "Install" }).click();
