@@ -66,9 +66,12 @@ struct call {
 
     /* The gate's own. */
     void *args;
-    json_t *params;   /* positional, without the session */
-    bool lenient;     /* scalars may come as text (XML-RPC) */
-    bool detached;    /* the handler took the call over and completes it itself (event.from) */
+    json_t *params; /* positional, without the session */
+    bool lenient;   /* scalars may come as text (XML-RPC) */
+    /* Set by a handler that answers later (event.from): called as the gate's last step with the call, which
+     * is the callee's to complete from then on. */
+    void (*take_over)(struct call *call, void *arg);
+    void *take_over_arg;
     int64_t delay_ms; /* the answer leaves this much later (a wrong password) */
 };
 

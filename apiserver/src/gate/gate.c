@@ -431,7 +431,9 @@ void gate_run(struct call *call)
     }
     if (is_inline(call)) {
         int rc = run(call);
-        if (!call->detached) /* a waiting event.from answers by itself */
+        if (rc == 0 && call->take_over)
+            call->take_over(call, call->take_over_arg);
+        else
             finish(call, rc);
         return;
     }

@@ -2,6 +2,7 @@
 #include "../gate/event.h"
 #include "../gate/filter.h"
 #include "../server.h"
+#include <base/mem.h>
 #include <handlers.h>
 #include <inttypes.h>
 #include <math.h>
@@ -9,20 +10,35 @@
 
 #define TIMEOUT_MAX_S (24.0 * 3600)
 
+struct wait {
+    struct event_filter *filter;
+    uint64_t since;
+    int64_t timeout_ms;
+};
+
+static void begin_wait(struct call *call, void *arg)
+{
+    struct wait wait = *(struct wait *)arg;
+    free(arg);
+    events_from(call->server->events, call, wait.filter, wait.since, wait.timeout_ms);
+}
+
 int handle_event_from(struct call *call, const struct event_from_args *args, json_t **result,
                       struct api_err *err)
 {
     (void)result; /* the event thread answers */
-    struct event_filter *filter;
-    uint64_t since;
-    if (event_token_parse(args->token, &since, err) < 0 ||
-        event_filter_parse(args->classes, &filter, err) < 0)
+    struct wait wait;
+    if (event_token_parse(args->token, &wait.since, err) < 0 ||
+        event_filter_parse(args->classes, &wait.filter, err) < 0)
         return -1;
     double timeout = args->timeout;
     if (isnan(timeout) || timeout < 0 || timeout > TIMEOUT_MAX_S)
         timeout = TIMEOUT_MAX_S;
-    call->detached = true;
-    events_from(call->server->events, call, filter, since, (int64_t)(timeout * 1000));
+    wait.timeout_ms = (int64_t)(timeout * 1000);
+    struct wait *kept = xmalloc(sizeof(*kept));
+    *kept = wait;
+    call->take_over = begin_wait;
+    call->take_over_arg = kept;
     return 0;
 }
 
