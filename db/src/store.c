@@ -34,11 +34,16 @@ static struct store *store_new(const struct store_config *config)
     store->head->hash_key = ref_new();
     pending_init(&store->pending);
     waiter_list_init(&store->notices);
-    pthread_mutex_init(&store->writer, NULL);
-    pthread_mutex_init(&store->head_lock, NULL);
-    pthread_mutex_init(&store->chain_lock, NULL);
-    pthread_mutex_init(&store->snap_lock, NULL);
+    /* Held for microseconds: a short spin is cheaper than a sleep. */
+    pthread_mutexattr_t spin;
+    pthread_mutexattr_init(&spin);
+    pthread_mutexattr_settype(&spin, PTHREAD_MUTEX_ADAPTIVE_NP);
+    pthread_mutex_init(&store->writer, &spin);
+    pthread_mutex_init(&store->head_lock, &spin);
+    pthread_mutex_init(&store->chain_lock, &spin);
+    pthread_mutex_init(&store->snap_lock, &spin);
     pthread_mutex_init(&store->watch_lock, NULL);
+    pthread_mutexattr_destroy(&spin);
     pthread_cond_init(&store->work, NULL);
     pthread_cond_init(&store->healed, NULL);
     pthread_condattr_t attributes;
