@@ -76,18 +76,16 @@ static void vanished(struct tx *tx, const struct snapshot *before, const struct 
         vdi_row_mut(tx_edit(tx, CLASS_VDI, ref))->missing = true;
 }
 
-/* The sum is known exactly now, whatever happened before. */
-static void recount(struct tx *tx, struct ref ref)
+/* Begins with the true sum; every change after it adds or takes its part. */
+static void recount(struct tx *tx, const struct sr_row *sr)
 {
     int64_t sum = 0;
-    const struct sr_row *sr = sr_row(tx_get(tx, CLASS_SR, ref));
-    AUTO_REF_SET const struct ref_set *vdis = ref_set_ref(sr->VDIs);
-    for (size_t i = 0; vdis && i < vdis->count; i++) {
-        const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, vdis->items[i]));
+    for (size_t i = 0; sr->VDIs && i < sr->VDIs->count; i++) {
+        const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, sr->VDIs->items[i]));
         sum += vdi ? vdi->virtual_size : 0;
     }
     if (sr->virtual_allocation != sum)
-        sr_row_mut(tx_edit(tx, CLASS_SR, ref))->virtual_allocation = sum;
+        sr_row_mut(tx_edit(tx, CLASS_SR, sr->row.ref))->virtual_allocation = sum;
 }
 
 static void compare(struct tx *tx, const struct snapshot *before, const struct sr_row *sr,
@@ -124,9 +122,9 @@ static int record(struct server *server, struct ref ref, const struct snapshot *
         return fail_handle(err, CLASS_SR, ref);
     }
     sr = row_ref(sr); /* as it is now: its set of VDIs changes below */
+    recount(tx, sr_row(sr));
     compare(tx, before, sr_row(sr), found);
     row_unref(sr);
-    recount(tx, ref);
     storage_apply_stats(tx, ref, &found->stats);
     return server_commit(tx, err);
 }

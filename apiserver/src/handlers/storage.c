@@ -5,7 +5,6 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <model/errors.h>
-#include <stdio.h>
 
 /* ---- agents ---- */
 
@@ -63,13 +62,18 @@ int storage_agent_get(struct server *server, const struct snapshot *snap, struct
 
 /* ---- errors ---- */
 
-int storage_fail_backend(struct api_err *err, int number, const char *text)
+int storage_fail_backend(struct api_err *err, enum backend_failure failure, const char *text)
 {
-    char code[32] = "SR_BACKEND_FAILURE";
+    static const char *const codes[] = {
+        [BACKEND_FAILURE] = "SR_BACKEND_FAILURE",
+        [BACKEND_FAILURE_IN_USE] = "SR_BACKEND_FAILURE_16",
+        [BACKEND_FAILURE_NO_SPACE] = "SR_BACKEND_FAILURE_44",
+        [BACKEND_FAILURE_VDI_AWAY] = "SR_BACKEND_FAILURE_46",
+        [BACKEND_FAILURE_SR_AWAY] = "SR_BACKEND_FAILURE_47",
+        [BACKEND_FAILURE_INVALID_SIZE] = "SR_BACKEND_FAILURE_79",
+    };
     const char *params[] = {"", text, ""};
-    if (number)
-        snprintf(code, sizeof(code), "SR_BACKEND_FAILURE_%d", number);
-    return api_err_set_code(err, code, params, ARRAY_LEN(params));
+    return api_err_set_code(err, codes[failure], params, ARRAY_LEN(params));
 }
 
 int storage_fail(struct api_err *err, struct ref host, struct ref sr, struct ref vdi, const char *operation,
@@ -77,14 +81,14 @@ int storage_fail(struct api_err *err, struct ref host, struct ref sr, struct ref
 {
     switch (cause->kind) {
     case HV_ERR_KIND_NO_SPACE:
-        return storage_fail_backend(err, 44, cause->text); /* there is insufficient space */
+        return storage_fail_backend(err, BACKEND_FAILURE_NO_SPACE, cause->text);
     case HV_ERR_KIND_NOT_FOUND:
-        /* the VDI is not available; the SR is not available */
-        return storage_fail_backend(err, ref_is_null(vdi) ? 47 : 46, cause->text);
+        return storage_fail_backend(
+            err, ref_is_null(vdi) ? BACKEND_FAILURE_SR_AWAY : BACKEND_FAILURE_VDI_AWAY, cause->text);
     case HV_ERR_KIND_IN_USE:
         if (!ref_is_null(vdi))
             return err_vdi_in_use(err, REF_TEXT(vdi), operation);
-        return storage_fail_backend(err, 16, cause->text); /* the SR is in use */
+        return storage_fail_backend(err, BACKEND_FAILURE_IN_USE, cause->text);
     case HV_ERR_KIND_UNSUPPORTED:
         log_info("storage", "an agent refused what it cannot do", "cause", cause->text);
         return err_sr_operation_not_supported(err, REF_TEXT(sr));
@@ -93,7 +97,7 @@ int storage_fail(struct api_err *err, struct ref host, struct ref sr, struct ref
     case HV_ERR_KIND_BAD_STATE:
     case HV_ERR_KIND_FORMAT:
     case HV_ERR_KIND_IO:
-        return storage_fail_backend(err, 0, cause->text);
+        return storage_fail_backend(err, BACKEND_FAILURE, cause->text);
     case HV_ERR_KIND_NONE:
     case HV_ERR_KIND_UNREACHABLE:
     case HV_ERR_KIND_DEADLINE:

@@ -46,8 +46,17 @@ int storage_agent_get(struct server *server, const struct snapshot *snap, struct
  * -1. */
 int storage_fail(struct api_err *err, struct ref host, struct ref sr, struct ref vdi, const char *operation,
                  const struct hv_err *cause);
-/* SR_BACKEND_FAILURE_<number> ["", text, ""], as real back ends number theirs; 0: without a number. -1. */
-int storage_fail_backend(struct api_err *err, int number, const char *text);
+/* Errors of back ends by the numbers that clients know. */
+enum backend_failure {
+    BACKEND_FAILURE,              /* without a number */
+    BACKEND_FAILURE_IN_USE,       /* 16: the SR is in use */
+    BACKEND_FAILURE_NO_SPACE,     /* 44: there is insufficient space */
+    BACKEND_FAILURE_VDI_AWAY,     /* 46: the VDI is not available */
+    BACKEND_FAILURE_SR_AWAY,      /* 47: the SR is not available */
+    BACKEND_FAILURE_INVALID_SIZE, /* 79: VDI invalid size */
+};
+/* SR_BACKEND_FAILURE_<number> ["", text, ""]. -1. */
+int storage_fail_backend(struct api_err *err, enum backend_failure failure, const char *text);
 
 /* ---- steps that several handlers take ---- */
 

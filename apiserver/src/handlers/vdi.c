@@ -50,7 +50,7 @@ static int fail_target(const struct target *t, const char *operation, const stru
 static int fail_size(struct api_err *err, const char *why)
 {
     AUTO_FREE char *text = xasprintf("VDI Invalid size [%s]", why);
-    return storage_fail_backend(err, 79, text);
+    return storage_fail_backend(err, BACKEND_FAILURE_INVALID_SIZE, text);
 }
 
 static int check_writable_sr(const struct sr_row *sr, struct api_err *err)
