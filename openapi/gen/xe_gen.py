@@ -195,7 +195,7 @@ class XeDescription:
         m["whole"] = None
         if f["shape"] != "XE_ONE":
             m["whole"] = m.pop("set") or (f"{api.name}.set_{member}" if simple and has(f"set_{member}") else None)
-            m["set"] = m["whole"] if raw.get("set") else None
+            m["set"] = m["whole"] if raw.get("set") or access == "RW" else None
             if access in ("SRO", "MRO", "RO") and not raw.get("set"):
                 m["whole"] = None
         for k, text in m.items():
@@ -218,7 +218,7 @@ class XeDescription:
         raw, fields = c["raw"], c["fields"]
         shown = [n for n, f in fields.items() if not f["raw"].get("hidden")]
         contains = [n + ":contains" for n in shown if fields[n]["raw"]["access"] in ("SRO", "SRW")]
-        changed = [n + (":" if f["shape"] == "XE_MAP" else "") for n, f in fields.items() if self._settable(f)]
+        changed = [n + (":" if f["shape"] == "XE_MAP" else "") for n, f in fields.items() if n in shown and self._settable(f)]
         params = {
             "list": ([], ["params"] + shown + contains),
             "param-list": (["uuid"], []),
