@@ -1,0 +1,290 @@
+/* The simulator through the driver table. */
+#include <base/clock.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <hv/driver.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/wait.h>
+
+#define VM "11111111-1111-4111-8111-111111111111"
+#define WAIT_MS 10000
+
+static struct {
+    char dir[64];
+    struct hv_driver_env env;
+    struct hv_driver_state *state;
+} w;
+static const struct hv_driver *const drv = &hv_sim_driver;
+
+static void on_changed(void *ctx, const struct domain_info *info, bool guest_only)
+{
+    (void)ctx;
+    (void)info;
+    (void)guest_only;
+}
+
+static void open_driver(void)
+{
+    struct hv_err err = {0};
+    cr_assert_eq(drv->open(&w.env, &w.state, &err), 0, "%s", err.text);
+}
+
+static void setup(void)
+{
+    log_init("test", LOG_ERROR_LEVEL);
+    snprintf(w.dir, sizeof(w.dir), "/tmp/corral-sim-XXXXXX");
+    cr_assert(mkdtemp(w.dir));
+    w.env =
+        (struct hv_driver_env){.state_dir = w.dir, .images_fd = -1, .sim_boot_ms = 20, .changed = on_changed};
+    open_driver();
+}
+
+static void teardown(void)
+{
+    AUTO_FREE char *run = xasprintf("%s/run", w.dir), *file = xasprintf("%s/run/%s.json", w.dir, VM);
+    drv->close(w.state);
+    unlink(file);
+    cr_assert_eq(rmdir(run), 0);
+    cr_assert_eq(rmdir(w.dir), 0);
+}
+
+TestSuite(sim, .init = setup, .fini = teardown);
+
+static struct hv_deadline within(int64_t ms)
+{
+    return (struct hv_deadline){.mono_ms = clock_mono_ms() + ms};
+}
+
+static void start(const char *cmdline, bool paused)
+{
+    struct domain_config config;
+    struct domain_info info;
+    struct hv_err err = {0};
+    struct hv_deadline deadline = within(WAIT_MS);
+    domain_config_init(&config);
+    str_assign(&config.uuid, VM);
+    str_assign(&config.name, "one");
+    config.memory_bytes = 64 << 20;
+    config.vcpus = 1;
+    str_assign(&config.cmdline, cmdline);
+    config.start_paused = paused;
+    config.on_reboot = END_ACTION_RESTART;
+    domain_config_add_nics(&config)->index = 0;
+    cr_assert_eq(drv->start(w.state, &config, NULL, &deadline, &info, &err), 0, "%s", err.text);
+    cr_assert_eq(info.state, paused ? DOMAIN_STATE_PAUSED : DOMAIN_STATE_RUNNING);
+    domain_info_done(&info);
+    domain_config_done(&config);
+}
+
+/* Looks at the domain until `fits`, which sees a copy. */
+static void wait_for(bool (*fits)(const struct domain_info *info))
+{
+    int64_t deadline = clock_mono_ms() + WAIT_MS;
+    for (;;) {
+        struct domain_info info;
+        struct hv_err err;
+        cr_assert_eq(drv->info(w.state, VM, &info, &err), 0, "%s", err.text);
+        bool ok = fits(&info);
+        domain_info_done(&info);
+        if (ok)
+            return;
+        cr_assert_lt(clock_mono_ms(), deadline, "the domain never came to that");
+        poll(NULL, 0, 5);
+    }
+}
+
+static bool is_booted(const struct domain_info *info)
+{
+    return info->guest.live;
+}
+
+static bool is_gone(const struct domain_info *info)
+{
+    return info->state == DOMAIN_STATE_GONE;
+}
+
+static bool has_rebooted(const struct domain_info *info)
+{
+    return info->reboots > 0 && info->guest.live;
+}
+
+static enum domain_state state_now(void)
+{
+    struct domain_info info;
+    struct hv_err err;
+    cr_assert_eq(drv->info(w.state, VM, &info, &err), 0);
+    enum domain_state state = info.state;
+    domain_info_done(&info);
+    return state;
+}
+
+Test(sim, a_guest_boots_and_tells_its_address)
+{
+    struct domain_info info;
+    struct hv_err err;
+    start("", false);
+    wait_for(is_booted);
+    cr_assert_eq(drv->info(w.state, VM, &info, &err), 0);
+    cr_assert_eq(info.guest.addresses_count, 1);
+    cr_assert_str_eq(info.guest.addresses[0].address, "10.0.2.15");
+    cr_assert_gt(info.domid, 0);
+    domain_info_done(&info);
+}
+
+Test(sim, pause_and_unpause)
+{
+    struct hv_err err = {0};
+    struct hv_deadline deadline = within(WAIT_MS);
+    start("", true);
+    cr_assert_eq(state_now(), DOMAIN_STATE_PAUSED);
+    cr_assert_eq(drv->unpause(w.state, VM, &deadline, &err), 0, "%s", err.text);
+    wait_for(is_booted);
+    cr_assert_eq(drv->pause(w.state, VM, &deadline, &err), 0, "%s", err.text);
+    cr_assert_eq(state_now(), DOMAIN_STATE_PAUSED);
+    cr_assert_lt(drv->shutdown(w.state, VM, &deadline, &err), 0);
+    cr_assert_eq(err.kind, HV_ERR_KIND_BAD_STATE);
+}
+
+Test(sim, a_clean_shutdown_leaves_no_record)
+{
+    struct hv_err err = {0};
+    struct domain_info info;
+    struct hv_deadline deadline = within(WAIT_MS);
+    start("", false);
+    cr_assert_eq(drv->shutdown(w.state, VM, &deadline, &err), 0, "%s", err.text);
+    cr_assert_lt(drv->info(w.state, VM, &info, &err), 0);
+    cr_assert_eq(err.kind, HV_ERR_KIND_NOT_FOUND);
+}
+
+Test(sim, reboot_and_reset_are_counted)
+{
+    struct hv_err err = {0};
+    struct hv_deadline deadline = within(WAIT_MS);
+    start("", false);
+    cr_assert_eq(drv->reboot(w.state, VM, &deadline, &err), 0, "%s", err.text);
+    wait_for(has_rebooted);
+    cr_assert_eq(drv->reset(w.state, VM, &deadline, &err), 0, "%s", err.text);
+    cr_assert_eq(state_now(), DOMAIN_STATE_RUNNING);
+}
+
+Test(sim, a_deaf_guest_runs_on_until_it_is_destroyed)
+{
+    struct hv_err err = {0};
+    struct hv_deadline deadline = within(50);
+    start("sim.hang", false);
+    cr_assert_lt(drv->shutdown(w.state, VM, &deadline, &err), 0);
+    cr_assert_eq(err.kind, HV_ERR_KIND_GUEST);
+    cr_assert_eq(state_now(), DOMAIN_STATE_RUNNING);
+    deadline = within(WAIT_MS);
+    cr_assert_eq(drv->destroy(w.state, VM, &deadline, &err), 0);
+}
+
+static void *destroy_it(void *arg)
+{
+    struct hv_err err;
+    struct hv_deadline deadline = within(WAIT_MS);
+    (void)arg;
+    drv->destroy(w.state, VM, &deadline, &err);
+    return NULL;
+}
+
+Test(sim, destroy_overtakes_a_waiting_shutdown)
+{
+    struct hv_err err = {0};
+    struct hv_deadline deadline = within(WAIT_MS);
+    pthread_t thread;
+    start("sim.hang", false);
+    cr_assert_eq(pthread_create(&thread, NULL, destroy_it, NULL), 0);
+    int64_t began = clock_mono_ms();
+    drv->shutdown(w.state, VM, &deadline, &err);
+    cr_assert_lt(clock_mono_ms() - began, WAIT_MS / 2);
+    pthread_join(thread, NULL);
+}
+
+Test(sim, a_crash_is_told_with_its_reason)
+{
+    struct domain_info info;
+    struct hv_err err;
+    start("sim.crash=10", false);
+    wait_for(is_gone);
+    cr_assert_eq(drv->info(w.state, VM, &info, &err), 0);
+    cr_assert_eq(info.end_reason, END_REASON_GUEST_CRASH);
+    domain_info_done(&info);
+    cr_assert_eq(drv->forget(w.state, VM, &err), 0);
+    cr_assert_lt(drv->info(w.state, VM, &info, &err), 0);
+}
+
+Test(sim, a_guest_reboots_by_itself)
+{
+    start("sim.reboot=10", false);
+    wait_for(has_rebooted);
+}
+
+Test(sim, domains_outlive_the_driver)
+{
+    struct domain_info info;
+    struct hv_err err;
+    start("", false);
+    wait_for(is_booted);
+    cr_assert_eq(drv->info(w.state, VM, &info, &err), 0);
+    int64_t domid = info.domid;
+    domain_info_done(&info);
+    drv->close(w.state);
+    open_driver();
+    cr_assert_eq(drv->info(w.state, VM, &info, &err), 0);
+    cr_assert_eq(info.state, DOMAIN_STATE_RUNNING);
+    cr_assert_eq(info.domid, domid);
+    domain_info_done(&info);
+}
+
+/* Reads from a console until the text came. */
+static void expect(int fd, const char *text)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    char seen[8192] = "";
+    size_t len = 0;
+    while (!strstr(seen, text)) {
+        cr_assert_eq(poll(&p, 1, WAIT_MS), 1, "'%s' did not come", text);
+        ssize_t n = read(fd, seen + len, sizeof(seen) - 1 - len);
+        cr_assert(n > 0 || (n < 0 && errno == EAGAIN), "the console ended before '%s'", text);
+        len += n > 0 ? (size_t)n : 0;
+        seen[len] = '\0';
+    }
+}
+
+Test(sim, the_serial_console_shows_the_login)
+{
+    struct hv_err err = {0};
+    int fd;
+    start("", false);
+    cr_assert_eq(drv->console_open(w.state, VM, CONSOLE_SERIAL, &fd, &err), 0, "%s", err.text);
+    expect(fd, "simulated login: ");
+    cr_assert_eq(write(fd, "root\r", 5), 5);
+    expect(fd, "root");
+    close(fd);
+}
+
+Test(sim, the_screen_speaks_rfb)
+{
+    struct hv_err err = {0};
+    int fd;
+    start("", false);
+    cr_assert_eq(drv->console_open(w.state, VM, CONSOLE_VNC, &fd, &err), 0, "%s", err.text);
+    expect(fd, "RFB 003.008\n");
+    cr_assert_eq(write(fd, "RFB 003.008\n\1\1", 14), 14);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    char data[256];
+    size_t len = 0;
+    while (len < 2 + 4 + 24 + 9) {
+        cr_assert_eq(poll(&p, 1, WAIT_MS), 1);
+        ssize_t n = read(fd, data + len, sizeof(data) - len);
+        cr_assert_gt(n, 0);
+        len += (size_t)n;
+    }
+    cr_assert_eq(memcmp(data + 2 + 4 + 24, "Simulated", 9), 0);
+    close(fd);
+}
