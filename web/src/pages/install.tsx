@@ -4,13 +4,14 @@ import { install } from "../state/install.js";
 import { describedDisks } from "../state/provision.js";
 import { isNull } from "../state/jobs.js";
 import { useStore } from "../state/store.js";
-import { disksOf } from "../state/vms.js";
+import { disksOf, insertableDiscs } from "../state/vms.js";
 import { Button, Empty, Field } from "../ui/basics.js";
 import { Dialog } from "../ui/dialog.js";
 import { bytes, collator } from "../ui/format.js";
 import type { SR, VM } from "../api/types.js";
 
-const MIB = 1024 * 1024;
+const MIB = 1024 ** 2;
+const GIB = 1024 ** 3;
 
 /** A first name that no VM has: "tiny-linux-1" for "Corral tiny Linux". */
 function suggestName(template: string, taken: ReadonlySet<string>): string {
@@ -69,13 +70,20 @@ function InstallForm({ templateRef, template, templates, choose, onClose }: {
   const [start, setStart] = useState(true);
   const described = describedDisks(template.other_config.disks);
   const cloned = disksOf(data, template).filter((d) => d.vbd.type === "Disk" && d.vdi);
-  const needsSr = described.length > 0 && srs.length === 0;
+  // A template for systems that install themselves: it needs a disk to install to and a disc to start from.
+  const bare = described.length === 0 && cloned.length === 0;
+  const bootsDisc = template.PV_kernel === "";
+  const discs = bootsDisc ? insertableDiscs(data) : [];
+  const [diskGib, setDiskGib] = useState(bare && bootsDisc ? 8 : 0);
+  const [disc, setDisc] = useState("");
+  const wantsDisks = described.length > 0 || diskGib > 0;
+  const needsSr = wantsDisks && srs.length === 0;
 
   const submit = (e: Event) => {
     e.preventDefault();
     void install({
       template: templateRef, name: name.trim(), description: description.trim(), vcpus, memoryBytes: memory * MIB,
-      srUuid: data.get("sr", srRef)?.uuid ?? "", start,
+      srUuid: data.get("sr", srRef)?.uuid ?? "", firstDiskBytes: bare ? diskGib * GIB : 0, disc, start,
     });
     onClose();
   };
@@ -103,19 +111,36 @@ function InstallForm({ templateRef, template, templates, choose, onClose }: {
             {(ties) => <input {...ties} class="input" type="number" min={32} step={1} required value={memory} onInput={(e) => setMemory(e.currentTarget.valueAsNumber || 0)} />}
           </Field>
         </div>
+        {bootsDisc && (
+          <div class="field-row">
+            {bare && (
+              <Field label="Disk (GiB)" hints={<span>0: no disk</span>}>
+                {(ties) => <input {...ties} class="input" type="number" min={0} step="any" required value={diskGib} onInput={(e) => setDiskGib(e.currentTarget.valueAsNumber || 0)} />}
+              </Field>
+            )}
+            <Field label="Disc to start from" hints={discs.length === 0 && <span>Put ISO files into the folder of an ISO library to choose one here.</span>}>
+              {(ties) => (
+                <select {...ties} class="input" value={disc} onChange={(e) => setDisc(e.currentTarget.value)}>
+                  <option value="">none</option>
+                  {discs.map((d) => <option key={d.ref} value={d.ref}>{d.vdi.name_label}</option>)}
+                </select>
+              )}
+            </Field>
+          </div>
+        )}
         <Field label="Storage for new disks" hints={
           <>
             <span>
               {described.length > 0
                 ? `New: ${described.map((d) => `disk ${d.device}, ${bytes(d.size)}`).join("; ")}.`
-                : cloned.length > 0 ? "The template’s own disks are cloned where they are." : "This template has no disks."}
+                : diskGib > 0 ? `New: disk 0, ${bytes(diskGib * GIB)}.` : cloned.length > 0 ? "The template’s own disks are cloned where they are." : "This template has no disks."}
               {described.length > 0 && cloned.length > 0 ? ` And ${cloned.length} of the template’s own are cloned where they are.` : ""}
             </span>
             {needsSr && <span class="warn-text">No storage can take the disks. Make one first: xe sr-create.</span>}
           </>
         }>
           {(ties) => (
-            <select {...ties} class="input" value={srRef} disabled={described.length === 0} onChange={(e) => setSrRef(e.currentTarget.value)}>
+            <select {...ties} class="input" value={srRef} disabled={!wantsDisks} onChange={(e) => setSrRef(e.currentTarget.value)}>
               {srs.length === 0 && <option value="">none</option>}
               {srs.map(([ref, sr]) => (
                 <option key={ref} value={ref}>

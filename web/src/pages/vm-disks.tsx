@@ -4,6 +4,7 @@ import { client } from "../state/session.js";
 import { runJob, runTask } from "../state/jobs.js";
 import { useStore } from "../state/store.js";
 import { href } from "../state/router.js";
+import { cdDrive } from "../state/vm-actions.js";
 import { disksOf, insertableDiscs, type DiskView, type VmView } from "../state/vms.js";
 import { Bar, Button, Card, Empty, Field } from "../ui/basics.js";
 import { Dialog, ask } from "../ui/dialog.js";
@@ -23,6 +24,9 @@ export function DisksTab({ view }: { view: VmView }) {
   const name = view.vm.name_label;
   const running = view.state === "Running" || view.state === "Paused";
 
+  const addDrive = () => void runJob("New CD drive for", name, async () => {
+    await client().call("VBD.create", cdDrive(view.ref, null));
+  });
   const remove = (d: DiskView) => ask({
     title: `Delete disk “${d.vdi?.name_label || d.vbd.userdevice}”?`,
     body: <p>{bytes(d.vdi?.virtual_size)} on {d.srName}. What is on the disk is lost for good.</p>,
@@ -81,8 +85,9 @@ export function DisksTab({ view }: { view: VmView }) {
           ? <DataTable label="Disks" columns={columns} rows={disks} keyOf={(d) => d.vbdRef} nameOf={(d) => d.vdi?.name_label ?? ""} sortedBy="device" />
           : <Empty icon="disk" title="No disks"><p>This VM has nothing to keep data on. Add a disk to change that.</p></Empty>}
       </Card>
-      <Card title="CD drives" flush>
-        {drives.length === 0 && <Empty icon="cd" title="No CD drive"><p>Add one with <code>xe vm-cd-add</code>.</p></Empty>}
+      <Card title="CD drives" flush actions={<Button kind="quiet" icon="plus" label="New CD drive" disabled={running} onClick={addDrive}
+        title={running ? "Shut the VM down to give it a drive." : undefined} />}>
+        {drives.length === 0 && <Empty icon="cd" title="No CD drive"><p>To install from an ISO image, give the VM a drive first.</p></Empty>}
         <ul class="drives">
           {drives.map((d) => (
             <li key={d.vbdRef}>

@@ -1,10 +1,10 @@
 // A new VM from a template, in the steps of `xe vm-install`: clone, name, size, choose the storage of its
 // new disks, provision. What a failure leaves half made is removed again.
 import { sentenceOf } from "../api/errors.js";
-import { disksIn } from "./provision.js";
+import { disksIn, oneDisk } from "./provision.js";
 import { client } from "./session.js";
 import { runJob, type Steps } from "./jobs.js";
-import { destroyWithDisks } from "./vm-actions.js";
+import { cdDrive, destroyWithDisks } from "./vm-actions.js";
 
 export interface InstallOrder {
   template: string;
@@ -14,6 +14,10 @@ export interface InstallOrder {
   memoryBytes: number;
   /** The uuid of the SR for disks that the template describes; "" keeps what the template says. */
   srUuid: string;
+  /** The size of the first disk, for a template that has none; 0: no disk. */
+  firstDiskBytes: number;
+  /** The disc to start from; "": none. */
+  disc: string;
   start: boolean;
 }
 
@@ -36,12 +40,28 @@ async function configure(steps: Steps, vm: string, order: InstallOrder): Promise
     await api.call("VM.set_memory_limits", vm, Math.min(record.memory_static_min, order.memoryBytes),
       order.memoryBytes, order.memoryBytes, order.memoryBytes);
   }
-  const disks = record.other_config.disks;
+  const disks = order.firstDiskBytes > 0 ? oneDisk(order.firstDiskBytes) : record.other_config.disks;
   if (disks !== undefined && order.srUuid !== "") {
     const rewritten = disksIn(disks, order.srUuid);
     await api.call("VM.remove_from_other_config", vm, "disks");
     await api.call("VM.add_to_other_config", vm, "disks", rewritten);
   }
+}
+
+/** Puts the disc into the VM's CD drive, or gives the VM a drive with the disc in it. */
+async function insertDisc(steps: Steps, vm: string, disc: string): Promise<void> {
+  const api = client();
+  for (const vbd of await api.call("VM.get_VBDs", vm)) {
+    const record = await api.call("VBD.get_record", vbd);
+    if (record.type === "CD") {
+      if (!record.empty) {
+        await steps.run("VBD.eject", vbd);
+      }
+      await steps.run("VBD.insert", vbd, disc);
+      return;
+    }
+  }
+  await api.call("VBD.create", cdDrive(vm, disc));
 }
 
 /** Removes a VM that could not be finished, with the disks already made for it. */
@@ -70,6 +90,10 @@ export function install(order: InstallOrder): Promise<boolean> {
       await configure(steps, vm, order);
       steps.say("Making the disks");
       await steps.run("VM.provision", vm);
+      if (order.disc !== "") {
+        steps.say("Inserting the disc");
+        await insertDisc(steps, vm, order.disc);
+      }
     } catch (e) {
       try {
         steps.say("Removing what was made");

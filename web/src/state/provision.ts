@@ -33,6 +33,11 @@ export function describedDisks(xml: string | undefined): DescribedDisk[] {
   return disks;
 }
 
+/** A description of one new disk to start from. */
+export function oneDisk(sizeBytes: number): string {
+  return `<provision><disk device="0" size="${Math.round(sizeBytes)}" sr="" bootable="true" type="system"/></provision>`;
+}
+
 /** The same description with each disk in this SR. */
 export function disksIn(xml: string, srUuid: string): string {
   if (!/^[\w-]+$/.test(srUuid)) {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { ApiFailure } from "../fake/model.mjs";
-import { launch, logIn, withPage } from "../harness.mjs";
+import { launch, logIn, shot, withPage } from "../harness.mjs";
 
 let browser;
 before(async () => { browser = await launch(); });
@@ -58,4 +58,28 @@ test("a VM that is installed but cannot be started stays, and that is told", () 
     const notice = t.page.getByRole("alert").filter({ hasText: "Install stays" });
     await notice.getByText("The VM is installed, but it was not started.").waitFor();
     await t.page.getByRole("row").filter({ hasText: "stays" }).getByText("Halted").waitFor();
+  }));
+
+test("a system that installs itself gets a disk and the disc to start from", () =>
+  withPage(browser, { server: { stepMs: 5 } }, async (t) => {
+    const { model, refs } = t.server;
+    const [media] = model.find("VM", (vm) => vm.name_label === "Other install media");
+    for (const vbd of model.get("VM", media).VBDs) model.remove(vbd);
+    await logIn(t);
+    await t.page.getByRole("button", { name: "New VM" }).click();
+    const dialog = t.page.getByRole("dialog", { name: "New VM" });
+    await dialog.getByLabel("Template", { exact: true }).selectOption({ label: "Other install media" });
+    await dialog.getByLabel("Name", { exact: true }).fill("installs-itself");
+    await dialog.getByLabel("Disk (GiB)").fill("4");
+    await dialog.getByLabel("Disc to start from").selectOption({ label: "debian-12.7.0-amd64-netinst.iso" });
+    await shot(t.page, "new-vm-from-disc");
+    await dialog.getByRole("button", { name: "Install" }).click();
+    await t.page.getByText("Install installs-itself – done").waitFor();
+    const [ref] = model.find("VM", (vm) => vm.name_label === "installs-itself");
+    const drives = model.get("VM", ref).VBDs.map((vbd) => model.get("VBD", vbd));
+    const disk = model.get("VDI", drives.find((d) => d.type === "Disk").VDI);
+    assert.deepEqual([disk.SR, disk.virtual_size], [refs.local, 4 * 2 ** 30]);
+    const cd = drives.find((d) => d.type === "CD");
+    assert.equal(model.get("VDI", cd.VDI).name_label, "debian-12.7.0-amd64-netinst.iso");
+    assert.deepEqual([cd.mode, cd.empty], ["RO", false]);
   }));

@@ -164,7 +164,9 @@ test("a failed task is shown in full and stays until it is read", () => withPage
   await t.page.getByRole("button", { name: /^Tasks/ }).click();
   const drawer = t.page.getByRole("complementary", { name: "Tasks and messages" });
   await drawer.getByRole("listitem").filter({ hasText: "NO_HOSTS_AVAILABLE" }).waitFor();
+  await drawer.getByRole("button", { name: "Close" }).click();
   await t.page.getByRole("button", { name: "Start web10" }).click();
+  await t.page.getByRole("button", { name: /^Tasks/ }).click();
   await drawer.getByRole("listitem").filter({ hasText: "VM.start web10" }).filter({ hasText: "Done" }).waitFor();
 }));
 
