@@ -29,17 +29,48 @@ static void catch_signals(void)
 
 static int output_error; /* errno of the first failed write to stdout */
 
+/* To a terminal, control characters within names and values go in a readable form: what one user
+ * calls a VM must not move the cursor of another. A carriage return may begin a text (progress). */
+static bool is_control(const char *text, size_t i, size_t len)
+{
+    unsigned char c = (unsigned char)text[i];
+    if (c == 0xc2 && i + 1 < len)
+        return (unsigned char)text[i + 1] < 0xa0;
+    return (c < 0x20 && c != '\n' && c != '\t' && !(c == '\r' && i == 0)) || c == 0x7f;
+}
+
+static void write_clean(FILE *file, const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        bool two = (unsigned char)text[i] == 0xc2;
+        if (!is_control(text, i, len)) {
+            fputc(text[i], file);
+            continue;
+        }
+        fprintf(file, "\\x%02x", (unsigned char)text[i]);
+        if (two)
+            fprintf(file, "\\x%02x", (unsigned char)text[++i]);
+    }
+}
+
 static void print(void *ctx, const char *text, size_t len)
 {
     (void)ctx;
-    if ((fwrite(text, 1, len, stdout) < len || fflush(stdout) == EOF) && !output_error)
+    if (isatty(STDOUT_FILENO))
+        write_clean(stdout, text, len);
+    else
+        fwrite(text, 1, len, stdout);
+    if ((fflush(stdout) == EOF || ferror(stdout)) && !output_error)
         output_error = errno ? errno : EIO;
 }
 
 static void print_error(void *ctx, const char *text, size_t len)
 {
     (void)ctx;
-    fwrite(text, 1, len, stderr);
+    if (isatty(STDERR_FILENO))
+        write_clean(stderr, text, len);
+    else
+        fwrite(text, 1, len, stderr);
 }
 
 static int prompt(void *ctx, const char *question, char **answer, struct xe_err *err)

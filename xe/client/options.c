@@ -102,7 +102,9 @@ static int apply(struct xe_options *o, enum setting setting, const char *value, 
         assign(&o->password_file, value);
         break;
     case CA:
-        assign(&o->ca_file, value);
+        /* An empty name goes back to trust on first use. */
+        free(o->ca_file);
+        o->ca_file = *value ? xstrdup(value) : NULL;
         break;
     case NOSSL:
         o->plain_http = is_true(value);

@@ -178,6 +178,16 @@ class Session(Base):
         self.assertEqual((r.returncode, r.stdout), (0, "t.f\n"))
         self.assertIn("join-tokens Bearer OpaqueRef:session-secret", server.calls)
 
+    def test_control_characters_do_not_reach_a_terminal(self):
+        server = self.serve()
+        server.tables["VM"] = {"OpaqueRef:x": {"uuid": "u", "name_label": "a\x1b]0;b\x07\x9b2Jc\r\n", "is_a_template": False}}
+        self.assertEqual(self.xe(server, "--nossl", "vm-list", "--minimal", "params=name-label").stdout, "a\x1b]0;b\x07\x9b2Jc\n\n")
+        master, slave = pty.openpty()
+        self.addCleanup(os.close, master)
+        r = subprocess.run(self.words(server, "--nossl", "vm-list", "--minimal", "params=name-label"), env=self.env(), stdout=slave)
+        os.close(slave)
+        self.assertEqual((r.returncode, os.read(master, 999)), (0, rb"a\x1b]0;b\x07\xc2\x9b2Jc\x0d" + b"\r\n\r\n"))
+
     def test_a_full_disk_behind_stdout_is_an_error(self):
         server = self.serve()
         with open("/dev/full", "w") as full:

@@ -81,6 +81,52 @@ Test(words, large_answers_are_cut_before_parsing)
     picks("", NULL);
 }
 
+/* What a parser that reads everything makes of the same text. */
+static json_t *filtered(json_t *answer)
+{
+    json_t *record, *value, *out = json_deep_copy(answer);
+    const char *ref, *name;
+    void *next;
+    json_object_foreach(json_object_get(out, "result"), ref, record)
+        json_object_foreach_safe(record, next, name, value) if (!streq(name, "a") && !streq(name, "b"))
+            json_object_del(record, name);
+    return out;
+}
+
+static bool map_of_records(json_t *answer)
+{
+    json_t *record, *result = json_object_get(answer, "result");
+    const char *ref;
+    json_object_foreach(result, ref, record) if (!json_is_object(record)) return false;
+    return json_is_object(result);
+}
+
+Test(words, cutting_changes_nothing_else)
+{
+    static const char seed_text[] =
+        "{\"jsonrpc\":\"2.0\",\"result\":{\"r1\":{\"a\":\"x\\\\\",\"c\":[1,{\"a\":2}],\"b\":{}},"
+        "\"r2\":{\"d\":\"\\\"}\",\"a\":null}},\"id\":7}";
+    static const char spice[] = "{}[]\",:\\ab1 ";
+    unsigned state = 12345;
+    for (int round = 0; round < 20000; round++) {
+        char text[sizeof seed_text];
+        memcpy(text, seed_text, sizeof text);
+        for (int i = 0; i < round % 4; i++) {
+            state = state * 1103515245 + 12345;
+            text[state / 65536 % (sizeof text - 1)] = spice[state / 7 % (sizeof spice - 1)];
+        }
+        struct json_error error;
+        AUTO_BUF struct buf cut = BUF_INIT;
+        AUTO_JSON json_t *whole = json_parse(text, strlen(text), &error);
+        bool picked = xe_pick(text, strlen(text), (const char *const[]){"a", "b", NULL}, &cut);
+        if (!whole || !map_of_records(whole))
+            continue;
+        AUTO_JSON json_t *wanted = filtered(whole),
+                         *got = picked ? json_parse(cut.data, cut.len, &error) : NULL;
+        cr_assert(json_equal(got, wanted), "%s", text);
+    }
+}
+
 static char home[] = "/tmp/xe-test-XXXXXX";
 
 static void with_home(void)

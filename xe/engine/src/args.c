@@ -35,6 +35,8 @@ int xe_args_parse(struct xe_run_state *x, int argc, const char *const *argv, con
     *command = NULL;
     for (int i = 0; i < argc; i++) {
         const char *word = argv[i];
+        if (!utf8_valid(word, strlen(word)))
+            return xe_fail(x, XE_ERR_USAGE, "Syntax error: word %d of the command is not UTF-8", i + 1);
         if (strncmp(word, "--", 2) == 0 && word[2])
             add_param(x, word + 2, strchr(word, '=') ? NULL : "true");
         else if (!*command && strchr(word, '='))
