@@ -74,7 +74,11 @@ struct connection {
     /* Monotonic ms: since when the peer owes us a head (or since its last request). 0: a request is
      * being worked on. Negative: minus the time by which a body must be complete. */
     _Atomic int64_t since_ms;
+    _Atomic bool in_body; /* a body is being read, and the request does not sleep */
 };
+
+/* True if the peer has closed and all that it sent was read from the socket. */
+bool peer_is_gone(int fd);
 
 enum body_mode {
     BODY_UNDECIDED, /* on_request has not chosen */
@@ -156,6 +160,8 @@ void answer_error_claimed(struct http_request *req, unsigned status, const char 
 
 /* http_upgrade.c */
 void upgraded_end_all(struct http_server *server);
+/* With server->lock: tells users of streams over TLS that the peer is gone. */
+void upgraded_sweep(struct http_server *server);
 
 /* http_tls.c */
 void tls_prepare(struct http_server *server, struct MHD_Connection *connection);

@@ -293,9 +293,14 @@ enum MHD_Result request_on_access(void *context, struct MHD_Connection *connecti
         if (req->past_head)
             return MHD_YES;
     }
-    if (!req->past_head)
-        return at_head(req);
-    return *len > 0 ? on_data(req, data, len) : at_end(req);
+    bool was_at_head = !req->past_head;
+    bool at_body = !was_at_head && *len > 0;
+    enum MHD_Result result = was_at_head ? at_head(req) : at_body ? on_data(req, data, len) : at_end(req);
+    /* At the end of the head the body begins; at the end of the body nothing more is owed. A sleeper is
+     * left alone: its peer may have sent all and wait. */
+    bool in_body = has_body(req) && req->past_head && (at_body ? *len == 0 : was_at_head);
+    atomic_store_explicit(&req->socket->in_body, in_body, memory_order_relaxed);
+    return result;
 }
 
 void request_finish(struct http_request *req)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 
 bool request_claim(struct http_request *req)
 {
@@ -103,6 +104,12 @@ static bool is_gone(int fd)
     return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
+bool peer_is_gone(int fd)
+{
+    int unread = 0;
+    return is_gone(fd) && (ioctl(fd, FIONREAD, &unread) < 0 || unread == 0);
+}
+
 /* The descriptor may have got another owner since the event: while a request stands in the table, its
  * connection is suspended and the descriptor open, so the question is asked anew under the lock. */
 static void on_hangup(struct http_server *server, int fd)
@@ -119,7 +126,8 @@ static void on_hangup(struct http_server *server, int fd)
 }
 
 /* A connection that owes a head for too long, or a body, is shut down: libmicrohttpd's own timeout
- * starts anew with each byte. */
+ * starts anew with each byte. So is one whose peer closed in the middle of a body: libmicrohttpd 0.9.75
+ * overlooks an end that arrived together with data, until that timeout. */
 static void sweep(struct http_server *server)
 {
     int64_t now = clock_mono_ms();
@@ -128,9 +136,10 @@ static void sweep(struct http_server *server)
         struct connection *c = LINK_OF(struct connection, link, l);
         int64_t since = atomic_load_explicit(&c->since_ms, memory_order_relaxed);
         bool late = since > 0 ? now - since > server->idle_timeout_ms : since < 0 && now > -since;
-        if (late)
+        if (late || (atomic_load_explicit(&c->in_body, memory_order_relaxed) && peer_is_gone(c->fd)))
             shutdown(c->fd, SHUT_RDWR);
     }
+    upgraded_sweep(server);
     pthread_mutex_unlock(&server->lock);
 }
 

@@ -37,8 +37,7 @@ static bool peer_has_name(gnutls_session_t session, const char *wanted)
     return has;
 }
 
-/* gnutls calls this inside the handshake; not 0 ends it with an alert. */
-static int verify_client(gnutls_session_t session)
+static bool client_is_good(gnutls_session_t session)
 {
     /* libmicrohttpd keeps its connection in the session's pointer. */
     struct MHD_Connection *connection = gnutls_session_get_ptr(session);
@@ -51,13 +50,22 @@ static int verify_client(gnutls_session_t session)
     unsigned status = 0;
     if (gnutls_certificate_verify_peers(session, &purpose, 1, &status) < 0 || status != 0) {
         log_debug("http", "a client's certificate was refused", "status", LOG_INT(status));
-        return -1;
+        return false;
     }
     if (c->server->client_name && !peer_has_name(session, c->server->client_name)) {
         log_debug("http", "a client's certificate has another name");
-        return -1;
+        return false;
     }
-    return 0;
+    return true;
+}
+
+/* gnutls calls this inside the handshake; not 0 ends it. */
+static int verify_client(gnutls_session_t session)
+{
+    if (client_is_good(session))
+        return 0;
+    gnutls_alert_send(session, GNUTLS_AL_FATAL, GNUTLS_A_BAD_CERTIFICATE);
+    return -1;
 }
 
 void tls_prepare(struct http_server *server, struct MHD_Connection *connection)

@@ -11,6 +11,8 @@ struct upgraded_stream {
     struct http_server *server;
     struct MHD_UpgradeResponseHandle *handle;
     struct link link; /* server->lock */
+    int socket_fd;    /* the connection's own under TLS, where stream.fd is one end of a pair; else -1 */
+    unsigned gone;    /* sweeps that found the peer gone */
 };
 
 static ssize_t upgraded_read(struct stream *s, void *to, size_t max)
@@ -57,6 +59,7 @@ static void on_upgraded(void *context, struct MHD_Connection *connection, void *
     u->stream = (struct stream){&upgraded_ops, socket_fd};
     u->server = server;
     u->handle = handle;
+    u->socket_fd = server->tls ? req->socket->fd : -1;
     pthread_mutex_lock(&server->lock);
     link_add(&server->upgraded, &u->link);
     if (server->stopping)
@@ -103,6 +106,18 @@ void http_upgrade(struct http_request *req, const struct http_header *headers,
         request_wake(req);
     }
     http_request_unref(req);
+}
+
+/* Under TLS libmicrohttpd 0.9.75 does not hand on the peer's end to the pair. Two sweeps in a row give it
+ * the time to hand on what came before. */
+void upgraded_sweep(struct http_server *server)
+{
+    for (struct link *l = server->upgraded.next; l != &server->upgraded; l = l->next) {
+        struct upgraded_stream *u = LINK_OF(struct upgraded_stream, link, l);
+        u->gone = u->socket_fd >= 0 && peer_is_gone(u->socket_fd) ? u->gone + 1 : 0;
+        if (u->gone == 2)
+            shutdown(u->stream.fd, SHUT_RD);
+    }
 }
 
 void upgraded_end_all(struct http_server *server)

@@ -38,9 +38,11 @@ struct http_server_config {
     unsigned threads;            /* 0: one a processor */
     unsigned connections_max;    /* 0: 10,000 */
     unsigned connections_per_ip; /* 0: no limit */
-    unsigned head_bytes_max;     /* memory of a connection for the head and for reading; 0: 32 KiB */
-    unsigned idle_timeout_s;     /* between requests, and from the first byte of a head to its last; 0: 60 */
-    unsigned body_timeout_s;     /* for a collected body to arrive whole; 0: 120 */
+    /* Memory of a connection for the head and for reading; zeroed for each request, so small is fast, and
+     * larger is faster for bodies that are streamed. 0: 16 KiB. */
+    unsigned head_bytes_max;
+    unsigned idle_timeout_s; /* between requests, and from the first byte of a head to its last; 0: 60 */
+    unsigned body_timeout_s; /* for a collected body to arrive whole; 0: 120 */
     void (*on_request)(struct http_request *req, void *context);
     void *context;
 };
