@@ -1,6 +1,7 @@
 // The drawer at the right: what the pool is doing and has done, and its messages.
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { Cell, useCell } from "../state/cell.js";
+import { isBad, messageSubject, messageTitle } from "../state/alerts.js";
 import { client } from "../state/session.js";
 import { runJob } from "../state/jobs.js";
 import { store, useStore } from "../state/store.js";
@@ -58,21 +59,13 @@ function TaskRow({ taskRef, task }: { taskRef: string; task: Task }) {
   );
 }
 
-/** "VM_STARTED" -> "VM started". */
-function messageTitle(message: Message): string {
-  const words = message.name.toLowerCase().replaceAll("_", " ");
-  return words.replace(/^(vm|sr|vdi|ha|pbd|vmpp)\b/, (w) => w.toUpperCase()).replace(/^./, (c) => c.toUpperCase());
-}
-
 function MessageRow({ messageRef, message }: { messageRef: string; message: Message }) {
-  const cls = message.cls.toLowerCase();
-  const subject = cls === "vm" || cls === "host" || cls === "sr" || cls === "vdi" ? store.byUuid(cls, message.obj_uuid)?.[1].name_label : undefined;
-  const bad = message.priority <= 3;
+  const bad = isBad(message);
   return (
     <li class={`task ${bad ? "failure" : ""}`}>
       <span class="task-icon"><Icon name={bad ? "alert" : "info"} /></span>
       <div class="task-body">
-        <p class="task-title"><b>{messageTitle(message)}</b> {subject ?? ""}</p>
+        <p class="task-title"><b>{messageTitle(message)}</b> {messageSubject(message)}</p>
         {message.body !== "" && <p class="pre">{message.body}</p>}
         <p class="faint task-when"><When time={message.timestamp} /></p>
       </div>

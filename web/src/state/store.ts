@@ -17,6 +17,13 @@ export class Store {
   /** False until the first complete picture has arrived. */
   readonly loaded = new Cell(false);
 
+  readonly #newcomers = new Map<ClassName, (ref: string, record: never) => void>();
+
+  /** Calls `watcher` for each object of the class that appears after the first picture. */
+  onNew<C extends ClassName>(cls: C, watcher: (ref: string, record: Classes[C]) => void): void {
+    this.#newcomers.set(cls, watcher);
+  }
+
   get<C extends ClassName>(cls: C, ref: string | undefined): Classes[C] | undefined {
     return ref === undefined || ref === NULL_REF ? undefined : this.tables[cls].get(ref) as Classes[C] | undefined;
   }
@@ -56,7 +63,11 @@ export class Store {
         table?.delete(event.ref);
         this.taskSubjects.delete(event.ref);
       } else if (event.snapshot !== undefined) {
+        const isNew = !fresh && table?.has(event.ref) === false;
         table?.set(event.ref, event.snapshot);
+        if (isNew) {
+          this.#newcomers.get(event.class as ClassName)?.(event.ref, event.snapshot as never);
+        }
         this.#noteSubject(event.snapshot as { name_label?: string; current_operations?: Record<string, string> });
       }
     }

@@ -1,4 +1,5 @@
-// Notices at the corner: what this tab asked for, how far it is, and in full what failed.
+// Notices at the corner: what this tab asked for, how far it is, in full what failed, and bad news of the pool.
+import { alerts, dismissAlert, messageSubject, messageTitle } from "../state/alerts.js";
 import { dismissJob, jobs, type Job } from "../state/jobs.js";
 import { useCell } from "../state/cell.js";
 import { useStore } from "../state/store.js";
@@ -31,8 +32,19 @@ function Notice({ job }: { job: Job }) {
 
 export function Notices() {
   const list = useCell(jobs);
+  const bad = useCell(alerts);
   return (
     <ol class="notices" aria-label="Notices" aria-live="polite" aria-relevant="additions text">
+      {bad.map(({ ref, message }) => (
+        <li key={ref} class="notice alert" role="alert">
+          <span class="notice-icon"><Icon name="alert" /></span>
+          <div class="notice-body">
+            <p class="notice-title"><b>{messageTitle(message)}</b> {messageSubject(message)}</p>
+            {message.body !== "" && <p class="pre">{message.body}</p>}
+          </div>
+          <Button kind="quiet" icon="close" iconOnly label="Dismiss" onClick={() => dismissAlert(ref)} />
+        </li>
+      ))}
       {list.map((job) => <Notice key={job.id} job={job} />)}
     </ol>
   );

@@ -75,3 +75,22 @@ test("an empty pool says what to do next", () => withPage(browser, { server: { e
     await t.page.getByRole("heading", { name: heading }).waitFor();
   }
 }));
+
+test("bad news of the pool interrupts, other messages are only listed", () => withPage(browser, {}, async (t) => {
+  await logIn(t);
+  const { model, refs } = t.server;
+  await t.page.getByRole("link", { name: "web1", exact: true }).waitFor();
+  assert.equal(await t.page.locator(".notice").count(), 0, "what happened before is no news");
+  const { uuid } = model.get("VM", refs.web1);
+  model.create("message", { name: "VM_STARTED", priority: 5, cls: "VM", obj_uuid: uuid });
+  model.create("message", { name: "VM_CRASHED", priority: 2, cls: "VM", obj_uuid: uuid, body: "The device model was killed by signal 9." });
+  const notice = t.page.getByRole("alert");
+  await notice.getByText("VM crashed web1").waitFor();
+  await notice.getByText("killed by signal 9").waitFor();
+  assert.equal(await t.page.locator(".notice").count(), 1);
+  await notice.getByRole("button", { name: "Dismiss" }).click();
+  await notice.waitFor({ state: "detached" });
+  await t.page.getByRole("button", { name: /^Tasks/ }).click();
+  await t.page.getByRole("tab", { name: "Messages 4" }).click();
+  await t.page.getByRole("complementary").getByText("VM started").first().waitFor();
+}));
