@@ -93,10 +93,7 @@ static void print_pairs(struct xe_run_state *x, json_t *record)
 static int print_scalar(struct xe_run_state *x, const struct xe_command *cmd, const json_t *value)
 {
     if (cmd->result_type == XE_REF && json_is_string(value)) {
-        const char *uuid;
-        if (xe_uuid_of(x, cmd->result_cls, json_string_value(value), &uuid) < 0)
-            return -1;
-        xe_out_item(x, uuid);
+        return xe_print_uuid(x, cmd->result_cls, json_string_value(value));
     } else if (json_is_string(value)) {
         xe_out_item(x, json_string_value(value));
     } else if (json_is_object(value)) {

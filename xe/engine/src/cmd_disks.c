@@ -220,7 +220,7 @@ int xe_cmd_snapshot_disk_list(struct xe_run_state *x, const struct xe_command *c
 
 int xe_cmd_vbd_create(struct xe_run_state *x, const struct xe_command *cmd)
 {
-    const char *vm_uuid, *device, *vdi_uuid = xe_arg(x, "vdi-uuid"), *uuid;
+    const char *vm_uuid, *device, *vdi_uuid = xe_arg(x, "vdi-uuid");
     const char *type = xe_arg(x, "type"), *mode = xe_arg(x, "mode");
     bool bootable = false, unpluggable = true;
     AUTO_FREE char *vm = NULL, *vdi = NULL, *vbd = NULL;
@@ -240,8 +240,5 @@ int xe_cmd_vbd_create(struct xe_run_state *x, const struct xe_command *cmd)
                   vdi ? vdi : "OpaqueRef:NULL", "userdevice", device, "bootable", bootable, "mode", mode,
                   "type", type, "unpluggable", unpluggable, "empty", !vdi, "other_config",
                   "qos_algorithm_type", "", "qos_algorithm_params");
-    if (xe_call_string(x, "VBD.create", &vbd, "[O]", drive) < 0 || xe_uuid_of(x, "VBD", vbd, &uuid) < 0)
-        return -1;
-    xe_out_item(x, uuid);
-    return 0;
+    return xe_call_string(x, "VBD.create", &vbd, "[O]", drive) < 0 ? -1 : xe_print_uuid(x, "VBD", vbd);
 }

@@ -49,23 +49,15 @@ int xe_cmd_host_cpu_info(struct xe_run_state *x, const struct xe_command *cmd)
 int xe_cmd_host_forget(struct xe_run_state *x, const struct xe_command *cmd)
 {
     const char *uuid;
-    bool force = false;
-    AUTO_FREE char *host = NULL, *answer = NULL;
+    AUTO_FREE char *host = NULL;
     const json_t *record;
     (void)cmd;
-    if (xe_arg_required(x, "uuid", &uuid) < 0 || xe_arg_bool(x, "force", &force) < 0 ||
-        xe_ref_by_uuid(x, "host", uuid, &host) < 0 || xe_record(x, "host", host, &record) < 0)
+    if (xe_arg_required(x, "uuid", &uuid) < 0 || xe_ref_by_uuid(x, "host", uuid, &host) < 0 ||
+        xe_record(x, "host", host, &record) < 0)
         return -1;
-    if (!force) {
-        xe_out_message(x, "The pool is about to forget host %s (%s) for good.", uuid,
-                       xe_str(record, "name_label"));
-        xe_out_flush(x);
-        if (!x->api->prompt)
-            return xe_fail(x, XE_ERR_CLI, "say force=true to forget it; there is no one to ask");
-        if (x->api->prompt(x->api->ctx, "Type 'yes' to continue\n", &answer, &x->err) < 0)
-            return -1;
-        if (!streq(answer, "yes"))
-            return xe_fail(x, XE_ERR_CLI, "aborted: nothing was changed");
-    }
+    xe_out_message(x, "The pool is about to forget host %s (%s) for good.", uuid,
+                   xe_str(record, "name_label"));
+    if (xe_confirm(x) < 0)
+        return -1;
     return xe_call_task(x, "host.destroy", json_pack("[s]", host), NULL);
 }

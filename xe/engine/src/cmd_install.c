@@ -169,7 +169,7 @@ static void undo(struct xe_run_state *x, const char *vm)
 
 int xe_cmd_vm_install(struct xe_run_state *x, const struct xe_command *cmd)
 {
-    const char *name, *template_ref = NULL, *uuid;
+    const char *name, *template_ref = NULL;
     const json_t *template = NULL;
     AUTO_FREE char *sr = NULL;
     AUTO_JSON json_t *made = NULL;
@@ -188,10 +188,7 @@ int xe_cmd_vm_install(struct xe_run_state *x, const struct xe_command *cmd)
         undo(x, vm);
         return -1;
     }
-    AUTO_FREE char *text = NULL;
-    if (xe_call_string(x, "VM.get_uuid", &text, "[s]", vm) < 0)
-        return -1;
-    uuid = text;
-    xe_out_item(x, uuid);
-    return 0;
+    /* The record was cached before the VM was finished, if at all. */
+    xe_record_forget(x, "VM");
+    return xe_print_uuid(x, "VM", vm);
 }

@@ -4,7 +4,7 @@
 
 int xe_cmd_vif_create(struct xe_run_state *x, const struct xe_command *cmd)
 {
-    const char *device, *network_uuid, *vm_uuid, *mac = xe_arg(x, "mac"), *uuid;
+    const char *device, *network_uuid, *vm_uuid, *mac = xe_arg(x, "mac");
     AUTO_FREE char *network = NULL, *vm = NULL, *vif = NULL;
     (void)cmd;
     if (xe_arg_required(x, "device", &device) < 0 || xe_arg_required(x, "network-uuid", &network_uuid) < 0 ||
@@ -18,10 +18,7 @@ int xe_cmd_vif_create(struct xe_run_state *x, const struct xe_command *cmd)
                              "qos_algorithm_type", "", "qos_algorithm_params");
     if (!card)
         return xe_fail(x, XE_ERR_CLI, "device and mac must be text in UTF-8");
-    if (xe_call_string(x, "VIF.create", &vif, "[o]", card) < 0 || xe_uuid_of(x, "VIF", vif, &uuid) < 0)
-        return -1;
-    xe_out_item(x, uuid);
-    return 0;
+    return xe_call_string(x, "VIF.create", &vif, "[o]", card) < 0 ? -1 : xe_print_uuid(x, "VIF", vif);
 }
 
 static int list_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)

@@ -45,24 +45,6 @@ static int describe_all(struct xe_run_state *x, const char *kind, json_t *vms, j
     return 0;
 }
 
-static int confirm(struct xe_run_state *x)
-{
-    bool force = false;
-    AUTO_FREE char *answer = NULL;
-    if (xe_arg_bool(x, "force", &force) < 0)
-        return -1;
-    if (force)
-        return 0;
-    xe_out_flush(x);
-    if (!x->api->prompt)
-        return xe_fail(x, XE_ERR_CLI, "say force=true to destroy them; there is no one to ask");
-    if (x->api->prompt(x->api->ctx, "Type 'yes' to continue\n", &answer, &x->err) < 0)
-        return -1;
-    if (!streq(answer, "yes"))
-        return xe_fail(x, XE_ERR_CLI, "aborted: nothing was destroyed");
-    return 0;
-}
-
 static int destroy_vm(struct xe_run_state *x, const char *vm)
 {
     const json_t *record;
@@ -91,7 +73,7 @@ static int uninstall(struct xe_run_state *x, const char *kind, json_t *vms)
     const char *ref;
     json_t *ignored;
     json_object_foreach(vms, ref, ignored) if (own_disks(x, ref, disks) < 0) return -1;
-    if (describe_all(x, kind, vms, disks) < 0 || confirm(x) < 0)
+    if (describe_all(x, kind, vms, disks) < 0 || xe_confirm(x) < 0)
         return -1;
     json_object_foreach(vms, ref, ignored) if (destroy_vm(x, ref) < 0) return -1;
     json_object_foreach(disks, ref, ignored) if (destroy_vdi(x, ref) < 0) return -1;
@@ -187,16 +169,13 @@ int xe_cmd_snapshot_revert(struct xe_run_state *x, const struct xe_command *cmd)
 static int from_snapshot(struct xe_run_state *x, const char *message, json_t *params)
 {
     AUTO_JSON json_t *made = NULL;
-    const char *description = xe_arg(x, "new-name-description"), *uuid;
+    const char *description = xe_arg(x, "new-name-description");
     if (xe_call_task(x, message, params, &made) < 0)
         return -1;
     const char *ref = json_string_value(made);
     if (description && ref && xe_call(x, "VM.set_name_description", NULL, "[ss]", ref, description) < 0)
         return -1;
-    if (xe_uuid_of(x, "VM", ref ? ref : "", &uuid) < 0)
-        return -1;
-    xe_out_item(x, uuid);
-    return 0;
+    return xe_print_uuid(x, "VM", ref);
 }
 
 int xe_cmd_snapshot_clone(struct xe_run_state *x, const struct xe_command *cmd)

@@ -5,7 +5,7 @@
 
 int xe_cmd_vdi_create(struct xe_run_state *x, const struct xe_command *cmd)
 {
-    const char *sr_uuid, *label, *size, *type = xe_arg(x, "type"), *uuid;
+    const char *sr_uuid, *label, *size, *type = xe_arg(x, "type");
     int64_t bytes = 0;
     bool sharable = false;
     AUTO_FREE char *sr = NULL;
@@ -29,17 +29,14 @@ int xe_cmd_vdi_create(struct xe_run_state *x, const struct xe_command *cmd)
                              "xenstore_data", "sm_config", xe_arg_map(x, "sm-config"), "tags", tags);
     if (!disk)
         return xe_fail(x, XE_ERR_CLI, "name-label must be text in UTF-8");
-    if (xe_call_task(x, "VDI.create", json_pack("[o]", disk), &made) < 0 ||
-        xe_uuid_of(x, "VDI", json_string_value(made) ? json_string_value(made) : "", &uuid) < 0)
+    if (xe_call_task(x, "VDI.create", json_pack("[o]", disk), &made) < 0)
         return -1;
-    xe_out_item(x, uuid);
-    return 0;
+    return xe_print_uuid(x, "VDI", json_string_value(made));
 }
 
 int xe_cmd_vdi_clone(struct xe_run_state *x, const struct xe_command *cmd)
 {
-    const char *given, *uuid, *label = xe_arg(x, "new-name-label"),
-                              *description = xe_arg(x, "new-name-description");
+    const char *given, *label = xe_arg(x, "new-name-label"), *description = xe_arg(x, "new-name-description");
     AUTO_FREE char *vdi = NULL;
     AUTO_JSON json_t *made = NULL;
     (void)cmd;
@@ -51,10 +48,7 @@ int xe_cmd_vdi_clone(struct xe_run_state *x, const struct xe_command *cmd)
         return -1;
     if (ref && description && xe_call(x, "VDI.set_name_description", NULL, "[ss]", ref, description) < 0)
         return -1;
-    if (xe_uuid_of(x, "VDI", ref ? ref : "", &uuid) < 0)
-        return -1;
-    xe_out_item(x, uuid);
-    return 0;
+    return xe_print_uuid(x, "VDI", ref);
 }
 
 /* ---- transfers ---- */

@@ -69,16 +69,10 @@ int xe_cmd_vm_resume(struct xe_run_state *x, const struct xe_command *cmd)
 /* Names the new VM's description when asked, and prints its uuid. */
 static int made(struct xe_run_state *x, const json_t *vm)
 {
-    const char *description = xe_arg(x, "new-name-description"), *uuid;
-    const char *ref = json_string_value(vm);
-    if (!ref)
-        return xe_fail(x, XE_ERR_TRANSPORT, "The server answered without a reference.");
-    if (description && xe_call(x, "VM.set_name_description", NULL, "[ss]", ref, description) < 0)
+    const char *description = xe_arg(x, "new-name-description"), *ref = json_string_value(vm);
+    if (ref && description && xe_call(x, "VM.set_name_description", NULL, "[ss]", ref, description) < 0)
         return -1;
-    if (xe_uuid_of(x, "VM", ref, &uuid) < 0)
-        return -1;
-    xe_out_item(x, uuid);
-    return 0;
+    return xe_print_uuid(x, "VM", ref);
 }
 
 static int make(struct xe_run_state *x, const char *message, json_t *params)

@@ -15,17 +15,22 @@ void xe_err_done(struct xe_err *err)
     *err = (struct xe_err){0};
 }
 
-void xe_err_set(struct xe_err *err, enum xe_err_kind kind, const char *format, ...)
+void xe_err_vset(struct xe_err *err, enum xe_err_kind kind, const char *format, va_list args)
 {
     char *text;
-    va_list args;
-    va_start(args, format);
     if (vasprintf(&text, format, args) < 0)
         abort();
-    va_end(args);
     xe_err_done(err);
     err->kind = kind;
     err->text = text;
+}
+
+void xe_err_set(struct xe_err *err, enum xe_err_kind kind, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    xe_err_vset(err, kind, format, args);
+    va_end(args);
 }
 
 void xe_err_set_api(struct xe_err *err, const char *code, const json_t *params)

@@ -6,14 +6,10 @@
 
 int xe_fail(struct xe_run_state *x, enum xe_err_kind kind, const char *format, ...)
 {
-    char *text;
     va_list args;
     va_start(args, format);
-    if (vasprintf(&text, format, args) < 0)
-        abort();
+    xe_err_vset(&x->err, kind, format, args);
     va_end(args);
-    xe_err_set(&x->err, kind, "%s", text);
-    free(text);
     return -1;
 }
 
@@ -52,20 +48,14 @@ int xe_unknown_field(struct xe_run_state *x, const struct xe_class *cls, const c
     return -1;
 }
 
+static int by_code(const void *code, const void *row)
+{
+    return strcmp(code, ((const struct xe_error_text *)row)->code);
+}
+
 static const struct xe_error_text *error_text(const char *code)
 {
-    size_t low = 0, high = xe_error_text_count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int order = strcmp(code, xe_error_texts[middle].code);
-        if (order == 0)
-            return &xe_error_texts[middle];
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
+    return bsearch(code, xe_error_texts, xe_error_text_count, sizeof *xe_error_texts, by_code);
 }
 
 /* Storage back ends number their failures: SR_BACKEND_FAILURE_46 reads as SR_BACKEND_FAILURE. */

@@ -6,20 +6,14 @@ bool xe_command_built(const struct xe_command *cmd)
     return cmd->generated || cmd->handler || cmd->call;
 }
 
+static int by_name(const void *name, const void *row)
+{
+    return strcmp(name, ((const struct xe_command *)row)->name);
+}
+
 const struct xe_command *xe_command_find(const char *name)
 {
-    size_t low = 0, high = xe_command_count;
-    while (low < high) {
-        size_t middle = (low + high) / 2;
-        int order = strcmp(name, xe_commands[middle].name);
-        if (order == 0)
-            return &xe_commands[middle];
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    return NULL;
+    return bsearch(name, xe_commands, xe_command_count, sizeof *xe_commands, by_name);
 }
 
 const struct xe_class *xe_class_find(const char *name)

@@ -14,7 +14,7 @@ static void mark_named(const struct xe_class *cls, const char *params, bool *sho
 }
 
 /* One flag a field: shown or not. The caller frees. */
-static bool *columns(const struct xe_class *cls, const char *params, const char *const *defaults)
+bool *xe_columns(const struct xe_class *cls, const char *params, const char *const *defaults)
 {
     bool *shown = xcalloc(cls->field_count + 1U, sizeof *shown);
     if (params && streq(params, "all")) {
@@ -32,8 +32,8 @@ static bool *columns(const struct xe_class *cls, const char *params, const char 
     return shown;
 }
 
-static int print_record(struct xe_run_state *x, const struct xe_class *cls, const bool *shown,
-                        const char *ref, const json_t *record, enum xe_value_mode mode)
+int xe_print_record(struct xe_run_state *x, const struct xe_class *cls, const bool *shown, const char *ref,
+                    const json_t *record, enum xe_value_mode mode)
 {
     struct xe_cell *cells = xcalloc(cls->field_count + 1U, sizeof *cells);
     size_t n = 0;
@@ -66,8 +66,8 @@ int xe_list_print(struct xe_run_state *x, const struct xe_class *cls, const char
         return -1;
     if (!record)
         return 0;
-    AUTO_FREE bool *shown = columns(cls, params, defaults);
-    return print_record(x, cls, shown, ref, record, XE_VALUE_LISTED);
+    AUTO_FREE bool *shown = xe_columns(cls, params, defaults);
+    return xe_print_record(x, cls, shown, ref, record, XE_VALUE_LISTED);
 }
 
 /* What the columns and filters will read, so that the answers can be read without the rest. */
@@ -136,7 +136,7 @@ int xe_run_list(struct xe_run_state *x, const struct xe_command *cmd)
             filters.items[filters.count++] = given.items[i];
         }
     }
-    AUTO_FREE bool *shown = columns(cls, xe_arg(x, "params"), NULL);
+    AUTO_FREE bool *shown = xe_columns(cls, xe_arg(x, "params"), NULL);
     AUTO_JSON json_t *records = NULL;
     x->bulk = true;
     want_all(x, cls, shown, &filters);
@@ -149,7 +149,7 @@ int xe_run_list(struct xe_run_state *x, const struct xe_command *cmd)
         bool match;
         if (xe_filters_match(x, cls, &filters, ref, record, &match) < 0)
             return -1;
-        if (match && print_record(x, cls, shown, ref, record, XE_VALUE_LISTED) < 0)
+        if (match && xe_print_record(x, cls, shown, ref, record, XE_VALUE_LISTED) < 0)
             return -1;
     }
     return 0;

@@ -7,7 +7,7 @@
 /* So many single look-ups of a class, then the whole class is fetched at once. */
 enum { SINGLES = 12 };
 
-static int call_packed(struct xe_run_state *x, const char *method, json_t *params, json_t **result)
+int xe_call_params(struct xe_run_state *x, const char *method, json_t *params, json_t **result)
 {
     json_t *answer = NULL;
     int rc = x->api->call(x->api->ctx, method, params, NULL, &answer, &x->err);
@@ -34,7 +34,7 @@ int xe_call(struct xe_run_state *x, const char *method, json_t **result, const c
     va_start(args, format);
     json_t *params = pack(format, args);
     va_end(args);
-    return call_packed(x, method, params, result);
+    return xe_call_params(x, method, params, result);
 }
 
 int xe_call_string(struct xe_run_state *x, const char *method, char **result, const char *format, ...)
@@ -44,7 +44,7 @@ int xe_call_string(struct xe_run_state *x, const char *method, char **result, co
     json_t *params = pack(format, args);
     va_end(args);
     AUTO_JSON json_t *answer = NULL;
-    if (call_packed(x, method, params, &answer) < 0)
+    if (xe_call_params(x, method, params, &answer) < 0)
         return -1;
     if (!json_is_string(answer))
         return xe_fail(x, XE_ERR_TRANSPORT, "The server answered %s with something else than text.", method);

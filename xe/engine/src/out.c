@@ -29,6 +29,33 @@ void xe_out_item(struct xe_run_state *x, const char *text)
     buf_add_char(&x->out, '\n');
 }
 
+int xe_confirm(struct xe_run_state *x)
+{
+    bool force = false;
+    AUTO_FREE char *answer = NULL;
+    if (xe_arg_bool(x, "force", &force) < 0)
+        return -1;
+    if (force)
+        return 0;
+    xe_out_flush(x);
+    if (!x->api->prompt)
+        return xe_fail(x, XE_ERR_CLI, "say force=true; there is no one to ask");
+    if (x->api->prompt(x->api->ctx, "Type 'yes' to continue\n", &answer, &x->err) < 0)
+        return -1;
+    return streq(answer, "yes") ? 0 : xe_fail(x, XE_ERR_CLI, "aborted: nothing was changed");
+}
+
+int xe_print_uuid(struct xe_run_state *x, const char *api_class, const char *ref)
+{
+    const char *uuid;
+    if (!ref)
+        return xe_fail(x, XE_ERR_TRANSPORT, "The server answered without a reference.");
+    if (xe_uuid_of(x, api_class, ref, &uuid) < 0)
+        return -1;
+    xe_out_item(x, uuid);
+    return 0;
+}
+
 __attribute__((format(printf, 2, 0))) static void add_formatted(struct buf *out, const char *format,
                                                                 va_list args)
 {

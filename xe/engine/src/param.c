@@ -38,24 +38,8 @@ static int read_only(struct xe_run_state *x, const struct xe_field *f)
 
 static int param_list(struct xe_run_state *x, const struct xe_class *cls, const struct object *o)
 {
-    struct xe_cell *cells = xcalloc(cls->field_count + 1U, sizeof *cells);
-    size_t n = 0;
-    int rc = 0;
-    for (size_t i = 0; i < cls->field_count && rc == 0; i++) {
-        const struct xe_field *f = &cls->fields[i];
-        AUTO_VALUE struct xe_value v = {0};
-        if (f->flags & XE_HIDDEN)
-            continue;
-        rc = xe_field_value(x, cls, f, o->ref, o->record, XE_VALUE_SHOWN, &v);
-        if (rc == 0)
-            cells[n++] = (struct xe_cell){f->name, f->tag, xe_value_text(f, &v)};
-    }
-    if (rc == 0)
-        xe_out_block(x, cells, n);
-    for (size_t i = 0; i < n; i++)
-        free((char *)cells[i].value);
-    free(cells);
-    return rc;
+    AUTO_FREE bool *shown = xe_columns(cls, "all", NULL);
+    return xe_print_record(x, cls, shown, o->ref, o->record, XE_VALUE_SHOWN);
 }
 
 static int param_get(struct xe_run_state *x, const struct xe_class *cls, const struct object *o)

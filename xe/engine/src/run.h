@@ -75,6 +75,10 @@ void xe_note(struct xe_run_state *x, const char *format, ...) __attribute__((for
 struct xe_cell {
     const char *name, *tag, *value;
 };
+/* Asks the user to type yes, unless force=true. What is about to happen was printed before. */
+int xe_confirm(struct xe_run_state *x);
+/* Prints the uuid of a new object; `ref` NULL: the server gave none. */
+int xe_print_uuid(struct xe_run_state *x, const char *api_class, const char *ref);
 void xe_out_block(struct xe_run_state *x, const struct xe_cell *cells, size_t count);
 
 /* objects.c: calls, and the records of objects. */
@@ -95,6 +99,9 @@ int xe_coordinator(struct xe_run_state *x, const char **ref);
 bool xe_ref_null(const char *ref);
 /* The uuid of an object (borrowed), or "<not in database>". */
 int xe_uuid_of(struct xe_run_state *x, const char *api_class, const char *ref, const char **uuid);
+
+/* The same with ready parameters, which are consumed. */
+int xe_call_params(struct xe_run_state *x, const char *method, json_t *params, json_t **result);
 
 /* task.c: a call in a task that Ctrl-C cancels; *result as in a plain call. `params` is consumed. */
 int xe_call_task(struct xe_run_state *x, const char *method, json_t *params, json_t **result);
@@ -168,6 +175,10 @@ int xe_run_call(struct xe_run_state *x, const struct xe_command *cmd);
 /* Prints records of a class by a params= text (NULL: these default names), as lists do. */
 int xe_list_print(struct xe_run_state *x, const struct xe_class *cls, const char *ref, const char *params,
                   const char *const *defaults);
+/* One flag a field, from a params= text (NULL: `defaults`, or the class's own). The caller frees. */
+bool *xe_columns(const struct xe_class *cls, const char *params, const char *const *defaults);
+int xe_print_record(struct xe_run_state *x, const struct xe_class *cls, const bool *shown, const char *ref,
+                    const json_t *record, enum xe_value_mode mode);
 void xe_help(struct xe_run_state *x, int argc, const char *const *argv);
 
 static inline const char *xe_str(const json_t *record, const char *member)

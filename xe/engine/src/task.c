@@ -122,9 +122,7 @@ int xe_call_task(struct xe_run_state *x, const char *method, json_t *params, jso
     AUTO_FREE char *async = xasprintf("Async.%s", method);
     AUTO_JSON json_t *task = NULL;
     xe_out_flush(x);
-    int rc = x->api->call(x->api->ctx, async, params, NULL, &task, &x->err);
-    json_decref(params);
-    if (rc < 0)
+    if (xe_call_params(x, async, params, &task) < 0)
         return -1;
     if (!json_is_string(task))
         return xe_fail(x, XE_ERR_TRANSPORT, "The server answered %s without a task.", async);
@@ -134,16 +132,5 @@ int xe_call_task(struct xe_run_state *x, const char *method, json_t *params, jso
 int xe_call_maybe_task(struct xe_run_state *x, bool async, const char *method, json_t *params,
                        json_t **result)
 {
-    if (async)
-        return xe_call_task(x, method, params, result);
-    json_t *answer = NULL;
-    int rc = x->api->call(x->api->ctx, method, params, NULL, &answer, &x->err);
-    json_decref(params);
-    if (rc < 0)
-        return -1;
-    if (result)
-        *result = answer;
-    else
-        json_decref(answer);
-    return 0;
+    return async ? xe_call_task(x, method, params, result) : xe_call_params(x, method, params, result);
 }

@@ -3,6 +3,7 @@
  * door for thin clients) brings those as struct xe_api. One engine run is one thread's work. */
 #pragma once
 #include <jansson.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,9 +25,11 @@ struct xe_err {
     char *text;
 };
 void xe_err_done(struct xe_err *err);
-/* Both replace what `err` held. */
+/* They replace what `err` held. */
 void xe_err_set(struct xe_err *err, enum xe_err_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+void xe_err_vset(struct xe_err *err, enum xe_err_kind kind, const char *format, va_list args)
+    __attribute__((format(printf, 3, 0)));
 /* `params`: array of strings (other values as JSON text), borrowed; NULL: none. */
 void xe_err_set_api(struct xe_err *err, const char *code, const json_t *params);
 
