@@ -31,7 +31,7 @@ def main():
     args = parser.parse_args()
     with Bench() as bench:
         state = bench.dir / "state"
-        poold = bench.spawn([args.build / "apiserver/poold", "--state", state, "--port", 0, "--http", 0,
+        poold = bench.spawn([args.build / "bin/poold", "--state", state, "--port", 0, "--http", 0,
                              "--log-level", "warn"], "poold.log")  # fmt: skip
         tls = f"https://127.0.0.1:{bench.port(state / 'poold.port', poold, 'poold.log')}"
         plain = f"http://127.0.0.1:{bench.port(state / 'poold.http', poold, 'poold.log')}"
