@@ -28,7 +28,7 @@ static void quit(struct qemu_domain *d, enum end_reason reason)
 {
     d->pending = reason;
     if (d->qmp)
-        qmp_send(d->qmp, "quit");
+        qmp_send(d->qmp, "quit", NULL);
     loop_timer_set(d->driver->loop, &d->kill_timer, clock_mono_ms() + QUIT_MS);
 }
 
@@ -36,8 +36,8 @@ static void restart(struct qemu_domain *d)
 {
     if (!d->qmp)
         return;
-    qmp_send(d->qmp, "system_reset");
-    qmp_send(d->qmp, "cont");
+    qmp_send(d->qmp, "system_reset", NULL);
+    qmp_send(d->qmp, "cont", NULL);
 }
 
 static void preserve(struct qemu_domain *d, enum end_reason reason)

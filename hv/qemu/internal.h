@@ -8,10 +8,10 @@
 #include "plan.h"
 #include "qga.h"
 #include "qmp.h"
-#include "rundir.h"
 #include <base/proc.h>
 #include <hv/driver.h>
 #include <io/fanout.h>
+#include <io/rundir.h>
 #include <pthread.h>
 
 struct qemu_domain;

@@ -121,7 +121,8 @@ struct hv_driver {
     int (*guest_refresh)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
                          struct guest_info *guest, struct hv_err *err);
 
-    /* Changes the medium of the CD drive `drive->device`; source empty ejects. The chain moves to the driver. */
+    /* Changes the medium of the CD drive `drive->device`; source empty ejects. The chain moves to the driver.
+     */
     int (*cd_change)(struct hv_driver_state *state, const char *uuid, const struct domain_disk *drive,
                      struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);
     /* A new stream socket to one console, owned by the caller; many may be open at once. Serial: the

@@ -72,7 +72,7 @@ void rundir_remove(const char *state_dir, const char *uuid, struct rundir *dir)
     rundir_close(dir);
     char *path AUTO_FREE = xasprintf("%s/run/%s", state_dir, uuid);
     if (rmdir(path) < 0 && errno != ENOENT)
-        log_warn("qemu", "a domain's folder cannot be removed", "domain", uuid, "error", strerror(errno));
+        log_warn("rundir", "a domain's folder cannot be removed", "domain", uuid, "error", strerror(errno));
 }
 
 static int write_file(int dir, const char *name, const char *data, size_t len)
@@ -234,7 +234,7 @@ void ended_remove(const char *state_dir, const char *uuid)
 {
     char *path AUTO_FREE = xasprintf("%s/ended/%s.json", state_dir, uuid);
     if (unlink(path) < 0 && errno != ENOENT)
-        log_warn("qemu", "the record of an ended domain cannot be removed", "domain", uuid, "error",
+        log_warn("rundir", "the record of an ended domain cannot be removed", "domain", uuid, "error",
                  strerror(errno));
 }
 

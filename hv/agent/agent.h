@@ -1,0 +1,193 @@
+/* What the files of hostd share. Reading order: main.c, http.c (requests), ops.c (operations, journal),
+ * handlers_*.c (what each call means), disks.c (who uses which disk), events.c, recover.c.
+ *
+ * Locks, none held across a slow call: ops.lock, events.lock, waiters.lock, srs.lock, uses.lock; each is
+ * taken alone, except that ops may publish events with its lock free. */
+#pragma once
+#include <agent_handlers.h>
+#include <base/http_server.h>
+#include <base/worker.h>
+#include <hv/driver.h>
+#include <hv/storage.h>
+#include <pthread.h>
+
+struct ops;
+struct events;
+struct waiters;
+
+/* The functions of <hv/storage.h> that the agent uses; the simulator puts its own in some places. */
+struct storage_table {
+    int (*sr_create)(const char *type, const struct str_map *config, struct storage_error *error);
+    int (*sr_attach)(const char *type, const struct str_map *config, struct storage_sr **out,
+                     struct storage_error *error);
+    int (*disk_create)(struct storage_sr *sr, const char *uuid, int64_t virtual_size_bytes,
+                       enum disk_format format, int64_t *out, struct storage_error *error);
+    int (*disk_copy)(struct storage_sr *sr, const char *location, struct storage_sr *to_sr,
+                     const char *to_uuid, enum disk_format to_format, const struct storage_job *job,
+                     struct storage_error *error);
+};
+extern const struct storage_table storage_real, storage_simulated;
+
+struct sr {
+    char uuid[UUID_TEXT_SIZE];
+    const char *type; /* rc string */
+    const struct str_map *config;
+    struct storage_sr *storage;
+    int refs; /* under srs.lock; storage is detached with the last */
+    bool attached;
+};
+
+/* A disk that an operation has in hand. */
+struct disk_use {
+    char sr[UUID_TEXT_SIZE];
+    char name[256]; /* location in the SR */
+    bool write;
+    struct disk_use *next;
+};
+
+struct agent_options {
+    const char *state_dir, *join_url, *token_file, *listen, *driver, *log_level;
+    const char *images, *launcher, *qemu, *ovmf_code, *ovmf_vars;
+    long long guest_uid, sim_boot_ms;
+};
+
+struct agent {
+    struct agent_options options;
+    char *host_uuid;
+    char *address; /* where to listen */
+    int port;
+    char *images_dir, *launcher;
+    int images_fd;
+    const struct hv_driver *driver;
+    const struct storage_table *storage;
+    struct hv_driver_env env;
+    struct hv_driver_state *state;
+    struct host_facts facts; /* constant but for free memory */
+    struct worker_pool *workers, *consoles;
+    struct http_server *server;
+    struct ops *ops;
+    struct events *events;
+    struct waiters *waiters;
+    int stop_fd; /* eventfd: readable when consoles have to end */
+
+    pthread_mutex_t srs_lock; /* guards srs */
+    struct sr **srs;
+    size_t sr_count;
+    pthread_mutex_t uses_lock; /* guards uses */
+    struct disk_use *uses;
+};
+
+/* ---- ops.c ---- */
+struct agent_op {
+    _Atomic int refs;
+    char id[UUID_TEXT_SIZE], key[UUID_TEXT_SIZE];
+    const struct hv_call_desc *call;
+    void *args;
+    char *args_text; /* JSON */
+    _Atomic bool cancel;
+    struct hv_deadline deadline;
+    int64_t deadline_unix;
+    /* Under ops.lock. */
+    enum operation_state state;
+    double progress;
+    char *result_text; /* JSON, when done */
+    struct hv_err err; /* when failed */
+    int64_t started, finished;
+    struct agent_op *next_in_queue, *next_in_table;
+};
+int ops_open(struct agent *agent, struct hv_err *err);
+void ops_close(struct ops *ops);
+/* Runs an operation on its queue. An id that is known gives the operation of before, if call and arguments
+ * are the same. `args` (heap, of call->args) moves. *out has a count. */
+int ops_submit(struct agent *agent, const char *id, const struct hv_call_desc *call, void *args,
+               int64_t timeout_ms, struct agent_op **out, struct hv_err *err);
+/* A stream's operation, run by the caller: *known says that it is one of before, not to be run again. */
+int ops_begin(struct agent *agent, const char *id, const struct hv_call_desc *call, void *args,
+              int64_t timeout_ms, struct agent_op **out, bool *known, struct hv_err *err);
+/* `result` (of call->result) is encoded, not taken; NULL: failed with err. */
+void ops_finish(struct agent *agent, struct agent_op *op, const void *result, const struct hv_err *err);
+/* A count, or NULL. */
+struct agent_op *ops_find(struct agent *agent, const char *id);
+void ops_cancel(struct agent *agent, const char *id);
+struct agent_op *agent_op_ref(struct agent_op *op);
+void agent_op_unref(struct agent_op *op);
+void ops_status(struct agent *agent, struct agent_op *op, struct operation_status *status);
+void ops_list(struct agent *agent, struct hv_operation_list_result *result);
+/* For handlers: 0 to 1. */
+void agent_op_progress(struct agent *agent, struct agent_op *op, double fraction);
+/* Puts every operation that an agent before this one had begun to its end (recover.c). Before requests come.
+ */
+void ops_recover(struct agent *agent);
+void ops_resume(struct agent *agent, struct agent_op *op);
+void recover_operation(struct agent *agent, struct agent_op *op);
+
+/* ---- events.c ---- */
+struct events *events_new(struct agent *agent);
+void events_free(struct events *events);
+void events_domain(struct agent *agent, const struct domain_info *info, bool guest_only);
+void events_operation(struct agent *agent, struct agent_op *op);
+void events_publish(struct agent *agent, enum event_kind kind, const char *subject);
+/* What came after the cursor, without waiting. */
+void events_collect(struct agent *agent, const char *cursor, struct hv_events_wait_result *result);
+
+/* ---- waiters.c: requests that sleep until something happened ---- */
+struct waiters *waiters_new(struct agent *agent);
+/* Answers nothing more; the server is stopped before. */
+void waiters_free(struct waiters *waiters);
+/* Something happened: sleeping requests are looked at again. Any thread. */
+void waiters_wake(struct waiters *waiters);
+/* Answers now or later. `op` (its count moves) for operations; else `call` and `args` (moves) of a read that
+ * may wait. */
+void waiters_park_op(struct agent *agent, struct http_request *req, struct agent_op *op, int64_t wait_ms);
+void waiters_park_read(struct agent *agent, struct http_request *req, const struct hv_call_desc *call,
+                       void *args, int64_t wait_ms);
+
+/* ---- http.c ---- */
+void agent_on_request(struct http_request *req, void *context);
+void answer_error(struct http_request *req, unsigned status, const struct hv_err *err);
+void answer_result(struct http_request *req, const struct wire_struct *desc, const void *result);
+void answer_op(struct agent *agent, struct http_request *req, struct agent_op *op);
+
+/* ---- streams.c ---- */
+void streams_import(struct agent *agent, struct http_request *req);
+void streams_export(struct agent *agent, struct http_request *req);
+void streams_console(struct agent *agent, struct http_request *req);
+
+/* ---- srs.c ---- */
+int srs_open(struct agent *agent, struct hv_err *err);
+void srs_close(struct agent *agent);
+/* Counted; NULL with NOT_FOUND. */
+struct sr *srs_get(struct agent *agent, const char *uuid, struct hv_err *err);
+void srs_put(struct agent *agent, struct sr *sr);
+int srs_attach(struct agent *agent, const char *uuid, const char *type, const struct str_map *config,
+               struct hv_err *err);
+int srs_detach(struct agent *agent, const char *uuid, struct hv_err *err);
+int storage_to_hv(struct hv_err *err, const struct storage_error *error);
+int srs_stats(struct sr *sr, struct sr_stats *stats, struct hv_err *err);
+/* What a disk is, by location. */
+int srs_disk_info(struct agent *agent, struct sr *sr, const char *location, struct disk_info *info,
+                  struct hv_err *err);
+
+/* ---- disks.c ---- */
+/* Takes disks for an operation; -1 IN_USE when an operation or a domain has one in a way that does not fit.
+ * `names` are locations. Both give back with disks_release. */
+int disks_take(struct agent *agent, const char *sr, const char *name, bool write, struct hv_err *err);
+void disks_release(struct agent *agent, const char *sr, const char *name, bool write);
+bool disks_in_use(struct agent *agent, const char *sr, const char *name);
+/* All disks of a configuration, or none. */
+int disks_take_domain(struct agent *agent, const struct domain_config *config, struct hv_err *err);
+void disks_release_domain(struct agent *agent, const struct domain_config *config);
+/* Opens what is behind a drive. */
+int disks_open(struct agent *agent, const struct domain_disk *disk, struct disk_chain *chain,
+               struct hv_err *err);
+bool disks_sr_in_use(struct agent *agent, const char *sr);
+
+/* ---- facts.c, join.c ---- */
+void facts_collect(struct host_facts *facts);
+int64_t facts_memory_free(void);
+void facts_images(struct agent *agent, struct host_facts *facts);
+void facts_stats(struct host_stats *stats);
+int join_pool(struct agent *agent, struct hv_err *err);
+/* True when STATE/pki has everything. */
+bool join_done(struct agent *agent);
+char *agent_path(const struct agent *agent, const char *name);

@@ -1,0 +1,160 @@
+/* Who uses which disk on this host: operations take disks here for as long as they run; domains are asked
+ * what they have. A disk is written by one at a time, and while it is written nobody else has it. */
+#include "agent.h"
+#include <base/mem.h>
+#include <stdio.h>
+
+/* What a drive uses; NULL: nothing that needs taking. ISO files are read by anybody at any time. */
+static const char *disk_of(const struct domain_disk *disk)
+{
+    return disk->source == DISK_SOURCE_DISK ? disk->disk : NULL;
+}
+
+static bool writes(const struct domain_disk *disk)
+{
+    return !disk->read_only && !disk->cdrom;
+}
+
+/* 0: no domain has it; 1: for reading; 2: for writing. */
+static int domain_use(struct agent *agent, const char *sr, const char *name)
+{
+    struct domain_info *infos;
+    size_t count;
+    int use = 0;
+    if (agent->driver->list(agent->state, &infos, &count, NULL) < 0)
+        return 2;
+    for (size_t i = 0; i < count; i++) {
+        struct domain_config config;
+        if (domain_state_is_live(infos[i].state) &&
+            agent->driver->config(agent->state, infos[i].uuid, &config, NULL) == 0) {
+            for (size_t k = 0; k < config.disks_count; k++) {
+                const struct domain_disk *disk = &config.disks[k];
+                const char *location = disk->source == DISK_SOURCE_ISO ? disk->iso : disk_of(disk);
+                if (location && streq(disk->sr, sr) && (!name || streq(location, name)) &&
+                    use < 1 + writes(disk))
+                    use = 1 + writes(disk);
+            }
+            domain_config_done(&config);
+        }
+        domain_info_done(&infos[i]);
+    }
+    free(infos);
+    return use;
+}
+
+/* With uses_lock held. */
+static int operation_use(struct agent *agent, const char *sr, const char *name)
+{
+    int use = 0;
+    for (struct disk_use *u = agent->uses; u; u = u->next)
+        if (streq(u->sr, sr) && (!name || streq(u->name, name)) && use < 1 + u->write)
+            use = 1 + u->write;
+    return use;
+}
+
+static int take_locked(struct agent *agent, const char *sr, const char *name, bool write, struct hv_err *err)
+{
+    int by_operation = operation_use(agent, sr, name), by_domain = domain_use(agent, sr, name);
+    if (by_operation == 2 || (write && by_operation))
+        return hv_fail(err, HV_ERR_KIND_IN_USE, "Another operation has the disk.");
+    if (by_domain == 2 || (write && by_domain))
+        return hv_fail(err, HV_ERR_KIND_IN_USE, "A running domain has the disk.");
+    struct disk_use *use = xcalloc(1, sizeof(*use));
+    snprintf(use->sr, sizeof(use->sr), "%s", sr);
+    snprintf(use->name, sizeof(use->name), "%s", name);
+    use->write = write;
+    use->next = agent->uses;
+    agent->uses = use;
+    return 0;
+}
+
+static void release_locked(struct agent *agent, const char *sr, const char *name, bool write)
+{
+    for (struct disk_use **at = &agent->uses; *at; at = &(*at)->next)
+        if (streq((*at)->sr, sr) && streq((*at)->name, name) && (*at)->write == write) {
+            struct disk_use *use = *at;
+            *at = use->next;
+            free(use);
+            return;
+        }
+}
+
+int disks_take(struct agent *agent, const char *sr, const char *name, bool write, struct hv_err *err)
+{
+    pthread_mutex_lock(&agent->uses_lock);
+    int outcome = take_locked(agent, sr, name, write, err);
+    pthread_mutex_unlock(&agent->uses_lock);
+    return outcome;
+}
+
+void disks_release(struct agent *agent, const char *sr, const char *name, bool write)
+{
+    pthread_mutex_lock(&agent->uses_lock);
+    release_locked(agent, sr, name, write);
+    pthread_mutex_unlock(&agent->uses_lock);
+}
+
+bool disks_in_use(struct agent *agent, const char *sr, const char *name)
+{
+    pthread_mutex_lock(&agent->uses_lock);
+    bool used = operation_use(agent, sr, name) || domain_use(agent, sr, name);
+    pthread_mutex_unlock(&agent->uses_lock);
+    return used;
+}
+
+bool disks_sr_in_use(struct agent *agent, const char *sr)
+{
+    return disks_in_use(agent, sr, NULL);
+}
+
+int disks_take_domain(struct agent *agent, const struct domain_config *config, struct hv_err *err)
+{
+    int outcome = 0;
+    size_t i = 0;
+    pthread_mutex_lock(&agent->uses_lock);
+    for (; outcome == 0 && i < config->disks_count; i++)
+        if (disk_of(&config->disks[i]))
+            outcome = take_locked(agent, config->disks[i].sr, config->disks[i].disk,
+                                  writes(&config->disks[i]), err);
+    if (outcome < 0)
+        for (i--; i-- > 0;)
+            if (disk_of(&config->disks[i]))
+                release_locked(agent, config->disks[i].sr, config->disks[i].disk, writes(&config->disks[i]));
+    pthread_mutex_unlock(&agent->uses_lock);
+    return outcome;
+}
+
+void disks_release_domain(struct agent *agent, const struct domain_config *config)
+{
+    pthread_mutex_lock(&agent->uses_lock);
+    for (size_t i = 0; i < config->disks_count; i++)
+        if (disk_of(&config->disks[i]))
+            release_locked(agent, config->disks[i].sr, config->disks[i].disk, writes(&config->disks[i]));
+    pthread_mutex_unlock(&agent->uses_lock);
+}
+
+int disks_open(struct agent *agent, const struct domain_disk *disk, struct disk_chain *chain,
+               struct hv_err *err)
+{
+    *chain = DISK_CHAIN_INIT;
+    if (disk->source == DISK_SOURCE_EMPTY)
+        return 0;
+    struct sr *sr = srs_get(agent, disk->sr, err);
+    if (!sr)
+        return -1;
+    struct storage_error error;
+    enum disk_format format;
+    int fd;
+    const char *location = disk->source == DISK_SOURCE_ISO ? disk->iso : disk->disk;
+    int outcome = storage_disk_open(sr->storage, location, writes(disk), &fd, &format, &error);
+    srs_put(agent, sr);
+    if (outcome < 0)
+        return storage_to_hv(err, &error);
+    chain->nodes = xcalloc(1, sizeof(*chain->nodes));
+    chain->count = 1;
+    chain->nodes[0] =
+        (struct disk_node){.fd = fd,
+                           .format = format == DISK_QCOW2 ? IMAGE_FORMAT_QCOW2 : IMAGE_FORMAT_RAW,
+                           .read_only = !writes(disk)};
+    return 0;
+}

@@ -1,0 +1,297 @@
+/* hostd: the agent of one host. Order of a start: state folder and its lock, facts, join (first time),
+ * driver (which adopts what runs), repositories, operations that were cut short, and only then the socket. */
+#include "agent.h"
+#include <base/args.h>
+#include <base/clock.h>
+#include <base/file.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#define CLIENT_NAME "poold.corral.internal"
+#define GUEST_USER "corral-qemu"
+#define GUEST_UID 64055 /* when there is no such user */
+
+static int parse(int argc, char **argv, struct agent_options *o)
+{
+    const struct arg_option options[] = {
+        {.name = "state",
+         .value_name = "DIR",
+         .help = "folder of the agent's state",
+         .out = &o->state_dir,
+         .required = true},
+        {.name = "join",
+         .value_name = "URL",
+         .help = "pool to join, at the first start",
+         .out = &o->join_url},
+        {.name = "token-file",
+         .value_name = "FILE",
+         .help = "file with the join token",
+         .out = &o->token_file},
+        {.name = "listen",
+         .value_name = "ADDR:PORT",
+         .help = "where to listen (127.0.0.1:0: a free port, kept)",
+         .out = &o->listen},
+        {.name = "driver", .value_name = "NAME", .help = "qemu (default) or sim", .out = &o->driver},
+        {.name = "images",
+         .value_name = "DIR",
+         .help = "kernels and ramdisks that domains may name (STATE/images)",
+         .out = &o->images},
+        {.name = "launcher",
+         .value_name = "FILE",
+         .help = "corral-launch (beside this program)",
+         .out = &o->launcher},
+        {.name = "qemu", .value_name = "FILE", .help = "qemu-system-x86_64", .out = &o->qemu},
+        {.name = "ovmf-code", .value_name = "FILE", .help = "UEFI firmware", .out = &o->ovmf_code},
+        {.name = "ovmf-vars",
+         .value_name = "FILE",
+         .help = "template of UEFI variables",
+         .out = &o->ovmf_vars},
+        {.name = "guest-uid",
+         .kind = ARG_INT,
+         .value_name = "N",
+         .help = "user of device models (" GUEST_USER ", else 64055)",
+         .out = &o->guest_uid,
+         .min = 1,
+         .max = 0x7ffffffe},
+        {.name = "sim-boot-ms",
+         .kind = ARG_INT,
+         .value_name = "N",
+         .help = "how long a simulated guest boots",
+         .out = &o->sim_boot_ms,
+         .min = 0,
+         .max = 3600000},
+        {.name = "log-level", .value_name = "L", .help = "error, warn, info or debug", .out = &o->log_level},
+    };
+    struct buf text AUTO_BUF = BUF_INIT;
+    enum log_level level = LOG_INFO_LEVEL;
+    switch (
+        args_parse(argc, argv, "hostd: the agent of a Corral host.", options, ARRAY_LEN(options), &text)) {
+    case ARGS_HELP:
+        fputs(text.data, stdout);
+        return 1;
+    case ARGS_ERROR:
+        fprintf(stderr, "hostd: %s\n", text.data);
+        return -1;
+    case ARGS_OK:
+        break;
+    }
+    if (o->log_level && !log_level_parse(o->log_level, &level)) {
+        fprintf(stderr, "hostd: --log-level is not one of error, warn, info, debug\n");
+        return -1;
+    }
+    log_init("hostd", level);
+    return 0;
+}
+
+/* Two agents with one state would both command the same domains. The lock lasts as long as the process. */
+static int lock_state(struct agent *agent, struct hv_err *err)
+{
+    if (mkdir(agent->options.state_dir, 0700) < 0 && errno != EEXIST)
+        return hv_fail(err, HV_ERR_KIND_IO, "The state folder cannot be made: %s", strerror(errno));
+    char *path AUTO_FREE = agent_path(agent, "hostd.lock");
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        hv_fail(err, HV_ERR_KIND_IN_USE, "The state folder cannot be locked: %s",
+                errno == EWOULDBLOCK ? "another hostd uses it" : strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    return 0;
+}
+
+/* The directory of this program. The caller frees. */
+static char *own_folder(void)
+{
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+    path[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(path, '/');
+    return xstrndup(path, slash ? (size_t)(slash - path) : 0);
+}
+
+static char *find_launcher(const struct agent_options *o)
+{
+    if (o->launcher)
+        return xstrdup(o->launcher);
+    char *folder AUTO_FREE = own_folder();
+    char *beside AUTO_FREE = xasprintf("%s/corral-launch", folder);
+    if (access(beside, X_OK) == 0)
+        return TAKE_PTR(beside);
+    return xasprintf("%s/../libexec/corral/corral-launch", folder);
+}
+
+static void set_guest_user(struct agent *agent)
+{
+    const struct passwd *user = getpwnam(GUEST_USER);
+    agent->env.guest_uid = user ? user->pw_uid : GUEST_UID;
+    agent->env.guest_gid = user ? user->pw_gid : GUEST_UID;
+    if (agent->options.guest_uid > 0)
+        agent->env.guest_uid = agent->env.guest_gid = (uid_t)agent->options.guest_uid;
+}
+
+static void on_changed(void *ctx, const struct domain_info *info, bool guest_only)
+{
+    struct agent *agent = ctx;
+    events_domain(agent, info, guest_only);
+}
+
+static int set_up(struct agent *agent, struct hv_err *err)
+{
+    struct agent_options *o = &agent->options;
+    bool sim = streq(o->driver, "sim");
+    if (!sim && !streq(o->driver, "qemu"))
+        return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "--driver is qemu or sim.");
+    agent->driver = sim ? &hv_sim_driver : &hv_qemu_driver;
+    agent->storage = sim ? &storage_simulated : &storage_real;
+    agent->images_dir = o->images ? xstrdup(o->images) : agent_path(agent, "images");
+    agent->images_fd = open(agent->images_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    agent->launcher = find_launcher(o);
+    agent->env = (struct hv_driver_env){.state_dir = o->state_dir,
+                                        .images_fd = agent->images_fd,
+                                        .launcher = agent->launcher,
+                                        .qemu_binary = o->qemu,
+                                        .ovmf_code = o->ovmf_code,
+                                        .ovmf_vars = o->ovmf_vars,
+                                        .sim_boot_ms = o->sim_boot_ms,
+                                        .changed = on_changed,
+                                        .ctx = agent};
+    set_guest_user(agent);
+    if (geteuid() == 0 && !sim)
+        storage_set_user(agent->env.guest_uid, agent->env.guest_gid);
+    return 0;
+}
+
+static void add_capabilities(struct agent *agent)
+{
+    unsigned can = agent->driver->capabilities(agent->state);
+    for (unsigned bit = 1; driver_capability_name(bit); bit <<= 1)
+        if (can & bit)
+            host_facts_add_capabilities(&agent->facts, driver_capability_name(bit));
+}
+
+static int start_pools(struct agent *agent, struct hv_err *err)
+{
+    struct worker_config work = {.name = "work", .threads_min = 4, .threads_max = 256, .queue_max = 10000};
+    struct worker_config console = {.name = "console", .threads_min = 1, .threads_max = 512, .queue_max = 0};
+    agent->workers = worker_pool_new(&work);
+    agent->consoles = worker_pool_new(&console);
+    agent->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (!agent->workers || !agent->consoles || agent->stop_fd < 0)
+        return hv_fail(err, HV_ERR_KIND_INTERNAL, "Threads cannot be started: %s", strerror(errno));
+    return 0;
+}
+
+static int start_server(struct agent *agent, struct hv_err *err)
+{
+    char *certificate AUTO_FREE = agent_path(agent, "pki/host.pem"),
+                      *key AUTO_FREE = agent_path(agent, "pki/host.key");
+    char *ca AUTO_FREE = agent_path(agent, "pki/ca.pem"),
+             *port_file AUTO_FREE = agent_path(agent, "hostd.port");
+    struct http_server_config config = {.address = agent->address,
+                                        .port = (uint16_t)agent->port,
+                                        .certificate_file = certificate,
+                                        .key_file = key,
+                                        .client_ca_file = ca,
+                                        .client_name = CLIENT_NAME,
+                                        .threads = 2,
+                                        .on_request = agent_on_request,
+                                        .context = agent};
+    struct http_server_error error;
+    if (http_server_start(&config, &agent->server, &error) < 0)
+        return hv_fail(err, HV_ERR_KIND_IO, "The agent cannot listen on %s:%d: %s", agent->address,
+                       agent->port, error.text);
+    char *text AUTO_FREE = xasprintf("%d\n", http_server_port(agent->server));
+    if (file_write_atomic(port_file, text, strlen(text), 0644) < 0)
+        return hv_fail(err, HV_ERR_KIND_IO, "hostd.port cannot be written: %s", strerror(errno));
+    log_info("main", "ready", "address", agent->address, "port", LOG_INT(http_server_port(agent->server)),
+             "driver", agent->driver->name, "host", agent->host_uuid);
+    return 0;
+}
+
+static int start(struct agent *agent, struct hv_err *err)
+{
+    if (lock_state(agent, err) < 0 || set_up(agent, err) < 0)
+        return -1;
+    facts_collect(&agent->facts);
+    if (agent->driver->probe(&agent->env, &agent->facts, err) < 0)
+        return -1;
+    facts_images(agent, &agent->facts);
+    if (join_pool(agent, err) < 0 || start_pools(agent, err) < 0)
+        return -1;
+    host_facts_done(&agent->facts);
+    host_facts_init(&agent->facts);
+    facts_collect(&agent->facts);
+    agent->driver->probe(&agent->env, &agent->facts, err);
+    agent->events = events_new(agent);
+    agent->waiters = waiters_new(agent);
+    if (agent->driver->open(&agent->env, &agent->state, err) < 0 || srs_open(agent, err) < 0 ||
+        ops_open(agent, err) < 0)
+        return -1;
+    add_capabilities(agent);
+    ops_recover(agent);
+    return start_server(agent, err);
+}
+
+static void stop(struct agent *agent)
+{
+    uint64_t one = 1;
+    if (agent->stop_fd >= 0 && write(agent->stop_fd, &one, sizeof(one)) < 0)
+        log_warn("main", "consoles cannot be told to end", "error", strerror(errno));
+    if (agent->server)
+        http_server_stop(agent->server);
+    /* An operation that waits for a guest is taken up again by the next start. */
+    log_info("main", "stopped");
+}
+
+static void raise_limits(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static struct agent agent = {.options = {.listen = "127.0.0.1:0",
+                                             .driver = "qemu",
+                                             .qemu = "/usr/bin/qemu-system-x86_64",
+                                             .ovmf_code = "/usr/share/OVMF/OVMF_CODE_4M.fd",
+                                             .ovmf_vars = "/usr/share/OVMF/OVMF_VARS_4M.fd",
+                                             .sim_boot_ms = 300},
+                                 .images_fd = -1,
+                                 .stop_fd = -1};
+    int parsed = parse(argc, argv, &agent.options);
+    if (parsed != 0)
+        return parsed > 0 ? 0 : 2;
+    sigset_t ends;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &ends, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    raise_limits();
+    pthread_mutex_init(&agent.srs_lock, NULL);
+    pthread_mutex_init(&agent.uses_lock, NULL);
+    host_facts_init(&agent.facts);
+    struct hv_err err;
+    if (start(&agent, &err) < 0) {
+        log_error("main", "the agent cannot start", "reason", err.text);
+        return 1;
+    }
+    int signal_number;
+    sigwait(&ends, &signal_number);
+    stop(&agent);
+    return 0;
+}

@@ -1,0 +1,590 @@
+/* Operations by id. Each is written down before it begins and again when it ended
+ * (STATE/operations/<id>.json), so that the same id never acts twice, also over a restart. Those with one key
+ * in one queue run one after another. The files are not synced: they have to outlive this process, and with
+ * the host all domains end. */
+#include "agent.h"
+#include <base/clock.h>
+#include <base/file.h>
+#include <base/json.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#define TABLE_SIZE 4096
+#define KEEP_SECONDS (36 * 3600)
+#define KEEP_MAX 20000
+#define RECORD_MAX (2u << 20)
+
+struct queue {
+    char key[64]; /* "1:<uuid>" */
+    struct agent_op *waiting;
+    struct agent_op *running;
+    struct queue *next;
+};
+
+struct ops {
+    pthread_mutex_t lock;
+    struct agent_op *table[TABLE_SIZE];
+    size_t count;
+    struct queue *queues;
+    char *folder;
+    int64_t swept;
+};
+
+struct job {
+    struct agent *agent;
+    struct queue *queue; /* NULL: no queue */
+    struct agent_op *op;
+};
+
+static unsigned slot_of(const char *id)
+{
+    unsigned hash = 2166136261u;
+    for (; *id; id++)
+        hash = (hash ^ (unsigned char)*id) * 16777619u;
+    return hash % TABLE_SIZE;
+}
+
+struct agent_op *agent_op_ref(struct agent_op *op)
+{
+    atomic_fetch_add(&op->refs, 1);
+    return op;
+}
+
+void agent_op_unref(struct agent_op *op)
+{
+    if (!op || atomic_fetch_sub(&op->refs, 1) > 1)
+        return;
+    if (op->args) {
+        wire_done(op->call->args, op->args);
+        free(op->args);
+    }
+    free(op->args_text);
+    free(op->result_text);
+    free(op);
+}
+
+/* ---- the journal ---- */
+
+static char *record_path(const struct ops *ops, const char *id, const char *suffix)
+{
+    return xasprintf("%s/%s%s", ops->folder, id, suffix);
+}
+
+/* With the lock held: what stands in the struct now. */
+static void record_text(const struct agent_op *op, struct buf *text)
+{
+    buf_printf(text,
+               "{\"id\":\"%s\",\"call\":\"%s\",\"state\":\"%s\",\"started\":%lld,\"finished\":%lld,"
+               "\"deadline\":%lld",
+               op->id, op->call->name, operation_state_name(op->state), (long long)op->started,
+               (long long)op->finished, (long long)op->deadline_unix);
+    buf_printf(text, ",\"args\":%s", op->args_text);
+    if (op->state == OPERATION_STATE_DONE)
+        buf_printf(text, ",\"result\":%s", op->result_text);
+    if (op->state == OPERATION_STATE_FAILED) {
+        buf_printf(text, ",\"error\":\"%s\",\"text\":", hv_err_kind_name(op->err.kind));
+        json_write_string(text, op->err.text);
+    }
+    buf_add_str(text, "}\n");
+}
+
+static int write_record(struct ops *ops, const char *id, const struct buf *text)
+{
+    char *path AUTO_FREE = record_path(ops, id, ".json"), *fresh AUTO_FREE = record_path(ops, id, ".new");
+    int fd AUTO_CLOSE = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return -1;
+    ssize_t n = write(fd, text->data, text->len);
+    if (n == (ssize_t)text->len && rename(fresh, path) == 0)
+        return 0;
+    int failure = n >= 0 && n < (ssize_t)text->len ? ENOSPC : errno;
+    unlink(fresh);
+    errno = failure;
+    return -1;
+}
+
+static void drop_record(struct ops *ops, const char *id)
+{
+    char *path AUTO_FREE = record_path(ops, id, ".json");
+    unlink(path);
+}
+
+/* ---- the table; with the lock held ---- */
+
+static struct agent_op *table_find(struct ops *ops, const char *id)
+{
+    struct agent_op *op = ops->table[slot_of(id)];
+    while (op && !streq(op->id, id))
+        op = op->next_in_table;
+    return op;
+}
+
+static void table_add(struct ops *ops, struct agent_op *op)
+{
+    struct agent_op **slot = &ops->table[slot_of(op->id)];
+    op->next_in_table = *slot;
+    *slot = agent_op_ref(op);
+    ops->count++;
+}
+
+static bool is_over(const struct agent_op *op)
+{
+    return op->state == OPERATION_STATE_DONE || op->state == OPERATION_STATE_FAILED;
+}
+
+/* Forgets what ended long ago, and the oldest when there are too many. */
+static void sweep(struct ops *ops, int64_t now)
+{
+    int64_t keep = ops->count > KEEP_MAX ? 600 : KEEP_SECONDS;
+    if (now - ops->swept < (ops->count > KEEP_MAX ? 60 : 3600))
+        return;
+    ops->swept = now;
+    for (size_t i = 0; i < TABLE_SIZE; i++)
+        for (struct agent_op **at = &ops->table[i]; *at;) {
+            struct agent_op *op = *at;
+            if (!is_over(op) || now - op->finished < keep) {
+                at = &op->next_in_table;
+                continue;
+            }
+            *at = op->next_in_table;
+            ops->count--;
+            drop_record(ops, op->id);
+            agent_op_unref(op);
+        }
+}
+
+/* ---- making ---- */
+
+static struct agent_op *make_op(const char *id, const struct hv_call_desc *call, void *args,
+                                int64_t timeout_ms)
+{
+    struct agent_op *op = xcalloc(1, sizeof(*op));
+    struct buf text = BUF_INIT;
+    op->refs = 1;
+    snprintf(op->id, sizeof(op->id), "%s", id);
+    op->call = call;
+    op->args = args;
+    const char *key = *(const char **)((char *)args + call->key_offset);
+    snprintf(op->key, sizeof(op->key), "%s", key ? key : "");
+    wire_encode(call->args, args, &text);
+    op->args_text = buf_take(&text);
+    if (timeout_ms <= 0 || timeout_ms > call->timeout_ms * 10)
+        timeout_ms = call->timeout_ms;
+    op->deadline = (struct hv_deadline){.mono_ms = clock_mono_ms() + timeout_ms, .cancelled = &op->cancel};
+    op->started = clock_unix_seconds();
+    op->deadline_unix = op->started + (timeout_ms + 999) / 1000;
+    op->state = OPERATION_STATE_QUEUED;
+    return op;
+}
+
+/* The known operation of that id, if it is the same; else the new one, written down. */
+static int admit(struct agent *agent, struct agent_op *fresh, struct agent_op **out, bool *known,
+                 struct hv_err *err)
+{
+    struct ops *ops = agent->ops;
+    struct buf text AUTO_BUF = BUF_INIT;
+    pthread_mutex_lock(&ops->lock);
+    struct agent_op *old = table_find(ops, fresh->id);
+    if (old)
+        agent_op_ref(old);
+    else
+        table_add(ops, fresh);
+    record_text(fresh, &text);
+    sweep(ops, fresh->started);
+    pthread_mutex_unlock(&ops->lock);
+    *known = old != NULL;
+    *out = old ? old : fresh;
+    if (!old) {
+        if (write_record(ops, fresh->id, &text) == 0)
+            return 0;
+        hv_fail(err, errno == ENOSPC ? HV_ERR_KIND_NO_SPACE : HV_ERR_KIND_IO,
+                "The host cannot write the operation down: %s", strerror(errno));
+        ops_finish(agent, agent_op_ref(fresh), NULL, err);
+        agent_op_unref(fresh);
+        return -1;
+    }
+    bool same = old->call == fresh->call && streq(old->args_text, fresh->args_text);
+    agent_op_unref(fresh);
+    if (same)
+        return 0;
+    agent_op_unref(old);
+    return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "That operation id belongs to another operation.");
+}
+
+/* ---- running ---- */
+
+static void run_handler(struct agent *agent, struct agent_op *op)
+{
+    struct hv_err err = {.kind = HV_ERR_KIND_INTERNAL, .text = "It failed without a reason."};
+    void *result AUTO_FREE = xcalloc(1, op->call->result->size);
+    pthread_mutex_lock(&agent->ops->lock);
+    op->state = OPERATION_STATE_RUNNING;
+    pthread_mutex_unlock(&agent->ops->lock);
+    wire_init(op->call->result, result);
+    int outcome;
+    if (atomic_load(&op->cancel))
+        outcome = hv_fail(&err, HV_ERR_KIND_CANCELLED, "It was cancelled before it began.");
+    else if (clock_mono_ms() >= op->deadline.mono_ms)
+        outcome = hv_fail(&err, HV_ERR_KIND_DEADLINE, "Others before it took until its deadline.");
+    else
+        outcome = agent_handlers[op->call - hv_calls](agent, op, op->args, result, &err);
+    ops_finish(agent, op, outcome == 0 ? result : NULL, &err);
+    wire_done(op->call->result, result);
+}
+
+static struct queue *queue_for(struct ops *ops, const struct agent_op *op)
+{
+    char key[64];
+    snprintf(key, sizeof(key), "%d:%s", (int)op->call->queue, op->key);
+    for (struct queue *q = ops->queues; q; q = q->next)
+        if (streq(q->key, key))
+            return q;
+    struct queue *q = xcalloc(1, sizeof(*q));
+    snprintf(q->key, sizeof(q->key), "%s", key);
+    q->next = ops->queues;
+    ops->queues = q;
+    return q;
+}
+
+static void drop_queue(struct ops *ops, struct queue *queue)
+{
+    for (struct queue **at = &ops->queues; *at; at = &(*at)->next)
+        if (*at == queue) {
+            *at = queue->next;
+            break;
+        }
+    free(queue);
+}
+
+static void run_job(void *arg)
+{
+    struct job *job = arg;
+    struct ops *ops = job->agent->ops;
+    for (struct agent_op *op = job->op; op;) {
+        run_handler(job->agent, op);
+        op = NULL;
+        if (!job->queue)
+            break;
+        pthread_mutex_lock(&ops->lock);
+        op = job->queue->running = job->queue->waiting;
+        if (op)
+            job->queue->waiting = op->next_in_queue;
+        else
+            drop_queue(ops, job->queue);
+        pthread_mutex_unlock(&ops->lock);
+    }
+    free(job);
+}
+
+/* A hard shutdown goes before all that waits, and what waits for the guest gives up. */
+static bool overtakes(const struct agent_op *op)
+{
+    return op->call == &hv_calls[HV_CALL_DOMAIN_HARD_SHUTDOWN];
+}
+
+static bool gives_way(const struct agent_op *op)
+{
+    return op->call == &hv_calls[HV_CALL_DOMAIN_SHUTDOWN] || op->call == &hv_calls[HV_CALL_DOMAIN_REBOOT];
+}
+
+static void enqueue(struct ops *ops, struct queue *queue, struct agent_op *op)
+{
+    struct agent_op **at = &queue->waiting;
+    if (overtakes(op)) {
+        if (gives_way(queue->running))
+            atomic_store(&queue->running->cancel, true);
+    } else {
+        while (*at)
+            at = &(*at)->next_in_queue;
+    }
+    op->next_in_queue = *at;
+    *at = op;
+    (void)ops;
+}
+
+static void refuse_job(struct agent *agent, struct job *job)
+{
+    struct hv_err err;
+    hv_fail(&err, HV_ERR_KIND_IN_USE, "The host has too many operations at once; try again later.");
+    struct agent_op *op = job->op;
+    while (op) {
+        ops_finish(agent, op, NULL, &err);
+        op = NULL;
+        if (!job->queue)
+            break;
+        pthread_mutex_lock(&agent->ops->lock);
+        op = job->queue->running = job->queue->waiting;
+        if (op)
+            job->queue->waiting = op->next_in_queue;
+        else
+            drop_queue(agent->ops, job->queue);
+        pthread_mutex_unlock(&agent->ops->lock);
+    }
+    free(job);
+}
+
+/* Takes one count of the op. */
+static void dispatch(struct agent *agent, struct agent_op *op)
+{
+    struct ops *ops = agent->ops;
+    struct job *job = xcalloc(1, sizeof(*job));
+    *job = (struct job){.agent = agent, .op = op};
+    if (op->call->queue != HV_QUEUE_NONE) {
+        pthread_mutex_lock(&ops->lock);
+        struct queue *queue = queue_for(ops, op);
+        bool busy = queue->running != NULL;
+        if (busy)
+            enqueue(ops, queue, op);
+        else
+            queue->running = op;
+        pthread_mutex_unlock(&ops->lock);
+        job->queue = queue;
+        if (busy) {
+            free(job);
+            return;
+        }
+    }
+    if (worker_submit(agent->workers, run_job, job) < 0)
+        refuse_job(agent, job);
+}
+
+int ops_begin(struct agent *agent, const char *id, const struct hv_call_desc *call, void *args,
+              int64_t timeout_ms, struct agent_op **out, bool *known, struct hv_err *err)
+{
+    return admit(agent, make_op(id, call, args, timeout_ms), out, known, err);
+}
+
+int ops_submit(struct agent *agent, const char *id, const struct hv_call_desc *call, void *args,
+               int64_t timeout_ms, struct agent_op **out, struct hv_err *err)
+{
+    bool known;
+    if (ops_begin(agent, id, call, args, timeout_ms, out, &known, err) < 0)
+        return -1;
+    if (!known)
+        dispatch(agent, agent_op_ref(*out));
+    return 0;
+}
+
+void ops_resume(struct agent *agent, struct agent_op *op)
+{
+    dispatch(agent, agent_op_ref(op));
+}
+
+void ops_finish(struct agent *agent, struct agent_op *op, const void *result, const struct hv_err *err)
+{
+    struct buf text AUTO_BUF = BUF_INIT, record AUTO_BUF = BUF_INIT;
+    if (result)
+        wire_encode(op->call->result, result, &text);
+    pthread_mutex_lock(&agent->ops->lock);
+    op->finished = clock_unix_seconds();
+    if (result) {
+        op->result_text = buf_take(&text);
+        op->progress = 1;
+    } else {
+        op->err = *err;
+    }
+    op->state = result ? OPERATION_STATE_DONE : OPERATION_STATE_FAILED;
+    record_text(op, &record);
+    pthread_mutex_unlock(&agent->ops->lock);
+    if (write_record(agent->ops, op->id, &record) < 0)
+        log_warn("ops", "the end of an operation cannot be written down", "operation", op->id, "error",
+                 strerror(errno));
+    if (!result)
+        log_info("ops", "an operation failed", "operation", op->id, "call", op->call->name, "key", op->key,
+                 "kind", hv_err_kind_name(err->kind), "text", err->text);
+    events_operation(agent, op);
+    waiters_wake(agent->waiters);
+    agent_op_unref(op);
+}
+
+/* ---- asking ---- */
+
+struct agent_op *ops_find(struct agent *agent, const char *id)
+{
+    pthread_mutex_lock(&agent->ops->lock);
+    struct agent_op *op = table_find(agent->ops, id);
+    if (op)
+        agent_op_ref(op);
+    pthread_mutex_unlock(&agent->ops->lock);
+    return op;
+}
+
+void ops_cancel(struct agent *agent, const char *id)
+{
+    struct agent_op *op = ops_find(agent, id);
+    if (op)
+        atomic_store(&op->cancel, true);
+    agent_op_unref(op);
+}
+
+static void fill_status(const struct agent_op *op, struct operation_status *status)
+{
+    str_assign(&status->id, op->id);
+    str_assign(&status->call, op->call->name);
+    str_assign(&status->key, op->key);
+    status->state = op->state;
+    status->progress = op->progress;
+    status->started = op->started;
+    status->finished = op->finished;
+    if (op->state == OPERATION_STATE_FAILED) {
+        status->error = op->err.kind;
+        str_assign(&status->error_text, op->err.text);
+    }
+}
+
+void ops_status(struct agent *agent, struct agent_op *op, struct operation_status *status)
+{
+    operation_status_init(status);
+    pthread_mutex_lock(&agent->ops->lock);
+    fill_status(op, status);
+    pthread_mutex_unlock(&agent->ops->lock);
+}
+
+void ops_list(struct agent *agent, struct hv_operation_list_result *result)
+{
+    pthread_mutex_lock(&agent->ops->lock);
+    for (size_t i = 0; i < TABLE_SIZE; i++)
+        for (struct agent_op *op = agent->ops->table[i]; op; op = op->next_in_table)
+            if (!is_over(op))
+                fill_status(op, hv_operation_list_result_add_operations(result));
+    pthread_mutex_unlock(&agent->ops->lock);
+}
+
+void agent_op_progress(struct agent *agent, struct agent_op *op, double fraction)
+{
+    pthread_mutex_lock(&agent->ops->lock);
+    bool step = (int)(fraction * 20) > (int)(op->progress * 20);
+    if (fraction > op->progress)
+        op->progress = fraction < 1 ? fraction : 1;
+    pthread_mutex_unlock(&agent->ops->lock);
+    if (step)
+        events_operation(agent, op);
+}
+
+/* ---- after a restart ---- */
+
+static enum hv_err_kind kind_of(const char *word)
+{
+    for (int i = 0; i < HV_ERR_KIND_COUNT; i++)
+        if (streq(word, hv_err_kind_name((enum hv_err_kind)i)))
+            return (enum hv_err_kind)i;
+    return HV_ERR_KIND_INTERNAL;
+}
+
+static char *json_text(const json_t *json)
+{
+    struct buf text = BUF_INIT;
+    json_write(&text, json);
+    return buf_take(&text);
+}
+
+static struct agent_op *read_record(const char *path)
+{
+    size_t len;
+    char *text AUTO_FREE = file_read(path, RECORD_MAX, &len);
+    struct json_error error;
+    char complaint[WIRE_COMPLAINT_SIZE];
+    json_t *json AUTO_JSON = text ? json_parse(text, len, &error) : NULL;
+    const char *id, *name, *state, *kind, *sentence;
+    int64_t started, finished, deadline;
+    if (!json || !json_get_string(json, "id", &id) || !json_get_string(json, "call", &name) ||
+        !json_get_string(json, "state", &state) || !json_get_int(json, "started", &started) ||
+        !json_get_int(json, "finished", &finished) || !json_get_int(json, "deadline", &deadline))
+        return NULL;
+    const struct hv_call_desc *call = hv_call_find(name);
+    if (!call || call->kind == HV_CALL_READ)
+        return NULL;
+    void *args = xcalloc(1, call->args->size);
+    if (wire_decode(call->args, json_object_get(json, "args"), args, complaint) < 0) {
+        free(args);
+        return NULL;
+    }
+    struct agent_op *op = make_op(id, call, args, 0);
+    op->started = started;
+    op->finished = finished;
+    op->deadline_unix = deadline;
+    int64_t left = deadline - clock_unix_seconds();
+    op->deadline.mono_ms = clock_mono_ms() + (left > 10 ? left * 1000 : 10000);
+    json_t *result = json_object_get(json, "result");
+    if (streq(state, "done") && result) {
+        op->state = OPERATION_STATE_DONE;
+        op->progress = 1;
+        op->result_text = json_text(result);
+    } else if (streq(state, "failed") && json_get_string(json, "error", &kind) &&
+               json_get_string(json, "text", &sentence)) {
+        op->state = OPERATION_STATE_FAILED;
+        hv_fail(&op->err, kind_of(kind), "%s", sentence);
+    }
+    return op;
+}
+
+int ops_open(struct agent *agent, struct hv_err *err)
+{
+    struct ops *ops = xcalloc(1, sizeof(*ops));
+    pthread_mutex_init(&ops->lock, NULL);
+    ops->folder = agent_path(agent, "operations");
+    ops->swept = clock_unix_seconds();
+    agent->ops = ops;
+    if (mkdir(ops->folder, 0700) < 0 && errno != EEXIST)
+        return hv_fail(err, HV_ERR_KIND_IO, "The folder of operations cannot be made: %s", strerror(errno));
+    DIR *list = opendir(ops->folder);
+    if (!list)
+        return hv_fail(err, HV_ERR_KIND_IO, "The folder of operations cannot be read: %s", strerror(errno));
+    for (struct dirent *e; (e = readdir(list));) {
+        if (e->d_name[0] == '.')
+            continue;
+        char *path AUTO_FREE = xasprintf("%s/%s", ops->folder, e->d_name);
+        struct agent_op *op = strstr(e->d_name, ".json") ? read_record(path) : NULL;
+        bool old = op && is_over(op) && clock_unix_seconds() - op->finished > KEEP_SECONDS;
+        if (op && !old)
+            table_add(ops, op);
+        else
+            unlink(path);
+        agent_op_unref(op);
+    }
+    closedir(list);
+    return 0;
+}
+
+void ops_recover(struct agent *agent)
+{
+    struct ops *ops = agent->ops;
+    struct agent_op **open = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < TABLE_SIZE; i++)
+        for (struct agent_op *op = ops->table[i]; op; op = op->next_in_table)
+            if (!is_over(op)) {
+                open = xreallocarray(open, count + 1, sizeof(struct agent_op *));
+                open[count++] = agent_op_ref(op);
+            }
+    for (size_t i = 0; i < count; i++) {
+        recover_operation(agent, open[i]);
+        agent_op_unref(open[i]);
+    }
+    free(open);
+}
+
+void ops_close(struct ops *ops)
+{
+    if (!ops)
+        return;
+    for (size_t i = 0; i < TABLE_SIZE; i++)
+        while (ops->table[i]) {
+            struct agent_op *op = ops->table[i];
+            ops->table[i] = op->next_in_table;
+            agent_op_unref(op);
+        }
+    while (ops->queues) {
+        struct queue *q = ops->queues;
+        ops->queues = q->next;
+        free(q);
+    }
+    pthread_mutex_destroy(&ops->lock);
+    free(ops->folder);
+    free(ops);
+}

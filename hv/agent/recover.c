@@ -1,0 +1,136 @@
+/* Operations that an agent before this one had begun and not ended. The driver has adopted what runs and
+ * undone half-made starts, storage has swept what was half written; so it can be seen which ones were done,
+ * which can be done again, and which cannot be known. */
+#include "agent.h"
+#include <base/log.h>
+#include <base/mem.h>
+
+static void done(struct agent *agent, struct agent_op *op, void *result)
+{
+    ops_finish(agent, agent_op_ref(op), result, NULL);
+}
+
+static void failed(struct agent *agent, struct agent_op *op, const char *sentence)
+{
+    struct hv_err err;
+    hv_fail(&err, HV_ERR_KIND_INTERNAL, "%s", sentence);
+    ops_finish(agent, agent_op_ref(op), NULL, &err);
+}
+
+static bool live(struct agent *agent, const char *uuid, struct domain_info *info)
+{
+    if (agent->driver->info(agent->state, uuid, info, NULL) < 0)
+        return false;
+    if (domain_state_is_live(info->state))
+        return true;
+    domain_info_done(info);
+    return false;
+}
+
+static void recover_start(struct agent *agent, struct agent_op *op)
+{
+    struct hv_domain_start_result result;
+    hv_domain_start_result_init(&result);
+    struct domain_info info;
+    if (live(agent, op->key, &info)) {
+        domain_info_done(&result.info);
+        result.info = info;
+        done(agent, op, &result);
+    } else {
+        failed(agent, op,
+               "The host's agent was restarted while the domain was being started; nothing of it is left.");
+    }
+    hv_domain_start_result_done(&result);
+}
+
+/* Pausing what is paused is done; anything else is tried again. */
+static void recover_state(struct agent *agent, struct agent_op *op, enum domain_state wanted)
+{
+    struct domain_info info;
+    void *result AUTO_FREE = xcalloc(1, op->call->result->size);
+    bool there = live(agent, op->key, &info);
+    bool as_wanted = there && info.state == wanted;
+    if (there)
+        domain_info_done(&info);
+    if (as_wanted)
+        done(agent, op, result);
+    else
+        ops_resume(agent, op);
+}
+
+static void recover_shutdown(struct agent *agent, struct agent_op *op)
+{
+    struct domain_info info;
+    struct hv_domain_shutdown_result result;
+    if (live(agent, op->key, &info)) {
+        domain_info_done(&info);
+        ops_resume(agent, op);
+        return;
+    }
+    agent->driver->forget(agent->state, op->key, NULL);
+    hv_domain_shutdown_result_init(&result);
+    done(agent, op, &result);
+}
+
+/* A disk appears under its name only when it is whole. */
+static void recover_new_disk(struct agent *agent, struct agent_op *op, const char *sr_uuid, const char *disk)
+{
+    struct sr *sr = srs_get(agent, sr_uuid, NULL);
+    /* The results of disk_create, disk_copy and disk_clone have one member, of one type. */
+    struct hv_disk_create_result result;
+    hv_disk_create_result_init(&result);
+    bool there = sr && srs_disk_info(agent, sr, disk, &result.info, NULL) == 0;
+    srs_put(agent, sr);
+    if (there)
+        done(agent, op, &result);
+    else
+        ops_resume(agent, op);
+    hv_disk_create_result_done(&result);
+}
+
+void recover_operation(struct agent *agent, struct agent_op *op)
+{
+    log_info("recover", "an operation was cut short by a restart", "operation", op->id, "call",
+             op->call->name, "key", op->key);
+    switch ((enum hv_call_id)(op->call - hv_calls)) {
+    case HV_CALL_DOMAIN_START:
+        recover_start(agent, op);
+        return;
+    case HV_CALL_DOMAIN_PAUSE:
+        recover_state(agent, op, DOMAIN_STATE_PAUSED);
+        return;
+    case HV_CALL_DOMAIN_UNPAUSE:
+        recover_state(agent, op, DOMAIN_STATE_RUNNING);
+        return;
+    case HV_CALL_DOMAIN_SHUTDOWN:
+        recover_shutdown(agent, op);
+        return;
+    case HV_CALL_DISK_CREATE: {
+        const struct hv_disk_create_args *args = op->args;
+        recover_new_disk(agent, op, args->sr, args->disk);
+        return;
+    }
+    case HV_CALL_DISK_COPY: {
+        const struct hv_disk_copy_args *args = op->args;
+        recover_new_disk(agent, op, args->new_sr, args->new_disk);
+        return;
+    }
+    case HV_CALL_DISK_CLONE: {
+        const struct hv_disk_clone_args *args = op->args;
+        recover_new_disk(agent, op, args->sr, args->new_disk);
+        return;
+    }
+    case HV_CALL_DISK_IMPORT:
+    case HV_CALL_DISK_EXPORT:
+        failed(agent, op,
+               "The host's agent was restarted in the middle of the stream; the disk is as before.");
+        return;
+    case HV_CALL_DOMAIN_REBOOT:
+    case HV_CALL_DOMAIN_HARD_REBOOT:
+        failed(agent, op,
+               "The host's agent was restarted meanwhile; whether the domain was reset is not known.");
+        return;
+    default:
+        ops_resume(agent, op); /* the same twice is the same as once */
+    }
+}

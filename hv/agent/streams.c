@@ -1,0 +1,283 @@
+/* Requests whose bodies are streams: disks coming in and going out, consoles. Each runs on a worker (consoles
+ * on a pool of their own), since storage blocks. */
+#include "agent.h"
+#include <base/json.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <errno.h>
+
+#define WINDOW (1u << 20)
+#define STALL_MS 120000
+#define LENGTH_BYTES 8
+#define CONSOLE_PROTOCOL "corral-console"
+
+struct stream_job {
+    struct agent *agent;
+    struct http_request *req;
+    struct http_reader *reader; /* import */
+    struct http_writer *writer; /* export, once begun */
+    struct agent_op *op;
+};
+
+static void drop(struct stream_job *job)
+{
+    agent_op_unref(job->op);
+    http_request_unref(job->req);
+    free(job);
+}
+
+/* The arguments in the query, decoded; NULL: refused in err. */
+static void *read_args(struct http_request *req, const struct hv_call_desc *call, struct hv_err *err)
+{
+    const char *text = http_request_query(req, "args");
+    struct json_error bad;
+    char complaint[WIRE_COMPLAINT_SIZE] = "The arguments are missing.";
+    json_t *json AUTO_JSON = text ? json_parse(text, strlen(text), &bad) : NULL;
+    void *args = xcalloc(1, call->args->size);
+    if (json && wire_decode(call->args, json, args, complaint) == 0)
+        return args;
+    free(args);
+    hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "%s", complaint);
+    return NULL;
+}
+
+/* Begins the operation of a stream. */
+static int begin(struct stream_job *job, enum hv_call_id id, struct hv_err *err)
+{
+    const char *op_id = http_request_query(job->req, "op"),
+               *timeout = http_request_query(job->req, "timeout_ms");
+    struct ref uuid;
+    bool known;
+    if (!op_id || !uuid_parse(op_id, &uuid))
+        return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "The operation has no id.");
+    void *args = read_args(job->req, &hv_calls[id], err);
+    if (!args)
+        return -1;
+    int64_t timeout_ms = timeout ? strtoll(timeout, NULL, 10) : 0;
+    if (ops_begin(job->agent, op_id, &hv_calls[id], args, timeout_ms, &job->op, &known, err) < 0)
+        return -1;
+    if (known)
+        return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT,
+                       "A stream cannot be sent twice under one operation id.");
+    return 0;
+}
+
+static void report(void *arg, double fraction)
+{
+    struct stream_job *job = arg;
+    agent_op_progress(job->agent, job->op, fraction);
+}
+
+static ssize_t read_body(void *arg, void *to, size_t max)
+{
+    struct stream_job *job = arg;
+    return http_reader_read(job->reader, to, max, STALL_MS);
+}
+
+static int import_disk(struct stream_job *job, struct hv_disk_import_result *result, struct hv_err *err)
+{
+    const struct hv_disk_import_args *args = job->op->args;
+    struct sr *sr = srs_get(job->agent, args->sr, err);
+    if (!sr)
+        return -1;
+    struct storage_source source = {.read = read_body, .arg = job, .length = args->size_bytes};
+    struct storage_job watch = {.progress = report, .arg = job, .cancel = &job->op->cancel};
+    struct storage_error error;
+    int outcome = disks_take(job->agent, args->sr, args->disk, true, err);
+    if (outcome == 0) {
+        enum disk_format format = args->format == IMAGE_FORMAT_QCOW2 ? DISK_QCOW2 : DISK_RAW;
+        outcome = storage_disk_import(sr->storage, args->disk, format, &source, &watch, &error) < 0
+                      ? storage_to_hv(err, &error)
+                      : srs_disk_info(job->agent, sr, args->disk, &result->info, err);
+        disks_release(job->agent, args->sr, args->disk, true);
+    }
+    srs_put(job->agent, sr);
+    return outcome;
+}
+
+static void import_job(void *arg)
+{
+    struct stream_job *job = arg;
+    struct hv_disk_import_result result;
+    struct hv_err err;
+    hv_disk_import_result_init(&result);
+    int outcome = begin(job, HV_CALL_DISK_IMPORT, &err);
+    if (outcome == 0) {
+        outcome = import_disk(job, &result, &err);
+        ops_finish(job->agent, agent_op_ref(job->op), outcome == 0 ? &result : NULL, &err);
+    }
+    if (outcome == 0)
+        answer_result(job->req, &hv_disk_import_result_desc, &result);
+    else
+        answer_error(job->req, 200, &err);
+    http_reader_close(job->reader);
+    hv_disk_import_result_done(&result);
+    drop(job);
+}
+
+static int begin_body(void *arg, int64_t length)
+{
+    struct stream_job *job = arg;
+    unsigned char head[LENGTH_BYTES];
+    for (int i = 0; i < LENGTH_BYTES; i++)
+        head[i] = (unsigned char)((uint64_t)length >> (8 * (LENGTH_BYTES - 1 - i)));
+    const struct http_header headers[] = {{"Content-Type", "application/octet-stream"}, {NULL, NULL}};
+    job->writer = http_writer_open(job->req, 200, headers, length < 0 ? -1 : length + LENGTH_BYTES, WINDOW);
+    return http_writer_write(job->writer, head, sizeof(head), STALL_MS);
+}
+
+static int write_body(void *arg, const void *data, size_t len)
+{
+    struct stream_job *job = arg;
+    return http_writer_write(job->writer, data, len, STALL_MS);
+}
+
+static int export_disk(struct stream_job *job, struct hv_err *err)
+{
+    const struct hv_disk_export_args *args = job->op->args;
+    struct sr *sr = srs_get(job->agent, args->sr, err);
+    if (!sr)
+        return -1;
+    struct storage_sink sink = {.begin = begin_body, .write = write_body, .arg = job};
+    struct storage_job watch = {.progress = report, .arg = job, .cancel = &job->op->cancel};
+    struct storage_error error;
+    bool is_disk = args->disk && *args->disk;
+    const char *location = is_disk ? args->disk : args->iso;
+    int outcome = is_disk ? disks_take(job->agent, args->sr, location, false, err) : 0;
+    if (outcome == 0) {
+        enum disk_format format = args->format == IMAGE_FORMAT_QCOW2 ? DISK_QCOW2 : DISK_RAW;
+        if (storage_disk_export(sr->storage, location, format, &sink, &watch, &error) < 0)
+            outcome = storage_to_hv(err, &error);
+        if (is_disk)
+            disks_release(job->agent, args->sr, location, false);
+    }
+    srs_put(job->agent, sr);
+    return outcome;
+}
+
+static void export_job(void *arg)
+{
+    struct stream_job *job = arg;
+    struct hv_err err;
+    int outcome = begin(job, HV_CALL_DISK_EXPORT, &err);
+    if (outcome == 0) {
+        struct hv_disk_export_result result = {.size_bytes = -1};
+        outcome = export_disk(job, &err);
+        ops_finish(job->agent, agent_op_ref(job->op), outcome == 0 ? &result : NULL, &err);
+    }
+    if (job->writer)
+        http_writer_close(job->writer, outcome == 0);
+    else
+        answer_error(job->req, 422, &err); /* 200 is for the bytes */
+    drop(job);
+}
+
+static void submit(struct agent *agent, struct http_request *req, struct http_reader *reader,
+                   void (*run)(void *arg))
+{
+    struct stream_job *job = xcalloc(1, sizeof(*job));
+    *job = (struct stream_job){.agent = agent, .req = http_request_ref(req), .reader = reader};
+    if (worker_submit(agent->workers, run, job) == 0)
+        return;
+    struct hv_err err;
+    hv_fail(&err, HV_ERR_KIND_IN_USE, "The host has too much to do; try again later.");
+    answer_error(req, 503, &err);
+    if (reader)
+        http_reader_close(reader);
+    drop(job);
+}
+
+void streams_import(struct agent *agent, struct http_request *req)
+{
+    submit(agent, req, http_reader_open(req, WINDOW), import_job);
+}
+
+void streams_export(struct agent *agent, struct http_request *req)
+{
+    submit(agent, req, NULL, export_job);
+}
+
+/* ---- consoles ---- */
+
+struct console {
+    struct agent *agent;
+    int fd; /* to the guest's console */
+    struct stream *viewer;
+    char *early;
+    size_t early_len;
+};
+
+static void console_free(struct console *c)
+{
+    stream_close(c->viewer);
+    if (c->fd >= 0)
+        close(c->fd);
+    free(c->early);
+    free(c);
+}
+
+static void pump_job(void *arg)
+{
+    struct console *c = arg;
+    struct stream *guest = stream_from_fd(TAKE_FD(c->fd));
+    if (c->early_len == 0 || stream_write_all(guest, c->early, c->early_len, STALL_MS) == 0)
+        stream_pump(c->viewer, guest, c->agent->stop_fd, -1);
+    stream_close(guest);
+    console_free(c);
+}
+
+static void upgraded(void *arg, struct stream *stream, const char *early, size_t early_len)
+{
+    struct console *c = arg;
+    c->viewer = stream;
+    c->early = early_len ? memcpy(xmalloc(early_len), early, early_len) : NULL;
+    c->early_len = early_len;
+    if (!stream || worker_submit(c->agent->consoles, pump_job, c) < 0)
+        console_free(c);
+}
+
+static unsigned status_of(enum hv_err_kind kind)
+{
+    switch (kind) {
+    case HV_ERR_KIND_NOT_FOUND:
+        return 404;
+    case HV_ERR_KIND_BAD_STATE:
+        return 409;
+    case HV_ERR_KIND_IN_USE:
+        return 503;
+    case HV_ERR_KIND_UNSUPPORTED:
+        return 404;
+    default:
+        return 500;
+    }
+}
+
+static void console_job(void *arg)
+{
+    struct stream_job *job = arg;
+    const char *domain = http_request_query(job->req, "domain"), *kind = http_request_query(job->req, "kind");
+    const char *upgrade = http_request_header(job->req, "Upgrade");
+    struct hv_err err;
+    struct ref uuid;
+    int fd = -1;
+    bool vnc = kind && streq(kind, "vnc");
+    if (!upgrade || !streq(upgrade, CONSOLE_PROTOCOL) || !domain || !uuid_parse(domain, &uuid) ||
+        (!vnc && !(kind && streq(kind, "serial")))) {
+        http_answer_error(job->req, 400,
+                          "a console needs Upgrade: " CONSOLE_PROTOCOL ", domain, and kind serial or vnc");
+    } else if (job->agent->driver->console_open(job->agent->state, domain, vnc ? CONSOLE_VNC : CONSOLE_SERIAL,
+                                                &fd, &err) < 0) {
+        answer_error(job->req, status_of(err.kind), &err);
+    } else {
+        struct console *c = xcalloc(1, sizeof(*c));
+        *c = (struct console){.agent = job->agent, .fd = fd};
+        const struct http_header headers[] = {{"Upgrade", CONSOLE_PROTOCOL}, {NULL, NULL}};
+        http_upgrade(job->req, headers, upgraded, c);
+    }
+    drop(job);
+}
+
+void streams_console(struct agent *agent, struct http_request *req)
+{
+    submit(agent, req, NULL, console_job);
+}

@@ -1,0 +1,53 @@
+/* What the files of the simulator share. One lock guards everything; timers fire on the loop. A domain
+ * boots for a while of the simulator's clock, then its guest "is up": it has an address, answers on the
+ * serial port and powers off when asked. Running domains outlive the agent, as with QEMU: they are written
+ * down.
+ *
+ * Words in the kernel's arguments (firmware = kernel) make a guest misbehave, for tests:
+ * sim.ignore_shutdown, sim.no_agent, sim.start_fails, sim.crash_ms=N, sim.poweroff_ms=N, sim.reboot_ms=N
+ * (milliseconds after it is up). */
+#pragma once
+#include <hv/driver.h>
+#include <io/fanout.h>
+#include <io/rundir.h>
+#include <pthread.h>
+
+struct sim_domain {
+    struct hv_driver_state *sim;
+    struct rundir_record record;
+    struct domain_info info;
+    bool starting, leaving, up;
+    bool asked_off; /* somebody waits for it to power off */
+    int64_t up_at;  /* mono ms at which it will be up; while paused: what is left */
+    int64_t resets;
+    struct loop_timer timer, mishap;
+    struct fanout *serial;
+    struct sim_domain *next;
+};
+
+struct hv_driver_state {
+    struct hv_driver_env env;
+    char *state_dir;
+    int64_t boot_ms;
+    struct loop *loop;
+    char boot_id[40];
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct sim_domain *domains;
+    int64_t domid_next;
+};
+
+/* ---- guest.c: the simulated guest; with the lock held ---- */
+/* Begins to boot. */
+void sim_boot(struct sim_domain *d);
+/* (Re)arms the timers after a change of state. Loop thread. */
+void sim_arm(struct sim_domain *d);
+/* Value of "word" or "word=N" in the kernel's arguments; -1: not there, 0: without a number. */
+int64_t sim_word(const struct sim_domain *d, const char *word);
+void sim_say(struct sim_domain *d, const char *text);
+
+/* ---- sim.c ---- */
+/* With the lock held, on the loop: the domain is over. Frees it if no record is to stay. */
+void sim_end(struct sim_domain *d, enum end_reason reason, const char *text);
+/* With the lock held: writes down what has changed and tells the agent (the lock is free meanwhile). */
+void sim_changed(struct sim_domain *d, bool guest_only);
