@@ -13,6 +13,7 @@ TestSuite(storage, .init = fake_start, .fini = fake_stop);
 
 static const struct vdi_row *vdi_now(struct snapshot **snap, struct ref ref)
 {
+    snapshot_unref_cleanup(snap);
     *snap = store_snapshot(fake.server.store);
     return vdi_row(snapshot_get(*snap, CLASS_VDI, ref));
 }
