@@ -78,12 +78,31 @@ static bool is_setter(const char *m, json_t *table)
            (strncmp(m, "set_", 4) == 0 || strncmp(m, "add_", 4) == 0 || strncmp(m, "remove_", 7) == 0);
 }
 
-static int generic(struct fake *f, const char *cls, const char *message, json_t *params, json_t **result,
-                   struct xe_err *err)
+/* The records with only the members that the caller said it would look at. */
+static json_t *kept(json_t *table, const char *const *keep)
+{
+    json_t *record, *out;
+    const char *ref;
+    if (!keep)
+        return table ? json_incref(table) : json_object();
+    out = json_object();
+    json_object_foreach(table, ref, record)
+    {
+        json_t *copy = json_object();
+        for (const char *const *k = keep; *k; k++)
+            if (json_object_get(record, *k))
+                json_object_set(copy, *k, json_object_get(record, *k));
+        json_object_set_new(out, ref, copy);
+    }
+    return out;
+}
+
+static int generic(struct fake *f, const char *cls, const char *message, json_t *params,
+                   const char *const *keep, json_t **result, struct xe_err *err)
 {
     json_t *table = json_object_get(f->tables, cls);
     if (streq(message, "get_all_records")) {
-        *result = table ? json_incref(table) : json_object();
+        *result = kept(table, keep);
     } else if (streq(message, "get_record")) {
         *result = json_incref(json_object_get(table, arg(params, 0)));
         if (!*result)
@@ -171,7 +190,6 @@ static int call(void *ctx, const char *method, json_t *params, const char *const
                 struct xe_err *err)
 {
     struct fake *f = ctx;
-    (void)keep;
     if (strncmp(method, "Async.", 6) == 0)
         return async(f, method + 6, params, result);
     AUTO_FREE char *text = json_dumps(params, JSON_COMPACT);
@@ -186,7 +204,7 @@ static int call(void *ctx, const char *method, json_t *params, const char *const
     if (streq(method, "event.from"))
         return event_from(f, params, result, err);
     AUTO_FREE char *cls = xstrndup(method, (size_t)(strchr(method, '.') - method));
-    return generic(f, cls, strchr(method, '.') + 1, params, result, err);
+    return generic(f, cls, strchr(method, '.') + 1, params, keep, result, err);
 }
 
 static void print(void *ctx, const char *text, size_t len)
