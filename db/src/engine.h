@@ -29,10 +29,10 @@ enum engine_result {
     ENGINE_UNKNOWN,     /* the medium failed in the middle of the commit, and again when it was looked at */
 };
 
-/* Takes what is loaded. */
+/* Takes what is loaded. Called by one thread at a time, though not always by the same. */
 struct engine_sink {
     void *arg;
-    void (*row)(void *arg, struct row *row); /* the count moves */
+    void (*rows)(void *arg, struct row *const *rows, size_t count); /* the counts move */
     void (*tombstone)(void *arg, const struct store_tombstone *gone);
 };
 struct engine_meta {

@@ -1,5 +1,5 @@
-/* Filling an empty head from the engine: rows as they come, then references and derived sets, then the
- * indexes. */
+/* Filling an empty head from the engine: the rows, then references, then derived sets and indexes. Built
+ * at once from sorted arrays, because a large pool is to be back in seconds. */
 #include "store_impl.h"
 #include <base/mem.h>
 
@@ -12,16 +12,18 @@ struct loader {
     size_t tombstone_count, tombstone_cap;
 };
 
-static void load_row(void *arg, struct row *row)
+static void load_rows(void *arg, struct row *const *rows, size_t count)
 {
     struct loader *loader = arg;
-    if (loader->count == loader->cap) {
-        loader->cap = loader->cap ? loader->cap * 2 : 1024;
+    if (loader->count + count > loader->cap) {
+        loader->cap = 2 * loader->cap + count;
         loader->rows = xreallocarray(loader->rows, loader->cap, sizeof(loader->rows[0]));
     }
-    loader->rows[loader->count++] = row;
-    if (row->generation > loader->newest)
-        loader->newest = row->generation;
+    for (size_t i = 0; i < count; i++) {
+        loader->rows[loader->count++] = rows[i];
+        if (rows[i]->generation > loader->newest)
+            loader->newest = rows[i]->generation;
+    }
 }
 
 static void load_tombstone(void *arg, const struct store_tombstone *gone)
@@ -119,7 +121,8 @@ static void fill_derived(struct member_list *list)
     }
 }
 
-static void load_references(struct loader *loader, uint64_t generation)
+/* Clears what dangles, and collects what the derived sets will hold. */
+static struct member_list load_references(struct loader *loader, uint64_t generation)
 {
     const struct version *head = loader->store->head;
     struct member_list members = {0};
@@ -136,36 +139,87 @@ static void load_references(struct loader *loader, uint64_t generation)
             cell_each_ref(field, row_cell(row, field), member_add, &visit);
         }
     }
-    fill_derived(&members);
-    free(members.items);
+    return members;
 }
 
 /* ---- all ---- */
 
-/* Nothing is published yet, so nodes may be edited in place and rows be put twice. */
+/* Rows class by class: the order of the array changes. */
+static int build_rows(struct loader *loader, uint64_t generation, struct store_err *err)
+{
+    const struct schema *schema = &loader->store->schema;
+    AUTO_FREE size_t *start = xcalloc((size_t)schema->class_count + 1, sizeof(*start));
+    AUTO_FREE size_t *next = xcalloc(schema->class_count, sizeof(*next));
+    for (size_t i = 0; i < loader->count; i++)
+        start[loader->rows[i]->cls->index + 1]++;
+    for (uint16_t i = 0; i < schema->class_count; i++)
+        start[i + 1] += start[i];
+    memcpy(next, start, schema->class_count * sizeof(*next));
+    struct row **sorted = xreallocarray(NULL, loader->count, sizeof(sorted[0]));
+    for (size_t i = 0; i < loader->count; i++)
+        sorted[next[loader->rows[i]->cls->index]++] = loader->rows[i];
+    free(loader->rows);
+    loader->rows = sorted;
+    for (uint16_t i = 0; i < schema->class_count; i++)
+        if (!version_build_rows(loader->store->head, &schema->classes[i], generation, sorted + start[i],
+                                start[i + 1] - start[i]))
+            return store_err_set(err, STORE_E_CORRUPT, "two rows of class %s have the same reference",
+                                 schema->classes[i].name);
+    return 0;
+}
+
+/* Two threads beside this one: they build different maps, and nobody writes what another reads. */
+struct side_work {
+    struct loader *loader;
+    uint64_t generation;
+    struct member_list members;
+};
+
+static void *derived_run(void *arg)
+{
+    struct side_work *work = arg;
+    fill_derived(&work->members);
+    return NULL;
+}
+
+static void *names_run(void *arg)
+{
+    struct side_work *work = arg;
+    version_build_names(work->loader->store->head, work->generation, work->loader->rows, work->loader->count);
+    return NULL;
+}
+
 static int build(struct loader *loader, uint64_t generation, struct store_err *err)
 {
-    struct store *store = loader->store;
-    struct version *head = store->head;
-    struct trie_edit edit = store_edit(store, generation);
-    for (size_t i = 0; i < loader->count; i++) {
-        struct row *row = loader->rows[i];
-        if (trie_put(&head->rows[row->cls->index], row_ref_key, &edit, row))
-            return store_err_set(err, STORE_E_CORRUPT, "two rows of class %s have the reference %s",
-                                 row->cls->name, REF_TEXT(row->ref));
-    }
-    load_references(loader, generation);
-    for (size_t i = 0; i < loader->count; i++)
-        version_index(head, &edit, loader->rows[i]);
+    struct version *head = loader->store->head;
+    if (build_rows(loader, generation, err) != 0)
+        return -1;
+    struct side_work work = {loader, generation, load_references(loader, generation)};
+    pthread_t derived, names;
+    bool derived_apart = pthread_create(&derived, NULL, derived_run, &work) == 0;
+    bool names_apart = pthread_create(&names, NULL, names_run, &work) == 0;
+    bool distinct = version_build_changes(head, generation, loader->rows, loader->count);
+    if (derived_apart)
+        pthread_join(derived, NULL);
+    else
+        derived_run(&work);
+    if (names_apart)
+        pthread_join(names, NULL);
+    else
+        names_run(&work);
+    free(work.members.items);
+    struct trie_edit edit = store_edit(loader->store, generation);
     for (size_t i = 0; i < loader->tombstone_count; i++)
         version_bury(head, &edit, &loader->tombstones[i]);
+    if (!distinct)
+        return store_err_set(err, STORE_E_CORRUPT, "two rows of different classes have the same reference");
     return 0;
 }
 
 int store_load(struct store *store, struct store_err *err)
 {
     struct loader loader = {.store = store};
-    const struct engine_sink sink = {&loader, load_row, load_tombstone};
+    const struct engine_sink sink = {&loader, load_rows, load_tombstone};
     struct engine_meta meta = {0};
     int result = store->engine->ops->load(store->engine, &store->schema, &sink, &meta, err);
     /* The store's opening has a generation of its own, above all that were handed out. */
@@ -184,7 +238,8 @@ int store_load(struct store *store, struct store_err *err)
         result = build(&loader, generation, err);
     if (result) {
         for (uint16_t i = 0; i < store->schema.class_count; i++)
-            trie_free_after(&head->rows[i], 0, NULL, NULL);
+            trie_free_after(&head->rows[i], 0, NULL, NULL); /* the rows themselves are the loader's still */
+        version_free_after(head, 0);
         for (size_t i = 0; i < loader.count; i++)
             row_unref(loader.rows[i]);
     }

@@ -51,10 +51,14 @@ static enum store_errno errno_of(sqlite3 *db)
     }
 }
 
+int sqlite_fail_on(const struct sqlite_engine *engine, sqlite3 *db, struct store_err *err, const char *doing)
+{
+    return store_err_set(err, errno_of(db), "%s: could not %s: %s", engine->path, doing, sqlite3_errmsg(db));
+}
+
 int sqlite_fail(struct sqlite_engine *engine, struct store_err *err, const char *doing)
 {
-    return store_err_set(err, errno_of(engine->db), "%s: could not %s: %s", engine->path, doing,
-                         sqlite3_errmsg(engine->db));
+    return sqlite_fail_on(engine, engine->db, err, doing);
 }
 
 int sqlite_run(struct sqlite_engine *engine, const char *sql, struct store_err *err)
@@ -404,12 +408,13 @@ int engine_sqlite_open(struct engine **out, const char *path, const struct sqlit
     engine->engine.ops = &ops;
     engine->path = xstrdup(path);
     engine->lock_fd = -1;
+    engine->vfs = options ? options->vfs : NULL;
     engine->migrations = options && options->migrations ? options->migrations : store_migrations;
     engine->migration_count =
         options && options->migrations ? options->migration_count : store_migration_count;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
     int result = lock_file(engine, err) || make_file(engine, err) ? -1 : 0;
-    if (result == 0 && sqlite3_open_v2(path, &engine->db, flags, options ? options->vfs : NULL) != SQLITE_OK)
+    if (result == 0 && sqlite3_open_v2(path, &engine->db, flags, engine->vfs) != SQLITE_OK)
         result = sqlite_fail(engine, err, "open it");
     if (result == 0)
         result = set_up(engine, err);

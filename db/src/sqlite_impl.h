@@ -19,7 +19,8 @@ struct class_statements {
 struct sqlite_engine {
     struct engine engine;
     char *path;
-    int lock_fd; /* of <path>.lock, held for the life of the engine */
+    const char *vfs; /* NULL: the usual one */
+    int lock_fd;     /* of <path>.lock, held for the life of the engine */
     sqlite3 *db;
     const struct schema *schema;
     const struct migration *migrations;
@@ -31,6 +32,8 @@ struct sqlite_engine {
 /* ---- sqlite.c ---- */
 /* Fills *err from the connection's last error; `doing` completes "could not ...". Returns -1. */
 int sqlite_fail(struct sqlite_engine *engine, struct store_err *err, const char *doing);
+/* The same for another connection to the file. */
+int sqlite_fail_on(const struct sqlite_engine *engine, sqlite3 *db, struct store_err *err, const char *doing);
 int sqlite_run(struct sqlite_engine *engine, const char *sql, struct store_err *err);
 int sqlite_prepare(struct sqlite_engine *engine, sqlite3_stmt **slot, const char *sql, struct store_err *err);
 /* Prepares, runs, and gives the first column of the first row as a number. */

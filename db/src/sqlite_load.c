@@ -1,6 +1,8 @@
-/* Reading the whole file: every table once, in the order of the classes. */
+/* Reading the whole file: every table once, large ones by several threads with a connection each. */
 #include "sqlite_impl.h"
 #include <base/mem.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #define FIXED_COLUMNS 3 /* _ref, _created, _generation */
 
@@ -22,13 +24,16 @@ static int damaged(const struct sqlite_engine *engine, const struct class_desc *
                          cls->name, column);
 }
 
-static int load_row(struct sqlite_engine *engine, const struct class_plan *plan, sqlite3_stmt *stmt,
-                    const struct engine_sink *sink, struct store_err *err)
+/* NULL: the row is damaged, *err says how. */
+static struct row *read_row(const struct sqlite_engine *engine, const struct class_plan *plan,
+                            sqlite3_stmt *stmt, struct store_err *err)
 {
     struct ref ref;
     const char *text = (const char *)sqlite3_column_text(stmt, 0);
-    if (!text || !ref_parse(text, &ref) || ref_is_null(ref))
-        return damaged(engine, plan->cls, "_ref", err);
+    if (!text || !ref_parse(text, &ref) || ref_is_null(ref)) {
+        damaged(engine, plan->cls, "_ref", err);
+        return NULL;
+    }
     struct row *row = row_new(plan->cls, ref);
     row->created = (uint64_t)sqlite3_column_int64(stmt, 1);
     row->generation = (uint64_t)sqlite3_column_int64(stmt, 2);
@@ -38,27 +43,148 @@ static int load_row(struct sqlite_engine *engine, const struct class_plan *plan,
         if (!value_read(stmt, FIXED_COLUMNS + i, field->type, row_cell_mut(row, field)))
             bad = field->name;
     }
-    if (bad) {
-        row_unref(row);
-        return damaged(engine, plan->cls, bad, err);
+    if (!bad)
+        return row;
+    row_unref(row);
+    damaged(engine, plan->cls, bad, err);
+    return NULL;
+}
+
+/* ---- several readers ---- */
+
+/* A range of a table's row numbers. */
+struct load_job {
+    const struct class_plan *plan;
+    int64_t first, last;
+};
+
+struct parallel_load {
+    struct sqlite_engine *engine;
+    const struct engine_sink *sink;
+    struct load_job *jobs;
+    size_t job_count;
+    _Atomic size_t next;
+    pthread_mutex_t lock; /* of the sink and of what follows */
+    bool failed;
+    struct store_err err;
+};
+
+#define JOB_ROWS 20000
+#define DELIVER_ROWS 256
+#define MAX_READERS 4
+
+/* The rows of one job, given to the sink in portions. */
+static int run_job(struct parallel_load *load, sqlite3 *db, const struct load_job *job, struct store_err *err)
+{
+    AUTO_BUF struct buf sql = BUF_INIT;
+    write_select(job->plan, &sql);
+    buf_printf(&sql, " WHERE rowid BETWEEN %lld AND %lld", (long long)job->first, (long long)job->last);
+    AUTO_STMT sqlite3_stmt *stmt = NULL;
+    struct row *rows[DELIVER_ROWS];
+    size_t count = 0;
+    int rc = sqlite3_prepare_v2(db, sql.data, -1, &stmt, NULL);
+    int result = 0;
+    while (rc == SQLITE_OK || rc == SQLITE_ROW) {
+        rc = sqlite3_step(stmt);
+        if (rc == SQLITE_ROW) {
+            rows[count] = read_row(load->engine, job->plan, stmt, err);
+            if (!rows[count]) {
+                result = -1;
+                break;
+            }
+            count++;
+        }
+        if (count == DELIVER_ROWS || (rc != SQLITE_ROW && count > 0)) {
+            pthread_mutex_lock(&load->lock);
+            load->sink->rows(load->sink->arg, rows, count);
+            pthread_mutex_unlock(&load->lock);
+            count = 0;
+        }
     }
-    sink->row(sink->arg, row);
+    while (count > 0)
+        row_unref(rows[--count]);
+    if (result == 0 && rc != SQLITE_DONE)
+        result = sqlite_fail_on(load->engine, db, err, "read the file");
+    return result;
+}
+
+static void reader_run_on(struct parallel_load *load, sqlite3 *db)
+{
+    struct store_err err;
+    for (size_t at; (at = atomic_fetch_add(&load->next, 1)) < load->job_count;) {
+        if (run_job(load, db, &load->jobs[at], &err) == 0)
+            continue;
+        pthread_mutex_lock(&load->lock);
+        if (!load->failed)
+            load->err = err;
+        load->failed = true;
+        pthread_mutex_unlock(&load->lock);
+        atomic_store(&load->next, load->job_count); /* nothing more to do for anyone */
+    }
+}
+
+/* A reader beside the engine's own connection. When it cannot open the file the others do its work. */
+static void *reader_run(void *arg)
+{
+    struct parallel_load *load = arg;
+    sqlite3 *db = NULL;
+    int flags = SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX;
+    if (sqlite3_open_v2(load->engine->path, &db, flags, load->engine->vfs) == SQLITE_OK) {
+        sqlite3_extended_result_codes(db, 1);
+        reader_run_on(load, db);
+    }
+    sqlite3_close(db);
+    return NULL;
+}
+
+static int add_jobs(struct parallel_load *load, const struct class_plan *plan, struct store_err *err)
+{
+    AUTO_BUF struct buf sql = BUF_INIT;
+    buf_add_str(&sql, "SELECT coalesce(max(rowid), 0) FROM ");
+    sql_add_name(&sql, plan->cls->name);
+    int64_t last;
+    if (sqlite_number(load->engine, sql.data, &last, err) != 0)
+        return -1;
+    /* Row numbers are dense, but need not be: never more than a thousand ranges. */
+    int64_t size = last / 1000 > JOB_ROWS ? last / 1000 : JOB_ROWS;
+    for (int64_t first = 0, end;; first = end + 1) {
+        end = last - first <= size ? INT64_MAX : first + size;
+        load->jobs = xreallocarray(load->jobs, load->job_count + 1, sizeof(load->jobs[0]));
+        load->jobs[load->job_count++] = (struct load_job){plan, first ? first : INT64_MIN, end};
+        if (end == INT64_MAX)
+            break;
+    }
     return 0;
 }
 
-static int load_class(struct sqlite_engine *engine, const struct class_plan *plan,
-                      const struct engine_sink *sink, struct store_err *err)
+static int load_rows(struct sqlite_engine *engine, const struct engine_sink *sink, struct store_err *err)
 {
-    AUTO_BUF struct buf sql = BUF_INIT;
-    write_select(plan, &sql);
-    AUTO_STMT sqlite3_stmt *stmt = NULL;
-    if (sqlite_prepare(engine, &stmt, sql.data, err) != 0)
-        return -1;
-    int rc;
-    while ((rc = sqlite3_step(stmt)) == SQLITE_ROW)
-        if (load_row(engine, plan, stmt, sink, err) != 0)
-            return -1;
-    return rc == SQLITE_DONE ? 0 : sqlite_fail(engine, err, "read the file");
+    struct parallel_load load = {.engine = engine, .sink = sink};
+    int result = 0;
+    for (uint16_t i = 0; i < engine->schema->class_count && result == 0; i++) {
+        const struct class_plan *plan = &engine->schema->plans[i];
+        if ((plan->cls->flags & CLASS_PERSIST) && plan->cls->row_size)
+            result = add_jobs(&load, plan, err);
+    }
+    if (result == 0) {
+        pthread_mutex_init(&load.lock, NULL);
+        pthread_t readers[MAX_READERS];
+        size_t count = 0, wanted = (size_t)sysconf(_SC_NPROCESSORS_ONLN) - 1;
+        bool large = load.job_count > engine->schema->class_count; /* some table has more than one job */
+        while (large && count < wanted && count < MAX_READERS &&
+               pthread_create(&readers[count], NULL, reader_run, &load) == 0)
+            count++;
+        reader_run_on(&load, engine->db);
+        while (count > 0)
+            pthread_join(readers[--count], NULL);
+        pthread_mutex_destroy(&load.lock);
+        if (load.failed) {
+            *err = load.err;
+            result = -1;
+        }
+    }
+    free(load.jobs);
+    return result;
 }
 
 static const struct class_desc *class_named(const struct schema *schema, const char *name)
@@ -106,11 +232,5 @@ int sqlite_load(struct sqlite_engine *engine, const struct engine_sink *sink, st
 {
     if (load_meta(engine, meta, err) != 0 || load_tombstones(engine, sink, err) != 0)
         return -1;
-    for (uint16_t i = 0; i < engine->schema->class_count; i++) {
-        const struct class_plan *plan = &engine->schema->plans[i];
-        if ((plan->cls->flags & CLASS_PERSIST) && plan->cls->row_size &&
-            load_class(engine, plan, sink, err) != 0)
-            return -1;
-    }
-    return 0;
+    return load_rows(engine, sink, err);
 }

@@ -169,18 +169,20 @@ static bool read_far_date(const struct type *type, const char *text, union cell 
 
 bool value_read(sqlite3_stmt *stmt, int at, const struct type *type, union cell *cell)
 {
-    int stored = sqlite3_column_type(stmt, at);
+    /* One look-up of the column: the sqlite3_column functions would each make theirs. */
+    sqlite3_value *value = sqlite3_column_value(stmt, at);
+    int stored = sqlite3_value_type(value);
     if (type->rep == REP_BOOL || type->rep == REP_INT || type->rep == REP_FLOAT) {
         if (stored == SQLITE_INTEGER && type->rep == REP_BOOL) {
-            cell->b = sqlite3_column_int64(stmt, at) != 0;
+            cell->b = sqlite3_value_int64(value) != 0;
             return true;
         }
         if (stored == SQLITE_INTEGER && type->rep == REP_INT) {
-            cell->i = sqlite3_column_int64(stmt, at);
+            cell->i = sqlite3_value_int64(value);
             return true;
         }
         if (type->rep == REP_FLOAT && (stored == SQLITE_FLOAT || stored == SQLITE_INTEGER)) {
-            cell->d = sqlite3_column_double(stmt, at);
+            cell->d = sqlite3_value_double(value);
             return true;
         }
         if (stored != SQLITE_TEXT || type->rep == REP_BOOL)
@@ -188,8 +190,8 @@ bool value_read(sqlite3_stmt *stmt, int at, const struct type *type, union cell 
     }
     if (stored != SQLITE_TEXT)
         return false;
-    const char *text = (const char *)sqlite3_column_text(stmt, at);
-    size_t len = (size_t)sqlite3_column_bytes(stmt, at);
+    const char *text = (const char *)sqlite3_value_text(value);
+    size_t len = (size_t)sqlite3_value_bytes(value);
     bool empty = len == 2 && (memcmp(text, "[]", 2) == 0 || memcmp(text, "{}", 2) == 0);
     union cell fresh;
     switch (type->rep) {

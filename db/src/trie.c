@@ -312,3 +312,48 @@ void trie_free_after(struct trie *trie, uint64_t frozen, void (*leaf_fn)(const v
         free_after(trie->root, frozen, leaf_fn, arg);
     *trie = (struct trie){0};
 }
+
+static int compare_items(const void *a, const void *b)
+{
+    const struct trie_key *x = &((const struct trie_item *)a)->key, *y = &((const struct trie_item *)b)->key;
+    for (unsigned i = 0; i < 3; i++)
+        if (x->word[i] != y->word[i])
+            return x->word[i] < y->word[i] ? -1 : 1;
+    return 0;
+}
+
+/* Items in order, no two alike. */
+static uintptr_t build(uint64_t birth, const struct trie_item *items, size_t count)
+{
+    if (count == 1)
+        return (uintptr_t)items[0].leaf | 1;
+    unsigned level = level_of_difference(&items[0].key, &items[count - 1].key);
+    uint64_t bitmap = 0;
+    for (size_t i = 0; i < count; i++)
+        bitmap |= UINT64_C(1) << chunk_at(&items[i].key, level);
+    struct trie_node *node = node_alloc((unsigned)__builtin_popcountll(bitmap));
+    node->bitmap = bitmap;
+    node->birth = birth;
+    node->level = (uint8_t)level;
+    unsigned child = 0;
+    for (size_t start = 0, end; start < count; start = end) {
+        unsigned chunk = chunk_at(&items[start].key, level);
+        for (end = start + 1; end < count && chunk_at(&items[end].key, level) == chunk;)
+            end++;
+        node->child[child++] = build(birth, items + start, end - start);
+    }
+    return (uintptr_t)node;
+}
+
+bool trie_build(struct trie *trie, uint64_t birth, struct trie_item *items, size_t count)
+{
+    *trie = (struct trie){0};
+    if (count == 0)
+        return true;
+    qsort(items, count, sizeof(items[0]), compare_items);
+    for (size_t i = 1; i < count; i++)
+        if (compare_items(&items[i - 1], &items[i]) == 0)
+            return false;
+    *trie = (struct trie){build(birth, items, count), count};
+    return true;
+}

@@ -60,6 +60,14 @@ const void *trie_first(const struct trie *trie);
 void trie_free_after(struct trie *trie, uint64_t frozen, void (*leaf_fn)(const void *leaf, void *arg),
                      void *arg);
 
+/* A whole tree at once, much faster than leaf by leaf. The items are put in order. False: two have the
+ * same key; the tree is empty then. */
+struct trie_item {
+    struct trie_key key;
+    const void *leaf;
+};
+bool trie_build(struct trie *trie, uint64_t birth, struct trie_item *items, size_t count);
+
 struct trie_node;
 uint64_t trie_node_birth(const struct trie_node *node);
 void trie_node_free(struct trie_node *node);

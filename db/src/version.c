@@ -253,11 +253,16 @@ static void edge_remove(struct version *v, const struct trie_edit *edit, uint64_
     retire(edit, GARBAGE_EDGE, edge->birth, edge);
 }
 
-static void edge_add(struct version *v, const struct trie_edit *edit, uint64_t hash, const struct row *row)
+static struct edge *edge_new(uint64_t birth, uint64_t hash, const struct row *row)
 {
     struct edge *edge = xmalloc(sizeof(*edge));
-    *edge = (struct edge){.birth = edit->birth, .target_hash = hash, .cls = row->cls, .ref = row->ref};
-    const void *before = trie_put(&v->edges, edge_key, edit, edge);
+    *edge = (struct edge){.birth = birth, .target_hash = hash, .cls = row->cls, .ref = row->ref};
+    return edge;
+}
+
+static void edge_add(struct version *v, const struct trie_edit *edit, uint64_t hash, const struct row *row)
+{
+    const void *before = trie_put(&v->edges, edge_key, edit, edge_new(edit->birth, hash, row));
     assert(!before);
     (void)before;
 }
@@ -310,24 +315,31 @@ static void entry_remove(struct version *v, const struct trie_edit *edit, const 
         retire(edit, GARBAGE_ENTRY, entry->birth, entry);
 }
 
-static void entry_add(struct version *v, const struct trie_edit *edit, const struct row *row)
+/* NULL: the row is in neither index. */
+static struct entry *entry_new(const struct version *v, uint64_t birth, const struct row *row)
 {
     const struct class_desc *cls = row->cls;
-    struct entry made = {.birth = edit->birth, .cls = cls, .ref = row->ref};
+    struct entry made = {.birth = birth, .cls = cls, .ref = row->ref};
     made.has_uuid = cls->uuid && *row_text(row, cls->uuid);
     made.has_name = cls->name_label && *row_text(row, cls->name_label);
     if (!made.has_uuid && !made.has_name)
-        return;
+        return NULL;
+    if (made.has_uuid)
+        made.uuid_hash = text_hash(v, cls, row_text(row, cls->uuid));
+    if (made.has_name)
+        made.name_hash = text_hash(v, cls, row_text(row, cls->name_label));
     struct entry *entry = xmalloc(sizeof(*entry));
     *entry = made;
-    if (entry->has_uuid) {
-        entry->uuid_hash = text_hash(v, cls, row_text(row, cls->uuid));
+    return entry;
+}
+
+static void entry_add(struct version *v, const struct trie_edit *edit, const struct row *row)
+{
+    struct entry *entry = entry_new(v, edit->birth, row);
+    if (entry && entry->has_uuid)
         trie_put(&v->uuids, entry_uuid_key, edit, entry);
-    }
-    if (entry->has_name) {
-        entry->name_hash = text_hash(v, cls, row_text(row, cls->name_label));
+    if (entry && entry->has_name)
         trie_put(&v->names, entry_name_key, edit, entry);
-    }
 }
 
 /* Either may be NULL. */
@@ -368,13 +380,6 @@ void version_put(struct version *v, const struct trie_edit *edit, const struct r
         retire(edit, GARBAGE_ROW, old->generation, (void *)(uintptr_t)old);
 }
 
-void version_index(struct version *v, const struct trie_edit *edit, const struct row *row)
-{
-    entry_update(v, edit, NULL, row);
-    edges_update(v, edit, NULL, row);
-    trie_put(&v->changes, row_change_key, edit, row);
-}
-
 void version_delete(struct version *v, const struct trie_edit *edit, const struct row *old)
 {
     entry_update(v, edit, old, NULL);
@@ -409,6 +414,67 @@ void version_forget(struct version *v, const struct trie_edit *edit, uint64_t ke
         v->oldest_token = gone->deleted;
         retire(edit, GARBAGE_TOMBSTONE, gone->deleted, (void *)(uintptr_t)gone);
     }
+}
+
+/* ---- a whole version ---- */
+
+bool version_build_rows(struct version *v, const struct class_desc *cls, uint64_t birth,
+                        struct row *const *rows, size_t count)
+{
+    AUTO_FREE struct trie_item *items = xreallocarray(NULL, count, sizeof(*items));
+    for (size_t i = 0; i < count; i++)
+        items[i] = (struct trie_item){row_ref_key(rows[i]), rows[i]};
+    return trie_build(&v->rows[cls->index], birth, items, count);
+}
+
+static void build_edges(struct version *v, uint64_t birth, struct row *const *rows, size_t count)
+{
+    AUTO_FREE struct trie_item *items = NULL;
+    size_t used = 0, cap = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct hash_list targets = targets_of(plan_of(v->schema, rows[i]->cls), rows[i]);
+        if (used + targets.count > cap) {
+            cap = 2 * cap + targets.count;
+            items = xreallocarray(items, cap, sizeof(*items));
+        }
+        for (size_t t = 0; t < targets.count; t++) {
+            const struct edge *edge = edge_new(birth, targets.items[t], rows[i]);
+            items[used++] = (struct trie_item){edge_key(edge), edge};
+        }
+        free(targets.items);
+    }
+    bool distinct = trie_build(&v->edges, birth, items, used);
+    assert(distinct);
+    (void)distinct;
+}
+
+bool version_build_changes(struct version *v, uint64_t birth, struct row *const *rows, size_t count)
+{
+    AUTO_FREE struct trie_item *items = xreallocarray(NULL, count, sizeof(*items));
+    for (size_t i = 0; i < count; i++)
+        items[i] = (struct trie_item){row_change_key(rows[i]), rows[i]};
+    if (!trie_build(&v->changes, birth, items, count))
+        return false;
+    build_edges(v, birth, rows, count);
+    return true;
+}
+
+void version_build_names(struct version *v, uint64_t birth, struct row *const *rows, size_t count)
+{
+    AUTO_FREE struct trie_item *uuids = xreallocarray(NULL, count, sizeof(*uuids));
+    AUTO_FREE struct trie_item *names = xreallocarray(NULL, count, sizeof(*names));
+    size_t uuid_count = 0, name_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct entry *entry = entry_new(v, birth, rows[i]);
+        if (entry && entry->has_uuid)
+            uuids[uuid_count++] = (struct trie_item){entry_uuid_key(entry), entry};
+        if (entry && entry->has_name)
+            names[name_count++] = (struct trie_item){entry_name_key(entry), entry};
+    }
+    bool distinct = trie_build(&v->uuids, birth, uuids, uuid_count);
+    distinct &= trie_build(&v->names, birth, names, name_count);
+    assert(distinct);
+    (void)distinct;
 }
 
 /* ---- the end of a version ---- */

@@ -55,8 +55,6 @@ void version_referrers(const struct version *v, struct ref target,
 /* ---- writing: the head, by one thread ---- */
 /* The row's generation and creation are set; its count moves in. `old`: the version that it replaces. */
 void version_put(struct version *v, const struct trie_edit *edit, const struct row *old, struct row *row);
-/* The indexes' half of version_put, for a row that is in the map of its class already. */
-void version_index(struct version *v, const struct trie_edit *edit, const struct row *row);
 /* Takes a row out; without a tombstone. */
 void version_delete(struct version *v, const struct trie_edit *edit, const struct row *old);
 /* Gives a row that no reader can know yet a new generation, in place. */
@@ -66,6 +64,15 @@ void version_bury(struct version *v, const struct trie_edit *edit, const struct 
 void version_forget(struct version *v, const struct trie_edit *edit, uint64_t keep);
 /* Frees all that was born after `generation`. */
 void version_free_after(struct version *v, uint64_t generation);
+
+/* ---- a whole version at once, for loading: no two threads may build the same map ---- */
+/* The map of a class. False: two rows have the same reference. */
+bool version_build_rows(struct version *v, const struct class_desc *cls, uint64_t birth,
+                        struct row *const *rows, size_t count);
+/* The index of changes and the plain references. False: as above, in two classes. */
+bool version_build_changes(struct version *v, uint64_t birth, struct row *const *rows, size_t count);
+/* The indexes by uuid and by name. */
+void version_build_names(struct version *v, uint64_t birth, struct row *const *rows, size_t count);
 
 /* Keys of the leaves. */
 struct trie_key row_ref_key(const void *row);

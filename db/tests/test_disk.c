@@ -202,6 +202,49 @@ Test(disk, a_change_of_a_derived_set_alone_is_not_lost_to_readers)
     fixture_remove(place.folder);
 }
 
+static void make_many(struct store *store, int count)
+{
+    struct tx *tx = store_begin(store);
+    struct ref parent = tx_create(tx, DISK)->ref;
+    for (int i = 1; i < count; i++) {
+        struct disk_row *disk = AS(disk, tx_create(tx, DISK));
+        disk->size = i;
+        disk->parent = parent;
+    }
+    fixture_commit(tx);
+}
+
+static bool add_size(const struct row *row, void *arg)
+{
+    *(int64_t *)arg += AS(disk, row)->size;
+    return true;
+}
+
+Test(disk, a_large_table_is_read_in_pieces)
+{
+    enum { COUNT = 45000 };
+    struct place place = place_make();
+    struct store *store = fixture_open(place.path);
+    make_many(store, COUNT);
+    store_close(store);
+    for (int round = 0; round < 2; round++) {
+        store = fixture_open(place.path);
+        struct snapshot *snap = store_snapshot(store);
+        int64_t sum = -7; /* the parent's */
+        snapshot_each(snap, DISK, add_size, &sum);
+        cr_assert_eq(snapshot_count(snap, DISK), COUNT + (size_t)round);
+        cr_assert_eq(sum, (int64_t)COUNT * (COUNT - 1) / 2);
+        snapshot_unref(snap);
+        store_close(store);
+        /* Row numbers far apart, also negative ones. */
+        if (round == 0)
+            sql(place.path, "UPDATE disk SET rowid = rowid * 200000000000000 WHERE rowid > 100;"
+                            "INSERT INTO disk (rowid, _ref, _created, _generation, size) VALUES "
+                            "(-5, 'OpaqueRef:11111111-2222-4333-8444-555555555555', 1, 1, 0)");
+    }
+    fixture_remove(place.folder);
+}
+
 Test(disk, generations_grow_over_restarts)
 {
     struct place place = place_make();
