@@ -73,7 +73,7 @@ def repository(pool, made, name, description, kind, content, path):
     if found:
         sr = found[0]
     else:
-        sr = pool.SR.create(hosts[0], config, "0", name, description, kind, content, True, {})
+        sr = pool.SR.create(hosts[0], config, 0, name, description, kind, content, True, {})
         made.append(f"repository '{name}'")
     plugged = {pbd["host"]: ref for ref, pbd in pool.PBD.get_all_records().items() if pbd["SR"] == sr}
     for host in hosts:
@@ -89,10 +89,10 @@ def template_record(name, description, memory_mib, **fields):
     """A template with all fields that VM.create wants."""
     record = {
         "name_label": name, "name_description": description,
-        "user_version": "1", "is_a_template": True, "is_default_template": True,
-        "memory_static_max": str(memory_mib * MIB), "memory_dynamic_max": str(memory_mib * MIB),
-        "memory_dynamic_min": str(memory_mib * MIB), "memory_static_min": str(128 * MIB),
-        "VCPUs_params": {}, "VCPUs_max": "1", "VCPUs_at_startup": "1",
+        "user_version": 1, "is_a_template": True, "is_default_template": True,
+        "memory_static_max": memory_mib * MIB, "memory_dynamic_max": memory_mib * MIB,
+        "memory_dynamic_min": memory_mib * MIB, "memory_static_min": 128 * MIB,
+        "VCPUs_params": {}, "VCPUs_max": 1, "VCPUs_at_startup": 1,
         "actions_after_shutdown": "destroy", "actions_after_reboot": "restart",
         "actions_after_crash": "restart",
         "PV_bootloader": "", "PV_kernel": "", "PV_ramdisk": "", "PV_args": "", "PV_bootloader_args": "",
@@ -143,7 +143,7 @@ def templates(pool, made):
         vm = pool.VM.create(record)
         try:
             if usable:
-                pool.VIF.create({"device": "0", "network": usable[0], "VM": vm, "MAC": "", "MTU": "1500",
+                pool.VIF.create({"device": "0", "network": usable[0], "VM": vm, "MAC": "", "MTU": 1500,
                                  "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
         except Failure:
             pool.VM.destroy(vm)

@@ -163,8 +163,6 @@ up_hosts() {
         chmod 700 "$folder"
         [ -n "$(conf_get "driver_$i")" ] || conf_set "driver_$i" "${driver:-qemu}"
         options=(--state "$folder" --images "$state/images" --driver "$(conf_get "driver_$i")")
-        # The server finds an agent where it was when it joined.
-        [ -z "$(conf_get "agent_port_$i")" ] || options+=(--listen "127.0.0.1:$(conf_get "agent_port_$i")")
         if [ ! -e "$folder/pki/host.pem" ]; then
             pool_ask token "$folder/token"
             options+=(--join "https://127.0.0.1:$(pool_port)" --token-file "$folder/token")
@@ -173,7 +171,6 @@ up_hosts() {
         daemon_start "$name" "$state/app/hostd" "${options[@]}"
         daemon_wait "$name" "$folder/hostd.port" 30
         rm -f "$folder/token"
-        conf_set "agent_port_$i" "$(cat "$folder/hostd.port")"
         started=$((started + 1))
     done
     pool_ask hosts "$(conf_get hosts)"

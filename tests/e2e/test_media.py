@@ -39,7 +39,7 @@ class MediaTest(unittest.TestCase):
         """A new VDI of `size` bytes with the content of a file."""
         vdi = self.pool.VDI.create({
             "name_label": os.path.basename(path), "name_description": "", "SR": self.repository,
-            "virtual_size": str(size), "type": "user", "sharable": False, "read_only": False,
+            "virtual_size": size, "type": "user", "sharable": False, "read_only": False,
             "other_config": {}, "xenstore_data": {}, "sm_config": {}, "tags": []})
         uuid = self.pool.VDI.get_uuid(vdi)
         self.site.xe("vdi-import", f"uuid={uuid}", f"filename={path}", f"format={form}")
@@ -113,7 +113,7 @@ class MediaTest(unittest.TestCase):
             with self.subTest(path=path):
                 vdi = self.pool.VDI.create({
                     "name_label": "refused", "name_description": "", "SR": self.repository,
-                    "virtual_size": str(os.path.getsize(self.raw)), "type": "user", "sharable": False,
+                    "virtual_size": os.path.getsize(self.raw), "type": "user", "sharable": False,
                     "read_only": False, "other_config": {}, "xenstore_data": {}, "sm_config": {}, "tags": []})
                 run = self.site.xe("vdi-import", f"uuid={self.pool.VDI.get_uuid(vdi)}", f"filename={path}",
                                    "format=qcow2", check=False)
