@@ -10,6 +10,7 @@
  *
  * Lock order: request->lock, then server->lock. */
 #pragma once
+#include <base/buf.h>
 #include <base/http_server.h>
 #include <microhttpd.h>
 #include <pthread.h>
@@ -103,7 +104,6 @@ struct http_request {
     bool handed;    /* on_request was called */
     bool past_head; /* libmicrohttpd goes on to the body, or there is none */
     bool delivered; /* the callback at the end of the body was called */
-    bool finished;  /* by request_finish */
     enum body_mode body_mode;
     size_t body_max;
     char *body;
@@ -117,7 +117,7 @@ struct http_request {
     pthread_mutex_t lock; /* guards what follows */
     bool asleep, woken;
     bool completed; /* the connection is no longer this request's */
-    bool ready;     /* response and status are set and not queued yet */
+    bool ready;     /* response and status are set and not queued yet, or an upgrade is asked for */
     struct MHD_Response *response;
     unsigned status;
     struct link sleeping; /* server->lock */
@@ -129,7 +129,9 @@ struct http_request {
     void *closed_arg;
     const struct http_producer *producer;
     void *producer_arg;
-    void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len);
+    void (*upgraded)(void *arg, struct stream *stream, const char *early,
+                     size_t early_len); /* asked for: set until it was called */
+    struct buf upgrade_head;
     void *upgraded_arg;
 };
 
@@ -139,9 +141,6 @@ enum MHD_Result request_on_access(void *context, struct MHD_Connection *connecti
                                   void **slot);
 void request_on_completed(void *context, struct MHD_Connection *connection, void **slot,
                           enum MHD_RequestTerminationCode how);
-
-/* Everything at a request's end but giving up the connection's count. */
-void request_finish(struct http_request *req);
 
 /* http_sleep.c */
 /* False: a wake-up came before, look again. True: suspended (or the server stops and the request was cut). */
@@ -159,9 +158,9 @@ void response_drop(struct http_request *req);
 void answer_error_claimed(struct http_request *req, unsigned status, const char *text);
 
 /* http_upgrade.c */
+/* On the server thread, instead of queueing an answer. */
+void upgrade_begin(struct http_request *req);
 void upgraded_end_all(struct http_server *server);
-/* With server->lock: tells users of streams over TLS that the peer is gone. */
-void upgraded_sweep(struct http_server *server);
 
 /* http_tls.c */
 void tls_prepare(struct http_server *server, struct MHD_Connection *connection);

@@ -11,7 +11,8 @@
  * the answer; beyond this the connection is closed. */
 #define DISCARD_MAX (UINT64_C(16) << 20)
 
-static const char *const method_names[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+static const char *const method_names[] = {"GET",   "HEAD",   "POST",    "PUT",
+                                           "PATCH", "DELETE", "OPTIONS", "CONNECT"};
 
 const char *http_method_name(enum http_method method)
 {
@@ -72,6 +73,7 @@ void http_request_unref(struct http_request *req)
     if (req->closed_release)
         req->closed_release(req->closed_arg);
     pthread_mutex_destroy(&req->lock);
+    buf_done(&req->upgrade_head);
     free(req->body);
     free(req);
 }
@@ -102,9 +104,13 @@ static bool is_ready(struct http_request *req)
     return ready;
 }
 
-/* Queues the stored answer. */
+/* Queues the stored answer, or begins the upgrade. */
 static enum MHD_Result queue_answer(struct http_request *req)
 {
+    if (req->upgraded) {
+        upgrade_begin(req);
+        return MHD_YES;
+    }
     pthread_mutex_lock(&req->lock);
     struct MHD_Response *response = req->response;
     req->response = NULL;
@@ -132,7 +138,7 @@ static enum MHD_Result at_head(struct http_request *req)
         if (atomic_load_explicit(&req->cut, memory_order_relaxed))
             return MHD_NO;
         if (is_ready(req)) {
-            if (answer_at_head(req))
+            if (req->upgraded || answer_at_head(req))
                 return queue_answer(req);
             req->body_mode = BODY_DISCARD;
         }
@@ -303,10 +309,17 @@ enum MHD_Result request_on_access(void *context, struct MHD_Connection *connecti
     return result;
 }
 
-void request_finish(struct http_request *req)
+void request_on_completed(void *context, struct MHD_Connection *connection, void **slot,
+                          enum MHD_RequestTerminationCode how)
 {
-    struct http_server *server = req->server;
-    req->finished = true;
+    (void)connection, (void)how;
+    struct http_server *server = context;
+    struct http_request *req = *slot;
+    if (!req)
+        return;
+    *slot = NULL;
+    set_clock(req, clock_mono_ms());
+    atomic_store_explicit(&req->socket->in_body, false, memory_order_relaxed);
     if (request_claim(req) && req->closed)
         req->closed(req->closed_arg);
     bool nobody_owes = !req->handed || (req->body_mode == BODY_COLLECT && !req->delivered);
@@ -318,28 +331,12 @@ void request_finish(struct http_request *req)
     response_drop(req);
     if (nobody_owes)
         http_request_unref(req);
+    http_request_unref(req);
     if (atomic_fetch_sub(&server->active, 1) == 1 && atomic_load(&server->stopping_now)) {
         pthread_mutex_lock(&server->lock);
         pthread_cond_signal(&server->quiet);
         pthread_mutex_unlock(&server->lock);
     }
-}
-
-void request_on_completed(void *context, struct MHD_Connection *connection, void **slot,
-                          enum MHD_RequestTerminationCode how)
-{
-    (void)context, (void)connection, (void)how;
-    struct http_request *req = *slot;
-    if (!req)
-        return;
-    *slot = NULL;
-    /* After an upgrade libmicrohttpd calls this with its own lock held: request_finish, which calls
-     * others, was done before. */
-    if (!req->finished) {
-        set_clock(req, clock_mono_ms());
-        request_finish(req);
-    }
-    http_request_unref(req);
 }
 
 /* ---- choosing the body's way ---- */

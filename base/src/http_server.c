@@ -171,8 +171,8 @@ static int start_daemon(struct http_server *server, const struct http_server_con
                         struct http_server_error *error)
 {
     unsigned threads = config->threads ? config->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE |
-                     MHD_USE_ERROR_LOG | (server->tls ? MHD_USE_TLS : 0);
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+                     (server->tls ? MHD_USE_TLS : 0);
     struct MHD_OptionItem options[16];
     size_t n = 0;
 #define OPTION(...) options[n++] = (struct MHD_OptionItem){__VA_ARGS__}

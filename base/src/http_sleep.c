@@ -139,7 +139,6 @@ static void sweep(struct http_server *server)
         if (late || (atomic_load_explicit(&c->in_body, memory_order_relaxed) && peer_is_gone(c->fd)))
             shutdown(c->fd, SHUT_RDWR);
     }
-    upgraded_sweep(server);
     pthread_mutex_unlock(&server->lock);
 }
 
@@ -176,7 +175,7 @@ void sleepers_end(struct http_server *server)
         } else {
             /* Somebody is just answering, or a stream of either direction waits: that is cut. */
             pthread_mutex_lock(&req->lock);
-            bool streaming = req->response == NULL || !req->ready;
+            bool streaming = !req->ready;
             pthread_mutex_unlock(&req->lock);
             if (streaming)
                 atomic_store(&req->cut, true);

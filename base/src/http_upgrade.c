@@ -1,123 +1,179 @@
-/* Connections that leave HTTP by an upgrade: the stream that their user gets, and their end when the
- * server stops. */
+/* Connections that leave HTTP. libmicrohttpd's own upgrade is not used: over TLS it forwards four bytes
+ * at a time (0.9.75 has given all memory of the connection to the answer's head by then), does not hand on
+ * the peer's end, and knows no other status than 101. Instead the connection stays suspended, so that
+ * libmicrohttpd leaves it alone, and its socket and TLS session are used directly by one thread; closing
+ * the stream resumes the connection, which then ends. */
 #include "http_internal.h"
+#include <base/buf.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
-#include <fcntl.h>
+#include <gnutls/gnutls.h>
+#include <sys/socket.h>
+
+/* At most this goes into one TLS record, so that an interrupted record is known to hold all of a write. */
+#define RECORD_MAX 16000
 
 struct upgraded_stream {
     struct stream stream;
-    struct http_server *server;
-    struct MHD_UpgradeResponseHandle *handle;
-    struct link link; /* server->lock */
-    int socket_fd;    /* the connection's own under TLS, where stream.fd is one end of a pair; else -1 */
-    unsigned gone;    /* sweeps that found the peer gone */
+    struct http_request *req;
+    gnutls_session_t tls; /* NULL: plain */
+    bool interrupted;     /* gnutls holds a record that the socket did not take yet */
+    struct buf head;      /* of the answer: what is not sent yet */
+    struct link link;     /* server->lock */
 };
 
-static ssize_t upgraded_read(struct stream *s, void *to, size_t max)
+static ssize_t from_tls(ssize_t rc)
 {
-    return recv(s->fd, to, max, MSG_DONTWAIT);
+    if (rc >= 0)
+        return rc;
+    errno = rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED ? EAGAIN : ECONNRESET;
+    return -1;
+}
+
+/* Like send(2). After EAGAIN the caller comes again with the same bytes at the front. */
+static ssize_t send_some(struct upgraded_stream *u, const void *from, size_t len)
+{
+    if (!u->tls)
+        return send(u->stream.fd, from, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t rc = u->interrupted ? gnutls_record_send(u->tls, NULL, 0)
+                                : gnutls_record_send(u->tls, from, len < RECORD_MAX ? len : RECORD_MAX);
+    u->interrupted = rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED;
+    return from_tls(rc);
+}
+
+static int send_head(struct upgraded_stream *u)
+{
+    while (u->head.len > 0) {
+        ssize_t n = send_some(u, u->head.data, u->head.len);
+        if (n < 0)
+            return -1;
+        buf_consume(&u->head, (size_t)n);
+    }
+    return 0;
 }
 
 static ssize_t upgraded_write(struct stream *s, const void *from, size_t len)
 {
-    return send(s->fd, from, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    struct upgraded_stream *u = (struct upgraded_stream *)s;
+    if (send_head(u) < 0)
+        return -1;
+    return len ? send_some(u, from, len) : 0;
+}
+
+static ssize_t upgraded_read(struct stream *s, void *to, size_t max)
+{
+    struct upgraded_stream *u = (struct upgraded_stream *)s;
+    if (u->head.len > 0 && send_head(u) < 0 && errno != EAGAIN)
+        return -1;
+    if (!u->tls)
+        return recv(s->fd, to, max, MSG_DONTWAIT);
+    return from_tls(gnutls_record_recv(u->tls, to, max));
 }
 
 static void upgraded_shut_write(struct stream *s)
 {
+    struct upgraded_stream *u = (struct upgraded_stream *)s;
+    if (u->tls)
+        gnutls_bye(u->tls, GNUTLS_SHUT_WR);
     shutdown(s->fd, SHUT_WR);
 }
 
 static void upgraded_close(struct stream *s)
 {
     struct upgraded_stream *u = (struct upgraded_stream *)s;
-    struct http_server *server = u->server;
+    struct http_request *req = u->req;
+    struct http_server *server = req->server;
+    atomic_store(&req->cut, true);
     /* Under the lock, so that the server is not freed between the two. */
     pthread_mutex_lock(&server->lock);
     link_remove(&u->link);
-    MHD_upgrade_action(u->handle, MHD_UPGRADE_ACTION_CLOSE);
+    MHD_resume_connection(req->connection);
     if (server->stopping)
         pthread_cond_signal(&server->quiet);
     pthread_mutex_unlock(&server->lock);
+    buf_done(&u->head);
     free(u);
+    http_request_unref(req);
 }
 
 static const struct stream_ops upgraded_ops = {upgraded_read, upgraded_write, upgraded_shut_write,
                                                upgraded_close};
 
-static void on_upgraded(void *context, struct MHD_Connection *connection, void *request_context,
-                        const char *extra, size_t extra_len, MHD_socket socket_fd,
-                        struct MHD_UpgradeResponseHandle *handle)
+void upgrade_begin(struct http_request *req)
 {
-    (void)connection, (void)request_context;
-    struct http_request *req = context;
     struct http_server *server = req->server;
     struct upgraded_stream *u = xcalloc(1, sizeof(*u));
-    fcntl(socket_fd, F_SETFD, FD_CLOEXEC);
-    u->stream = (struct stream){&upgraded_ops, socket_fd};
-    u->server = server;
-    u->handle = handle;
-    u->socket_fd = server->tls ? req->socket->fd : -1;
+    u->stream = (struct stream){&upgraded_ops, req->socket->fd};
+    u->req = http_request_ref(req);
+    u->head = req->upgrade_head;
+    req->upgrade_head = BUF_INIT;
+    if (server->tls)
+        u->tls =
+            (gnutls_session_t)MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION)
+                ->tls_session;
     pthread_mutex_lock(&server->lock);
+    MHD_suspend_connection(req->connection);
     link_add(&server->upgraded, &u->link);
     if (server->stopping)
-        shutdown(socket_fd, SHUT_RDWR);
+        shutdown(u->stream.fd, SHUT_RDWR);
     pthread_mutex_unlock(&server->lock);
     /* From here on it is no HTTP connection: the sweeper leaves it alone. */
     atomic_store_explicit(&req->socket->since_ms, 0, memory_order_relaxed);
+    send_head(u); /* what does not go now goes with the first read or write */
     void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len) = req->upgraded;
     req->upgraded = NULL;
-    upgraded(req->upgraded_arg, &u->stream, extra, extra_len);
-    request_finish(req);
+    upgraded(req->upgraded_arg, &u->stream, NULL, 0);
+}
+
+static void write_head(struct buf *b, const char *status_line, const struct http_header *headers)
+{
+    buf_printf(b, "%s\r\n", status_line);
+    for (const struct http_header *h = headers; h && h->name; h++) {
+        if (strpbrk(h->name, "\r\n:") || strpbrk(h->value, "\r\n"))
+            log_error("http", "header not sent: it has characters that a header cannot have", "header",
+                      h->name);
+        else
+            buf_printf(b, "%s: %s\r\n", h->name, h->value);
+    }
+    buf_add_str(b, "\r\n");
+}
+
+static void
+leave_http(struct http_request *req, const char *status_line, const struct http_header *headers,
+           void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len), void *arg)
+{
+    bool late = true;
+    if (request_claim(req)) {
+        pthread_mutex_lock(&req->lock);
+        late = req->completed;
+        if (!late) {
+            write_head(&req->upgrade_head, status_line, headers);
+            req->upgraded = upgraded;
+            req->upgraded_arg = arg;
+            req->ready = true;
+        }
+        pthread_mutex_unlock(&req->lock);
+        if (!late)
+            request_wake(req);
+    }
+    if (late)
+        upgraded(arg, NULL, NULL, 0);
+    http_request_unref(req);
 }
 
 void http_upgrade(struct http_request *req, const struct http_header *headers,
                   void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len),
                   void *arg)
 {
-    if (!request_claim(req)) {
-        upgraded(arg, NULL, NULL, 0);
-        http_request_unref(req);
-        return;
-    }
-    struct MHD_Response *response = MHD_create_response_for_upgrade(on_upgraded, req);
-    if (!response)
-        abort(); /* only memory can be missing */
-    for (const struct http_header *h = headers; h && h->name; h++)
-        if (MHD_add_response_header(response, h->name, h->value) != MHD_YES)
-            log_error("http", "header not sent: it has characters that a header cannot have", "header",
-                      h->name);
-    pthread_mutex_lock(&req->lock);
-    bool late = req->completed;
-    if (!late) {
-        req->upgraded = upgraded;
-        req->upgraded_arg = arg;
-        req->response = response;
-        req->status = MHD_HTTP_SWITCHING_PROTOCOLS;
-        req->ready = true;
-    }
-    pthread_mutex_unlock(&req->lock);
-    if (late) {
-        MHD_destroy_response(response);
-        upgraded(arg, NULL, NULL, 0);
-    } else {
-        request_wake(req);
-    }
-    http_request_unref(req);
+    leave_http(req, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade", headers, upgraded, arg);
 }
 
-/* Under TLS libmicrohttpd 0.9.75 does not hand on the peer's end to the pair. Two sweeps in a row give it
- * the time to hand on what came before. */
-void upgraded_sweep(struct http_server *server)
+void http_tunnel(struct http_request *req, const struct http_header *headers,
+                 void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len),
+                 void *arg)
 {
-    for (struct link *l = server->upgraded.next; l != &server->upgraded; l = l->next) {
-        struct upgraded_stream *u = LINK_OF(struct upgraded_stream, link, l);
-        u->gone = u->socket_fd >= 0 && peer_is_gone(u->socket_fd) ? u->gone + 1 : 0;
-        if (u->gone == 2)
-            shutdown(u->stream.fd, SHUT_RD);
-    }
+    leave_http(req, "HTTP/1.1 200 OK", headers, upgraded, arg);
 }
 
 void upgraded_end_all(struct http_server *server)

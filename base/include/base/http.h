@@ -14,5 +14,6 @@ enum http_method {
     HTTP_PATCH,
     HTTP_DELETE,
     HTTP_OPTIONS,
+    HTTP_CONNECT, /* with a path, as consoles of old clients do it; for http_tunnel */
 };
 const char *http_method_name(enum http_method method);

@@ -34,10 +34,12 @@ void http_client_free(struct http_client *client);
 
 enum http_failure {
     HTTP_CANNOT_CONNECT, /* no such name, refused, unreachable: nothing was sent */
-    HTTP_TLS_REFUSED,    /* certificate or handshake, by either side: nothing was sent */
-    HTTP_TIMED_OUT,      /* it is not known whether the call had an effect */
-    HTTP_LOST,           /* the connection broke: not known either */
-    HTTP_TOO_LARGE,      /* the answer exceeds body_max */
+    /* Certificate or handshake, by either side: nothing was done. A server that refuses our certificate may
+     * also show as HTTP_LOST: with TLS 1.3 it closes when the request is on its way already. */
+    HTTP_TLS_REFUSED,
+    HTTP_TIMED_OUT, /* it is not known whether the call had an effect */
+    HTTP_LOST,      /* the connection broke: not known either */
+    HTTP_TOO_LARGE, /* the answer exceeds body_max */
     HTTP_CANCELLED,
     HTTP_CALLBACK, /* the caller's source or sink gave up */
     HTTP_PROTOCOL, /* not HTTP, or not the upgrade that was asked for */

@@ -151,12 +151,18 @@ void http_answer_stream(struct http_request *req, unsigned status, const struct 
 void http_producer_wake(struct http_request *req);
 
 /* Answers 101 with these headers (Upgrade and what else the protocol wants; Connection: Upgrade is added) and
- * then calls `upgraded` on a server thread with the stream, which is the callee's to close (from any thread),
- * and with what came behind the head. It must not block: hand the stream to a thread. `stream` NULL: the
- * connection was lost before. */
+ * then calls `upgraded` on a server thread with the stream, which is the callee's to close, on the thread
+ * that uses it. The callback must not block: hand the stream to a thread. `stream` NULL: the connection was
+ * lost before. `early` is for bytes that came behind the head: none at present; what a client sends before it
+ * has seen the answer is lost (RFC 6455 forbids it). Closing the stream does not wait until the peer has all.
+ */
 void http_upgrade(struct http_request *req, const struct http_header *headers,
                   void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len),
                   void *arg);
+/* The same with "200 OK", for HTTP_CONNECT. */
+void http_tunnel(struct http_request *req, const struct http_header *headers,
+                 void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len),
+                 void *arg);
 
 /* ---- blocking ends, for worker threads ---- */
 /* Reads a request's body from another thread: call http_reader_open in on_request instead of
