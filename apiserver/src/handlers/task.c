@@ -46,7 +46,9 @@ int handle_task_destroy(struct call *call, const struct task_destroy_args *args,
         tx_abort(tx);
         return -1;
     }
-    if (task_is_running(call->server->tasks, args->self))
+    /* The row ends first, the list of running tasks a moment later: a client that saw the end may destroy. */
+    bool over = task->status != TASK_STATUS_TYPE_PENDING && task->status != TASK_STATUS_TYPE_CANCELLING;
+    if (!over && task_is_running(call->server->tasks, args->self))
         str_map_put(&task_row_mut(tx_edit(tx, CLASS_task, args->self))->current_operations, "task",
                     "destroy");
     else
