@@ -77,8 +77,10 @@ static void batch_take(struct store *store, struct batch *batch)
 {
     size_t size = version_size(&store->schema);
     pthread_mutex_lock(&store->head_lock);
-    assert(store->writing && store->pending.waiters.first);
+    assert(store->writing && (store->pending.waiters.first || store->suspect_count));
     *batch = (struct batch){.taken = store->pending};
+    if (!batch->taken.waiters.first)
+        waiter_list_init(&batch->taken.waiters);
     pending_init(&store->pending);
     store->frozen = store->head->generation;
     batch->target = memcpy(xmalloc(size), store->head, size);

@@ -4,7 +4,10 @@
  * thread. That thread also makes all calls back, so that they never run inside a stranger's tx_commit. */
 #include "store_impl.h"
 #include <assert.h>
+#include <base/clock.h>
 #include <base/mem.h>
+#include <errno.h>
+#include <time.h>
 
 /* ---- into the head ---- */
 
@@ -146,48 +149,76 @@ static uint64_t published_generation(struct store *store)
     return generation;
 }
 
-/* One turn, with head_lock held before and after. False: there was nothing to do. */
-static bool committer_turn(struct store *store)
+/* Calls back those who asked for it; head_lock is held before and after. False: there was nothing to tell. */
+static bool committer_tell(struct store *store)
 {
     uint64_t generation = published_generation(store);
-    if (store->notices.first || generation != store->announced) {
-        struct commit_waiter *notices = store->notices.first;
-        waiter_list_init(&store->notices);
-        bool news = generation != store->announced;
-        store->announced = generation;
-        pthread_mutex_unlock(&store->head_lock);
-        tell(notices);
-        if (news)
-            store_call_watches(store, generation);
-        pthread_mutex_lock(&store->head_lock);
-        return true;
+    bool news = generation != store->announced;
+    if (!news && !store->notices.first)
+        return false;
+    struct commit_waiter *notices = store->notices.first;
+    waiter_list_init(&store->notices);
+    store->announced = generation;
+    pthread_mutex_unlock(&store->head_lock);
+    tell(notices);
+    if (news)
+        store_call_watches(store, generation);
+    pthread_mutex_lock(&store->head_lock);
+    return true;
+}
+
+static void committer_write(struct store *store)
+{
+    store->writing = true;
+    pthread_mutex_unlock(&store->head_lock);
+    batch_run(store);
+    pthread_mutex_lock(&store->head_lock);
+}
+
+/* How often a batch whose end is unknown is looked after when nobody commits. */
+#define REPAIR_MS 1000
+
+/* Waits for work. False: the store is closing and there is none. */
+static bool committer_wait(struct store *store)
+{
+    /* Only the thread that writes changes suspect_count, and none does. */
+    bool repair = !store->writing && store->suspect_count > 0;
+    if (store->stopping && !store->writing) {
+        if (!repair || store->closing_repair)
+            return false;
+        store->closing_repair = true;
+        committer_write(store);
+    } else if (repair) {
+        int64_t ms = clock_mono_ms() + REPAIR_MS;
+        struct timespec until = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+        if (pthread_cond_timedwait(&store->work, &store->head_lock, &until) == ETIMEDOUT && !store->writing)
+            committer_write(store);
+    } else {
+        pthread_cond_wait(&store->work, &store->head_lock);
     }
-    if (store->pending.waiters.first && !store->writing) {
-        store->writing = true;
-        pthread_mutex_unlock(&store->head_lock);
-        batch_run(store);
-        pthread_mutex_lock(&store->head_lock);
-        return true;
-    }
-    return false;
+    return true;
 }
 
 static void *committer_run(void *arg)
 {
     struct store *store = arg;
     pthread_mutex_lock(&store->head_lock);
-    for (;;) {
-        if (committer_turn(store))
+    do {
+        while (committer_tell(store))
+            ;
+        if (store->pending.waiters.first && !store->writing) {
+            committer_write(store);
             continue;
+        }
         pthread_mutex_unlock(&store->head_lock);
         snapshot_free_trash(store);
         pthread_mutex_lock(&store->head_lock);
-        if (committer_turn(store))
+        if (store->notices.first || (store->pending.waiters.first && !store->writing) ||
+            published_generation(store) != store->announced)
             continue;
-        if (store->stopping && !store->writing)
+        if (!committer_wait(store))
             break;
-        pthread_cond_wait(&store->work, &store->head_lock);
-    }
+    } while (true);
     pthread_mutex_unlock(&store->head_lock);
     return NULL;
 }

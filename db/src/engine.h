@@ -49,6 +49,8 @@ struct engine_ops {
                 struct engine_meta *meta, struct store_err *err);
     enum engine_result (*apply)(struct engine *engine, const struct engine_batch *batch,
                                 struct store_err *err);
+    /* Bytes on disk; any thread, also during the other calls. */
+    uint64_t (*size)(struct engine *engine);
     void (*close)(struct engine *engine);
 };
 struct engine {

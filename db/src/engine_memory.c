@@ -17,6 +17,12 @@ static enum engine_result memory_apply(struct engine *engine, const struct engin
     return ENGINE_DURABLE;
 }
 
+static uint64_t memory_size(struct engine *engine)
+{
+    (void)engine;
+    return 0;
+}
+
 static void memory_close(struct engine *engine)
 {
     free(engine);
@@ -24,7 +30,7 @@ static void memory_close(struct engine *engine)
 
 struct engine *engine_memory_new(void)
 {
-    static const struct engine_ops ops = {memory_load, memory_apply, memory_close};
+    static const struct engine_ops ops = {memory_load, memory_apply, memory_size, memory_close};
     struct engine *engine = xmalloc(sizeof(*engine));
     engine->ops = &ops;
     return engine;

@@ -320,6 +320,15 @@ static int engine_load(struct engine *base, const struct schema *schema, const s
     return sqlite_load(engine, sink, meta, err);
 }
 
+static uint64_t engine_size(struct engine *base)
+{
+    const struct sqlite_engine *engine = (const struct sqlite_engine *)base;
+    AUTO_FREE char *log = xasprintf("%s-wal", engine->path);
+    struct stat st;
+    uint64_t size = stat(engine->path, &st) == 0 ? (uint64_t)st.st_size : 0;
+    return size + (stat(log, &st) == 0 ? (uint64_t)st.st_size : 0);
+}
+
 static void engine_close(struct engine *base)
 {
     struct sqlite_engine *engine = (struct sqlite_engine *)base;
@@ -382,13 +391,15 @@ static int set_up(struct sqlite_engine *engine, struct store_err *err)
     sqlite3_extended_result_codes(engine->db, 1);
     sqlite3_busy_timeout(engine->db, BUSY_TIMEOUT_MS);
     sqlite3_db_config(engine->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-    static const char pragmas[] = "PRAGMA trusted_schema = OFF;"
-                                  "PRAGMA cell_size_check = ON;"
-                                  "PRAGMA journal_mode = WAL;"
-                                  "PRAGMA synchronous = FULL;"
-                                  "PRAGMA fullfsync = ON;"
-                                  "PRAGMA checkpoint_fullfsync = ON;"
-                                  "PRAGMA cache_size = -32768;"; /* KiB */
+    static const char pragmas[] =
+        "PRAGMA trusted_schema = OFF;"
+        "PRAGMA cell_size_check = ON;"
+        "PRAGMA journal_mode = WAL;"
+        "PRAGMA synchronous = FULL;"
+        "PRAGMA fullfsync = ON;"
+        "PRAGMA checkpoint_fullfsync = ON;"
+        "PRAGMA journal_size_limit = 67108864;" /* a large batch leaves no large log */
+        "PRAGMA cache_size = -32768;";          /* KiB */
     if (sqlite_run(engine, pragmas, err) != 0)
         return -1;
     AUTO_STMT sqlite3_stmt *stmt = NULL;
@@ -403,7 +414,7 @@ static int set_up(struct sqlite_engine *engine, struct store_err *err)
 int engine_sqlite_open(struct engine **out, const char *path, const struct sqlite_options *options,
                        struct store_err *err)
 {
-    static const struct engine_ops ops = {engine_load, sqlite_apply, engine_close};
+    static const struct engine_ops ops = {engine_load, sqlite_apply, engine_size, engine_close};
     struct sqlite_engine *engine = xcalloc(1, sizeof(*engine));
     engine->engine.ops = &ops;
     engine->path = xstrdup(path);

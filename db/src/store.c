@@ -44,12 +44,12 @@ static struct store *store_new(const struct store_config *config)
     pthread_mutex_init(&store->snap_lock, &spin);
     pthread_mutex_init(&store->watch_lock, NULL);
     pthread_mutexattr_destroy(&spin);
-    pthread_cond_init(&store->work, NULL);
     pthread_cond_init(&store->healed, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&store->published, &attributes);
+    pthread_cond_init(&store->work, &attributes);
     pthread_condattr_destroy(&attributes);
     return store;
 }
@@ -181,6 +181,7 @@ void store_stats(struct store *store, struct store_stats *out)
         .failures = atomic_load(&store->failures),
         .last_commit_us = atomic_load(&store->last_commit_us),
         .queued = atomic_load(&store->queued),
+        .disk_bytes = store->engine->ops->size(store->engine),
     };
     for (uint16_t i = 0; i < store->schema.class_count; i++)
         out->rows += snap->version->rows[i].count;

@@ -113,6 +113,7 @@ struct store {
     uint64_t next_generation; /* guarded by writer */
 
     pthread_t committer;
+    bool closing_repair; /* the committer's: the last try was made */
     /* Of the thread that set `writing`. */
     uint64_t reserved; /* on disk: generations below this may be published */
     uint64_t undo_from;
@@ -161,7 +162,8 @@ void pending_init(struct pending *pending);
 void pending_done(struct pending *pending);
 void pending_need(struct pending *pending, const struct class_desc *cls, struct ref ref, enum disk_need need);
 void pending_tombstone(struct pending *pending, const struct store_tombstone *gone);
-/* Takes all that is pending, makes it durable and publishes it, or fails it. The caller has set `writing`
+/* Takes all that is pending (which may be nothing but the suspects), makes it durable and publishes it, or
+ * fails it. The caller has set `writing`
  * and holds no lock; `writing` is false afterwards. */
 void batch_run(struct store *store);
 

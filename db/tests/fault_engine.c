@@ -45,6 +45,12 @@ static enum engine_result fault_apply(struct engine *base, const struct engine_b
     return engine->inner->ops->apply(engine->inner, batch, err);
 }
 
+static uint64_t fault_size(struct engine *base)
+{
+    struct fault_engine *engine = (struct fault_engine *)base;
+    return engine->inner->ops->size(engine->inner);
+}
+
 static void fault_close(struct engine *base)
 {
     struct fault_engine *engine = (struct fault_engine *)base;
@@ -54,7 +60,7 @@ static void fault_close(struct engine *base)
 
 struct engine *fault_engine_new(struct engine *inner, struct fault_control *control)
 {
-    static const struct engine_ops ops = {fault_load, fault_apply, fault_close};
+    static const struct engine_ops ops = {fault_load, fault_apply, fault_size, fault_close};
     struct fault_engine *engine = xmalloc(sizeof(*engine));
     *engine = (struct fault_engine){{&ops}, inner, control};
     return &engine->engine;

@@ -328,6 +328,34 @@ Test(faults, what_an_unknown_outcome_left_is_undone_when_the_disk_is_back)
     place_remove(&place);
 }
 
+Test(faults, what_an_unknown_outcome_left_is_undone_without_a_further_commit)
+{
+    struct place place = place_make();
+    struct store *store = open_faulty(place.path);
+    struct store_err err;
+    cr_assert_eq(add_disk(store, "before", &err), 0);
+    fail_next(VFS_SYNC, 0, 1000, SQLITE_IOERR_FSYNC);
+    cr_assert_eq(add_disk(store, "failed", &err), -1);
+    fail_next(0, 0, 0, 0);
+    fault_vfs.dirty = true;
+    int64_t deadline = clock_mono_ms() + 20000;
+    while (fault_vfs.dirty && clock_mono_ms() < deadline)
+        sched_yield();
+    struct store *copy = open_copy(&place);
+    cr_assert(has_disk(copy, "before") && !has_disk(copy, "failed"));
+    store_close(copy);
+    /* And when the store is closed before that. */
+    fail_next(VFS_SYNC, 0, 1000, SQLITE_IOERR_FSYNC);
+    cr_assert_eq(add_disk(store, "failed", &err), -1);
+    fail_next(0, 0, 0, 0);
+    store_close(store);
+    store = fixture_open(place.path);
+    cr_assert(has_disk(store, "before") && !has_disk(store, "failed"));
+    fixture_check(store);
+    store_close(store);
+    place_remove(&place);
+}
+
 /* Fails the nth operation, for every n, and compares what a restart finds with what was acknowledged. */
 static void torture(int operations, int code, bool apply_anyway)
 {

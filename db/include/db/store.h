@@ -144,10 +144,11 @@ void store_unwatch(struct store *store, struct store_watch *watch);
  * Returns the newest published generation. Not for a network thread. */
 uint64_t store_wait(struct store *store, uint64_t generation, int64_t deadline_mono_ms);
 
-/* Figures for operators: rows, last commit's duration, batch sizes, size on disk. */
+/* Figures for operators, since the store was opened: commits a batch is commits / batches. */
 struct store_stats {
     uint64_t rows, generation, commits, batches, failures;
     uint64_t last_commit_us, queued;
+    uint64_t disk_bytes; /* of the file and its log */
 };
 void store_stats(struct store *store, struct store_stats *out);
 
