@@ -113,7 +113,7 @@ async function run() {
   begin("logging in");
   await page.getByLabel("Password").fill(readFileSync(passwordFile, "utf8").trim());
   await page.getByRole("button", { name: "Log in" }).click();
-  await until(page.getByRole("heading", { name: "Virtual machines" }).waitFor());
+  await until(page.getByRole("heading", { name: "Virtual machines", exact: true }).waitFor());
   const newVm = page.getByRole("button", { name: "New VM" }).first();
   await newVm.waitFor();
   await picture("virtual-machines");
@@ -174,7 +174,7 @@ async function run() {
   await picture("delete");
   await dialog.getByRole("button", { name: "Delete" }).click();
   await until(page.getByText(`Delete ${vmName} – done`).waitFor());
-  await page.getByRole("heading", { name: "Virtual machines" }).waitFor();
+  await page.getByRole("heading", { name: "Virtual machines", exact: true }).waitFor();
   await link.waitFor({ state: "detached" });
 
   begin("logging out");
