@@ -1,0 +1,580 @@
+/* hostd as a whole: started as a program, commanded through the client, with the simulator and with a real
+ * QEMU. What is the same for both drivers is written once. */
+#include "agent_fixture.h"
+#include "boot_sector.h"
+#include <base/clock.h>
+#include <base/file.h>
+#include <base/mem.h>
+#include <base/pki.h>
+#include <criterion/criterion.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+static struct fixture f;
+
+static void stop(void)
+{
+    fixture_stop(&f);
+}
+
+static void start_sim(void)
+{
+    fixture_start(&f, "sim");
+}
+
+static void start_qemu(void)
+{
+    fixture_start(&f, "qemu");
+}
+
+TestSuite(sim, .init = start_sim, .fini = stop, .timeout = 120);
+TestSuite(qemu, .init = start_qemu, .fini = stop, .timeout = 180);
+
+static void started(void)
+{
+    struct domain_config config AUTO_DOMAIN_CONFIG;
+    small_domain(&config);
+    struct domain_info info AUTO_DOMAIN_INFO = must_start(&f, &config);
+    cr_assert_eq(info.state, DOMAIN_STATE_RUNNING);
+    cr_assert_gt(info.domid, 0);
+}
+
+static const char *greeting(void)
+{
+    return streq(f.driver, "sim") ? "guest login: " : BOOT_SECTOR_GREETING;
+}
+
+static enum domain_state state_now(void)
+{
+    struct domain_info info AUTO_DOMAIN_INFO = must_info(&f);
+    return info.state;
+}
+
+static void whole_life(void)
+{
+    fixture_storage(&f);
+    started();
+    struct stream *console = must_console(&f, "serial");
+    must_see(console, greeting());
+    cr_assert_eq(stream_write_all(console, "xyz", 3, 5000), 0);
+    must_see(console, "xyz");
+    must_call(&f, HV_CALL_DOMAIN_PAUSE, VM);
+    cr_assert_eq(state_now(), DOMAIN_STATE_PAUSED);
+    must_fail(&f, HV_CALL_DOMAIN_PAUSE, VM, HV_ERR_KIND_BAD_STATE);
+    must_call(&f, HV_CALL_DOMAIN_UNPAUSE, VM);
+    must_call(&f, HV_CALL_DOMAIN_HARD_REBOOT, VM);
+    must_see(console, greeting());
+    must_call(&f, HV_CALL_DOMAIN_SHUTDOWN, VM);
+    must_fail(&f, HV_CALL_DOMAIN_PAUSE, VM, HV_ERR_KIND_NOT_FOUND);
+    cr_assert_eq(fixture_count(&f, "run"), 0);
+    cr_assert_eq(fixture_count(&f, "ended"), 0);
+    stream_close(console);
+    must_call(&f, HV_CALL_DOMAIN_PURGE, VM);
+}
+
+Test(sim, whole_life)
+{
+    whole_life();
+}
+
+Test(qemu, whole_life)
+{
+    whole_life();
+}
+
+static void survives_the_agent(void)
+{
+    fixture_storage(&f);
+    started();
+    struct stream *console = must_console(&f, "serial");
+    must_see(console, greeting());
+    stream_close(console);
+    struct domain_info before AUTO_DOMAIN_INFO = must_info(&f);
+    fixture_kill(&f);
+    if (before.pid > 0)
+        cr_assert_eq(kill((pid_t)before.pid, 0), 0, "the device model died with the agent");
+    fixture_launch(&f);
+    struct domain_info after AUTO_DOMAIN_INFO = must_info(&f);
+    cr_assert_eq(after.state, DOMAIN_STATE_RUNNING);
+    cr_assert_eq(after.pid, before.pid);
+    cr_assert_eq(after.domid, before.domid);
+    console = must_console(&f, "serial");
+    must_see(console, greeting());
+    cr_assert_eq(stream_write_all(console, "still", 5, 5000), 0);
+    must_see(console, "still");
+    stream_close(console);
+    /* The repository is there again without being asked for. */
+    struct hv_sr_scan_args args = {.sr = SR};
+    struct hv_sr_scan_result scan;
+    struct hv_err err = {0};
+    cr_assert_eq(hv_sr_scan(f.host, NULL, &args, &scan, &err), 0, "%s", err.text);
+    cr_assert_eq(scan.disks_count, 1);
+    cr_assert(scan.disks[0].in_use);
+    hv_sr_scan_result_done(&scan);
+    must_call(&f, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
+    cr_assert_eq(fixture_count(&f, "run"), 0);
+    /* A zombie at most, until its new parent looks. */
+    char *stat AUTO_FREE = xasprintf("/proc/%d/stat", (int)before.pid),
+               *text AUTO_FREE = file_read(stat, 4096, NULL);
+    cr_assert(before.pid == 0 || !text || strstr(text, ") Z"), "%s", text);
+}
+
+Test(sim, a_domain_survives_kill_9_of_the_agent)
+{
+    survives_the_agent();
+}
+
+Test(qemu, a_domain_survives_kill_9_of_the_agent)
+{
+    survives_the_agent();
+}
+
+static void repeats_are_harmless(void)
+{
+    fixture_storage(&f);
+    struct domain_config config AUTO_DOMAIN_CONFIG;
+    small_domain(&config);
+    struct hv_op op = fresh_op();
+    struct hv_err err = {0};
+    struct hv_domain_start_args args = {.config = config};
+    struct hv_domain_start_result first, second, third;
+    cr_assert_eq(hv_domain_start(f.host, &op, &args, &first, &err), 0, "%s", err.text);
+    cr_assert_eq(hv_domain_start(f.host, &op, &args, &second, &err), 0, "%s", err.text);
+    cr_assert_eq(first.info.domid, second.info.domid);
+    fixture_kill(&f);
+    fixture_launch(&f);
+    cr_assert_eq(hv_domain_start(f.host, &op, &args, &third, &err), 0, "%s", err.text);
+    cr_assert_eq(first.info.domid, third.info.domid);
+    /* The same id for something else is a mistake; another id is another start. */
+    struct hv_domain_pause_args other = {.domain = VM};
+    struct hv_domain_pause_result result;
+    cr_assert_eq(hv_domain_pause(f.host, &op, &other, &result, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_BAD_ARGUMENT);
+    struct hv_op again = fresh_op();
+    struct hv_domain_start_result none;
+    cr_assert_eq(hv_domain_start(f.host, &again, &args, &none, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_EXISTS);
+    hv_domain_start_result_done(&first);
+    hv_domain_start_result_done(&second);
+    hv_domain_start_result_done(&third);
+}
+
+Test(sim, an_operation_is_done_once_over_restarts)
+{
+    repeats_are_harmless();
+}
+
+Test(qemu, an_operation_is_done_once_over_restarts)
+{
+    repeats_are_harmless();
+}
+
+Test(qemu, a_killed_device_model_is_an_event_within_a_second)
+{
+    fixture_storage(&f);
+    started();
+    struct domain_info info AUTO_DOMAIN_INFO = must_info(&f);
+    char *cursor AUTO_FREE = cursor_now(&f);
+    kill((pid_t)info.pid, SIGKILL);
+    must_become(&f, cursor, DOMAIN_STATE_GONE, END_REASON_DEVICE_MODEL_DIED, 1000);
+    struct domain_info after AUTO_DOMAIN_INFO = must_info(&f);
+    cr_assert(strstr(after.end_text, "KILL"), "%s", after.end_text);
+    must_call(&f, HV_CALL_DOMAIN_FORGET, VM);
+    must_fail(&f, HV_CALL_DOMAIN_PAUSE, VM, HV_ERR_KIND_NOT_FOUND);
+}
+
+Test(qemu, a_device_model_killed_while_the_agent_was_away_is_reported)
+{
+    fixture_storage(&f);
+    started();
+    struct domain_info info AUTO_DOMAIN_INFO = must_info(&f);
+    fixture_kill(&f);
+    kill((pid_t)info.pid, SIGKILL);
+    fixture_launch(&f);
+    struct domain_info after AUTO_DOMAIN_INFO = must_info(&f);
+    cr_assert_eq(after.state, DOMAIN_STATE_GONE);
+    cr_assert_eq(after.end_reason, END_REASON_DEVICE_MODEL_DIED);
+    cr_assert_eq(fixture_count(&f, "run"), 0);
+}
+
+Test(qemu, a_guest_that_powers_off_while_the_agent_is_away_did_not_crash)
+{
+    fixture_storage(&f);
+    started();
+    struct stream *console = must_console(&f, "serial");
+    must_see(console, BOOT_SECTOR_GREETING);
+    /* Held still, so that the key waits in the socket until the agent is gone. */
+    struct domain_info info AUTO_DOMAIN_INFO = must_info(&f);
+    kill((pid_t)info.pid, SIGSTOP);
+    cr_assert_eq(stream_write_all(console, "p", 1, 5000), 0);
+    /* A second viewer's arrival shows that the key has gone through. */
+    struct stream *other = must_console(&f, "serial");
+    must_see(other, BOOT_SECTOR_GREETING);
+    stream_close(other);
+    fixture_kill(&f);
+    kill((pid_t)info.pid, SIGCONT);
+    stream_close(console);
+    char *cursor AUTO_FREE = NULL;
+    fixture_launch(&f);
+    cursor = cursor_now(&f);
+    struct domain_info after AUTO_DOMAIN_INFO = must_info(&f);
+    if (after.state != DOMAIN_STATE_GONE)
+        must_become(&f, cursor, DOMAIN_STATE_GONE, END_REASON_GUEST_SHUTDOWN, 20000);
+    struct domain_info last AUTO_DOMAIN_INFO = must_info(&f);
+    cr_assert_eq(last.end_reason, END_REASON_GUEST_SHUTDOWN, "%s", last.end_text);
+}
+
+/* A shutdown that the guest ignores, on its own thread. */
+struct waiting {
+    int outcome;
+    struct hv_err err;
+    _Atomic bool cancel;
+    pthread_t thread;
+};
+
+static void *run_shutdown(void *arg)
+{
+    struct waiting *waiting = arg;
+    struct hv_op op = fresh_op();
+    op.cancel = &waiting->cancel;
+    struct hv_domain_shutdown_args args = {.domain = VM};
+    struct hv_domain_shutdown_result result;
+    waiting->outcome = hv_domain_shutdown(f.host, &op, &args, &result, &waiting->err);
+    return NULL;
+}
+
+static void start_stubborn(void)
+{
+    struct domain_config config AUTO_DOMAIN_CONFIG;
+    small_domain(&config);
+    config.firmware = FIRMWARE_KERNEL;
+    str_assign(&config.kernel, "vmlinuz");
+    str_assign(&config.cmdline, "sim.ignore_shutdown");
+    struct domain_info info AUTO_DOMAIN_INFO = must_start(&f, &config);
+}
+
+/* Waits until the agent has an operation of that call running. */
+static void wait_running(enum hv_call_id call)
+{
+    for (;;) {
+        struct hv_operation_list_args args = {0};
+        struct hv_operation_list_result result;
+        struct hv_err err = {0};
+        char *cursor AUTO_FREE = cursor_now(&f);
+        cr_assert_eq(hv_operation_list(f.host, NULL, &args, &result, &err), 0);
+        bool found = false;
+        for (size_t i = 0; i < result.operations_count; i++)
+            found = found || streq(result.operations[i].call, hv_calls[call].name);
+        hv_operation_list_result_done(&result);
+        if (found)
+            return;
+    }
+}
+
+Test(sim, a_hard_shutdown_overtakes_one_that_waits)
+{
+    fixture_storage(&f);
+    start_stubborn();
+    struct waiting waiting = {.outcome = 1};
+    pthread_create(&waiting.thread, NULL, run_shutdown, &waiting);
+    wait_running(HV_CALL_DOMAIN_SHUTDOWN);
+    int64_t before = clock_mono_ms();
+    must_call(&f, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
+    cr_assert_lt(clock_mono_ms() - before, 5000);
+    pthread_join(waiting.thread, NULL);
+    cr_assert_eq(waiting.outcome, -1);
+    cr_assert_eq(waiting.err.kind, HV_ERR_KIND_CANCELLED, "%s", waiting.err.text);
+}
+
+Test(sim, a_waiting_shutdown_can_be_cancelled)
+{
+    fixture_storage(&f);
+    start_stubborn();
+    struct waiting waiting = {.outcome = 1};
+    pthread_create(&waiting.thread, NULL, run_shutdown, &waiting);
+    wait_running(HV_CALL_DOMAIN_SHUTDOWN);
+    atomic_store(&waiting.cancel, true);
+    pthread_join(waiting.thread, NULL);
+    cr_assert_eq(waiting.outcome, -1);
+    cr_assert_eq(waiting.err.kind, HV_ERR_KIND_CANCELLED, "%s", waiting.err.text);
+    cr_assert_eq(state_now(), DOMAIN_STATE_RUNNING);
+}
+
+Test(sim, a_deadline_ends_a_wait_and_the_guest_runs_on)
+{
+    fixture_storage(&f);
+    start_stubborn();
+    struct hv_op op = fresh_op();
+    op.timeout_ms = 700;
+    struct hv_domain_shutdown_args args = {.domain = VM};
+    struct hv_domain_shutdown_result result;
+    struct hv_err err = {0};
+    cr_assert_eq(hv_domain_shutdown(f.host, &op, &args, &result, &err), -1);
+    cr_assert(err.kind == HV_ERR_KIND_GUEST || err.kind == HV_ERR_KIND_DEADLINE, "%s", err.text);
+    cr_assert_eq(state_now(), DOMAIN_STATE_RUNNING);
+}
+
+Test(sim, an_interrupted_shutdown_is_taken_up_again)
+{
+    fixture_storage(&f);
+    start_stubborn();
+    struct waiting waiting = {.outcome = 1};
+    pthread_create(&waiting.thread, NULL, run_shutdown, &waiting);
+    wait_running(HV_CALL_DOMAIN_SHUTDOWN);
+    struct hv_host *old = f.host;
+    f.host = NULL;
+    proc_kill(&f.hostd);
+    hv_host_interrupt(old);
+    pthread_join(waiting.thread, NULL);
+    hv_host_close(old);
+    cr_assert_eq(waiting.err.kind, HV_ERR_KIND_UNREACHABLE, "%s", waiting.err.text);
+    fixture_launch(&f);
+    wait_running(HV_CALL_DOMAIN_SHUTDOWN);
+}
+
+Test(sim, guests_have_addresses_and_can_be_asked)
+{
+    fixture_storage(&f);
+    started();
+    struct stream *console = must_console(&f, "serial");
+    must_see(console, "guest login: ");
+    stream_close(console);
+    struct hv_guest_refresh_args args = {.domain = VM};
+    struct hv_guest_refresh_result result;
+    struct hv_err err = {0};
+    cr_assert_eq(hv_guest_refresh(f.host, NULL, &args, &result, &err), 0, "%s", err.text);
+    cr_assert(result.guest.live);
+    cr_assert_eq(result.guest.addresses_count, 1);
+    cr_assert_eq(result.guest.addresses[0].nic, 0);
+    hv_guest_refresh_result_done(&result);
+    must_call(&f, HV_CALL_DOMAIN_REBOOT, VM);
+    struct domain_info info AUTO_DOMAIN_INFO = must_info(&f);
+    cr_assert_eq(info.reboots, 1);
+}
+
+Test(sim, a_crash_is_an_event_and_a_record)
+{
+    fixture_storage(&f);
+    char *cursor AUTO_FREE = cursor_now(&f);
+    struct domain_config config AUTO_DOMAIN_CONFIG;
+    small_domain(&config);
+    config.firmware = FIRMWARE_KERNEL;
+    str_assign(&config.kernel, "vmlinuz");
+    str_assign(&config.cmdline, "sim.crash_ms=20");
+    struct domain_info info AUTO_DOMAIN_INFO = must_start(&f, &config);
+    must_become(&f, cursor, DOMAIN_STATE_GONE, END_REASON_GUEST_CRASH, 20000);
+    cr_assert_eq(state_now(), DOMAIN_STATE_GONE);
+    cr_assert_eq(fixture_count(&f, "ended"), 1);
+    must_call(&f, HV_CALL_DOMAIN_FORGET, VM);
+    cr_assert_eq(fixture_count(&f, "ended"), 0);
+}
+
+Test(sim, cursors_of_another_run_are_lost)
+{
+    char *cursor AUTO_FREE = cursor_now(&f);
+    fixture_kill(&f);
+    fixture_launch(&f);
+    struct hv_events_wait_args args = {.cursor = cursor, .wait_ms = 10000};
+    struct hv_events_wait_result result;
+    struct hv_err err = {0};
+    cr_assert_eq(hv_events_wait(f.host, NULL, &args, &result, &err), 0, "%s", err.text);
+    cr_assert(result.lost);
+    hv_events_wait_result_done(&result);
+}
+
+struct sink {
+    int64_t announced;
+    struct buf data;
+};
+
+static int begin(void *ctx, int64_t size)
+{
+    ((struct sink *)ctx)->announced = size;
+    return 0;
+}
+
+static int take(void *ctx, const void *data, size_t len)
+{
+    buf_add(&((struct sink *)ctx)->data, data, len);
+    return 0;
+}
+
+static void disks_go_in_and_out(void)
+{
+    fixture_storage(&f);
+    struct hv_err err = {0};
+    struct hv_op op = fresh_op();
+    struct sink sink = {0};
+    struct hv_disk_export_args args = {.sr = SR, .disk = DISK, .format = IMAGE_FORMAT_RAW};
+    cr_assert_eq(hv_disk_export(f.host, &op, &args, begin, take, &sink, &err), 0, "%s", err.text);
+    cr_assert_eq(sink.announced, BOOT_DISK_SIZE);
+    unsigned char *disk AUTO_FREE = xmalloc(BOOT_DISK_SIZE);
+    boot_disk_fill(disk);
+    cr_assert_eq(sink.data.len, BOOT_DISK_SIZE);
+    cr_assert_eq(memcmp(sink.data.data, disk, BOOT_DISK_SIZE), 0);
+    buf_done(&sink.data);
+    /* A copy, then the errors. */
+    struct hv_disk_copy_args copy = {.sr = SR, .disk = DISK, .new_sr = SR, .new_disk = VM};
+    struct hv_disk_copy_result copied;
+    op = fresh_op();
+    cr_assert_eq(hv_disk_copy(f.host, &op, &copy, &copied, &err), 0, "%s", err.text);
+    cr_assert_eq(copied.info.virtual_size_bytes, BOOT_DISK_SIZE);
+    hv_disk_copy_result_done(&copied);
+    op = fresh_op();
+    cr_assert_eq(hv_disk_copy(f.host, &op, &copy, &copied, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_EXISTS, "%s", err.text);
+    args.disk = HOST;
+    op = fresh_op();
+    cr_assert_eq(hv_disk_export(f.host, &op, &args, begin, take, &sink, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_NOT_FOUND, "%s", err.text);
+    /* A disk that a domain has is left alone. */
+    started();
+    struct hv_disk_destroy_args destroy = {.sr = SR, .disk = DISK};
+    struct hv_disk_destroy_result destroyed;
+    op = fresh_op();
+    cr_assert_eq(hv_disk_destroy(f.host, &op, &destroy, &destroyed, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_IN_USE, "%s", err.text);
+    must_call(&f, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
+    op = fresh_op();
+    cr_assert_eq(hv_disk_destroy(f.host, &op, &destroy, &destroyed, &err), 0, "%s", err.text);
+    op = fresh_op();
+    destroy.disk = VM;
+    cr_assert_eq(hv_disk_destroy(f.host, &op, &destroy, &destroyed, &err), 0, "%s", err.text);
+}
+
+Test(sim, disks_go_in_and_out)
+{
+    disks_go_in_and_out();
+}
+
+Test(qemu, disks_go_in_and_out)
+{
+    disks_go_in_and_out();
+}
+
+static void media_change(void)
+{
+    char *path AUTO_FREE = xasprintf("%s/some disc.iso", f.isos);
+    unsigned char *disk AUTO_FREE = xcalloc(1, BOOT_DISK_SIZE);
+    cr_assert_eq(file_write_atomic(path, disk, BOOT_DISK_SIZE, 0644), 0);
+    fixture_storage(&f);
+    started();
+    struct hv_err err = {0};
+    struct hv_op op = fresh_op();
+    struct hv_cd_insert_args insert = {.domain = VM, .device = "hdc", .sr = ISO_SR, .iso = "some disc.iso"};
+    struct hv_cd_insert_result inserted;
+    cr_assert_eq(hv_cd_insert(f.host, &op, &insert, &inserted, &err), 0, "%s", err.text);
+    insert.iso = "no such disc.iso";
+    op = fresh_op();
+    cr_assert_eq(hv_cd_insert(f.host, &op, &insert, &inserted, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_NOT_FOUND, "%s", err.text);
+    struct hv_cd_eject_args eject = {.domain = VM, .device = "hdc"};
+    struct hv_cd_eject_result ejected;
+    op = fresh_op();
+    cr_assert_eq(hv_cd_eject(f.host, &op, &eject, &ejected, &err), 0, "%s", err.text);
+}
+
+Test(sim, media_change)
+{
+    media_change();
+}
+
+Test(qemu, media_change)
+{
+    media_change();
+}
+
+Test(qemu, two_domains_never_write_one_disk)
+{
+    fixture_storage(&f);
+    started();
+    struct domain_config config AUTO_DOMAIN_CONFIG;
+    small_domain(&config);
+    str_assign(&config.uuid, HOST);
+    str_assign(&config.nics[0].mac, "52:54:00:12:34:57");
+    struct hv_op op = fresh_op();
+    struct hv_err err = {0};
+    struct hv_domain_start_args args = {.config = config};
+    struct hv_domain_start_result result;
+    cr_assert_eq(hv_domain_start(f.host, &op, &args, &result, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_IN_USE, "%s", err.text);
+    cr_assert_eq(fixture_count(&f, "run"), 1);
+}
+
+Test(qemu, the_screen_goes_through_the_agent)
+{
+    fixture_storage(&f);
+    started();
+    struct stream *screen = must_console(&f, "vnc");
+    must_see(screen, "RFB 003.008\n");
+    stream_close(screen);
+}
+
+Test(qemu, facts_are_plausible)
+{
+    struct hv_host_facts_args args = {0};
+    struct hv_host_facts_result result;
+    struct hv_err err = {0};
+    cr_assert_eq(hv_host_facts(f.host, NULL, &args, &result, &err), 0, "%s", err.text);
+    const struct host_facts *facts = &result.facts;
+    cr_assert_str_eq(facts->driver, "qemu");
+    cr_assert_gt(facts->cpu_count, 0);
+    cr_assert_gt(facts->memory_total_bytes, 0);
+    cr_assert_gt(strlen(facts->accelerator_reason), 20);
+    cr_assert_gt(strlen(facts->qemu_version), 2);
+    cr_assert_gt(facts->capabilities_count, 5);
+    hv_host_facts_result_done(&result);
+    struct hv_host_stats_args none = {0};
+    struct hv_host_stats_result stats;
+    cr_assert_eq(hv_host_stats(f.host, NULL, &none, &stats, &err), 0, "%s", err.text);
+    cr_assert_gt(stats.stats.cpu_busy_ns, 0);
+    hv_host_stats_result_done(&stats);
+}
+
+/* Whoever is not the pool's server gets nowhere. */
+Test(sim, strangers_are_refused)
+{
+    static const char *const names[] = {"someone.else.internal", HOST ".host.corral.internal"};
+    struct hv_domain_list_args args = {0};
+    struct hv_domain_list_result result;
+    char *ca AUTO_FREE = xasprintf("%s/pki/ca.pem", f.state),
+             *ca_key AUTO_FREE = xasprintf("%s/ca.key", f.dir);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        struct hv_err err = {0};
+        char *cert AUTO_FREE = xasprintf("%s/other%zu.pem", f.dir, i),
+                   *key AUTO_FREE = xasprintf("%s/other%zu.key", f.dir, i);
+        const char *const dns[] = {names[i], NULL};
+        struct pki_error error;
+        struct pki_leaf leaf = {.common_name = "other", .dns = dns, .usage = PKI_CLIENT, .days = 5};
+        cr_assert_eq(pki_issue_files(ca, ca_key, &leaf, cert, key, &error), 0, "%s", error.text);
+        struct hv_host_address address = {.host_uuid = HOST,
+                                          .address = "127.0.0.1",
+                                          .port = f.port,
+                                          .ca_file = ca,
+                                          .cert_file = cert,
+                                          .key_file = key};
+        struct hv_host *stranger;
+        cr_assert_eq(hv_host_open(&address, &stranger, &err), 0);
+        cr_assert_eq(hv_domain_list(stranger, NULL, &args, &result, &err), -1);
+        cr_assert(err.kind == HV_ERR_KIND_DENIED || err.kind == HV_ERR_KIND_UNREACHABLE, "%s", err.text);
+        hv_host_close(stranger);
+    }
+    /* And an agent of another name is not talked to. */
+    struct hv_err err = {0};
+    char *cert AUTO_FREE = xasprintf("%s/client.pem", f.dir),
+               *key AUTO_FREE = xasprintf("%s/client.key", f.dir);
+    struct hv_host_address wrong = {.host_uuid = VM,
+                                    .address = "127.0.0.1",
+                                    .port = f.port,
+                                    .ca_file = ca,
+                                    .cert_file = cert,
+                                    .key_file = key};
+    struct hv_host *host;
+    cr_assert_eq(hv_host_open(&wrong, &host, &err), 0);
+    cr_assert_eq(hv_domain_list(host, NULL, &args, &result, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_DENIED, "%s", err.text);
+    hv_host_close(host);
+}
