@@ -221,15 +221,10 @@ static int record_halted(struct call *call, const struct vm_row *vm, struct api_
     return server_commit(tx, err);
 }
 
+/* The message of a reboot comes with the agent's event, as for reboots from inside. */
 static int record_reboot(struct call *call, const struct vm_row *vm, struct api_err *err)
 {
-    struct tx *tx = store_begin(call->server->store);
-    AUTO_FREE char *body = xasprintf("VM '%s' rebooted", vm->name_label);
-    if (tx_get(tx, CLASS_VM, vm->row.ref)) {
-        vm_state_paused(tx, vm->row.ref, false);
-        alert_add(tx, ALERT_VM_REBOOTED, CLS_VM, vm->uuid, body);
-    }
-    return server_commit(tx, err);
+    return record_paused(call, vm->row.ref, false, err);
 }
 
 int handle_vm_pause(struct call *call, const struct vm_pause_args *args, struct api_err *err)
