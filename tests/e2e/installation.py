@@ -27,7 +27,7 @@ class Installation:
         os.chmod(self.folder, 0o711)
         self.state = os.path.join(self.folder, "state")
         self.options = options
-        self.pools = []
+        self.connections = []
         try:
             self.up("--port", "0", *options)
         except BaseException:
@@ -65,7 +65,7 @@ class Installation:
         """A new logged-in API client."""
         pool = Pool(f"https://127.0.0.1:{self.port}", os.path.join(self.state, "pki", "ca.pem"))
         pool.login("root", self.read("admin-password"))
-        self.pools.append(pool)
+        self.connections.append(pool)
         return pool
 
     def environment(self):
@@ -91,6 +91,7 @@ class Installation:
             if record["protocol"] == "vt100":
                 path = f"/console?uuid={record['uuid']}&session_id={pool.session}"
                 socket = WebSocket("127.0.0.1", self.port, path, os.path.join(self.state, "pki", "ca.pem"))
+                self.connections.append(socket)
                 return Screen(socket.receive, socket.send)
         raise AssertionError("the VM has no serial console")
 
@@ -120,8 +121,8 @@ class Installation:
         return found
 
     def close(self):
-        for pool in self.pools:
-            pool.close()
+        for connection in self.connections:
+            connection.close()
         out = self.corral("down", "--guests", check=False)
         if "does not run" in out or "FAILED" in out:
             self.corral("down", check=False)

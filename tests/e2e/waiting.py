@@ -1,5 +1,6 @@
 """Waits of the end-to-end tests: each has a deadline and says what it waited for."""
 import os
+import secrets
 import select
 import socket
 import time
@@ -60,14 +61,16 @@ class Screen:
         self.run("stty columns 500")
 
     def run(self, command, limit_s=30.0):
-        """One shell command in the guest (root is logged in); returns its output."""
-        # The typed line holds done"" and so is no match for done-. The shell may show it twice,
-        # when it was typed before the prompt: the output starts behind the last one.
-        self.send(command + '; echo do""ne-$?-\n')
-        output = self.expect("done-", limit_s)
+        """One shell command in the guest (root is logged in); returns (exit code, output)."""
+        # The typed line holds do""ne and so is no match for done. The shell may show it twice, when
+        # it was typed before the prompt: the output starts behind the last one. The mark is new
+        # each time, since a console shows what was on it before.
+        mark = secrets.token_hex(4)
+        self.send(f'{command}; echo do""ne-{mark}-$?-\n')
+        output = self.expect(f"done-{mark}-", limit_s)
         status = self.expect("-", limit_s)
         self.expect("# ", limit_s)
-        output = output.replace("\r", "").rpartition('ne-$?-\n')[2]
+        output = output.replace("\r", "").rpartition(f"ne-{mark}-$?-\n")[2]
         return int(status), output.strip()
 
 
