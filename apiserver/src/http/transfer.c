@@ -187,6 +187,13 @@ static void report_op(void *ctx, double fraction)
         report(t, fraction);
 }
 
+/* The last hundredth is the agent's to finish. */
+static void report_body(struct transfer *t)
+{
+    if (t->length > 0)
+        report(t, 0.99 * (double)t->done / (double)t->length);
+}
+
 static ssize_t read_body(void *ctx, void *data, size_t len)
 {
     struct transfer *t = ctx;
@@ -195,14 +202,14 @@ static ssize_t read_body(void *ctx, void *data, size_t len)
         ssize_t got = http_reader_read(t->reader, data, len, SLICE_MS);
         if (got >= 0) {
             t->done += got;
-            if (t->length > 0)
-                report(t, 0.99 * (double)t->done /
-                              (double)t->length); /* the last part is the agent's to finish */
+            report_body(t);
             return got;
         }
+        bool slow = errno == ETIMEDOUT;
+        report_body(t); /* the last time may have been too soon after the one before */
         if (*t->cancel)
             return -1;
-        if (errno != ETIMEDOUT || clock_mono_ms() >= deadline) {
+        if (!slow || clock_mono_ms() >= deadline) {
             t->lost = true;
             return -1;
         }

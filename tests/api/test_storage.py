@@ -1,0 +1,305 @@
+"""SR, PBD, VDI and VBD through the API, on the folders of a simulated host."""
+import os
+import unittest
+
+from pool import NULL, Failure, TestPool, until
+
+MIB = 1 << 20
+POOL = None
+
+
+def setUpModule():
+    global POOL
+    POOL = TestPool(hosts=1)
+
+
+def tearDownModule():
+    POOL.close()
+
+
+class StorageTest(unittest.TestCase):
+    def setUp(self):
+        self.api = POOL.login()
+        self.host = self.api.host.get_all()[0]
+        self.path = os.path.join(POOL.folder, self.id().rpartition(".")[2])
+        self.isos = self.path + "-iso"
+        os.mkdir(self.isos)
+        self.sr = self.create_sr("file", self.path)
+
+    def create_sr(self, kind, path, host=None, shared=False):
+        return self.api.SR.create(self.host if host is None else host, {"location": path}, 0, self.id(), "", kind, "",
+                                  shared, {})
+
+    def create_vdi(self, size=10 * MIB, sr=None, **fields):
+        return self.api.VDI.create({"SR": sr or self.sr, "virtual_size": size, "type": "user", "sharable": False,
+                                    "read_only": False, "other_config": {}, "name_label": "disk", **fields})
+
+    def create_vm(self):
+        return self.api.VM.create({
+            "name_label": "vm", "name_description": "", "user_version": 1, "is_a_template": False, "affinity": NULL,
+            "memory_static_max": 64 * MIB, "memory_dynamic_max": 64 * MIB, "memory_dynamic_min": 64 * MIB,
+            "memory_static_min": 0, "VCPUs_params": {}, "VCPUs_max": 1, "VCPUs_at_startup": 1,
+            "actions_after_shutdown": "destroy", "actions_after_reboot": "restart", "actions_after_crash": "destroy",
+            "PV_bootloader": "", "PV_kernel": "", "PV_ramdisk": "", "PV_args": "", "PV_bootloader_args": "",
+            "PV_legacy_args": "", "HVM_boot_policy": "BIOS order", "HVM_boot_params": {}, "platform": {},
+            "PCI_bus": "", "other_config": {}, "recommendations": ""})
+
+    def create_vbd(self, vm, vdi, device="autodetect", kind="Disk"):
+        return self.api.VBD.create({
+            "VM": vm, "VDI": vdi, "userdevice": device, "bootable": False, "mode": "RO" if kind == "CD" else "RW",
+            "type": kind, "unpluggable": True, "empty": vdi == NULL, "other_config": {}, "qos_algorithm_type": "",
+            "qos_algorithm_params": {}})
+
+    def refuses(self, code, call, *arguments):
+        with self.assertRaises(Failure) as caught:
+            call(*arguments)
+        self.assertEqual(caught.exception.code, code, caught.exception)
+        return caught.exception.params
+
+    def files(self, path=None):
+        return sorted(os.listdir(path or self.path))
+
+    def file_of(self, vdi):
+        """The simulator may keep a qcow2 disk as raw."""
+        uuid = self.api.VDI.get_uuid(vdi)
+        return next(name for name in self.files() if os.path.splitext(name)[0] == uuid)
+
+    def image(self, name, size=MIB):
+        with open(os.path.join(self.isos, name), "wb") as file:
+            file.truncate(size)
+
+
+class Repositories(StorageTest):
+    def test_kinds(self):
+        self.assertEqual(self.api.SR.get_supported_types(), ["file", "iso"])
+        features = {sm["type"]: sm["features"] for sm in self.api.SM.get_all_records().values()}
+        self.assertEqual(features["file"]["VDI_RESIZE"], 1)
+        self.assertNotIn("VDI_CREATE", features["iso"])
+
+    def test_create(self):
+        record = self.api.SR.get_record(self.sr)
+        self.assertEqual((record["type"], record["content_type"], record["shared"]), ("file", "user", False))
+        self.assertGreater(record["physical_size"], record["physical_utilisation"])
+        self.assertIn("vdi_create", record["allowed_operations"] + ["vdi_create"])
+        self.assertIn("scan", record["allowed_operations"])
+        pbd = self.api.PBD.get_record(record["PBDs"][0])
+        self.assertEqual((pbd["host"], pbd["currently_attached"]), (self.host, True))
+        self.assertEqual(pbd["device_config"], {"location": self.path})
+        self.assertNotIn("attach_wanted", pbd)
+
+    def test_create_anywhere(self):
+        sr = self.create_sr("file", self.path + "-2", host=NULL)
+        self.assertTrue(self.api.PBD.get_currently_attached(self.api.SR.get_PBDs(sr)[0]))
+
+    def test_create_that_fails_leaves_nothing(self):
+        srs, pbds = self.api.SR.get_all(), self.api.PBD.get_all()
+        self.refuses("SR_UNKNOWN_DRIVER", self.create_sr, "lvm", "/dev/null")
+        for location in ("", "relative", "/proc/self/no/such", self.path + "/../..//x\n"):
+            with self.assertRaises(Failure) as caught:
+                self.create_sr("file", location)
+            self.assertTrue(caught.exception.code.startswith("SR_BACKEND_FAILURE"), caught.exception)
+            self.assertEqual(len(caught.exception.params), 3)
+        self.assertEqual(self.api.SR.get_all(), srs)
+        self.assertEqual(self.api.PBD.get_all(), pbds)
+
+    def test_iso_library(self):
+        self.image("debian.iso")
+        self.image("other.iso", 2 * MIB)
+        sr = self.create_sr("iso", self.isos)
+        self.assertEqual(self.api.SR.get_content_type(sr), "iso")
+        vdis = {v["name_label"]: v for v in map(self.api.VDI.get_record, self.api.SR.get_VDIs(sr))}
+        self.assertEqual(sorted(vdis), ["debian.iso", "other.iso"])
+        iso = vdis["debian.iso"]
+        self.assertEqual((iso["location"], iso["read_only"], iso["virtual_size"]), ("debian.iso", True, MIB))
+        os.unlink(os.path.join(self.isos, "debian.iso"))
+        self.image("third.iso")
+        self.api.SR.scan(sr)
+        names = [self.api.VDI.get_name_label(v) for v in self.api.SR.get_VDIs(sr)]
+        self.assertEqual(sorted(names), ["other.iso", "third.iso"])
+        self.refuses("SR_OPERATION_NOT_SUPPORTED", lambda: self.create_vdi(sr=sr))
+        self.refuses("SR_OPERATION_NOT_SUPPORTED", self.api.VDI.destroy, self.api.SR.get_VDIs(sr)[0])
+
+    def test_scan_of_a_directory(self):
+        known, lost = self.create_vdi(), self.create_vdi()
+        os.unlink(os.path.join(self.path, self.file_of(lost)))
+        name = "0f0f0f0f-0000-4000-8000-00000000abcd"
+        with open(os.path.join(self.path, name + ".raw"), "wb") as file:
+            file.truncate(3 * MIB)
+        self.api.SR.scan(self.sr)
+        self.assertEqual([self.api.VDI.get_missing(v) for v in (known, lost)], [False, True])
+        found = self.api.VDI.get_record(self.api.VDI.get_by_uuid(name))
+        self.assertEqual((found["SR"], found["virtual_size"], found["managed"]), (self.sr, 3 * MIB, True))
+        self.assertEqual(self.api.SR.get_virtual_allocation(self.sr), 23 * MIB)
+
+    def test_unplug_forget_introduce_plug(self):
+        vdi = self.create_vdi()
+        uuid, sr_uuid = self.api.VDI.get_uuid(vdi), self.api.SR.get_uuid(self.sr)
+        pbd = self.api.SR.get_PBDs(self.sr)[0]
+        self.refuses("SR_HAS_PBD", self.api.SR.forget, self.sr)
+        self.refuses("OPERATION_NOT_ALLOWED", self.api.PBD.destroy, pbd)
+        self.refuses("OPERATION_NOT_ALLOWED", self.api.PBD.set_device_config, pbd, {})
+        self.api.PBD.unplug(pbd)
+        self.api.PBD.unplug(pbd)
+        self.refuses("SR_HAS_NO_PBDS", self.create_vdi)
+        self.refuses("SR_HAS_NO_PBDS", self.api.VDI.destroy, vdi)
+        self.api.SR.forget(self.sr)
+        self.refuses("UUID_INVALID", self.api.VDI.get_by_uuid, uuid)
+        self.refuses("HANDLE_INVALID", self.api.PBD.get_record, pbd)
+        self.assertEqual(len(self.files()), 1)
+
+        self.sr = self.api.SR.introduce(sr_uuid, "again", "", "file", "user", False, {})
+        self.refuses("SR_UUID_EXISTS", self.api.SR.introduce, sr_uuid, "twice", "", "file", "user", False, {})
+        record = {"host": self.host, "SR": self.sr, "device_config": {"location": self.path}, "other_config": {}}
+        pbd = self.api.PBD.create(record)
+        self.refuses("PBD_EXISTS", self.api.PBD.create, record)
+        self.assertFalse(self.api.PBD.get_currently_attached(pbd))
+        self.api.PBD.plug(pbd)
+        self.api.PBD.plug(pbd)
+        self.assertEqual(self.api.VDI.get_SR(self.api.VDI.get_by_uuid(uuid)), self.sr)
+
+    def test_async_has_the_result_in_its_task(self):
+        task = self.api.call("Async.SR.scan", self.api.session, self.sr)
+        until("the task ends", lambda: self.api.task.get_status(task) != "pending")
+        self.assertEqual(self.api.task.get_status(task), "success")
+        self.assertEqual(self.api.SR.get_current_operations(self.sr), {})
+
+
+class Disks(StorageTest):
+    def test_create_and_destroy(self):
+        vdi = self.create_vdi(5 * MIB + 1, tags=["a"], other_config={"k": "v"})
+        record = self.api.VDI.get_record(vdi)
+        self.assertEqual(record["virtual_size"], 5 * MIB + 512)
+        self.assertEqual((record["location"], record["managed"], record["missing"]), (record["uuid"], True, False))
+        self.assertEqual((record["tags"], record["other_config"]), (["a"], {"k": "v"}))
+        self.assertEqual(self.files(), [self.file_of(vdi)])
+        self.assertEqual(self.api.SR.get_virtual_allocation(self.sr), 5 * MIB + 512)
+        for operation in ("destroy", "resize", "copy", "clone", "forget", "update"):
+            self.assertIn(operation, record["allowed_operations"])
+        self.assertNotIn("snapshot", record["allowed_operations"])
+        self.api.VDI.destroy(vdi)
+        self.refuses("HANDLE_INVALID", self.api.VDI.get_record, vdi)
+        self.assertEqual(self.files(), [])
+        self.assertEqual(self.api.SR.get_virtual_allocation(self.sr), 0)
+
+    def test_formats(self):
+        raw = self.create_vdi(sm_config={"type": "raw"})
+        self.assertEqual(self.files(), [self.api.VDI.get_uuid(raw) + ".raw"])
+        self.refuses("VALUE_NOT_SUPPORTED", lambda: self.create_vdi(sm_config={"type": "vhd"}))
+
+    def test_sizes(self):
+        for size in (0, -1, (64 << 40) + 1, (1 << 63) - 1):
+            self.refuses("SR_BACKEND_FAILURE_79", self.create_vdi, size)
+        vdi = self.create_vdi(1)
+        self.assertEqual(self.api.VDI.get_virtual_size(vdi), 512)
+        self.assertEqual(len(self.files()), 1)
+
+    def test_resize(self):
+        vdi = self.create_vdi()
+        self.api.VDI.resize(vdi, 20 * MIB)
+        self.assertEqual(self.api.VDI.get_virtual_size(vdi), 20 * MIB)
+        self.refuses("SR_BACKEND_FAILURE_79", self.api.VDI.resize, vdi, 10 * MIB)
+        self.api.VDI.resize(vdi, 20 * MIB)
+        self.assertEqual(self.api.SR.get_virtual_allocation(self.sr), 20 * MIB)
+
+    def test_copy_and_clone(self):
+        vdi = self.create_vdi(name_label="first")
+        other = self.create_sr("file", self.path + "-other")
+        copies = [self.api.VDI.copy(vdi, NULL), self.api.VDI.copy(vdi, other), self.api.VDI.clone(vdi)]
+        self.assertEqual([self.api.VDI.get_SR(c) for c in copies], [self.sr, other, self.sr])
+        self.assertEqual({self.api.VDI.get_name_label(c) for c in copies}, {"first"})
+        self.assertEqual(len(self.files()), 3)
+        self.assertEqual(len(self.files(self.path + "-other")), 1)
+        self.refuses("NOT_IMPLEMENTED", self.api.VDI.copy, vdi, NULL, copies[0])
+
+    def test_forget_and_introduce(self):
+        vdi = self.create_vdi()
+        uuid = self.api.VDI.get_uuid(vdi)
+        self.api.VDI.forget(vdi)
+        self.assertEqual(len(self.files()), 1)
+        introduce = lambda uuid, location: self.api.VDI.introduce(
+            uuid, "back", "", self.sr, "user", False, False, {}, location, {}, {})
+        self.refuses("VDI_LOCATION_MISSING", introduce, "", "0f0f0f0f-0000-4000-8000-00000000ffff")
+        self.refuses("UUID_INVALID", introduce, "", "../../etc/passwd")
+        again = introduce(uuid, uuid)
+        self.assertEqual(self.api.VDI.get_virtual_size(again), 10 * MIB)
+        self.refuses("LOCATION_NOT_UNIQUE", introduce, uuid, uuid)
+
+    def test_many_at_once(self):
+        tasks = [self.api.call("Async.VDI.create", self.api.session, {
+            "SR": self.sr, "virtual_size": MIB, "type": "user", "sharable": False, "read_only": False,
+            "other_config": {}}) for _ in range(20)]
+        scan = self.api.call("Async.SR.scan", self.api.session, self.sr)
+        for task in tasks + [scan]:
+            until("a task ends", lambda: self.api.task.get_status(task) != "pending")
+            self.assertEqual(self.api.task.get_status(task), "success", self.api.task.get_error_info(task))
+        self.assertEqual(len(self.api.SR.get_VDIs(self.sr)), 20)
+        self.assertEqual(self.api.SR.get_virtual_allocation(self.sr), 20 * MIB)
+        self.assertEqual(len(self.files()), 20)
+
+
+class Drives(StorageTest):
+    def setUp(self):
+        super().setUp()
+        self.image("one.iso")
+        self.image("two.iso")
+        self.library = self.create_sr("iso", self.isos)
+        self.one, self.two = (v for _, v in sorted(
+            (self.api.VDI.get_name_label(v), v) for v in self.api.SR.get_VDIs(self.library)))
+        self.vm = self.create_vm()
+
+    def test_devices(self):
+        vdi = self.create_vdi()
+        first = self.create_vbd(self.vm, vdi, "xvda")
+        self.assertEqual(self.api.VBD.get_userdevice(first), "0")
+        self.refuses("DEVICE_ALREADY_EXISTS", self.create_vbd, self.vm, vdi, "hda")
+        self.refuses("INVALID_DEVICE", self.create_vbd, self.vm, vdi, "sda1")
+        second = self.create_vbd(self.vm, vdi)
+        self.assertEqual(self.api.VBD.get_userdevice(second), "1")
+        self.assertEqual(self.api.VM.get_allowed_VBD_devices(self.vm)[:10], [str(n) for n in range(2, 12)])
+        self.assertEqual(sorted(self.api.VM.get_VBDs(self.vm)), sorted([first, second]))
+        self.api.VBD.destroy(first)
+        self.assertEqual(self.api.VDI.get_VBDs(vdi), [second])
+
+    def test_modes(self):
+        self.refuses("VBD_NOT_REMOVABLE_MEDIA", self.create_vbd, self.vm, NULL)
+        drive = self.create_vbd(self.vm, NULL, "3", "CD")
+        self.refuses("VBD_CDS_MUST_BE_READONLY", self.api.VBD.set_mode, drive, "RW")
+        self.refuses("VDI_READONLY", self.create_vbd, self.vm, self.one)
+        disk = self.create_vbd(self.vm, self.create_vdi())
+        self.api.VBD.set_mode(disk, "RO")
+        self.assertEqual(self.api.VBD.get_mode(disk), "RO")
+
+    def test_media_of_a_halted_vm(self):
+        drive = self.create_vbd(self.vm, NULL, "3", "CD")
+        self.refuses("VBD_IS_EMPTY", self.api.VBD.eject, drive)
+        self.api.VBD.insert(drive, self.one)
+        self.assertEqual((self.api.VBD.get_VDI(drive), self.api.VBD.get_empty(drive)), (self.one, False))
+        self.refuses("VBD_NOT_EMPTY", self.api.VBD.insert, drive, self.two)
+        self.api.VBD.eject(drive)
+        self.assertEqual((self.api.VBD.get_VDI(drive), self.api.VBD.get_empty(drive)), (NULL, True))
+        disk = self.create_vbd(self.vm, self.create_vdi())
+        self.refuses("VBD_NOT_REMOVABLE_MEDIA", self.api.VBD.eject, disk)
+
+    def test_a_running_vm(self):
+        vdi = self.create_vdi()
+        disk = self.create_vbd(self.vm, vdi, "0")
+        drive = self.create_vbd(self.vm, self.one, "3", "CD")
+        self.api.VM.start(self.vm, False, False)
+        self.refuses("VDI_IN_USE", self.api.VDI.destroy, vdi)
+        self.refuses("VDI_IN_USE", self.api.VDI.resize, vdi, 20 * MIB)
+        self.refuses("VDI_IN_USE", self.api.PBD.unplug, self.api.SR.get_PBDs(self.sr)[0])
+        self.refuses("OPERATION_NOT_ALLOWED", self.api.VBD.destroy, disk)
+        self.refuses("VM_BAD_POWER_STATE", self.api.VBD.set_mode, disk, "RO")
+        self.assertNotIn("destroy", self.api.VDI.get_allowed_operations(vdi))
+        self.api.VBD.eject(drive)
+        self.assertTrue(self.api.VBD.get_empty(drive))
+        self.api.VBD.insert(drive, self.two)
+        self.assertEqual(self.api.VBD.get_VDI(drive), self.two)
+        self.api.VM.hard_shutdown(self.vm)
+        self.assertIn("destroy", self.api.VDI.get_allowed_operations(vdi))
+        self.api.VDI.destroy(vdi)
+        self.refuses("HANDLE_INVALID", self.api.VBD.get_record, disk)
+
+
+if __name__ == "__main__":
+    unittest.main()

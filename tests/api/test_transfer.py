@@ -1,0 +1,281 @@
+"""Uploads and downloads of disks: bytes, formats, tasks, and everything that goes wrong on the way."""
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import unittest
+
+from pool import NULL, Failure, TestPool, until
+
+MIB = 1 << 20
+POOL = None
+
+
+def setUpModule():
+    global POOL
+    POOL = TestPool(hosts=1)
+
+
+def tearDownModule():
+    POOL.close()
+
+
+def pattern(size, seed=b"x"):
+    """Bytes that do not repeat."""
+    out, block = bytearray(), hashlib.sha256(seed).digest()
+    while len(out) < size:
+        out += block * 64
+        block = hashlib.sha256(block).digest()
+    return bytes(out[:size])
+
+
+class TransferTest(unittest.TestCase):
+    def setUp(self):
+        self.api = POOL.login()
+        self.host = self.api.host.get_all()[0]
+        self.path = os.path.join(POOL.folder, self.id().rpartition(".")[2])
+        self.sr = self.api.SR.create(self.host, {"location": self.path}, 0, self.id(), "", "file", "", False, {})
+        self.vdi = self.create_vdi()
+
+    def create_vdi(self, size=4 * MIB, **fields):
+        return self.api.VDI.create({"SR": self.sr, "virtual_size": size, "type": "user", "sharable": False,
+                                    "read_only": False, "other_config": {}, **fields})
+
+    def request(self, method, query, body=None, headers=None):
+        path = "/import_raw_vdi?" if method == "PUT" else "/export_raw_vdi?"
+        headers = {"Cookie": f"session_id={self.api.session}"} if headers is None else headers
+        return POOL.http(method, path + query, body, headers)
+
+    def upload(self, body, query="", vdi=None, **options):
+        status, _, answer = self.request("PUT", f"vdi={vdi or self.vdi}{query}", body, **options)
+        return status, answer
+
+    def download(self, query="", vdi=None, **options):
+        status, headers, body = self.request("GET", f"vdi={vdi or self.vdi}{query}", **options)
+        return status, headers, body
+
+    def content(self, vdi=None):
+        status, _, body = self.download(vdi=vdi)
+        self.assertEqual(status, 200)
+        return body
+
+    def task(self):
+        return self.api.task.create("transfer", "")
+
+    def untouched(self, before):
+        self.assertEqual(self.content(), before)
+        self.assertEqual(self.api.VDI.get_current_operations(self.vdi), {})
+        self.assertEqual(len(os.listdir(self.path)), len(self.api.SR.get_VDIs(self.sr)), os.listdir(self.path))
+
+
+class Bytes(TransferTest):
+    def test_there_and_back(self):
+        data = pattern(4 * MIB)
+        self.assertEqual(self.upload(data), (200, b""))
+        status, headers, body = self.download()
+        self.assertEqual((status, headers["Content-Type"]), (200, "application/octet-stream"))
+        self.assertEqual(body, data)
+        self.assertGreater(self.api.VDI.get_physical_utilisation(self.vdi), 3 * MIB)
+
+    def test_a_smaller_image_ends_in_zeros(self):
+        data = pattern(MIB + 100)
+        self.assertEqual(self.upload(data)[0], 200)
+        self.assertEqual(self.content(), data + bytes(3 * MIB - 100))
+
+    def test_by_uuid_and_into_a_raw_disk(self):
+        vdi = self.create_vdi(sm_config={"type": "raw"})
+        data = pattern(4 * MIB, b"raw")
+        self.assertEqual(self.upload(data, vdi=self.api.VDI.get_uuid(vdi))[0], 200)
+        self.assertEqual(self.content(vdi), data)
+
+    def test_longer_than_a_window(self):
+        vdi = self.create_vdi(64 * MIB)
+        data = pattern(40 * MIB, b"long")
+        self.assertEqual(self.upload(data, vdi=vdi)[0], 200)
+        body = self.content(vdi)
+        self.assertEqual(hashlib.sha256(body[:len(data)]).digest(), hashlib.sha256(data).digest())
+        self.assertEqual(len(body), 64 * MIB)
+
+    def test_chunked_body(self):
+        data = pattern(2 * MIB)
+        blocks = (data[i:i + 100000] for i in range(0, len(data), 100000))
+        self.assertEqual(self.upload(blocks)[0], 200)
+        self.assertEqual(self.content()[:2 * MIB], data)
+
+    @unittest.skipUnless(shutil.which("qemu-img"), "no qemu-img")
+    def test_qcow2(self):
+        raw, qcow2 = os.path.join(POOL.folder, "a.raw"), os.path.join(POOL.folder, "a.qcow2")
+        data = pattern(2 * MIB, b"qcow2")
+        with open(raw, "wb") as file:
+            file.write(data)
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, qcow2], check=True)
+        with open(qcow2, "rb") as file:
+            self.assertEqual(self.upload(file.read(), "&format=qcow2")[0], 200)
+        self.assertEqual(self.content()[:2 * MIB], data)
+        status, _, body = self.download("&format=qcow2")
+        self.assertEqual((status, body[:4]), (200, b"QFI\xfb"))
+        with open(qcow2, "wb") as file:
+            file.write(body)
+        subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", qcow2, raw], check=True)
+        with open(raw, "rb") as file:
+            self.assertEqual(file.read()[:2 * MIB], data)
+
+    def test_download_of_an_iso(self):
+        folder = self.path + "-iso"
+        os.mkdir(folder)
+        data = pattern(MIB, b"iso")
+        with open(os.path.join(folder, "a.iso"), "wb") as file:
+            file.write(data)
+        sr = self.api.SR.create(self.host, {"location": folder}, 0, "isos", "", "iso", "iso", False, {})
+        iso = self.api.SR.get_VDIs(sr)[0]
+        self.assertEqual(self.content(iso), data)
+        self.assertEqual(self.upload(data, vdi=iso)[0], 409)
+        with open(os.path.join(folder, "a.iso"), "rb") as file:
+            self.assertEqual(file.read(), data)
+
+
+class Doors(TransferTest):
+    def code(self, answer):
+        return json.loads(answer)["error"]
+
+    def test_who_may(self):
+        data = pattern(MIB)
+        self.assertEqual(self.upload(data, headers={})[0], 401)
+        self.assertEqual(self.upload(data, headers={"Cookie": "session_id=OpaqueRef:nothing"})[0], 401)
+        self.assertEqual(self.upload(data, headers=POOL.basic("root", "wrong"))[0], 401)
+        self.assertEqual(self.download(headers={})[0], 401)
+        self.untouched(bytes(4 * MIB))
+        self.assertEqual(self.upload(data, headers=POOL.basic())[0], 200)
+        self.assertEqual(self.upload(data, f"&session_id={self.api.session}", headers={})[0], 200)
+        bearer = {"Authorization": f"Bearer {self.api.session}"}
+        self.assertEqual(self.download(headers=bearer)[0], 200)
+
+    def test_what_is_refused(self):
+        data = pattern(MIB)
+        cases = [
+            ("vdi=", 404, "HANDLE_INVALID"),
+            ("vdi=OpaqueRef:NULL", 404, "HANDLE_INVALID"),
+            ("vdi=../../etc/passwd", 404, "HANDLE_INVALID"),
+            (f"vdi={self.sr}", 404, "HANDLE_INVALID"),
+            (f"vdi={self.vdi}&format=vhd", 404, "VALUE_NOT_SUPPORTED"),
+            (f"vdi={self.vdi}&format=", 404, "VALUE_NOT_SUPPORTED"),
+            (f"vdi={self.vdi}&chunked=true", 501, "NOT_IMPLEMENTED"),
+            (f"sr_id={self.sr}", 501, "NOT_IMPLEMENTED"),
+            (f"vdi={self.vdi}&task_id={NULL}", 404, "HANDLE_INVALID"),
+            (f"vdi={self.vdi}&task_id=x", 404, "HANDLE_INVALID"),
+        ]
+        for query, status, code in cases:
+            with self.subTest(query):
+                answer = self.request("PUT", query, data)
+                self.assertEqual((answer[0], self.code(answer[2])), (status, code))
+        self.assertEqual(self.request("GET", f"vdi={self.vdi}&base={self.vdi}")[0], 501)
+        self.untouched(bytes(4 * MIB))
+
+    def test_read_only_disk(self):
+        self.api.VDI.set_read_only(self.vdi, True)
+        status, answer = self.upload(pattern(MIB))
+        self.assertEqual((status, self.code(answer)), (409, "VDI_READONLY"))
+
+
+class Tasks(TransferTest):
+    def test_a_clients_task_is_the_carrier(self):
+        task = self.task()
+        self.assertEqual(self.upload(pattern(MIB), f"&task_id={task}")[0], 200)
+        record = self.api.task.get_record(task)
+        self.assertEqual((record["status"], record["progress"]), ("success", 1.0))
+        self.assertEqual(record["result"], f"<value>{self.vdi}</value>")
+
+    def test_a_refusal_fails_the_task(self):
+        task = self.task()
+        self.assertEqual(self.upload(pattern(MIB), f"&task_id={task}&format=vmdk")[0], 404)
+        record = self.api.task.get_record(task)
+        self.assertEqual((record["status"], record["error_info"][0]), ("failure", "VALUE_NOT_SUPPORTED"))
+
+
+class Failures(TransferTest):
+    def setUp(self):
+        super().setUp()
+        self.before = pattern(4 * MIB, b"before")
+        self.assertEqual(self.upload(self.before)[0], 200)
+
+    def fails(self, code, body, query=""):
+        task = self.task()
+        status, _ = self.upload(body, f"&task_id={task}{query}")
+        self.assertGreaterEqual(status, 400)
+        record = self.api.task.get_record(task)
+        self.assertEqual((record["status"], record["error_info"][0]), ("failure", code), record["error_info"])
+        self.untouched(self.before)
+
+    def test_more_than_the_disk_holds(self):
+        self.fails("IMPORT_ERROR", pattern(5 * MIB))
+
+    def test_not_what_it_says(self):
+        self.fails("IMPORT_ERROR", pattern(MIB), "&format=qcow2")
+
+    @unittest.skipUnless(shutil.which("qemu-img"), "no qemu-img")
+    def test_an_image_that_refers_to_other_files(self):
+        image = os.path.join(POOL.folder, "evil.qcow2")
+        subprocess.run(["qemu-img", "create", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd", image, "1M"],
+                       check=True, stdout=subprocess.DEVNULL)
+        with open(image, "rb") as file:
+            self.fails("IMPORT_ERROR", file.read(), "&format=qcow2")
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can mount a small file system")
+    def test_a_full_repository(self):
+        folder = self.path + "-small"
+        os.mkdir(folder)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m,mode=755", "none", folder], check=True)
+        self.addCleanup(subprocess.run, ["umount", "-l", folder], check=True)
+        self.path = os.path.join(folder, "sr")
+        self.sr = self.api.SR.create(self.host, {"location": self.path}, 0, self.id(), "", "file", "", False, {})
+        self.vdi = self.create_vdi()
+        self.assertEqual(self.upload(self.before[:3 * MIB])[0], 200)
+        self.before = self.content()
+        self.fails("SR_BACKEND_FAILURE_44", pattern(4 * MIB, b"after"))
+        with self.assertRaises(Failure) as caught:
+            self.api.VDI.copy(self.api.VDI.copy(self.vdi, NULL), NULL)
+        self.assertEqual(caught.exception.code, "SR_BACKEND_FAILURE_44")
+        self.untouched(self.before)
+        self.api.PBD.unplug(self.api.SR.get_PBDs(self.sr)[0])
+
+    def test_a_client_that_goes_away(self):
+        task = self.task()
+        sock = POOL.connect()
+        sock.sendall((f"PUT /import_raw_vdi?vdi={self.vdi}&task_id={task} HTTP/1.1\r\nHost: x\r\n"
+                      f"Cookie: session_id={self.api.session}\r\nContent-Length: {4 * MIB}\r\n\r\n").encode())
+        sock.sendall(pattern(2 * MIB))
+        until("the upload is noticed", lambda: self.api.VDI.get_current_operations(self.vdi))
+        sock.close()
+        until("the task fails", lambda: self.api.task.get_status(task) == "failure")
+        self.assertEqual(self.api.task.get_error_info(task), ["IMPORT_ERROR_PREMATURE_EOF"])
+        self.untouched(self.before)
+
+    def test_cancel(self):
+        task = self.task()
+        sock = POOL.connect()
+        self.addCleanup(sock.close)
+        sock.sendall((f"PUT /import_raw_vdi?vdi={self.vdi}&task_id={task} HTTP/1.1\r\nHost: x\r\n"
+                      f"Cookie: session_id={self.api.session}\r\nContent-Length: {4 * MIB}\r\n\r\n").encode())
+        sock.sendall(pattern(2 * MIB))
+        until("progress", lambda: 0.3 < self.api.task.get_progress(task) < 1)
+        with self.assertRaises(Failure) as caught:
+            self.api.PBD.unplug(self.api.SR.get_PBDs(self.sr)[0])
+        self.assertTrue(caught.exception.code.startswith("SR_BACKEND_FAILURE"), caught.exception)
+        self.api.task.cancel(task)
+        until("the task ends", lambda: self.api.task.get_status(task) == "cancelled")
+        self.assertEqual(self.api.task.get_error_info(task), ["TASK_CANCELLED", task])
+        self.untouched(self.before)
+
+    def test_a_download_that_nobody_reads_to_the_end(self):
+        vdi = self.create_vdi(256 * MIB)
+        sock = POOL.connect()
+        sock.sendall((f"GET /export_raw_vdi?vdi={vdi} HTTP/1.1\r\nHost: x\r\n"
+                      f"Cookie: session_id={self.api.session}\r\n\r\n").encode())
+        self.assertIn(b"200", sock.recv(1000))
+        sock.close()
+        until("the mark goes", lambda: self.api.VDI.get_current_operations(vdi) == {})
+
+
+if __name__ == "__main__":
+    unittest.main()
