@@ -99,6 +99,7 @@ void fixture_start(struct fixture *f, const char *driver)
     log_init("test", LOG_ERROR_LEVEL);
     snprintf(f->dir, sizeof(f->dir), "/tmp/corral-agent-XXXXXX");
     cr_assert(mkdtemp(f->dir));
+    f->tag = f->dir + strlen("/tmp/");
     snprintf(f->state, sizeof(f->state), "%s/state", f->dir);
     snprintf(f->storage, sizeof(f->storage), "%s/storage", f->dir);
     snprintf(f->isos, sizeof(f->isos), "%s/isos", f->dir);

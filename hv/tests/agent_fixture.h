@@ -14,6 +14,7 @@
 
 struct fixture {
     char dir[64], state[96], storage[96], isos[96];
+    const char *tag; /* unique to this run; part of the path dir */
     const char *driver;
     struct proc hostd;
     bool running;
