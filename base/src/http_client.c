@@ -22,7 +22,7 @@ const char *http_failure_name(enum http_failure kind)
 int client_fail(struct http_error *error, enum http_failure kind, const char *text)
 {
     error->kind = kind;
-    snprintf(error->text, sizeof(error->text), "%s", text);
+    snprintf(error->text, sizeof(error->text), "%.*s", (int)sizeof(error->text) - 1, text);
     return -1;
 }
 
