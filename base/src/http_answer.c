@@ -9,16 +9,18 @@
 static void give(struct http_request *req, unsigned status, struct MHD_Response *response)
 {
     pthread_mutex_lock(&req->lock);
-    bool late = req->completed;
-    if (!late) {
+    bool late = req->completed, gone = atomic_load(&req->gone);
+    if (gone)
+        atomic_store(&req->cut, true);
+    if (!late && !gone) {
         req->response = response;
         req->status = status;
         req->ready = true;
     }
     pthread_mutex_unlock(&req->lock);
-    if (late)
+    if (late || gone)
         MHD_destroy_response(response);
-    else
+    if (!late)
         request_wake(req);
 }
 

@@ -4,9 +4,13 @@
  * it until it is resumed. `asleep` and `woken` under req->lock make a wake-up that comes before the
  * sleep count. While a request is asleep its connection cannot go away, so the waker may touch it.
  *
- * Answering: `claimed` decides who answers: a handler, the watcher (client is gone) or the stop of
- * the server. Only the winner touches the request's connection or the server; so a late answer is
- * harmless even after the server was freed.
+ * Answering: `claimed` decides who answers: a handler, the end of the connection or the stop of the
+ * server. Only the winner touches the request's connection or the server; so a late answer is harmless
+ * even after the server was freed.
+ *
+ * Strings: path, headers and query are libmicrohttpd's and live as long as the connection works on the
+ * request. A request that sleeps keeps its connection until it is answered, also when the client is gone
+ * (`gone`); one whose body is streamed has copies, because there the connection may end at any moment.
  *
  * Lock order: request->lock, then server->lock. */
 #pragma once
@@ -59,7 +63,8 @@ struct http_server {
     struct link upgraded;
     struct http_request **watched; /* by descriptor: sleeping requests whose client is watched */
     size_t watched_size;
-    bool stopping;
+    bool ending;   /* http_server_stop was called: waiters for `quiet` want to know */
+    bool stopping; /* nobody falls asleep any more */
 
     _Atomic uint32_t active; /* requests that are not completed */
     _Atomic bool stopping_now;
@@ -81,6 +86,16 @@ struct connection {
 /* True if the peer has closed and all that it sent was read from the socket. */
 bool peer_is_gone(int fd);
 
+/* The head of a request, copied. */
+struct head_copy {
+    char *path;
+    struct head_value {
+        enum MHD_ValueKind kind;
+        char *name, *value;
+    } * values;
+    size_t count;
+};
+
 enum body_mode {
     BODY_UNDECIDED, /* on_request has not chosen */
     BODY_COLLECT,
@@ -92,10 +107,13 @@ struct http_request {
     _Atomic uint32_t refs;
     _Atomic bool claimed; /* somebody answers or has answered */
     _Atomic bool cut;     /* end the connection without an answer */
+    _Atomic bool gone;    /* the client is; the answer will be dropped */
+    _Atomic bool told;    /* `closed` was called */
     struct http_server *server;
     struct MHD_Connection *connection;
     struct connection *socket;
     const char *path;
+    struct head_copy *copy; /* NULL: ask libmicrohttpd */
     uint64_t id;
     int64_t content_length; /* -1: chunked */
     enum http_method method;
@@ -142,15 +160,23 @@ enum MHD_Result request_on_access(void *context, struct MHD_Connection *connecti
 void request_on_completed(void *context, struct MHD_Connection *connection, void **slot,
                           enum MHD_RequestTerminationCode how);
 
+/* http_head.c */
+/* False: not a method that is known here. */
+bool http_method_parse(const char *text, enum http_method *out);
+void head_copy_take(struct http_request *req);
+void head_copy_free(struct head_copy *copy);
+
 /* http_sleep.c */
 /* False: a wake-up came before, look again. True: suspended (or the server stops and the request was cut). */
 bool request_sleep(struct http_request *req, bool watch);
 void request_wake(struct http_request *req);
 /* True for one caller only: the one that answers. */
 bool request_claim(struct http_request *req);
-/* The client is gone: closes without an answer, telling the handler. */
-void request_cut(struct http_request *req);
+/* The client is gone: tells the handler; ends the connection when it was answered or is a stream. */
+void request_lost(struct http_request *req);
+void request_tell(struct http_request *req);
 void *watcher_main(void *server);
+/* Asks sleepers to answer, waits a moment, answers for the others. */
 void sleepers_end(struct http_server *server);
 
 /* http_answer.c */

@@ -1,7 +1,6 @@
 /* One request from its head to the moment when its answer is queued: libmicrohttpd's callbacks, the
- * body's ways, and what handlers may ask about the request. */
+ * body's ways. What handlers may ask about the request is in http_head.c. */
 #include "http_internal.h"
-#include <arpa/inet.h>
 #include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -10,25 +9,6 @@
 /* How much of an unwanted body is read and dropped, so that the client is not reset before it can read
  * the answer; beyond this the connection is closed. */
 #define DISCARD_MAX (UINT64_C(16) << 20)
-
-static const char *const method_names[] = {"GET",   "HEAD",   "POST",    "PUT",
-                                           "PATCH", "DELETE", "OPTIONS", "CONNECT"};
-
-const char *http_method_name(enum http_method method)
-{
-    return method_names[method];
-}
-
-static bool parse_method(const char *text, enum http_method *out)
-{
-    for (size_t i = 0; i < ARRAY_LEN(method_names); i++) {
-        if (streq(text, method_names[i])) {
-            *out = (enum http_method)i;
-            return true;
-        }
-    }
-    return false;
-}
 
 /* ---- life ---- */
 
@@ -40,7 +20,6 @@ static int64_t declared_length(struct MHD_Connection *connection)
     return text ? strtoll(text, NULL, 10) : 0; /* libmicrohttpd has refused anything but digits */
 }
 
-/* The strings of a request are libmicrohttpd's: gone with the connection, hence the rule for callers. */
 static struct http_request *request_new(struct http_server *server, struct MHD_Connection *connection)
 {
     static _Atomic uint64_t last_id;
@@ -74,6 +53,7 @@ void http_request_unref(struct http_request *req)
         req->closed_release(req->closed_arg);
     pthread_mutex_destroy(&req->lock);
     buf_done(&req->upgrade_head);
+    head_copy_free(req->copy);
     free(req->body);
     free(req);
 }
@@ -270,7 +250,7 @@ static struct http_request *begin(struct http_server *server, struct MHD_Connect
     set_clock(req, has_body(req) ? -(clock_mono_ms() + server->body_timeout_ms) : 0);
     const char *refusal = NULL;
     unsigned status = 400;
-    if (!parse_method(method, &req->method)) {
+    if (!http_method_parse(method, &req->method)) {
         status = 501;
         refusal = "the method is not known here";
     } else if (!url || url[0] != '/') {
@@ -320,8 +300,8 @@ void request_on_completed(void *context, struct MHD_Connection *connection, void
     *slot = NULL;
     set_clock(req, clock_mono_ms());
     atomic_store_explicit(&req->socket->in_body, false, memory_order_relaxed);
-    if (request_claim(req) && req->closed)
-        req->closed(req->closed_arg);
+    if (request_claim(req))
+        request_tell(req);
     bool nobody_owes = !req->handed || (req->body_mode == BODY_COLLECT && !req->delivered);
     if (req->sink)
         sink_end(req, false);
@@ -357,113 +337,11 @@ void http_stream_body(struct http_request *req, const struct http_body_sink *sin
     req->body_mode = BODY_SINK;
     req->sink = sink;
     req->body_arg = arg;
+    head_copy_take(req);
     set_clock(req, 0); /* as long as it moves, by libmicrohttpd's idle timeout */
 }
 
 void http_body_wake(struct http_request *req)
 {
     request_wake(req);
-}
-
-/* ---- questions ---- */
-
-enum http_method http_request_method(const struct http_request *req)
-{
-    return req->method;
-}
-
-const char *http_request_path(const struct http_request *req)
-{
-    return req->path;
-}
-
-const char *http_request_header(const struct http_request *req, const char *name)
-{
-    return MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND, name);
-}
-
-const char *http_request_query(const struct http_request *req, const char *name)
-{
-    const char *value = NULL;
-    size_t len = 0;
-    if (MHD_lookup_connection_value_n(req->connection, MHD_GET_ARGUMENT_KIND, name, strlen(name), &value,
-                                      &len) != MHD_YES)
-        return NULL;
-    return value ? value : "";
-}
-
-struct query_walk {
-    bool (*each)(void *arg, const char *name, const char *value);
-    void *arg;
-};
-
-static enum MHD_Result walk_query(void *context, enum MHD_ValueKind kind, const char *name, const char *value)
-{
-    (void)kind;
-    struct query_walk *walk = context;
-    return walk->each(walk->arg, name, value ? value : "") ? MHD_YES : MHD_NO;
-}
-
-void http_request_each_query(const struct http_request *req,
-                             bool (*each)(void *arg, const char *name, const char *value), void *arg)
-{
-    struct query_walk walk = {each, arg};
-    MHD_get_connection_values(req->connection, MHD_GET_ARGUMENT_KIND, walk_query, &walk);
-}
-
-const char *http_request_cookie(const struct http_request *req, const char *name)
-{
-    return MHD_lookup_connection_value(req->connection, MHD_COOKIE_KIND, name);
-}
-
-int64_t http_request_content_length(const struct http_request *req)
-{
-    return req->content_length;
-}
-
-bool http_request_is_tls(const struct http_request *req)
-{
-    return req->server->tls;
-}
-
-const char *http_request_peer(struct http_request *req)
-{
-    if (req->peer[0])
-        return req->peer;
-    const struct sockaddr *address =
-        MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
-    const void *bytes = address->sa_family == AF_INET6
-                            ? (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr
-                            : (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
-    if (!inet_ntop(address->sa_family, bytes, req->peer, sizeof(req->peer)))
-        snprintf(req->peer, sizeof(req->peer), "unknown");
-    return req->peer;
-}
-
-const char *http_request_client_name(const struct http_request *req)
-{
-    return req->server->client_certificates ? req->server->client_name : NULL;
-}
-
-uint64_t http_request_id(const struct http_request *req)
-{
-    return req->id;
-}
-
-void http_request_set_data(struct http_request *req, void *data)
-{
-    req->data = data;
-}
-
-void *http_request_data(const struct http_request *req)
-{
-    return req->data;
-}
-
-void http_request_on_close(struct http_request *req, void (*closed)(void *arg), void *arg,
-                           void (*release)(void *arg))
-{
-    req->closed = closed;
-    req->closed_arg = arg;
-    req->closed_release = release;
 }

@@ -309,7 +309,7 @@ void http_server_stop(struct http_server *server)
         return;
     http_server_quiesce(server);
     pthread_mutex_lock(&server->lock);
-    server->stopping = true;
+    server->ending = true;
     atomic_store(&server->stopping_now, true);
     pthread_mutex_unlock(&server->lock);
     sleepers_end(server);

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 bool request_claim(struct http_request *req)
 {
@@ -64,10 +65,12 @@ bool request_sleep(struct http_request *req, bool watch)
     pthread_mutex_unlock(&req->lock);
     if (!stopping)
         return true;
-    if (request_claim(req))
+    if (request_claim(req)) {
         answer_error_claimed(req, 503, "the server is stopping");
-    else
-        request_cut(req);
+    } else {
+        atomic_store(&req->cut, true);
+        request_wake(req);
+    }
     return false;
 }
 
@@ -81,7 +84,7 @@ void request_wake(struct http_request *req)
         watch_end(req);
         MHD_resume_connection(req->connection);
         link_remove(&req->sleeping);
-        if (server->stopping)
+        if (server->ending)
             pthread_cond_signal(&server->quiet);
         pthread_mutex_unlock(&server->lock);
     } else {
@@ -90,12 +93,22 @@ void request_wake(struct http_request *req)
     pthread_mutex_unlock(&req->lock);
 }
 
-void request_cut(struct http_request *req)
+void request_tell(struct http_request *req)
 {
-    atomic_store(&req->cut, true);
-    if (request_claim(req) && req->closed)
+    if (req->closed && !atomic_exchange(&req->told, true))
         req->closed(req->closed_arg);
-    request_wake(req);
+}
+
+void request_lost(struct http_request *req)
+{
+    atomic_store(&req->gone, true);
+    if (atomic_load(&req->claimed)) {
+        atomic_store(&req->cut, true);
+        request_wake(req);
+    } else {
+        /* Stays suspended, and so its strings valid, until the handler has answered. */
+        request_tell(req);
+    }
 }
 
 static bool is_gone(int fd)
@@ -116,12 +129,14 @@ static void on_hangup(struct http_server *server, int fd)
 {
     struct http_request *req = NULL;
     pthread_mutex_lock(&server->lock);
-    if ((size_t)fd < server->watched_size && server->watched[fd] && is_gone(fd))
+    if ((size_t)fd < server->watched_size && server->watched[fd] && is_gone(fd)) {
         req = http_request_ref(server->watched[fd]);
+        watch_end(req);
+    }
     pthread_mutex_unlock(&server->lock);
     if (!req)
         return;
-    request_cut(req);
+    request_lost(req);
     http_request_unref(req);
 }
 
@@ -162,25 +177,67 @@ void *watcher_main(void *arg)
     }
 }
 
-/* server->stopping is set: nobody falls asleep any more. */
+/* With server->lock. A count of some request that sleeps and was not told yet; NULL: none. */
+static struct http_request *next_untold(struct http_server *server)
+{
+    for (struct link *l = server->sleeping.next; l != &server->sleeping; l = l->next) {
+        struct http_request *req = LINK_OF(struct http_request, sleeping, l);
+        if (!atomic_load(&req->claimed) && req->closed && !atomic_load(&req->told))
+            return http_request_ref(req);
+    }
+    return NULL;
+}
+
+static void tell_all(struct http_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    for (struct http_request *req; (req = next_untold(server));) {
+        pthread_mutex_unlock(&server->lock);
+        request_tell(req);
+        http_request_unref(req);
+        pthread_mutex_lock(&server->lock);
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void wait_for_sleepers(struct http_server *server)
+{
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec++;
+    int rc = 0;
+    pthread_mutex_lock(&server->lock);
+    while (rc == 0 && server->sleeping.next != &server->sleeping)
+        rc = pthread_cond_timedwait(&server->quiet, &server->lock, &end);
+    server->stopping = true;
+    pthread_mutex_unlock(&server->lock);
+}
+
+static void end_one(struct http_request *req)
+{
+    if (request_claim(req)) {
+        answer_error_claimed(req, 503, "the server is stopping");
+        return;
+    }
+    /* Somebody is just answering, or a stream of either direction waits: that is cut. */
+    pthread_mutex_lock(&req->lock);
+    bool streaming = !req->ready;
+    pthread_mutex_unlock(&req->lock);
+    if (streaming)
+        atomic_store(&req->cut, true);
+    request_wake(req);
+}
+
 void sleepers_end(struct http_server *server)
 {
+    tell_all(server);
+    wait_for_sleepers(server);
     pthread_mutex_lock(&server->lock);
     while (server->sleeping.next != &server->sleeping) {
         struct http_request *req =
             http_request_ref(LINK_OF(struct http_request, sleeping, server->sleeping.next));
         pthread_mutex_unlock(&server->lock);
-        if (request_claim(req)) {
-            answer_error_claimed(req, 503, "the server is stopping");
-        } else {
-            /* Somebody is just answering, or a stream of either direction waits: that is cut. */
-            pthread_mutex_lock(&req->lock);
-            bool streaming = !req->ready;
-            pthread_mutex_unlock(&req->lock);
-            if (streaming)
-                atomic_store(&req->cut, true);
-            request_wake(req);
-        }
+        end_one(req);
         http_request_unref(req);
         pthread_mutex_lock(&server->lock);
     }

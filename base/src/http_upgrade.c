@@ -89,7 +89,7 @@ static void upgraded_close(struct stream *s)
     pthread_mutex_lock(&server->lock);
     link_remove(&u->link);
     MHD_resume_connection(req->connection);
-    if (server->stopping)
+    if (server->ending)
         pthread_cond_signal(&server->quiet);
     pthread_mutex_unlock(&server->lock);
     buf_done(&u->head);
@@ -146,7 +146,10 @@ leave_http(struct http_request *req, const char *status_line, const struct http_
     bool late = true;
     if (request_claim(req)) {
         pthread_mutex_lock(&req->lock);
-        late = req->completed;
+        bool gone = atomic_load(&req->gone), completed = req->completed;
+        late = completed || gone;
+        if (gone)
+            atomic_store(&req->cut, true);
         if (!late) {
             write_head(&req->upgrade_head, status_line, headers);
             req->upgraded = upgraded;
@@ -154,7 +157,7 @@ leave_http(struct http_request *req, const char *status_line, const struct http_
             req->ready = true;
         }
         pthread_mutex_unlock(&req->lock);
-        if (!late)
+        if (!completed)
             request_wake(req);
     }
     if (late)

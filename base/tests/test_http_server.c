@@ -538,6 +538,67 @@ Test(http_server, a_client_that_goes_away_while_we_think)
     http_server_stop(server);
 }
 
+/* Whoever owes the answer may read the request until it is given, whatever became of the client. */
+static void *read_request(void *arg)
+{
+    struct http_request *req = arg;
+    const char *a = http_request_query(req, "a");
+    wait_for(&t.released); /* the client is gone by now */
+    cr_assert_str_eq(a, "1");
+    cr_assert_str_eq(http_request_query(req, "b"), "two");
+    cr_assert_str_eq(http_request_header(req, "host"), "h");
+    cr_assert_str_eq(http_request_cookie(req, "session_id"), "tok");
+    cr_assert_str_eq(http_request_peer(req), "127.0.0.1");
+    cr_assert(strncmp(http_request_path(req), "/linger", 7) == 0);
+    t.seen[0] = '\0';
+    http_request_each_query(req, collect_query, t.seen);
+    cr_assert_str_eq(t.seen, "[a=1][b=two]");
+    http_answer(req, 200, NULL, xstrdup("x"), 1, HTTP_FREE);
+    sem_post(&t.ended);
+    return NULL;
+}
+static void linger_end(void *arg, bool ok)
+{
+    (void)arg;
+    cr_assert(!ok);
+    sem_post(&t.closed);
+}
+static const struct http_body_sink linger_sink = {take, linger_end};
+static void linger(struct http_request *req, void *context)
+{
+    (void)context;
+    if (streq(http_request_path(req), "/linger-body"))
+        http_stream_body(req, &linger_sink, NULL);
+    else
+        http_request_on_close(req, post_sem, &t.closed, NULL);
+    in_thread(read_request, req);
+    sem_post(&t.arrived);
+}
+#define LINGER_HEAD "?a=1&b=two HTTP/1.1\r\nHost: h\r\nCookie: session_id=tok\r\n"
+Test(http_server, a_request_stays_readable_when_its_client_is_gone)
+{
+    static const char *const requests[] = {
+        "GET /linger" LINGER_HEAD "\r\n",
+        "PUT /linger-body" LINGER_HEAD "Content-Length: 100\r\n\r\npart",
+        "PUT /linger" LINGER_HEAD "Content-Length: 100\r\n\r\npart",
+    };
+    setup();
+    struct http_server *server = start((struct http_server_config){.on_request = linger, .threads = 1});
+    for (size_t i = 0; i < ARRAY_LEN(requests); i++) {
+        int fd = connect_raw(server);
+        send_text(fd, requests[i]);
+        wait_for(&t.arrived);
+        close(fd);
+        wait_for(&t.closed);
+        /* Other requests come and go on this thread meanwhile. */
+        AUTO_FREE char *other = converse(server, "BREW / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        cr_assert_not_null(strstr(other, " 501 "));
+        sem_post(&t.released);
+        wait_for(&t.ended);
+    }
+    http_server_stop(server);
+}
+
 Test(http_server, a_client_that_goes_away_in_its_body)
 {
     struct http_server *server = plain();

@@ -11,9 +11,9 @@
  * request pointer is valid until the answering call returns, and longer only with http_request_ref.
  * A client that went away does not free a request under its handler: answers to it are dropped.
  *
- * Threads: the answering and waking functions may be called from any thread. What reads the request
- * (path, headers, query, peer...) only inside on_request and the callbacks of the body: copy what is needed
- * later. */
+ * Threads: the answering and waking functions may be called from any thread; so may what reads the request
+ * (path, headers, query, peer...), by whoever owes the answer and before giving it. Its strings are valid
+ * that long, also when the client is gone. */
 #pragma once
 #include <base/http.h>
 #include <base/stream.h>
@@ -56,12 +56,13 @@ int http_server_start(const struct http_server_config *config, struct http_serve
 uint16_t http_server_port(const struct http_server *server);
 /* Closes the listening socket; what is under way may finish. Optional first step of a stop. */
 void http_server_quiesce(struct http_server *server);
-/* Answers 503 to all that sleep, ends streams and upgraded connections (waiting until their users closed
- * them), joins the threads, frees. A late http_answer by a thread that still has a request is harmless. Not
- * from a callback. */
+/* Runs `closed` of all requests that sleep (http_request_on_close), waits a second for their answers, then
+ * answers 503 for those that are left; ends streams and upgraded connections (waiting until their users
+ * closed them), joins the threads, frees. Stop the workers that hold requests first, or let none take longer
+ * than that: they may still answer (harmlessly), but no longer read the request. Not from a callback. */
 void http_server_stop(struct http_server *server);
 
-/* ---- the request; inside callbacks only, the strings are valid until they return ---- */
+/* ---- the request; all of this only before the answer ---- */
 enum http_method http_request_method(const struct http_request *req);
 /* Decoded once; an escape that is malformed or stands for NUL stays as it is. Begins with '/'. */
 const char *http_request_path(const struct http_request *req);
@@ -87,10 +88,11 @@ void http_request_set_data(struct http_request *req, void *data);
 void *http_request_data(const struct http_request *req);
 struct http_request *http_request_ref(struct http_request *req);
 void http_request_unref(struct http_request *req);
-/* `closed(arg)` runs at most once, if the connection is lost before the answer was given; on some thread of
- * the server, and perhaps while another thread is answering. It lets waiting work stop; who owes the answer
- * still gives it (it is dropped). A sleeping connection notices the loss too. `release(arg)` (may be NULL)
- * runs when the request is freed, after anything else. Once per request, before the callback returns. */
+/* `closed(arg)` runs at most once, if the connection is lost or the server stops before the answer was given;
+ * on some thread of the server, and perhaps while another thread is answering. It lets waiting work stop; who
+ * owes the answer still gives it (to a lost client it is dropped). A sleeping connection notices the loss
+ * too. `release(arg)` (may be NULL) runs when the request is freed, after anything else. Once per request,
+ * before the callback returns. */
 void http_request_on_close(struct http_request *req, void (*closed)(void *arg), void *arg,
                            void (*release)(void *arg));
 
