@@ -8,6 +8,7 @@
 #include "hosts/hosts.h"
 #include "hosts/join.h"
 #include "http/console.h"
+#include "http/doors.h"
 #include "http/web.h"
 #include "server.h"
 #include "timers.h"
@@ -205,7 +206,8 @@ static int start(struct pool_server *p)
     return write_port(s, "poold.port", p->https);
 }
 
-/* In the opposite order: first nobody gets in, then what runs ends, then what it stands on. */
+/* First nobody gets in, then what runs ends, then what it stands on. The stop_ steps leave their part in
+ * place: what still runs may use it, and gets a refusal. */
 static void stop(struct pool_server *p)
 {
     struct server *s = &p->server;
@@ -213,18 +215,22 @@ static void stop(struct pool_server *p)
         http_server_quiesce(p->https);
     if (p->http)
         http_server_quiesce(p->http);
-    timers_free(s->timers);
-    hosts_free(s->hosts);
+    doors_close(s);
+    timers_stop(s->timers);
+    hosts_stop(s->hosts);
     if (s->login_workers)
         worker_pool_stop(s->login_workers);
     if (s->workers)
         worker_pool_stop(s->workers);
     events_free(s->events);
-    console_tokens_free(s->console_tokens);
+    console_tokens_stop(s->console_tokens);
     if (p->https)
         http_server_stop(p->https);
     if (p->http)
         http_server_stop(p->http);
+    console_tokens_free(s->console_tokens);
+    hosts_free(s->hosts);
+    timers_free(s->timers);
     web_free(p->web);
     joins_free(s->joins);
     tasks_free(s->tasks);

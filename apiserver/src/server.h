@@ -39,6 +39,9 @@ struct server {
     struct auth *auth;
     uint16_t port; /* HTTPS */
     struct ref pool_ref;
+    /* Network threads that are inside, and whether no more get in: see doors_close. */
+    _Atomic unsigned inside;
+    _Atomic bool closing;
 };
 
 /* One call, from the decoded request to the encoded answer. Owned by the thread that runs it; handed

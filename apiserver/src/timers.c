@@ -99,7 +99,7 @@ struct timers *timers_new(void)
     return t;
 }
 
-void timers_free(struct timers *t)
+void timers_stop(struct timers *t)
 {
     if (!t)
         return;
@@ -108,6 +108,17 @@ void timers_free(struct timers *t)
     pthread_cond_signal(&t->changed);
     pthread_mutex_unlock(&t->lock);
     pthread_join(t->thread, NULL);
+    /* The thread is gone, and timers_add keeps nothing any more: the heap is ours. */
+    for (size_t i = 0; i < t->count; i++)
+        if (!t->heap[i].period_ms)
+            t->heap[i].fn(t->heap[i].arg);
+    t->count = 0;
+}
+
+void timers_free(struct timers *t)
+{
+    if (!t)
+        return;
     pthread_cond_destroy(&t->changed);
     pthread_mutex_destroy(&t->lock);
     free(t->heap);
@@ -118,9 +129,14 @@ static void timers_add(struct timers *t, int64_t delay_ms, int64_t period_ms, vo
                        void *arg)
 {
     pthread_mutex_lock(&t->lock);
-    heap_push(t, (struct timer){clock_mono_ms() + delay_ms, period_ms, fn, arg});
-    pthread_cond_signal(&t->changed);
+    bool stopped = t->stop;
+    if (!stopped) {
+        heap_push(t, (struct timer){clock_mono_ms() + delay_ms, period_ms, fn, arg});
+        pthread_cond_signal(&t->changed);
+    }
     pthread_mutex_unlock(&t->lock);
+    if (stopped && !period_ms)
+        fn(arg);
 }
 
 void timers_after(struct timers *t, int64_t delay_ms, void (*fn)(void *arg), void *arg)

@@ -49,11 +49,9 @@ def until(what, check, limit_s=20.0, step_s=0.02):
 
 
 def program(name):
-    """Path of a built program, wherever its part puts it."""
-    for folder, _, files in os.walk(BUILD):
-        if name in files and os.access(os.path.join(folder, name), os.X_OK):
-            return os.path.join(folder, name)
-    return None
+    """Path of a built program, None when it is not built."""
+    path = os.path.join(BUILD, "bin", name)
+    return path if os.access(path, os.X_OK) else None
 
 
 class Daemon:

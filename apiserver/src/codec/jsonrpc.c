@@ -2,6 +2,7 @@
 #include "jsonrpc.h"
 
 #include "../gate/gate.h"
+#include "../http/doors.h"
 #include <base/buf.h>
 #include <base/json.h>
 #include <base/mem.h>
@@ -141,7 +142,7 @@ static bool is_v2(const json_t *request)
     return json_get_string(request, "jsonrpc", &version) && streq(version, "2.0");
 }
 
-void jsonrpc_request(struct http_request *req, char *data, size_t len, void *arg)
+static void take_request(struct server *server, struct http_request *req, char *data, size_t len)
 {
     struct json_error error;
     if (!utf8_valid(data, len)) {
@@ -172,7 +173,15 @@ void jsonrpc_request(struct http_request *req, char *data, size_t len, void *arg
     }
     struct reply *reply = xcalloc(1, sizeof(*reply));
     *reply = (struct reply){.req = http_request_ref(req), .v2 = v2, .id = TAKE_PTR(id)};
-    struct call *call = call_new(arg, method, params, false, http_request_peer(req), complete);
+    struct call *call = call_new(server, method, params, false, http_request_peer(req), complete);
     call->reply = reply;
     gate_run(call);
+}
+
+void jsonrpc_request(struct http_request *req, char *data, size_t len, void *arg)
+{
+    if (!doors_enter(arg, req))
+        return;
+    take_request(arg, req, data, len);
+    doors_leave(arg);
 }

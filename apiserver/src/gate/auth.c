@@ -215,9 +215,13 @@ struct late_login {
 
 static void submit(struct call *call, void (*work)(void *call))
 {
-    if (worker_submit(call->server->login_workers, work, call) == 0)
+    struct server *server = call->server;
+    if (server->closing)
+        fail_internal(&call->err, "The server is stopping.");
+    else if (worker_submit(server->login_workers, work, call) == 0)
         return;
-    fail_internal(&call->err, "Too many logins at once: try again in a moment.");
+    else
+        fail_internal(&call->err, "Too many logins at once: try again in a moment.");
     call->failed = true;
     call->complete(call);
 }

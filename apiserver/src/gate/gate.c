@@ -277,6 +277,8 @@ static int mark_operation(struct call *call, struct api_err *err)
             return -1;
         if (call->cancel && *call->cancel)
             return err_task_cancelled(err, REF_TEXT(call->task));
+        if (server->closing)
+            return fail_internal(err, "The server is stopping.");
         api_err_done(err);
         int64_t until = clock_mono_ms() + 1000; /* look at the cancel flag now and then */
         store_wait(server->store, seen - 1, until < deadline ? until : deadline);

@@ -39,7 +39,8 @@ struct host_entry {
 struct hosts {
     struct server *server;
     char *ca_file, *cert_file, *key_file;
-    pthread_mutex_t lock; /* guards what follows */
+    pthread_mutex_t refresh; /* one adds hosts at a time; taken before lock */
+    pthread_mutex_t lock;    /* guards what follows */
     pthread_cond_t changed;
     struct host_entry **entries;
     size_t count;
@@ -223,8 +224,12 @@ static bool add_if_new(const struct row *row, void *arg)
 
 void hosts_refresh(struct hosts *h)
 {
-    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(h->server->store);
-    snapshot_each(snap, CLASS_host, add_if_new, h);
+    pthread_mutex_lock(&h->refresh);
+    if (!stopping(h)) {
+        AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(h->server->store);
+        snapshot_each(snap, CLASS_host, add_if_new, h);
+    }
+    pthread_mutex_unlock(&h->refresh);
 }
 
 static void wait_settled(struct hosts *h, int64_t deadline_ms)
@@ -247,6 +252,7 @@ struct hosts *hosts_new(struct server *server, int settle_ms)
     h->ca_file = xasprintf("%s/pki/ca.pem", server->state_dir);
     h->cert_file = xasprintf("%s/pki/poold.pem", server->state_dir);
     h->key_file = xasprintf("%s/pki/poold.key", server->state_dir);
+    pthread_mutex_init(&h->refresh, NULL);
     pthread_mutex_init(&h->lock, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
@@ -258,18 +264,27 @@ struct hosts *hosts_new(struct server *server, int settle_ms)
     return h;
 }
 
-void hosts_free(struct hosts *h)
+void hosts_stop(struct hosts *h)
 {
     if (!h)
         return;
+    pthread_mutex_lock(&h->refresh); /* no host is added any more */
     pthread_mutex_lock(&h->lock);
     h->stop = true;
     pthread_cond_broadcast(&h->changed);
     pthread_mutex_unlock(&h->lock);
+    pthread_mutex_unlock(&h->refresh);
     for (size_t i = 0; i < h->count; i++)
         hv_host_interrupt(h->entries[i]->agent);
-    for (size_t i = 0; i < h->count; i++) {
+    for (size_t i = 0; i < h->count; i++)
         pthread_join(h->entries[i]->thread, NULL);
+}
+
+void hosts_free(struct hosts *h)
+{
+    if (!h)
+        return;
+    for (size_t i = 0; i < h->count; i++) {
         hv_host_close(h->entries[i]->agent);
         reconcile_done(&h->entries[i]->reconcile);
         free(h->entries[i]);
@@ -277,6 +292,7 @@ void hosts_free(struct hosts *h)
     free(h->entries);
     pthread_cond_destroy(&h->changed);
     pthread_mutex_destroy(&h->lock);
+    pthread_mutex_destroy(&h->refresh);
     free(h->ca_file);
     free(h->cert_file);
     free(h->key_file);

@@ -13,6 +13,9 @@ struct server;
 /* Connects to every host of the database and puts right what differs between rows and agents, before the
  * first request is served: waits up to `settle_ms` for hosts that do not answer, which stay "not live". */
 struct hosts *hosts_new(struct server *server, int settle_ms);
+/* Breaks off all calls to agents and ends the threads; handlers that still run get errors. */
+void hosts_stop(struct hosts *hosts);
+/* After hosts_stop, when no handler runs any more. */
 void hosts_free(struct hosts *hosts);
 /* A host has joined or has a new address. */
 void hosts_refresh(struct hosts *hosts);

@@ -77,7 +77,7 @@ static void wake(int fd)
         log_warn("console", "a console could not be told to end", "cause", strerror(errno));
 }
 
-void console_tokens_free(struct console_tokens *t)
+void console_tokens_stop(struct console_tokens *t)
 {
     if (!t)
         return;
@@ -88,6 +88,12 @@ void console_tokens_free(struct console_tokens *t)
     while (t->viewer_count)
         pthread_cond_wait(&t->ended, &t->lock);
     pthread_mutex_unlock(&t->lock);
+}
+
+void console_tokens_free(struct console_tokens *t)
+{
+    if (!t)
+        return;
     for (size_t i = 0; i < t->count; i++)
         session_unref(t->tokens[i].session);
     free(t->tokens);

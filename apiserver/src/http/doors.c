@@ -10,6 +10,7 @@
 #include <model/errors.h>
 #include <stdio.h>
 #include <strings.h>
+#include <time.h>
 
 void door_job_free(struct door_job *job)
 {
@@ -34,11 +35,14 @@ static void body_read(struct http_request *req, char *data, size_t len, void *ar
     const struct door_body *door = arg;
     struct server *server = http_request_data(req);
     struct json_error error;
+    if (!doors_enter(server, req))
+        return;
     json_t *body = json_parse(data, len, &error);
     if (!body)
         http_answer_error(req, 400, error.text);
     else
         door_submit(door->login ? server->login_workers : server->workers, server, req, body, door->run);
+    doors_leave(server);
 }
 
 void door_submit_json(struct server *server, struct http_request *req, const struct door_body *door)
@@ -58,6 +62,29 @@ static void write_error(struct buf *out, const struct api_err *err)
         json_write_string(out, err->params[i]);
     }
     buf_add_str(out, "]}");
+}
+
+bool doors_enter(struct server *server, struct http_request *req)
+{
+    atomic_fetch_add(&server->inside, 1);
+    if (!atomic_load(&server->closing))
+        return true;
+    doors_leave(server);
+    http_answer_error(req, 503, "the server is stopping");
+    return false;
+}
+
+void doors_leave(struct server *server)
+{
+    atomic_fetch_sub(&server->inside, 1);
+}
+
+void doors_close(struct server *server)
+{
+    const struct timespec tick = {.tv_nsec = 1000000};
+    atomic_store(&server->closing, true);
+    while (atomic_load(&server->inside) > 0) /* none of them blocks */
+        nanosleep(&tick, NULL);
 }
 
 void door_fail(struct http_request *req, unsigned status, const struct api_err *err)

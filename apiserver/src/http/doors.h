@@ -8,6 +8,13 @@ struct worker_pool;
 struct session;
 struct api_err;
 
+/* Around everything that a network thread does with a request: false, after a 503, when the server is
+ * stopping. */
+bool doors_enter(struct server *server, struct http_request *req);
+void doors_leave(struct server *server);
+/* First step of a stop. When it returns no network thread uses the server's parts, and none will. */
+void doors_close(struct server *server);
+
 /* Who asks: `Authorization: Bearer <session>`, the cookie or query parameter session_id, or Basic
  * user:password. Basic costs a password hash, so this blocks: for a worker. A counted session, or NULL after
  * answering 401. For Basic the session is a temporary one: *temporary tells, close it with session_close. */

@@ -215,9 +215,8 @@ static const struct route *find_route(enum http_method method, const char *path)
     return best;
 }
 
-void web_request(struct http_request *req, void *context)
+static void serve(struct web *web, struct http_request *req)
 {
-    struct web *web = context;
     const struct route *route = find_route(http_request_method(req), http_request_path(req));
     if (route)
         route->serve(web->server, req);
@@ -227,4 +226,13 @@ void web_request(struct http_request *req, void *context)
         answer_options(req);
     else
         http_answer_error(req, 403, "this method is not served here");
+}
+
+void web_request(struct http_request *req, void *context)
+{
+    struct web *web = context;
+    if (!doors_enter(web->server, req))
+        return;
+    serve(web, req);
+    doors_leave(web->server);
 }
