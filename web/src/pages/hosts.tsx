@@ -91,7 +91,7 @@ export function HostPage({ uuid }: { uuid: string }) {
             <Fact name="Address">{host.address ? <Copyable text={host.address} what="address" /> : <span class="faint">–</span>}</Fact>
             <Fact name="Role">{view.coordinator ? "coordinator of the pool" : "member of the pool"}</Fact>
             <Fact name="Software">{versionOf(host) || <span class="faint">–</span>}</Fact>
-            <Fact name="Last heard"><When time={data.get("host_metrics", host.metrics)?.last_updated} /></Fact>
+            {view.state === "Not answering" && <Fact name="Last heard"><When time={data.get("host_metrics", host.metrics)?.last_updated} /></Fact>}
             {boot > 0 && <Fact name="Booted"><When time={new Date(boot * 1000)} /></Fact>}
             <Fact name="UUID"><Copyable text={host.uuid} what="UUID" /></Fact>
           </Facts>
@@ -123,7 +123,7 @@ export function HostPage({ uuid }: { uuid: string }) {
                 { id: "network", label: "Network", sort: (p) => p.network, render: (p) => p.network },
                 { id: "ip", label: "Address", render: (p) => p.pif.IP ? <span class="mono">{p.pif.IP}</span> : <span class="faint">–</span> },
                 { id: "mac", label: "MAC", class: "wide", render: (p) => <span class="mono">{p.pif.MAC}</span> },
-                { id: "use", label: "Use", render: (p) => <>{p.pif.management && <span class="tag">management</span>}{p.pif.currently_attached && <span class="tag good">up</span>}</> },
+                { id: "use", label: "Use", render: (p) => <span class="tags">{p.pif.management && <span class="tag">management</span>}{p.pif.currently_attached && <span class="tag good">up</span>}</span> },
               ]} />
             </Card>
           </div>
@@ -133,7 +133,7 @@ export function HostPage({ uuid }: { uuid: string }) {
             <details><summary>Processor</summary><MapTable map={host.cpu_info} label="Processor" /></details>
             <details><summary>Software</summary><MapTable map={host.software_version} label="Software" /></details>
             <details><summary>Other settings</summary><MapTable map={Object.fromEntries(Object.entries(host.other_config).map(([k, v]) => [k, parseTime(v)?.toLocaleString() ?? v]))} label="Other settings" /></details>
-            {host.capabilities.length > 0 && <details><summary>Capabilities</summary><p class="pad">{host.capabilities.map((c) => <span key={c} class="tag">{c}</span>)}</p></details>}
+            {host.capabilities.length > 0 && <details><summary>Capabilities</summary><p class="pad tags">{host.capabilities.map((c) => <span key={c} class="tag">{c}</span>)}</p></details>}
           </Card>
         </div>
       </div>

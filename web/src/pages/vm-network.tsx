@@ -23,7 +23,7 @@ const columns: readonly Column<NicView>[] = [
   },
   { id: "mac", label: "MAC", render: (n) => <Copyable text={n.vif.MAC} what="MAC address" /> },
   { id: "mtu", label: "MTU", class: "num wide", render: (n) => n.vif.MTU },
-  { id: "attached", label: "Link", render: (n) => n.vif.currently_attached ? <span class="tag good">attached</span> : <span class="tag">not attached</span> },
+  { id: "attached", label: "Link", render: (n) => n.vif.currently_attached ? <span class="tags"><span class="tag good">attached</span></span> : <span class="tags"><span class="tag">not attached</span></span> },
 ];
 
 export function NetworkTab({ view }: { view: VmView }) {

@@ -50,7 +50,7 @@ export function OverviewTab({ view }: { view: VmView }) {
             <Fact name="Installed"><When time={metrics?.install_time} /></Fact>
             <Fact name="From template">{vm.other_config.base_template_name ?? <span class="faint">–</span>}</Fact>
             <Fact name="Boots by">{bootWords(view)}</Fact>
-            {vm.tags.length > 0 && <Fact name="Tags">{vm.tags.map((tag) => <span key={tag} class="tag">{tag}</span>)}</Fact>}
+            {vm.tags.length > 0 && <Fact name="Tags"><span class="tags">{vm.tags.map((tag) => <span key={tag} class="tag">{tag}</span>)}</span></Fact>}
             <Fact name="UUID"><Copyable text={vm.uuid} what="UUID" /></Fact>
           </Facts>
         </Card>
