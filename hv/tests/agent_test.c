@@ -33,6 +33,12 @@ static void start_qemu(void)
 TestSuite(sim, .init = start_sim, .fini = stop, .timeout = 120);
 TestSuite(qemu, .init = start_qemu, .fini = stop, .timeout = 180);
 
+static void run(const struct domain_config *config)
+{
+    struct domain_info info = must_start(&f, config);
+    domain_info_done(&info);
+}
+
 static void started(void)
 {
     struct domain_config config AUTO_DOMAIN_CONFIG;
@@ -253,7 +259,7 @@ static void start_stubborn(void)
     config.firmware = FIRMWARE_KERNEL;
     str_assign(&config.kernel, "vmlinuz");
     str_assign(&config.cmdline, "sim.ignore_shutdown");
-    struct domain_info info AUTO_DOMAIN_INFO = must_start(&f, &config);
+    run(&config);
 }
 
 /* Waits until the agent has an operation of that call running. */
@@ -263,7 +269,6 @@ static void wait_running(enum hv_call_id call)
         struct hv_operation_list_args args = {0};
         struct hv_operation_list_result result;
         struct hv_err err = {0};
-        char *cursor AUTO_FREE = cursor_now(&f);
         cr_assert_eq(hv_operation_list(f.host, NULL, &args, &result, &err), 0);
         bool found = false;
         for (size_t i = 0; i < result.operations_count; i++)
@@ -364,7 +369,7 @@ Test(sim, a_crash_is_an_event_and_a_record)
     config.firmware = FIRMWARE_KERNEL;
     str_assign(&config.kernel, "vmlinuz");
     str_assign(&config.cmdline, "sim.crash_ms=20");
-    struct domain_info info AUTO_DOMAIN_INFO = must_start(&f, &config);
+    run(&config);
     must_become(&f, cursor, DOMAIN_STATE_GONE, END_REASON_GUEST_CRASH, 20000);
     cr_assert_eq(state_now(), DOMAIN_STATE_GONE);
     cr_assert_eq(fixture_count(&f, "ended"), 1);

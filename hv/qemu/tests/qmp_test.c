@@ -108,6 +108,11 @@ static char *hear(struct fixture *f)
     }
 }
 
+static void skip(struct fixture *f)
+{
+    free(hear(f));
+}
+
 static void wait_for(sem_t *sem)
 {
     struct timespec end;
@@ -181,9 +186,9 @@ Test(qmp, replies_of_two_commands_are_not_mixed_up)
     start(&f);
     negotiate(&f);
     begin(&a, &f, 20000);
-    char *first AUTO_FREE = hear(&f);
+    skip(&f);
     begin(&b, &f, 20000);
-    char *second AUTO_FREE = hear(&f);
+    skip(&f);
     say(&f, "{\"return\":{\"n\":2},\"id\":2}\n{\"return\":{\"n\":1},\"id\":1}\n");
     pthread_join(a.thread, NULL);
     pthread_join(b.thread, NULL);
@@ -202,7 +207,7 @@ Test(qmp, an_error_carries_the_words_of_the_device_model)
     start(&f);
     negotiate(&f);
     begin(&c, &f, 20000);
-    char *line AUTO_FREE = hear(&f);
+    skip(&f);
     say(&f, "{\"error\":{\"class\":\"GenericError\",\"desc\":\"not now\"},\"id\":1}\n");
     pthread_join(c.thread, NULL);
     cr_assert_eq(c.outcome, -1);
@@ -230,12 +235,12 @@ Test(qmp, a_late_reply_to_a_command_given_up_is_ignored)
     start(&f);
     negotiate(&f);
     begin(&c, &f, 50);
-    char *line AUTO_FREE = hear(&f);
+    skip(&f);
     pthread_join(c.thread, NULL);
     say(&f, "{\"return\":{},\"id\":1}\n{\"event\":\"STOP\"}\n");
     wait_for(&f.event);
     begin(&c, &f, 20000);
-    char *next AUTO_FREE = hear(&f);
+    skip(&f);
     say(&f, "{\"return\":{},\"id\":2}\n");
     pthread_join(c.thread, NULL);
     cr_assert_eq(c.outcome, 0);
@@ -273,7 +278,8 @@ Test(qmp, bad_manners_end_the_connection_and_free_who_waits)
         struct command c;
         start(&f);
         begin(&c, &f, 20000);
-        char *first AUTO_FREE = hear(&f), *second AUTO_FREE = hear(&f);
+        skip(&f);
+        skip(&f);
         say(&f, noise[i]);
         wait_for(&f.lost);
         pthread_join(c.thread, NULL);
@@ -291,7 +297,7 @@ Test(qmp, the_end_of_the_connection_frees_who_waits)
     start(&f);
     negotiate(&f);
     begin(&c, &f, 20000);
-    char *line AUTO_FREE = hear(&f);
+    skip(&f);
     close(f.peer);
     f.peer = -1;
     wait_for(&f.lost);
@@ -332,7 +338,7 @@ Test(qmp, a_descriptor_travels_with_its_command)
     cr_assert_eq(pipe(pipe_fds), 0);
     c = (struct command){.f = &f, .deadline = in_ms(20000), .fd = pipe_fds[0]};
     pthread_create(&c.thread, NULL, run_command, &c);
-    char *line AUTO_FREE = hear(&f);
+    skip(&f);
     cr_assert_geq(f.got_fd, 0);
     struct stat sent, got;
     cr_assert(fstat(pipe_fds[0], &sent) == 0 && fstat(f.got_fd, &got) == 0);
