@@ -48,7 +48,7 @@ class Pool:
                 self._connection.request(method, path, body, headers or {})
                 answer = self._connection.getresponse()
                 return answer.status, answer.read()
-            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):
+            except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError, ssl.SSLEOFError):
                 self.close()
                 if fresh or attempt:
                     raise

@@ -79,7 +79,7 @@ class MediaTest(unittest.TestCase):
 
     def installer_shows_its_first_screen(self, uuid, vm):
         self.site.xe("vm-start", f"uuid={uuid}")
-        self.site.serial(self.pool, vm).expect("Select a language", 240)
+        self.site.serial(self.pool, vm).expect("Select a language", 400)
         self.site.xe("vm-shutdown", f"uuid={uuid}", "force=true")
         self.assertEqual(self.pool.VM.get_power_state(vm), "Halted")
 
