@@ -50,6 +50,20 @@ int agent_sr_forget(struct agent *agent, struct agent_op *op, const struct hv_sr
     return srs_detach(agent, args->sr, err);
 }
 
+int agent_sr_destroy(struct agent *agent, struct agent_op *op, const struct hv_sr_destroy_args *args,
+                     struct hv_sr_destroy_result *result, struct hv_err *err)
+{
+    (void)op;
+    (void)result;
+    struct storage_error error;
+    struct sr *sr = srs_get(agent, args->sr, NULL);
+    if (sr) {
+        srs_put(agent, sr);
+        return hv_fail(err, HV_ERR_KIND_IN_USE, "The storage repository is attached on this host.");
+    }
+    return storage_sr_destroy(args->type, args->config, &error) < 0 ? storage_to_hv(err, &error) : 0;
+}
+
 int agent_sr_stats(struct agent *agent, struct agent_op *op, const struct hv_sr_stats_args *args,
                    struct hv_sr_stats_result *result, struct hv_err *err)
 {

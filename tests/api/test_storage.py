@@ -157,6 +157,33 @@ class Repositories(StorageTest):
         self.api.PBD.plug(pbd)
         self.assertEqual(self.api.VDI.get_SR(self.api.VDI.get_by_uuid(uuid)), self.sr)
 
+    def test_destroy(self):
+        vdi, pbd = self.create_vdi(), self.api.SR.get_PBDs(self.sr)[0]
+        self.refuses("SR_NOT_EMPTY", self.api.SR.destroy, self.sr)
+        self.api.VDI.forget(vdi)
+        self.refuses("SR_HAS_PBD", self.api.SR.destroy, self.sr)
+        self.api.PBD.unplug(pbd)
+        self.refuses("SR_NOT_EMPTY", self.api.SR.destroy, self.sr)
+        self.assertEqual(len(self.files()), 1)
+        self.api.PBD.plug(pbd)
+        self.api.VDI.destroy(self.api.SR.get_VDIs(self.sr)[0])
+        self.api.PBD.unplug(pbd)
+        self.assertIn("destroy", self.api.SR.get_allowed_operations(self.sr))
+        self.api.SR.destroy(self.sr)
+        self.refuses("HANDLE_INVALID", self.api.SR.get_record, self.sr)
+        self.refuses("HANDLE_INVALID", self.api.PBD.get_record, pbd)
+        self.assertFalse(os.path.exists(self.path))
+
+    def test_an_iso_library_is_forgotten_not_destroyed(self):
+        self.image("a.iso")
+        sr = self.create_sr("iso", self.isos)
+        self.refuses("SR_NOT_EMPTY", self.api.SR.destroy, sr)
+        self.api.PBD.unplug(self.api.SR.get_PBDs(sr)[0])
+        self.api.VDI.forget(self.api.SR.get_VDIs(sr)[0])
+        self.refuses("SR_OPERATION_NOT_SUPPORTED", self.api.SR.destroy, sr)
+        self.api.SR.forget(sr)
+        self.assertEqual(self.files(self.isos), ["a.iso"])
+
     def test_async_has_the_result_in_its_task(self):
         task = self.api.call("Async.SR.scan", self.api.session, self.sr)
         until("the task ends", lambda: self.api.task.get_status(task) != "pending")

@@ -17,8 +17,8 @@ static const char *const file_features[] = {
     "VDI_DETACH", "VDI_RESIZE", "VDI_UPDATE", "VDI_INTRODUCE", "VDI_CLONE",
 };
 static const char *const iso_features[] = {
-    "SR_CREATE", "SR_DELETE",  "SR_ATTACH",  "SR_DETACH",  "SR_SCAN",
-    "SR_UPDATE", "VDI_ATTACH", "VDI_DETACH", "VDI_UPDATE", "VDI_INTRODUCE",
+    "SR_CREATE",  "SR_ATTACH",  "SR_DETACH",  "SR_SCAN",       "SR_UPDATE",
+    "VDI_ATTACH", "VDI_DETACH", "VDI_UPDATE", "VDI_INTRODUCE",
 };
 static const struct kind kinds[] = {
     {"file", "Directory", "Disks as qcow2 or raw files in a directory of the host", file_features,

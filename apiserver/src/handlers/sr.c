@@ -246,6 +246,66 @@ static int remove_rows(struct call *call, struct ref ref, struct api_err *err)
     return server_commit(tx, err);
 }
 
+/* Any host that had it: its folder is removed there. */
+static const struct pbd_row *choose_pbd(const struct snapshot *snap, const struct sr_row *sr)
+{
+    const struct pbd_row *chosen = NULL;
+    for (size_t i = 0; sr->PBDs && i < sr->PBDs->count; i++) {
+        const struct pbd_row *pbd = pbd_row(snapshot_get(snap, CLASS_PBD, sr->PBDs->items[i]));
+        if (pbd && (!chosen || storage_host_is_live(snap, pbd->host)))
+            chosen = pbd;
+    }
+    return chosen;
+}
+
+static int destroy_on(struct call *call, const struct pbd_row *pbd, const struct sr_row *sr,
+                      struct api_err *err)
+{
+    struct hv_host *agent = hosts_get(call->server->hosts, pbd->host, err);
+    if (!agent)
+        return -1;
+    struct hosts_op op;
+    struct hv_sr_destroy_args args;
+    struct hv_sr_destroy_result result;
+    struct hv_err cause;
+    hosts_op_init(&op, call, 0);
+    hv_sr_destroy_args_init(&args);
+    str_assign(&args.sr, sr->uuid);
+    str_assign(&args.type, sr->type);
+    str_map_assign(&args.config, str_map_ref(pbd->device_config));
+    int rc = hv_sr_destroy(agent, &op.op, &args, &result, &cause);
+    hv_sr_destroy_args_done(&args);
+    hosts_put(call->server->hosts, agent);
+    if (rc == 0)
+        hv_sr_destroy_result_done(&result);
+    else if (cause.kind == HV_ERR_KIND_EXISTS)
+        err_sr_not_empty(err);
+    else
+        storage_fail(err, pbd->host, sr->row.ref, REF_NULL, "destroy", &cause);
+    return rc;
+}
+
+static int check_detached(const struct snapshot *snap, const struct sr_row *sr, struct api_err *err)
+{
+    for (size_t i = 0; sr->PBDs && i < sr->PBDs->count; i++) {
+        const struct pbd_row *pbd = pbd_row(snapshot_get(snap, CLASS_PBD, sr->PBDs->items[i]));
+        if (pbd && pbd->currently_attached)
+            return err_sr_has_pbd(err, REF_TEXT(sr->row.ref));
+    }
+    return 0;
+}
+
+int handle_sr_destroy(struct call *call, const struct sr_destroy_args *args, struct api_err *err)
+{
+    const struct sr_row *sr = find_sr(call, args->sr, err);
+    if (!sr || check_detached(call->snapshot, sr, err) < 0)
+        return -1;
+    const struct pbd_row *pbd = choose_pbd(call->snapshot, sr);
+    if (!pbd)
+        return err_sr_has_no_pbds(err, REF_TEXT(args->sr));
+    return destroy_on(call, pbd, sr, err) < 0 ? -1 : remove_rows(call, args->sr, err);
+}
+
 int handle_sr_forget(struct call *call, const struct sr_forget_args *args, struct api_err *err)
 {
     return remove_rows(call, args->sr, err);

@@ -54,6 +54,10 @@ struct transfer {
     enum image_format format;
     int64_t done;
     bool lost; /* the client went away, or stalled */
+    /* A download's last byte so far waits until the task has ended and the mark is off: who has all bytes may
+     * go on. */
+    bool holds;
+    char held;
 };
 
 static _Atomic int transfer_count;
@@ -226,13 +230,30 @@ static int begin_answer(void *ctx, int64_t size)
     return 0;
 }
 
+static int send_bytes(struct transfer *t, const void *data, size_t len)
+{
+    if (len == 0 || http_writer_write(t->writer, data, len, STALL_MS) == 0)
+        return 0;
+    t->lost = true;
+    return -1;
+}
+
+static int send_held(struct transfer *t)
+{
+    bool holds = t->holds;
+    t->holds = false;
+    return send_bytes(t, &t->held, holds ? 1 : 0);
+}
+
 static int write_answer(void *ctx, const void *data, size_t len)
 {
     struct transfer *t = ctx;
-    if (http_writer_write(t->writer, data, len, STALL_MS) < 0) {
-        t->lost = true;
+    if (len == 0)
+        return 0;
+    if (send_held(t) < 0 || send_bytes(t, data, len - 1) < 0)
         return -1;
-    }
+    t->held = ((const char *)data)[len - 1];
+    t->holds = true;
     t->done += (int64_t)len;
     if (t->length > 0)
         report(t, (double)t->done / (double)t->length);
@@ -351,7 +372,7 @@ static int run(struct transfer *t, struct api_err *err)
 static void answer(struct transfer *t, int rc, const struct api_err *err)
 {
     if (t->writer)
-        http_writer_close(t->writer, rc == 0);
+        http_writer_close(t->writer, rc == 0 && send_held(t) == 0);
     else if (rc < 0)
         door_fail(t->req, status_of(err), err);
     else
