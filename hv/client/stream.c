@@ -44,6 +44,29 @@ static ssize_t upload_read(void *arg, char *to, size_t max)
     return n;
 }
 
+/* An agent that refuses an upload in the middle answers while it is still being sent, and the connection may
+ * break before the answer is read. The operation's record says what it was: true if it failed, with its
+ * error. */
+static bool refused_meanwhile(struct hv_host *host, const char *id, struct hv_err *err)
+{
+    struct hv_operation_get_args args;
+    struct hv_operation_get_result result;
+    struct hv_err ignored;
+    const struct hv_op op = {.timeout_ms = 10000};
+    hv_operation_get_args_init(&args);
+    str_assign(&args.id, id);
+    args.wait_ms = 5000;
+    int rc = hv_operation_get(host, &op, &args, &result, &ignored);
+    hv_operation_get_args_done(&args);
+    if (rc < 0)
+        return false;
+    bool failed = result.status.state == OPERATION_STATE_FAILED;
+    if (failed)
+        hv_fail(err, result.status.error, "%s", result.status.error_text);
+    hv_operation_get_result_done(&result);
+    return failed;
+}
+
 int hv_disk_import(struct hv_host *host, const struct hv_op *op, const struct hv_disk_import_args *args,
                    hv_read_fn *read, void *read_ctx, struct hv_disk_import_result *result, struct hv_err *err)
 {
@@ -65,9 +88,12 @@ int hv_disk_import(struct hv_host *host, const struct hv_op *op, const struct hv
                              .cancel = op->cancel ? op->cancel : &host->interrupted};
     struct http_reply reply AUTO_HTTP_REPLY = HTTP_REPLY_INIT;
     struct http_error error;
-    if (http_client_call(host->http, &call, &reply, &error) < 0)
-        return hv_http_failure(&error, err);
-    return hv_read_answer(desc, &reply, result, NULL, err);
+    if (http_client_call(host->http, &call, &reply, &error) == 0)
+        return hv_read_answer(desc, &reply, result, NULL, err);
+    hv_http_failure(&error, err);
+    if (err->kind == HV_ERR_KIND_UNREACHABLE)
+        refused_meanwhile(host, op->id, err);
+    return -1;
 }
 
 struct download {
