@@ -1,7 +1,8 @@
-/* First rows. Idempotent: what exists is left alone. */
+/* First rows, and what follows from those that are there. Idempotent: what exists is left alone. */
 #include "bootstrap.h"
 
 #include "handlers/storage.h"
+#include "rules/operations.h"
 #include "server.h"
 #include <base/log.h>
 
@@ -25,6 +26,20 @@ static void add_network(struct tx *tx)
     str_map_assign(&network->other_config, str_map_new(config, sizeof(config) / sizeof(config[0])));
 }
 
+static bool refresh(const struct row *row, void *tx)
+{
+    operations_refresh(tx, row->cls, row->ref);
+    return true;
+}
+
+/* allowed_operations are in memory only. */
+static void refresh_operations(struct tx *tx)
+{
+    for (size_t i = 0; i < model_class_count; i++)
+        if (model_classes[i].row_size && field_find(&model_classes[i], "allowed_operations"))
+            tx_each(tx, &model_classes[i], refresh, tx);
+}
+
 int bootstrap(struct server *server, struct api_err *err)
 {
     struct tx *tx = store_begin(server->store);
@@ -37,5 +52,6 @@ int bootstrap(struct server *server, struct api_err *err)
     if (tx_count(tx, CLASS_network) == 0)
         add_network(tx);
     storage_bootstrap(tx);
+    refresh_operations(tx);
     return server_commit(tx, err);
 }

@@ -86,6 +86,13 @@ struct row *tx_edit(struct tx *tx, const struct class_desc *cls, struct ref ref)
     return touched ? touched->row : NULL;
 }
 
+void tx_renew(struct tx *tx, const struct class_desc *cls, struct ref ref)
+{
+    struct tx_row *touched = tx_touch(tx, cls, ref);
+    if (touched && touched->row)
+        touched->changed = true;
+}
+
 struct row *tx_create(struct tx *tx, const struct class_desc *cls)
 {
     struct ref ref = ref_new();

@@ -38,7 +38,8 @@ struct events {
     struct waiter *waiters;
     unsigned count;
     uint64_t published; /* newest generation heard of */
-    bool stop, poke;
+    _Atomic bool stop;  /* also read without the lock */
+    bool poke;
 };
 
 /* ---- the answer ---- */
@@ -207,6 +208,8 @@ static struct waiter *take_due(struct events *e, const struct class_set *changed
 static void put_back(struct events *e, struct waiter *w)
 {
     pthread_mutex_lock(&e->lock);
+    if (e->stop || w->call->session->gone)
+        w->gone = e->poke = true; /* it was not in the list when its session ended */
     w->next = e->waiters;
     e->waiters = w;
     e->count++;
@@ -319,11 +322,26 @@ void events_free(struct events *e)
     free(e);
 }
 
+/* The oldest token from which nothing that this subscriber hears of can have been missed. */
+static uint64_t oldest_token(const struct snapshot *snap, const struct event_filter *filter)
+{
+    uint64_t oldest = 0;
+    for (size_t i = 0; i < model_class_count; i++) {
+        const struct class_desc *cls = &model_classes[i];
+        if (!(filter->any[cls->index / 64] >> (cls->index % 64) & 1))
+            continue;
+        uint64_t of_class = snapshot_oldest_token_of(snap, cls);
+        if (of_class > oldest)
+            oldest = of_class;
+    }
+    return oldest;
+}
+
 void events_from(struct events *e, struct call *call, struct event_filter *filter, uint64_t since,
                  int64_t timeout_ms)
 {
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->server->store);
-    if (since && since < snapshot_oldest_token(snap)) {
+    if (since && since < oldest_token(snap, filter)) {
         /* Deletions after that token are forgotten: what is left could not be told completely. */
         err_events_lost(&call->err);
         call->failed = true;

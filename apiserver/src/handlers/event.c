@@ -63,7 +63,7 @@ int handle_event_inject(struct call *call, const struct event_inject_args *args,
         return err_handle_invalid(err, args->class, args->ref);
     }
     uint64_t generation = tx_generation(tx);
-    tx_edit(tx, cls, ref);
+    tx_renew(tx, cls, ref);
     if (server_commit(tx, err) < 0)
         return -1;
     char token[EVENT_TOKEN_SIZE];

@@ -114,6 +114,8 @@ void tx_each(struct tx *tx, const struct class_desc *cls, bool (*fn)(const struc
 /* A version that may be changed until commit; the same one when asked again. NULL: no such row.
  * Fields marked FIELD_DERIVED must not be touched. */
 struct row *tx_edit(struct tx *tx, const struct class_desc *cls, struct ref ref);
+/* The row counts as changed even if it stays equal: it gets a new generation. In memory only. */
+void tx_renew(struct tx *tx, const struct class_desc *cls, struct ref ref);
 /* A new row with fresh ref and uuid (when the class has one), all else initial. */
 struct row *tx_create(struct tx *tx, const struct class_desc *cls);
 /* References to it in other rows become null, it leaves all sets. */
