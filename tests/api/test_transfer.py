@@ -277,5 +277,31 @@ class Failures(TransferTest):
         until("the mark goes", lambda: self.api.VDI.get_current_operations(vdi) == {})
 
 
+class Stop(unittest.TestCase):
+    """The server ends soon, however slow its clients are, and the disk is as before."""
+
+    def test_during_transfers(self):
+        with TestPool(hosts=1) as pool:
+            api = pool.login()
+            sr = api.SR.create(api.host.get_all()[0], {"location": pool.folder + "/sr"}, 0, "", "", "file", "", False, {})
+            disks = [api.VDI.create({"SR": sr, "virtual_size": 256 * MIB, "type": "user", "sharable": False,
+                                     "read_only": False, "other_config": {}}) for _ in range(2)]
+            session = f"Cookie: session_id={api.session}\r\n\r\n"
+            up, down = pool.connect(), pool.connect()
+            up.sendall(f"PUT /import_raw_vdi?vdi={disks[0]} HTTP/1.1\r\nHost: x\r\nContent-Length: {256 * MIB}\r\n"
+                       f"{session}".encode() + bytes(MIB))
+            down.sendall(f"GET /export_raw_vdi?vdi={disks[1]} HTTP/1.1\r\nHost: x\r\n{session}".encode())
+            for disk in disks:
+                until("the transfer runs", lambda: api.VDI.get_current_operations(disk))
+            pool.close_clients()
+            pool.poold.stop(15)
+            up.close()
+            down.close()
+            pool.start()
+            api = pool.login()
+            self.assertEqual([api.VDI.get_current_operations(disk) for disk in disks], [{}, {}])
+            self.assertEqual(len(os.listdir(pool.folder + "/sr")), 2)
+
+
 if __name__ == "__main__":
     unittest.main()
