@@ -334,6 +334,8 @@ static int run_marked(struct call *call)
 
 static void log_outcome(const struct call *call, int rc)
 {
+    if (call->method->flags & METHOD_NO_SESSION)
+        return; /* logins tell of themselves */
     log_info("call", rc < 0 ? "refused or failed" : "done", "message", call->method->name, "user",
              call->session ? call->session->user : "", "from", call->peer, "error",
              rc < 0 ? call->err.code : "");

@@ -2,6 +2,7 @@
 #include "../gate/session.h"
 #include "../gate/auth.h"
 #include "../server.h"
+#include <base/log.h>
 #include <base/mem.h>
 #include <handlers.h>
 #include <model/errors.h>
@@ -18,6 +19,7 @@ int handle_session_login_with_password(struct call *call, const struct session_l
     if (session_open(call->server, args->uname, role, superuser, REF_NULL, args->originator, &session, err) <
         0)
         return -1;
+    log_info("session", "logged in", "user", args->uname, "from", call->peer, "originator", args->originator);
     *result = session->ref;
     return 0;
 }
