@@ -203,25 +203,33 @@ struct http_writer *http_writer_open(struct http_request *req, unsigned status,
     return writer;
 }
 
-int http_writer_write(struct http_writer *writer, const void *data, size_t len, int64_t timeout_ms)
+ssize_t http_writer_put(struct http_writer *writer, const void *data, size_t len, int64_t timeout_ms)
 {
     struct ring *r = &writer->ring;
+    bool in_time = true;
+    pthread_mutex_lock(&r->lock);
+    while (r->len == r->size && !r->lost && in_time)
+        in_time = ring_wait(r, timeout_ms);
+    bool lost = r->lost;
+    size_t put = lost ? 0 : ring_put(r, data, len);
+    pthread_mutex_unlock(&r->lock);
+    if (put == 0) {
+        errno = lost ? EPIPE : ETIMEDOUT;
+        return -1;
+    }
+    http_producer_wake(r->req);
+    return (ssize_t)put;
+}
+
+int http_writer_write(struct http_writer *writer, const void *data, size_t len, int64_t timeout_ms)
+{
     const char *from = data;
     while (len > 0) {
-        bool in_time = true;
-        pthread_mutex_lock(&r->lock);
-        while (r->len == r->size && !r->lost && in_time)
-            in_time = ring_wait(r, timeout_ms);
-        bool lost = r->lost;
-        size_t put = lost ? 0 : ring_put(r, from, len);
-        pthread_mutex_unlock(&r->lock);
-        if (lost || put == 0) {
-            errno = lost ? EPIPE : ETIMEDOUT;
+        ssize_t put = http_writer_put(writer, from, len, timeout_ms);
+        if (put < 0)
             return -1;
-        }
-        http_producer_wake(r->req);
         from += put;
-        len -= put;
+        len -= (size_t)put;
     }
     return 0;
 }

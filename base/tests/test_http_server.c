@@ -634,6 +634,7 @@ Test(http_server, stop_answers_sleepers_and_cuts_streams)
     AUTO_CLOSE int sleeper = connect_raw(server);
     AUTO_CLOSE int subscriber = connect_raw(server);
     AUTO_CLOSE int idle = connect_raw(server);
+    (void)idle; /* nothing is asked on it */
     send_text(sleeper, "GET /sleep HTTP/1.1\r\nHost: x\r\n\r\n");
     wait_for(&t.arrived);
     struct http_request *asleep = t.req;

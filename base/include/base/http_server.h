@@ -180,6 +180,9 @@ void http_reader_close(struct http_reader *r);
 struct http_writer;
 struct http_writer *http_writer_open(struct http_request *req, unsigned status,
                                      const struct http_header *headers, int64_t length, size_t window);
+/* Takes what fits, waiting for room: how many of the `len` (at least 1) bytes, or -1 as below. For who has to
+ * look at something else now and then. */
+ssize_t http_writer_put(struct http_writer *w, const void *data, size_t len, int64_t timeout_ms);
 /* 0 when all of it was taken, -1: the client is gone (EPIPE) or took nothing for timeout_ms (ETIMEDOUT). */
 int http_writer_write(struct http_writer *w, const void *data, size_t len, int64_t timeout_ms);
 /* `ok` false cuts the connection. Frees the writer. */

@@ -81,7 +81,7 @@ Test(import, every_format_into_every_format)
     for (size_t i = 0; i < 2; i++) {
         for (size_t k = 0; k < 2; k++) {
             struct fixture f = fixture_open("file");
-            AUTO_FREE char *old = make_disk(&f, formats[i]);
+            free(make_disk(&f, formats[i]));
             AUTO_FREE char *data = test_data(DISK_SIZE, 99);
             AUTO_FREE char *raw = xasprintf("%s-raw", f.dir);
             AUTO_FREE char *image = xasprintf("%s-image", f.dir);
@@ -112,7 +112,7 @@ Test(import, a_smaller_image_leaves_zeros_behind_it)
     static const enum disk_format formats[] = {DISK_RAW, DISK_QCOW2};
     for (size_t i = 0; i < 2; i++) {
         struct fixture f = fixture_open("file");
-        AUTO_FREE char *old = make_disk(&f, formats[i]);
+        free(make_disk(&f, formats[i]));
         AUTO_FREE char *data = test_data(MIB + 777, 5);
         int64_t len;
         cr_assert_eq(import(&f, DISK_RAW, data, MIB + 777, -1, -1), 0, "%s", f.error.text);
@@ -266,7 +266,7 @@ Test(import, a_file_size_limit_counts_as_full)
 Test(export, a_qcow2_image_comes_back_whole)
 {
     struct fixture f = fixture_open("file");
-    AUTO_FREE char *data = make_disk(&f, DISK_RAW);
+    free(make_disk(&f, DISK_RAW));
     AUTO_FREE char *image = xasprintf("%s-image", f.dir);
     int64_t len;
     AUTO_FREE char *sent = read_back(&f, DISK_QCOW2, &len);
@@ -281,7 +281,7 @@ Test(export, a_qcow2_image_comes_back_whole)
 Test(export, a_receiver_that_gives_up)
 {
     struct fixture f = fixture_open("file");
-    AUTO_FREE char *data = make_disk(&f, DISK_QCOW2);
+    free(make_disk(&f, DISK_QCOW2));
     struct memory_sink m = {.give_up_at = MIB};
     struct storage_sink sink = {memory_begin, memory_write, &m};
     cr_assert_eq(storage_disk_export(f.sr, UUID_1, DISK_RAW, &sink, NULL, &f.error), -1);
