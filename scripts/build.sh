@@ -21,6 +21,10 @@ build_run() {
     exec 8>"$folder/.lock"
     flock 8
     build_configure "$folder" "$@"
+    # npm is to trust what this machine trusts, such as the authority of a company's proxy.
+    if [ -z "${NODE_EXTRA_CA_CERTS-}" ] && [ -r /etc/ssl/certs/ca-certificates.crt ]; then
+        export NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
+    fi
     ninja -C "$folder" 8>&- | tee "$folder/ninja.log"
     if tail -n 1 "$folder/ninja.log" | grep -q 'no work to do'; then
         remark "nothing to do"
