@@ -32,12 +32,19 @@ static int find_rows(struct call *call, struct ref ref, struct target *t, struct
     return t->sr ? 0 : fail_handle(err, CLASS_SR, t->vdi->SR);
 }
 
+/* One call may come here for several disks (VM.clone): each has an operation of its own. */
+static void begin_op(struct hosts_op *op, struct call *call)
+{
+    hosts_op_init(op, call, 0);
+    hosts_op_next(op);
+}
+
 static int find_target(struct call *call, struct ref ref, struct ref and_sr, struct target *t,
                        struct api_err *err)
 {
     if (find_rows(call, ref, t, err) < 0)
         return -1;
-    hosts_op_init(&t->op, call, 0);
+    begin_op(&t->op, call);
     return storage_agent_get(call->server, call->snapshot, t->vdi->SR, and_sr, &t->at, err);
 }
 
@@ -155,7 +162,7 @@ int handle_vdi_create(struct call *call, const struct vdi_row *record, struct re
     struct hv_disk_create_result made;
     struct hv_err cause;
     fresh_init(&fresh, &at, sr);
-    hosts_op_init(&op, call, 0);
+    begin_op(&op, call);
     hv_disk_create_args_init(&args);
     str_assign(&args.sr, sr->uuid);
     str_assign(&args.disk, fresh.uuid);

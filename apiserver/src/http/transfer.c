@@ -61,6 +61,7 @@ struct transfer {
 };
 
 static _Atomic int transfer_count;
+static const _Atomic bool never;
 
 /* ---- errors as HTTP ---- */
 
@@ -191,6 +192,11 @@ static void report_op(void *ctx, double fraction)
         report(t, fraction);
 }
 
+static bool told_to_stop(const struct transfer *t)
+{
+    return *t->cancel || atomic_load(&t->server->closing);
+}
+
 /* The last hundredth is the agent's to finish. */
 static void report_body(struct transfer *t)
 {
@@ -211,7 +217,7 @@ static ssize_t read_body(void *ctx, void *data, size_t len)
         }
         bool slow = errno == ETIMEDOUT;
         report_body(t); /* the last time may have been too soon after the one before */
-        if (*t->cancel)
+        if (told_to_stop(t))
             return -1;
         if (!slow || clock_mono_ms() >= deadline) {
             t->lost = true;
@@ -232,10 +238,24 @@ static int begin_answer(void *ctx, int64_t size)
 
 static int send_bytes(struct transfer *t, const void *data, size_t len)
 {
-    if (len == 0 || http_writer_write(t->writer, data, len, STALL_MS) == 0)
-        return 0;
-    t->lost = true;
-    return -1;
+    const char *from = data;
+    int64_t deadline = clock_mono_ms() + STALL_MS;
+    while (len > 0) {
+        ssize_t put = http_writer_put(t->writer, from, len, SLICE_MS);
+        bool slow = put < 0 && errno == ETIMEDOUT;
+        if (told_to_stop(t))
+            return -1;
+        if (put < 0 && (!slow || clock_mono_ms() >= deadline)) {
+            t->lost = true;
+            return -1;
+        }
+        if (put > 0) {
+            from += put;
+            len -= (size_t)put;
+            deadline = clock_mono_ms() + STALL_MS;
+        }
+    }
+    return 0;
 }
 
 static int send_held(struct transfer *t)
@@ -257,7 +277,7 @@ static int write_answer(void *ctx, const void *data, size_t len)
     t->done += (int64_t)len;
     if (t->length > 0)
         report(t, (double)t->done / (double)t->length);
-    return *t->cancel ? -1 : 0;
+    return 0;
 }
 
 static int import(struct transfer *t, const struct storage_agent *at, const struct hv_op *op,
@@ -299,6 +319,8 @@ static int fail_move(const struct transfer *t, const struct storage_agent *at, s
 {
     if (*t->cancel)
         return err_task_cancelled(err, REF_TEXT(t->task));
+    if (atomic_load(&t->server->closing))
+        return fail_internal(err, "The server was stopped in the middle of the transfer.");
     if (t->lost)
         return t->direction->writes ? err_import_error_premature_eof(err) : err_vdi_copy_failed(err);
     if (t->direction->writes &&
@@ -396,6 +418,7 @@ static void work(void *arg)
         AUTO_FREE char *result = t->direction->writes ? xasprintf("<value>%s</value>", REF_TEXT(t->vdi))
                                                       : xstrdup("<value></value>");
         gate_task_end(t->server, t->task, result, rc < 0 ? &err : NULL);
+        t->cancel = &never; /* the flag went with the task */
     }
     log_info("transfer", rc < 0 ? "refused or failed" : "done", "what", t->direction->word, "vdi",
              t->vdi_text, "user", t->session->user, "from", t->claim.peer, "bytes", LOG_INT(t->done), "error",
