@@ -114,6 +114,7 @@ up_programs() {
     rm -rf "$state/app"
     mv "$state/app.new" "$state/app"
     changed "programs"
+    remark "copied"
 }
 
 host_names() {
