@@ -51,6 +51,14 @@ static void item_free(uintptr_t item)
     }
 }
 
+void garbage_retire(const struct trie_edit *edit, enum garbage_kind kind, uint64_t birth, void *object)
+{
+    if (birth > edit->frozen)
+        item_free((uintptr_t)object | kind);
+    else
+        garbage_add(edit->dead, kind, object);
+}
+
 void garbage_free_after(struct garbage *list, uint64_t generation, struct garbage *rest)
 {
     for (size_t i = 0; i < list->count; i++) {

@@ -13,6 +13,10 @@ struct garbage {
 };
 
 void garbage_add(struct garbage *list, enum garbage_kind kind, const void *object);
+struct trie_edit;
+/* An object leaves the version that is being changed: to the list of the edit, or, if no reader can know
+ * it, freed at once. */
+void garbage_retire(const struct trie_edit *edit, enum garbage_kind kind, uint64_t birth, void *object);
 /* Frees the objects born after `generation`; the others go to `rest`, or are forgotten if that is NULL
  * (because a version still uses them). The list is empty afterwards and has no storage. */
 void garbage_free_after(struct garbage *list, uint64_t generation, struct garbage *rest);

@@ -1,6 +1,7 @@
 /* The inside of the SQLite engine, shared by its files.
  *
- *   sqlite.c         the file: lock, open, close; the writing of a batch; what a failed commit has left
+ *   sqlite.c         the file: lock, open, close
+ *   sqlite_write.c   the writing of a batch, and what a failed commit has left
  *   sqlite_schema.c  tables, columns, versions, migrations
  *   sqlite_load.c    reading everything
  *   sqlite_value.c   one value to a parameter, from a column, as a literal */
@@ -40,6 +41,10 @@ int sqlite_prepare(struct sqlite_engine *engine, sqlite3_stmt **slot, const char
 int sqlite_number(struct sqlite_engine *engine, const char *sql, int64_t *out, struct store_err *err);
 void sqlite_finalize(sqlite3_stmt **stmt);
 #define AUTO_STMT __attribute__((cleanup(sqlite_finalize)))
+
+/* ---- sqlite_write.c ---- */
+enum engine_result sqlite_apply(struct sqlite_engine *engine, const struct engine_batch *batch,
+                                struct store_err *err);
 
 /* ---- sqlite_schema.c ---- */
 /* Makes or brings up to date all tables. *fresh: there were none. */

@@ -74,6 +74,13 @@ bool version_build_changes(struct version *v, uint64_t birth, struct row *const 
 /* The indexes by uuid and by name. */
 void version_build_names(struct version *v, uint64_t birth, struct row *const *rows, size_t count);
 
+/* ---- parts of the above: names.c and edges.c; either row may be NULL ---- */
+void names_update(struct version *v, const struct trie_edit *edit, const struct row *old,
+                  const struct row *row);
+void edges_update(struct version *v, const struct trie_edit *edit, const struct row *old,
+                  const struct row *row);
+void edges_build(struct version *v, uint64_t birth, struct row *const *rows, size_t count);
+
 /* Keys of the leaves. */
 struct trie_key row_ref_key(const void *row);
 struct trie_key row_change_key(const void *row);

@@ -182,6 +182,25 @@ Test(disk, relations_are_whole_after_a_restart_and_runtime_parts_are_new)
     fixture_remove(place.folder);
 }
 
+Test(disk, a_reference_that_dangles_in_the_file_is_null_and_counts_as_changed)
+{
+    struct place place = place_make();
+    struct store *store = fixture_open(place.path);
+    struct tx *tx = store_begin(store);
+    struct ref ref = tx_create(tx, DISK)->ref;
+    uint64_t token = fixture_commit(tx);
+    store_close(store);
+    sql(place.path, "UPDATE disk SET parent = 'OpaqueRef:11111111-2222-4333-8444-555555555555'");
+    store = fixture_open(place.path);
+    struct snapshot *snap = store_snapshot(store);
+    cr_assert(ref_is_null(AS(disk, snapshot_get(snap, DISK, ref))->parent));
+    cr_assert_gt(snapshot_get(snap, DISK, ref)->generation, token);
+    snapshot_unref(snap);
+    fixture_check(store);
+    store_close(store);
+    fixture_remove(place.folder);
+}
+
 Test(disk, a_change_of_a_derived_set_alone_is_not_lost_to_readers)
 {
     struct place place = place_make();
@@ -323,6 +342,18 @@ Test(file, only_its_owner_may_read_it)
         cr_assert_eq(st.st_mode & 0777, 0600, "%s", path);
     }
     store_close(store);
+    fixture_remove(place.folder);
+}
+
+Test(file, that_others_could_read_is_closed_to_them)
+{
+    struct place place = place_make();
+    store_close(fixture_open(place.path));
+    chmod(place.path, 0644);
+    store_close(fixture_open(place.path));
+    struct stat st;
+    cr_assert_eq(stat(place.path, &st), 0);
+    cr_assert_eq(st.st_mode & 0777, 0600);
     fixture_remove(place.folder);
 }
 
