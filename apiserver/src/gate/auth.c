@@ -35,8 +35,10 @@ struct source {
 };
 
 struct auth {
+    char *known_key;      /* random, of this process */
     pthread_mutex_t lock; /* guards what follows */
     char *hash;
+    char known[SHA256_TEXT_SIZE]; /* keyed hash of the password that was right last; "": none */
     struct source *sources;
     size_t count, cap;
 };
@@ -85,6 +87,7 @@ int auth_init(struct server *server)
     AUTO_FREE char *clear_path = path_in(server, "admin-password");
     struct auth *auth = xcalloc(1, sizeof(*auth));
     pthread_mutex_init(&auth->lock, NULL);
+    auth->known_key = secret_token(32);
     server->auth = auth;
     auth->hash = file_read(hash_path, 4096, NULL);
     if (auth->hash) {
@@ -107,6 +110,7 @@ void auth_free(struct auth *auth)
 {
     if (!auth)
         return;
+    secret_free_cleanup(&auth->known_key);
     free(auth->hash);
     free(auth->sources);
     pthread_mutex_destroy(&auth->lock);
@@ -256,15 +260,39 @@ void auth_schedule(struct call *call, void (*work)(void *call))
     timers_after(call->server->timers, wait, run_late, late);
 }
 
+/* A slow hash at every login would make each short-lived client wait for it. The password that was right once
+ * is known again by a keyed hash, in memory only; a wrong one always costs the slow hash and the brake. */
+static void keyed_hash(const struct auth *auth, const char *password, char out[static SHA256_TEXT_SIZE])
+{
+    AUTO_SECRET char *text = xasprintf("%s/%s", auth->known_key, password);
+    sha256_text(text, strlen(text), out);
+}
+
+static bool password_right(struct auth *auth, const char *password)
+{
+    char keyed[SHA256_TEXT_SIZE];
+    keyed_hash(auth, password, keyed);
+    pthread_mutex_lock(&auth->lock);
+    bool known = secret_equal_text(auth->known, keyed);
+    AUTO_FREE char *hash = xstrdup(auth->hash);
+    pthread_mutex_unlock(&auth->lock);
+    if (known)
+        return true;
+    if (!secret_verify_password(password, strlen(password), hash))
+        return false;
+    pthread_mutex_lock(&auth->lock);
+    if (streq(auth->hash, hash)) /* not changed meanwhile */
+        memcpy(auth->known, keyed, sizeof(auth->known));
+    pthread_mutex_unlock(&auth->lock);
+    return true;
+}
+
 int auth_check(struct server *server, const char *peer, const char *user, const char *password,
                enum role *role, bool *superuser, int64_t *delay_ms, struct api_err *err)
 {
     struct auth *auth = server->auth;
-    pthread_mutex_lock(&auth->lock);
-    AUTO_FREE char *hash = xstrdup(auth->hash);
-    pthread_mutex_unlock(&auth->lock);
     /* The hash is computed for unknown users too, so that the time tells nothing. */
-    bool right = secret_verify_password(password, strlen(password), hash);
+    bool right = password_right(auth, password);
     if (right && streq(user, "root")) {
         note_success(auth, peer, user);
         *role = ROLE_POOL_ADMIN;
@@ -301,6 +329,7 @@ int auth_change_password(struct server *server, const char *old_password, const 
     pthread_mutex_lock(&auth->lock);
     free(auth->hash);
     auth->hash = fresh;
+    auth->known[0] = '\0';
     pthread_mutex_unlock(&auth->lock);
     return 0;
 }
