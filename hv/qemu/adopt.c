@@ -84,10 +84,12 @@ static void adopt_running(struct hv_driver_state *state, struct qemu_domain *d, 
     domain_attach(d);
     struct hv_deadline deadline = {.mono_ms = clock_mono_ms() + ANSWER_MS};
     struct hv_err err;
-    if (domain_sync(d, &deadline, &err) < 0)
+    if (domain_sync(d, &deadline, &err) < 0) {
         log_warn("qemu", "an adopted device model does not answer yet", "domain", d->uuid, "error", err.text);
-    else
+        domain_sync_later(d);
+    } else {
         log_info("qemu", "a running domain was adopted", "domain", d->uuid);
+    }
 }
 
 static void adopt_one(struct hv_driver_state *state, const char *uuid)

@@ -13,6 +13,7 @@
 #define RECONNECT_MS 1000
 #define SAME_REBOOT_MS 1000
 #define REARM_MS 3000
+#define SYNC_MS 3600000     /* one that hangs says its state when it goes on */
 #define AGENT_PORT "agent0" /* id in plan.c */
 
 struct qemu_domain *domain_new(struct hv_driver_state *driver, const char *uuid)
@@ -323,7 +324,7 @@ static void agent_connect(struct qemu_domain *d)
 static void *run_sync(void *arg)
 {
     struct qemu_domain *d = arg;
-    struct hv_deadline deadline = {.mono_ms = clock_mono_ms() + 10000};
+    struct hv_deadline deadline = {.mono_ms = clock_mono_ms() + SYNC_MS};
     struct hv_err err;
     if (domain_sync(d, &deadline, &err) < 0)
         log_warn("qemu", "a device model does not say its state", "domain", d->uuid, "error", err.text);
@@ -331,8 +332,7 @@ static void *run_sync(void *arg)
     return NULL;
 }
 
-/* Events were missed while the connection was down: ask, on a thread that may wait. */
-static void sync_later(struct qemu_domain *d)
+void domain_sync_later(struct qemu_domain *d)
 {
     pthread_t thread;
     pthread_attr_t attr;
@@ -349,7 +349,7 @@ static void fire_reconnect(void *arg)
     if (!d->qmp) {
         qmp_connect(d);
         if (d->qmp)
-            sync_later(d);
+            domain_sync_later(d);
     }
     if (d->serial_fd < 0)
         serial_connect(d);

@@ -73,6 +73,8 @@ void domain_table_remove(struct hv_driver_state *driver, struct qemu_domain *d);
 void domain_attach(struct qemu_domain *d);
 /* Reads the state from the device model and acts on it. -1: it does not answer. */
 int domain_sync(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err);
+/* The same on a thread of its own that may wait long: for when events were missed. */
+void domain_sync_later(struct qemu_domain *d);
 /* Waits, with d->lock held, until something of the domain changed. -1: deadline or cancelled, err set. */
 int domain_wait(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err);
 /* From now on, or again in a while, a reboot of the guest's own accord ends the domain, if its

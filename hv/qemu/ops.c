@@ -98,6 +98,14 @@ static void set_leaving(struct qemu_domain *d, bool leaving)
     pthread_mutex_unlock(&d->lock);
 }
 
+static bool refused(struct qemu_domain *d)
+{
+    pthread_mutex_lock(&d->lock);
+    bool refused_now = d->guest_refused;
+    pthread_mutex_unlock(&d->lock);
+    return refused_now;
+}
+
 /* Until the domain is released. The power button is pressed when the agent did not take the request, and
  * again from time to time. */
 static int wait_power_off(struct qemu_domain *d, bool agent, const struct hv_deadline *deadline,
@@ -106,7 +114,7 @@ static int wait_power_off(struct qemu_domain *d, bool agent, const struct hv_dea
     bool pressed = false;
     for (int outcome = 0;;) {
         int64_t step = clock_mono_ms() + (agent && !pressed ? 2 * BUTTON_AGAIN_MS : BUTTON_AGAIN_MS);
-        if (!agent || pressed || d->guest_refused) {
+        if (!agent || pressed || refused(d)) {
             pressed = true;
             if (domain_command(d, "system_powerdown", NULL, deadline, NULL, err) < 0 &&
                 state_now(d) != DOMAIN_STATE_GONE)

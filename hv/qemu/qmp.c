@@ -57,14 +57,14 @@ static void lose(struct qmp *qmp, const char *why)
     qmp->callbacks.lost(qmp->callbacks.arg, why);
 }
 
-/* True if a command waited for it. */
+/* True if a command waited for it; the message is the command's thread's alone then. */
 static bool deliver_reply(struct qmp *qmp, json_t *message, int64_t id)
 {
     bool found = false;
     pthread_mutex_lock(&qmp->lock);
     for (struct waiter *w = qmp->waiters; w; w = w->next)
         if (w->id == id && !w->done) {
-            w->reply = json_incref(message);
+            w->reply = message;
             w->done = true;
             found = true;
             pthread_cond_broadcast(&qmp->answered);
@@ -81,9 +81,11 @@ static const char *error_text(const json_t *message)
     return text ? text : "no reason was given";
 }
 
-/* NULL: understood; else why the connection cannot be used. May call back, which may not free the qmp. */
-static const char *handle(struct qmp *qmp, json_t *message)
+/* NULL: understood; else why the connection cannot be used. May call back, which may not free the qmp. Takes
+ * the message out of *slot if it hands it on. */
+static const char *handle(struct qmp *qmp, json_t **slot)
 {
+    const json_t *message = *slot;
     const char *name;
     int64_t id;
     if (json_get_string(message, "event", &name)) {
@@ -95,8 +97,10 @@ static const char *handle(struct qmp *qmp, json_t *message)
     if (!json_get_int(message, "id", &id))
         return json_object_get(message, "error") ? "it did not understand a command"
                                                  : "it sent an unknown message";
-    if (deliver_reply(qmp, message, id))
+    if (deliver_reply(qmp, *slot, id)) {
+        *slot = NULL;
         return NULL;
+    }
     if (json_object_get(message, "error")) {
         if (id == 0)
             return "it refused the negotiation";
@@ -115,7 +119,7 @@ static const char *handle_line(struct qmp *qmp, const char *line, size_t len)
     json_t *message AUTO_JSON = json_parse(line, len, &error);
     if (!json_is_object(message))
         return "it sent something that is not QMP";
-    return handle(qmp, message);
+    return handle(qmp, &message);
 }
 
 static const char *handle_input(struct qmp *qmp)

@@ -71,9 +71,11 @@ void fixture_launch(struct fixture *f)
     char *port_file AUTO_FREE = in_state(f, "hostd.port"),
                     *listen AUTO_FREE = xasprintf("127.0.0.1:%d", f->port);
     unlink(port_file);
-    const char *const argv[] = {HOSTD,      "--state",       f->state,     "--driver", f->driver,
-                                "--listen", listen,          "--launcher", LAUNCHER,   "--log-level",
-                                "warn",     "--sim-boot-ms", "100",        NULL};
+    /* Another build of the program may be tried with the same tests. */
+    const char *other = getenv("CORRAL_TEST_HOSTD");
+    const char *const argv[] = {
+        other ? other : HOSTD, "--state", f->state,      "--driver", f->driver,       "--listen", listen,
+        "--launcher",          LAUNCHER,  "--log-level", "warn",     "--sim-boot-ms", "100",      NULL};
     struct proc_spec spec = {.argv = argv, .stderr_fd = 2};
     cr_assert_eq(proc_start(&spec, &f->hostd), 0, "hostd cannot be started: %s", strerror(errno));
     f->running = true;

@@ -4,6 +4,7 @@
 #include "boot_sector.h"
 #include <base/clock.h>
 #include <base/file.h>
+#include <base/http_client.h>
 #include <base/mem.h>
 #include <base/pki.h>
 #include <criterion/criterion.h>
@@ -582,4 +583,104 @@ Test(sim, strangers_are_refused)
     cr_assert_eq(hv_domain_list(host, NULL, &args, &result, &err), -1);
     cr_assert_eq(err.kind, HV_ERR_KIND_DENIED, "%s", err.text);
     hv_host_close(host);
+}
+
+/* A device model that is held still answers nothing: calls end at their deadline, and it can still be ended.
+ */
+Test(qemu, a_device_model_that_hangs_can_be_ended)
+{
+    fixture_storage(&f);
+    started();
+    struct domain_info info AUTO_DOMAIN_INFO = must_info(&f);
+    kill((pid_t)info.pid, SIGSTOP);
+    struct hv_op op = fresh_op();
+    op.timeout_ms = 700;
+    struct hv_domain_pause_args args = {.domain = VM};
+    struct hv_domain_pause_result result;
+    struct hv_err err = {0};
+    cr_assert_eq(hv_domain_pause(f.host, &op, &args, &result, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_DEADLINE, "%s: %s", hv_err_kind_name(err.kind), err.text);
+    int64_t before = clock_mono_ms();
+    must_call(&f, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
+    cr_assert_lt(clock_mono_ms() - before, 10000);
+    cr_assert_eq(fixture_count(&f, "run"), 0);
+}
+
+/* One that hangs while the agent starts does not keep the agent from serving the others. */
+Test(qemu, an_agent_starts_beside_a_device_model_that_hangs)
+{
+    fixture_storage(&f);
+    started();
+    struct domain_info info AUTO_DOMAIN_INFO = must_info(&f);
+    kill((pid_t)info.pid, SIGSTOP);
+    fixture_kill(&f);
+    fixture_launch(&f);
+    cr_assert_eq(state_now(), DOMAIN_STATE_RUNNING);
+    kill((pid_t)info.pid, SIGCONT);
+    must_call(&f, HV_CALL_DOMAIN_PAUSE, VM);
+}
+
+struct knock {
+    const char *method, *path, *body;
+    size_t fill; /* that many blanks behind the body */
+    unsigned status;
+    const char *says;
+};
+
+static void knock(struct http_client *client, const struct knock *k)
+{
+    struct buf body AUTO_BUF = BUF_INIT;
+    buf_add_str(&body, k->body ? k->body : "");
+    if (k->fill) {
+        memset(buf_reserve(&body, k->fill), ' ', k->fill);
+        buf_advance(&body, k->fill);
+    }
+    struct http_call call = {.method = k->method, .path = k->path, .body = body.data, .body_len = body.len};
+    struct http_reply reply AUTO_HTTP_REPLY = HTTP_REPLY_INIT;
+    struct http_error error;
+    cr_assert_eq(http_client_call(client, &call, &reply, &error), 0, "%s: %s", k->path, error.text);
+    cr_expect_eq(reply.status, k->status, "%s %s: %u", k->path, k->body, reply.status);
+    cr_expect(strstr(reply.body.data ? reply.body.data : "", k->says), "%s: %s", k->path, reply.body.data);
+}
+
+Test(sim, odd_requests_are_refused)
+{
+    char *url AUTO_FREE = xasprintf("https://" HOST ".host.corral.internal:%d", f.port);
+    char *to AUTO_FREE = xasprintf("127.0.0.1:%d", f.port),
+             *ca AUTO_FREE = xasprintf("%s/pki/ca.pem", f.state);
+    char *cert AUTO_FREE = xasprintf("%s/client.pem", f.dir),
+               *key AUTO_FREE = xasprintf("%s/client.key", f.dir);
+    struct http_client_config config = {
+        .url = url, .connect_to = to, .ca_file = ca, .cert_file = cert, .key_file = key};
+    struct http_client *client = http_client_new(&config);
+    char *deep AUTO_FREE = xmalloc(200001);
+    memset(deep, '[', 200000);
+    deep[200000] = '\0';
+    const struct knock knocks[] = {
+        {"POST", "/v1/call/domain_list", "{\"args\":{}}", 0, 200, "\"result\""},
+        {"POST", "/v1/call/domain_list", "not json", 0, 200, "bad_argument"},
+        {"POST", "/v1/call/domain_list", "[]", 0, 200, "bad_argument"},
+        {"POST", "/v1/call/domain_list", "{}", 0, 200, "bad_argument"},
+        {"POST", "/v1/call/domain_list", "{\"args\":7}", 0, 200, "bad_argument"},
+        {"POST", "/v1/call/domain_list", "\xff\xfe", 0, 200, "bad_argument"},
+        {"POST", "/v1/call/domain_list", deep, 0, 200, "bad_argument"},
+        {"POST", "/v1/call/domain_list", "{\"args\":{}}", 2 << 20, 413, ""},
+        {"POST", "/v1/call/domain_info", "{\"args\":{\"domain\":\"../../etc\"}}", 0, 200, "bad_argument"},
+        {"POST", "/v1/call/domain_pause", "{\"args\":{\"domain\":\"" VM "\"}}", 0, 200, "bad_argument"},
+        {"POST", "/v1/call/domain_pause", "{\"op\":\"../x\",\"args\":{\"domain\":\"" VM "\"}}", 0, 200,
+         "bad_argument"},
+        {"POST", "/v1/call/domain_explode", "{}", 0, 404, ""},
+        {"POST", "/v1/call/disk_import", "{}", 0, 404, ""},
+        {"POST", "/v1/call/", "{}", 0, 404, ""},
+        {"GET", "/v1/call/domain_list", NULL, 0, 404, ""},
+        {"GET", "/v1/disk_export", NULL, 0, 422, "bad_argument"},
+        {"GET", "/v1/disk_export?op=" VM "&args=%7B%7D", NULL, 0, 422, "bad_argument"},
+        {"PUT", "/v1/disk_import?op=x", "data", 0, 200, "bad_argument"},
+        {"GET", "/v1/console?domain=" VM "&kind=serial", NULL, 0, 400, "Upgrade"},
+        {"GET", "/", NULL, 0, 404, ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(knocks); i++)
+        knock(client, &knocks[i]);
+    http_client_free(client);
+    cr_assert_eq(fixture_count(&f, "operations"), 0);
 }
