@@ -327,6 +327,38 @@ Test(disk, tombstones_survive)
     fixture_remove(place.folder);
 }
 
+Test(disk, forgotten_tombstones_leave_the_file_too)
+{
+    struct place place = place_make();
+    struct store_config config = fixture_config();
+    config.path = place.path;
+    config.max_tombstones = 10;
+    struct store *store;
+    struct store_err err;
+    cr_assert_eq(store_open(&store, &config, &err), 0, "%s", err.text);
+    for (int i = 0; i < 30; i++) {
+        struct tx *tx = store_begin(store);
+        struct ref ref = tx_create(tx, DISK)->ref;
+        fixture_commit(tx);
+        tx = store_begin(store);
+        tx_delete(tx, DISK, ref);
+        fixture_commit(tx);
+    }
+    struct snapshot *snap = store_snapshot(store);
+    uint64_t oldest = snapshot_oldest_token_of(snap, DISK);
+    snapshot_unref(snap);
+    store_close(store);
+    AUTO_FREE char *count = sql_text(place.path, "SELECT count(*) FROM _tombstone");
+    cr_assert(atoi(count) >= 10 && atoi(count) <= 12, "%s", count);
+    cr_assert_eq(store_open(&store, &config, &err), 0, "%s", err.text);
+    snap = store_snapshot(store);
+    cr_assert_eq(snapshot_oldest_token_of(snap, DISK), oldest);
+    snapshot_unref(snap);
+    fixture_check(store);
+    store_close(store);
+    fixture_remove(place.folder);
+}
+
 /* ---- the file ---- */
 
 Test(file, only_its_owner_may_read_it)

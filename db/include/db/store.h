@@ -112,7 +112,8 @@ size_t tx_count(struct tx *tx, const struct class_desc *cls);
 void tx_each(struct tx *tx, const struct class_desc *cls, bool (*fn)(const struct row *row, void *arg),
              void *arg);
 /* A version that may be changed until commit; the same one when asked again. NULL: no such row.
- * Fields marked FIELD_DERIVED must not be touched. */
+ * Fields marked FIELD_DERIVED must not be touched; they show the state before the transaction until it is
+ * committed. */
 struct row *tx_edit(struct tx *tx, const struct class_desc *cls, struct ref ref);
 /* The row counts as changed even if it stays equal: it gets a new generation. In memory only. */
 void tx_renew(struct tx *tx, const struct class_desc *cls, struct ref ref);
