@@ -1,5 +1,7 @@
 """SR, PBD, VDI and VBD through the API, on the folders of a simulated host."""
 import os
+import signal
+import subprocess
 import unittest
 
 from pool import NULL, Failure, TestPool, until
@@ -326,6 +328,34 @@ class Drives(StorageTest):
         self.assertIn("destroy", self.api.VDI.get_allowed_operations(vdi))
         self.api.VDI.destroy(vdi)
         self.refuses("HANDLE_INVALID", self.api.VBD.get_record, disk)
+
+
+class Crash(unittest.TestCase):
+    def test_a_disk_that_a_killed_server_asked_for_does_not_stay(self):
+        with TestPool(hosts=1) as pool:
+            api = pool.login()
+            path = os.path.join(pool.folder, "sr")
+            sr = api.SR.create(api.host.get_all()[0], {"location": path}, 0, "", "", "file", "", False, {})
+            record = {"SR": sr, "virtual_size": MIB, "type": "user", "sharable": False, "read_only": False,
+                      "other_config": {}}
+            kept = api.VDI.create(record)
+            agent = pool.hosts[0]
+            agent.signal(signal.SIGSTOP)
+            api.call("Async.VDI.create", api.session, record)
+            until("the agent is asked", lambda: self.bytes_wait_for(agent.pid))
+            pool.kill()
+            agent.signal(signal.SIGCONT)
+            pool.start()
+            api = pool.login()
+            until("only what is known stays", lambda: len(os.listdir(path)) == 1)
+            api.SR.scan(sr)
+            self.assertEqual(api.SR.get_VDIs(sr), [kept])
+
+    @staticmethod
+    def bytes_wait_for(pid):
+        """In the sockets of a stopped process."""
+        out = subprocess.run(["ss", "-tnpH"], stdout=subprocess.PIPE, text=True, check=True).stdout
+        return any(f"pid={pid}," in line and int(line.split()[1]) > 200 for line in out.splitlines())
 
 
 if __name__ == "__main__":

@@ -286,6 +286,8 @@ static void attach_again(struct server *server, const struct snapshot *snap, con
     if (storage_attach(agent, &op, sr->uuid, sr->type, pbd->device_config, &stats, &cause) == 0) {
         if (!record_again(server, pbd->row.ref, &stats))
             storage_detach_quietly(agent, sr->uuid);
+        else
+            storage_sweep_disks(server, pbd->SR, agent);
     } else if (cause.kind == HV_ERR_KIND_UNREACHABLE || cause.kind == HV_ERR_KIND_DEADLINE) {
         log_warn("storage", "a host went away before its SR was attached", "sr", sr->uuid, "cause",
                  cause.text);

@@ -48,6 +48,8 @@ static void introduce(struct tx *tx, const struct snapshot *before, const struct
                  disk->name);
         return;
     }
+    if (str_map_get(sr->unfinished_disks, uuid))
+        return; /* whoever makes it will add its row */
     if (snapshot_by_uuid(before, CLASS_VDI, uuid))
         return; /* destroyed since the list was made */
     const struct vdi_row *other = vdi_row(tx_by_uuid(tx, CLASS_VDI, uuid));
@@ -132,6 +134,7 @@ static int record(struct server *server, struct ref ref, const struct snapshot *
 int storage_scan(struct server *server, const struct storage_agent *at, struct ref ref,
                  const struct hv_op *op, struct api_err *err)
 {
+    storage_sweep_disks(server, ref, at->agent);
     AUTO_SNAPSHOT struct snapshot *before = store_snapshot(server->store);
     const struct sr_row *sr = sr_row(snapshot_get(before, CLASS_SR, ref));
     if (!sr)

@@ -149,24 +149,6 @@ void storage_detach_quietly(struct hv_host *agent, const char *sr_uuid)
     hv_sr_forget_args_done(&args);
 }
 
-void storage_destroy_quietly(struct hv_host *agent, const char *sr_uuid, const char *disk_uuid)
-{
-    char id[UUID_TEXT_SIZE];
-    struct hv_op op = {.id = uuid_format(ref_new(), id)};
-    struct hv_disk_destroy_args args;
-    struct hv_disk_destroy_result result;
-    struct hv_err cause;
-    hv_disk_destroy_args_init(&args);
-    str_assign(&args.sr, sr_uuid);
-    str_assign(&args.disk, disk_uuid);
-    if (hv_disk_destroy(agent, &op, &args, &result, &cause) == 0)
-        hv_disk_destroy_result_done(&result);
-    else
-        log_error("storage", "a disk of a failed call stays behind until the next scan", "sr", sr_uuid,
-                  "disk", disk_uuid, "cause", cause.text);
-    hv_disk_destroy_args_done(&args);
-}
-
 bool storage_read_stats(struct hv_host *agent, const char *sr_uuid, struct sr_stats *stats)
 {
     struct hv_sr_stats_args args;
@@ -244,9 +226,8 @@ static void copy_attributes(struct vdi_row *vdi, const struct vdi_row *like)
 struct vdi_row *storage_add_vdi(struct tx *tx, struct ref sr, const char *uuid, const struct disk_info *info,
                                 const struct vdi_row *like)
 {
-    const struct row *there = tx_by_uuid(tx, CLASS_VDI, uuid);
-    struct vdi_row *vdi = vdi_row_mut(there ? tx_edit(tx, CLASS_VDI, there->ref) : tx_create(tx, CLASS_VDI));
-    add_allocation(tx, sr, info->virtual_size_bytes - vdi->virtual_size);
+    struct vdi_row *vdi = vdi_row_mut(tx_create(tx, CLASS_VDI));
+    add_allocation(tx, sr, info->virtual_size_bytes);
     str_assign(&vdi->uuid, uuid);
     vdi->SR = sr;
     str_assign(&vdi->location, *info->uuid ? info->uuid : info->name);

@@ -65,8 +65,6 @@ int storage_attach(struct hv_host *agent, const struct hv_op *op, const char *sr
                    const struct str_map *config, struct sr_stats *stats, struct hv_err *cause);
 /* Undoes an attach after a later step failed; a failure is logged. */
 void storage_detach_quietly(struct hv_host *agent, const char *sr_uuid);
-/* Deletes a disk that a failed call made; a failure is logged. */
-void storage_destroy_quietly(struct hv_host *agent, const char *sr_uuid, const char *disk_uuid);
 /* Space of an SR from the agent into its row, in the transaction. */
 void storage_apply_stats(struct tx *tx, struct ref sr, const struct sr_stats *stats);
 /* Asks for the space now. False (logged): the row keeps what it has. */
@@ -74,6 +72,17 @@ bool storage_read_stats(struct hv_host *agent, const char *sr_uuid, struct sr_st
 /* Compares the rows of an SR with what is on it: sr_scan.c. Blocks. */
 int storage_scan(struct server *server, const struct storage_agent *at, struct ref sr, const struct hv_op *op,
                  struct api_err *err);
+
+/* ---- disks on their way ---- */
+
+/* Notes that an agent will be asked for a new disk, so that it is not forgotten whatever happens. */
+int storage_announce_disk(struct server *server, struct ref sr, const char *uuid, struct api_err *err);
+/* Its row is there, or it certainly is not. */
+void storage_settle_disk(struct tx *tx, struct ref sr, const char *uuid);
+/* The call failed. `made`: there may be a disk, which is removed; if that fails too, by a later sweep. */
+void storage_undo_disk(const struct storage_agent *at, const struct sr_row *sr, const char *uuid, bool made);
+/* Removes disks that nobody waits for: of an earlier run of the server, or that could not be undone. */
+void storage_sweep_disks(struct server *server, struct ref sr, struct hv_host *agent);
 
 /* ---- rows ---- */
 
@@ -85,8 +94,8 @@ void storage_disk_name(const struct sr_row *sr, const struct vdi_row *vdi, const
                        const char **iso);
 /* Some VBD of it is attached. */
 bool storage_vdi_attached(struct tx *tx, const struct vdi_row *vdi);
-/* A new VDI row for a disk that exists, with the SR's virtual_allocation put right. If a scan introduced the
- * disk meanwhile, its row is taken. Attributes of people (names, maps, tags) come from `like` unless NULL. */
+/* A new VDI row for a disk that exists, with the SR's virtual_allocation put right. Attributes of people
+ * (names, maps, tags) come from `like` unless NULL. */
 struct vdi_row *storage_add_vdi(struct tx *tx, struct ref sr, const char *uuid, const struct disk_info *info,
                                 const struct vdi_row *like);
 /* Removes a VDI's row: its CD drives become empty, its other VBDs go. */

@@ -12,6 +12,7 @@
 
 /* What most messages begin with: the rows, and an agent that sees them. */
 struct target {
+    struct snapshot *snap; /* of now: a call may come here for a disk that it made itself */
     const struct vdi_row *vdi;
     const struct sr_row *sr;
     struct storage_agent at;
@@ -20,15 +21,18 @@ struct target {
 static void target_done(struct target *t)
 {
     storage_agent_put(&t->at);
+    snapshot_unref(t->snap);
 }
 #define AUTO_TARGET __attribute__((cleanup(target_done)))
 
 static int find_rows(struct call *call, struct ref ref, struct target *t, struct api_err *err)
 {
-    *t = (struct target){.vdi = vdi_row(snapshot_get(call->snapshot, CLASS_VDI, ref))};
+    if (!t->snap)
+        t->snap = store_snapshot(call->server->store);
+    t->vdi = vdi_row(snapshot_get(t->snap, CLASS_VDI, ref));
     if (!t->vdi)
         return fail_handle(err, CLASS_VDI, ref);
-    t->sr = sr_row(snapshot_get(call->snapshot, CLASS_SR, t->vdi->SR));
+    t->sr = sr_row(snapshot_get(t->snap, CLASS_SR, t->vdi->SR));
     return t->sr ? 0 : fail_handle(err, CLASS_SR, t->vdi->SR);
 }
 
@@ -45,7 +49,7 @@ static int find_target(struct call *call, struct ref ref, struct ref and_sr, str
     if (find_rows(call, ref, t, err) < 0)
         return -1;
     begin_op(&t->op, call);
-    return storage_agent_get(call->server, call->snapshot, t->vdi->SR, and_sr, &t->at, err);
+    return storage_agent_get(call->server, t->snap, t->vdi->SR, and_sr, &t->at, err);
 }
 
 static int fail_target(const struct target *t, const char *operation, const struct hv_err *cause,
@@ -85,35 +89,24 @@ static int choose_format(const struct str_map *sm_config, enum image_format *for
 /* A disk that an agent is making or has just made, until its row is on disk. */
 struct fresh {
     char uuid[UUID_TEXT_SIZE];
-    struct storage_agent *at;
+    const struct storage_agent *at;
     const struct sr_row *sr;
 };
 
-static void fresh_init(struct fresh *fresh, struct storage_agent *at, const struct sr_row *sr)
+static int fresh_begin(struct fresh *fresh, const struct storage_agent *at, const struct sr_row *sr,
+                       struct api_err *err)
 {
     uuid_format(ref_new(), fresh->uuid);
     fresh->at = at;
     fresh->sr = sr;
+    return storage_announce_disk(at->server, sr->row.ref, fresh->uuid, err);
 }
 
-/* Whether there is a disk is not known when the agent fell silent; removing one that is not there is success.
- */
-static void fresh_undo(const struct fresh *fresh, const struct hv_err *cause)
+/* The agent did not make it; whether there is a disk all the same is not known when it fell silent. */
+static void fresh_failed(const struct fresh *fresh, const struct hv_err *cause)
 {
-    if (!cause || cause->kind == HV_ERR_KIND_UNREACHABLE || cause->kind == HV_ERR_KIND_DEADLINE)
-        storage_destroy_quietly(fresh->at->agent, fresh->sr->uuid, fresh->uuid);
-}
-
-/* A scan may have introduced it already. */
-static void forget_introduced(struct call *call, const struct fresh *fresh)
-{
-    struct tx *tx = store_begin(call->server->store);
-    const struct row *row = tx_by_uuid(tx, CLASS_VDI, fresh->uuid);
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    if (row)
-        storage_remove_vdi(tx, row->ref);
-    if (server_commit(tx, &err) < 0)
-        log_warn("storage", "the row of a disk that is gone could not be removed", "disk", fresh->uuid);
+    bool unknown = cause->kind == HV_ERR_KIND_UNREACHABLE || cause->kind == HV_ERR_KIND_DEADLINE;
+    storage_undo_disk(fresh->at, fresh->sr, fresh->uuid, unknown);
 }
 
 /* Takes over `info`. */
@@ -121,23 +114,23 @@ static int record_fresh(struct call *call, const struct fresh *fresh, struct dis
                         const struct vdi_row *like, struct ref *result, struct api_err *err)
 {
     struct sr_stats stats;
+    struct ref sr = fresh->sr->row.ref;
     bool have_stats = storage_read_stats(fresh->at->agent, fresh->sr->uuid, &stats);
     struct tx *tx = store_begin(call->server->store);
-    int rc = 0;
-    if (tx_get(tx, CLASS_SR, fresh->sr->row.ref)) {
-        *result = storage_add_vdi(tx, fresh->sr->row.ref, fresh->uuid, info, like)->row.ref;
+    int rc;
+    if (tx_get(tx, CLASS_SR, sr)) {
+        *result = storage_add_vdi(tx, sr, fresh->uuid, info, like)->row.ref;
+        storage_settle_disk(tx, sr, fresh->uuid);
         if (have_stats)
-            storage_apply_stats(tx, fresh->sr->row.ref, &stats);
+            storage_apply_stats(tx, sr, &stats);
         rc = server_commit(tx, err);
     } else {
         tx_abort(tx);
-        rc = fail_handle(err, CLASS_SR, fresh->sr->row.ref);
+        rc = fail_handle(err, CLASS_SR, sr);
     }
     disk_info_done(info);
-    if (rc < 0) {
-        fresh_undo(fresh, NULL);
-        forget_introduced(call, fresh);
-    }
+    if (rc < 0)
+        storage_undo_disk(fresh->at, fresh->sr, fresh->uuid, true);
     return rc;
 }
 
@@ -161,7 +154,8 @@ int handle_vdi_create(struct call *call, const struct vdi_row *record, struct re
     struct hosts_op op;
     struct hv_disk_create_result made;
     struct hv_err cause;
-    fresh_init(&fresh, &at, sr);
+    if (fresh_begin(&fresh, &at, sr, err) < 0)
+        return -1;
     begin_op(&op, call);
     hv_disk_create_args_init(&args);
     str_assign(&args.sr, sr->uuid);
@@ -171,7 +165,7 @@ int handle_vdi_create(struct call *call, const struct vdi_row *record, struct re
     int rc = hv_disk_create(at.agent, &op.op, &args, &made, &cause);
     hv_disk_create_args_done(&args);
     if (rc < 0) {
-        fresh_undo(&fresh, &cause);
+        fresh_failed(&fresh, &cause);
         return storage_fail(err, at.host, record->SR, REF_NULL, "", &cause);
     }
     return record_fresh(call, &fresh, &made.info, record, result, err);
@@ -185,8 +179,10 @@ static int copy_disk(struct target *t, const struct fresh *fresh, struct disk_in
     struct hv_disk_copy_result made;
     struct hv_err cause;
     enum image_format format;
-    if (choose_format(t->vdi->sm_config, &format, err) < 0)
-        return -1;
+    if (choose_format(t->vdi->sm_config, &format, err) < 0) {
+        format = IMAGE_FORMAT_QCOW2; /* sm_config may have been changed since */
+        api_err_done(err);
+    }
     hv_disk_copy_args_init(&args);
     str_assign(&args.sr, t->sr->uuid);
     str_assign(&args.disk, t->vdi->uuid);
@@ -196,7 +192,7 @@ static int copy_disk(struct target *t, const struct fresh *fresh, struct disk_in
     int rc = hv_disk_copy(t->at.agent, &t->op.op, &args, &made, &cause);
     hv_disk_copy_args_done(&args);
     if (rc < 0) {
-        fresh_undo(fresh, &cause);
+        fresh_failed(fresh, &cause);
         return fail_target(t, operation, &cause, err);
     }
     *info = made.info;
@@ -212,7 +208,7 @@ int handle_vdi_copy(struct call *call, const struct vdi_copy_args *args, struct 
     if (find_rows(call, args->vdi, &t, err) < 0)
         return -1;
     struct ref to = ref_is_null(args->sr) ? t.vdi->SR : args->sr;
-    const struct sr_row *to_sr = sr_row(snapshot_get(call->snapshot, CLASS_SR, to));
+    const struct sr_row *to_sr = sr_row(snapshot_get(t.snap, CLASS_SR, to));
     if (!to_sr)
         return fail_handle(err, CLASS_SR, to);
     if (check_writable_sr(t.sr, err) < 0 || check_writable_sr(to_sr, err) < 0)
@@ -221,8 +217,7 @@ int handle_vdi_copy(struct call *call, const struct vdi_copy_args *args, struct 
         return -1;
     struct fresh fresh;
     struct disk_info info;
-    fresh_init(&fresh, &t.at, to_sr);
-    if (copy_disk(&t, &fresh, &info, "copy", err) < 0)
+    if (fresh_begin(&fresh, &t.at, to_sr, err) < 0 || copy_disk(&t, &fresh, &info, "copy", err) < 0)
         return -1;
     return record_fresh(call, &fresh, &info, t.vdi, result, err);
 }
@@ -248,7 +243,7 @@ static int clone_disk(struct target *t, const struct fresh *fresh, struct disk_i
         hosts_op_next(&t->op);
         return copy_disk(t, fresh, info, "clone", err);
     }
-    fresh_undo(fresh, &cause);
+    fresh_failed(fresh, &cause);
     return fail_target(t, "clone", &cause, err);
 }
 
@@ -260,8 +255,7 @@ int handle_vdi_clone(struct call *call, const struct vdi_clone_args *args, struc
         return -1;
     struct fresh fresh;
     struct disk_info info;
-    fresh_init(&fresh, &t.at, t.sr);
-    if (clone_disk(&t, &fresh, &info, err) < 0)
+    if (fresh_begin(&fresh, &t.at, t.sr, err) < 0 || clone_disk(&t, &fresh, &info, err) < 0)
         return -1;
     return record_fresh(call, &fresh, &info, t.vdi, result, err);
 }
@@ -276,6 +270,7 @@ static int destroy_disk(struct target *t, struct api_err *err)
     hv_disk_destroy_args_init(&args);
     str_assign(&args.sr, t->sr->uuid);
     str_assign(&args.disk, t->vdi->uuid);
+    t->op.op.cancel = NULL; /* also done for a call that was cancelled and cleans up */
     int rc = hv_disk_destroy(t->at.agent, &t->op.op, &args, &result, &cause);
     hv_disk_destroy_args_done(&args);
     if (rc < 0)

@@ -233,7 +233,7 @@ size_t fake_count(const char *call)
 int hv_call(struct hv_host *host, enum hv_call_id call, const struct hv_op *op, const void *args,
             void *result, struct hv_err *err)
 {
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP; /* hooks may make calls */
     cr_assert(hv_calls[call].kind == HV_CALL_READ || (op && op->id), "%s without an id", hv_calls[call].name);
     if (call == HV_CALL_EVENTS_WAIT)
         return wait_for_the_end(host, err);

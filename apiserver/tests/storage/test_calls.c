@@ -136,6 +136,14 @@ static struct ref find_vdi(const char *location)
     return REF_NULL;
 }
 
+static void reconnect(void)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct hv_host *agent = hosts_get(fake.server.hosts, fake.host, &err);
+    storage_host_connected(&fake.server, fake.host, agent);
+    hosts_put(fake.server.hosts, agent);
+}
+
 /* ---- VDI.create ---- */
 
 Test(storage, create_records_what_was_made)
@@ -418,16 +426,15 @@ static int scanned_in_the_middle(enum hv_call_id call, const void *args, void *r
 {
     int rc = fake_default(call, args, result, err);
     if (call == HV_CALL_DISK_CREATE && rc == 0) {
-        AUTO_API_ERR struct api_err ignored = API_ERR_INIT;
-        const struct disk_info *info = &((struct hv_disk_create_result *)result)->info;
-        struct tx *tx = store_begin(fake.server.store);
-        storage_add_vdi(tx, fake.sr, info->uuid, info, NULL);
-        cr_assert_eq(server_commit(tx, &ignored), 0);
+        AUTO_API_ERR struct api_err scan_err = API_ERR_INIT;
+        cr_assert_eq(scan(fake.sr, &scan_err), 0, "%s", scan_err.code);
+        cr_assert_eq(count_rows(CLASS_VDI), 0, "a disk on its way was introduced");
+        cr_assert_eq(fake.disk_count, 1, "a disk on its way was swept away");
     }
     return rc;
 }
 
-Test(storage, a_scan_in_the_middle_of_create_makes_no_second_row)
+Test(storage, a_scan_in_the_middle_of_create_leaves_the_disk_alone)
 {
     fake.hook = scanned_in_the_middle;
     struct ref ref = must_create_vdi(FAKE_GIB);
@@ -435,6 +442,55 @@ Test(storage, a_scan_in_the_middle_of_create_makes_no_second_row)
     cr_assert_str_eq(vdi_now(&snap, ref)->name_label, "a disk");
     cr_assert_eq(count_rows(CLASS_VDI), 1);
     cr_assert_eq(allocation(fake.sr), FAKE_GIB);
+    cr_assert_null(sr_row(snapshot_get(snap, CLASS_SR, fake.sr))->unfinished_disks);
+}
+
+/* ---- disks that nobody waits for ---- */
+
+static size_t unfinished(void)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(fake.server.store);
+    const struct str_map *disks = sr_row(snapshot_get(snap, CLASS_SR, fake.sr))->unfinished_disks;
+    return disks ? disks->count : 0;
+}
+
+static int falls_silent_for_good(enum hv_call_id call, const void *args, void *result, struct hv_err *err)
+{
+    int rc = fake_default(call, args, result, err);
+    return call == HV_CALL_DISK_CREATE ? hv_fail(err, HV_ERR_KIND_UNREACHABLE, "no answer") : rc;
+}
+static int is_silent(enum hv_call_id call, const void *args, void *result, struct hv_err *err)
+{
+    if (call == HV_CALL_DISK_DESTROY)
+        return hv_fail(err, HV_ERR_KIND_UNREACHABLE, "no answer");
+    return falls_silent_for_good(call, args, result, err);
+}
+
+Test(storage, what_could_not_be_undone_is_swept_later)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct ref ref;
+    fake.hook = is_silent;
+    cr_assert_lt(create_vdi(512, NULL, &ref, &err), 0);
+    cr_assert_eq(fake.disk_count, 1);
+    cr_assert_eq(unfinished(), 1);
+    fake.hook = NULL;
+    cr_assert_eq(scan(fake.sr, &err), 0);
+    cr_assert_eq(fake.disk_count, 0);
+    cr_assert_eq(unfinished(), 0);
+    cr_assert_eq(count_rows(CLASS_VDI), 0);
+}
+
+Test(storage, what_an_earlier_run_left_is_swept_when_its_host_connects)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct tx *tx = store_begin(fake.server.store);
+    str_map_put(&sr_row_mut(tx_edit(tx, CLASS_SR, fake.sr))->unfinished_disks, STRANGER, "an earlier run");
+    cr_assert_eq(server_commit(tx, &err), 0);
+    fake_add_disk(sr_uuid(fake.sr), STRANGER, FAKE_GIB);
+    reconnect();
+    cr_assert_eq(fake.disk_count, 0);
+    cr_assert_eq(unfinished(), 0);
 }
 
 /* ---- SR.create, PBDs ---- */
@@ -486,14 +542,6 @@ static bool pbd_attached(void)
 {
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(fake.server.store);
     return pbd_row(snapshot_get(snap, CLASS_PBD, fake.pbd))->currently_attached;
-}
-
-static void reconnect(void)
-{
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    struct hv_host *agent = hosts_get(fake.server.hosts, fake.host, &err);
-    storage_host_connected(&fake.server, fake.host, agent);
-    hosts_put(fake.server.hosts, agent);
 }
 
 Test(storage, a_host_that_comes_back_gets_its_srs_again)

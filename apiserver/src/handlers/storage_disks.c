@@ -1,0 +1,139 @@
+/* Disks on their way: asked for, and not recorded yet. SR.unfinished_disks names each from before the agent
+ * is asked until its row is committed, so that a crash of either side in between leaves no disk that nobody
+ * knows: when the SR is attached again or scanned, what no call of this run waits for is removed. */
+#include "storage.h"
+#include <base/log.h>
+#include <base/mem.h>
+#include <model/errors.h>
+#include <pthread.h>
+
+#define CANCEL_WAIT_MS 20000
+
+/* Names this run of the server. */
+static char run_id[UUID_TEXT_SIZE];
+static pthread_once_t run_once = PTHREAD_ONCE_INIT;
+
+static void make_run_id(void)
+{
+    uuid_format(ref_new(), run_id);
+}
+
+static const char *this_run(void)
+{
+    pthread_once(&run_once, make_run_id);
+    return run_id;
+}
+
+int storage_announce_disk(struct server *server, struct ref sr, const char *uuid, struct api_err *err)
+{
+    struct tx *tx = store_begin(server->store);
+    if (!tx_get(tx, CLASS_SR, sr)) {
+        tx_abort(tx);
+        return fail_handle(err, CLASS_SR, sr);
+    }
+    str_map_put(&sr_row_mut(tx_edit(tx, CLASS_SR, sr))->unfinished_disks, uuid, this_run());
+    return server_commit(tx, err);
+}
+
+void storage_settle_disk(struct tx *tx, struct ref sr, const char *uuid)
+{
+    const struct sr_row *row = sr_row(tx_get(tx, CLASS_SR, sr));
+    if (row && str_map_get(row->unfinished_disks, uuid))
+        str_map_del(&sr_row_mut(tx_edit(tx, CLASS_SR, sr))->unfinished_disks, uuid);
+}
+
+/* True: there certainly is no such disk. */
+static bool destroy(struct hv_host *agent, const char *sr_uuid, const char *disk_uuid)
+{
+    char id[UUID_TEXT_SIZE];
+    struct hv_op op = {.id = uuid_format(ref_new(), id)};
+    struct hv_disk_destroy_args args;
+    struct hv_disk_destroy_result result;
+    struct hv_err cause;
+    hv_disk_destroy_args_init(&args);
+    str_assign(&args.sr, sr_uuid);
+    str_assign(&args.disk, disk_uuid);
+    int rc = hv_disk_destroy(agent, &op, &args, &result, &cause);
+    hv_disk_destroy_args_done(&args);
+    if (rc == 0)
+        hv_disk_destroy_result_done(&result);
+    else
+        log_error("storage", "a disk that nobody wants could not be removed yet", "sr", sr_uuid, "disk",
+                  disk_uuid, "cause", cause.text);
+    return rc == 0;
+}
+
+/* Gone, or left for a later sweep. */
+static void record(struct server *server, struct ref sr, const char *uuid, bool gone)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct tx *tx = store_begin(server->store);
+    if (gone)
+        storage_settle_disk(tx, sr, uuid);
+    else if (tx_get(tx, CLASS_SR, sr))
+        str_map_put(&sr_row_mut(tx_edit(tx, CLASS_SR, sr))->unfinished_disks, uuid, "");
+    if (server_commit(tx, &err) < 0)
+        log_error("storage", "what became of a disk could not be recorded", "disk", uuid);
+}
+
+void storage_undo_disk(const struct storage_agent *at, const struct sr_row *sr, const char *uuid, bool made)
+{
+    record(at->server, sr->row.ref, uuid, !made || destroy(at->agent, sr->uuid, uuid));
+}
+
+/* ---- sweeping ---- */
+
+static void cancel_operation(struct hv_host *agent, const char *id)
+{
+    struct hv_operation_cancel_args cancel;
+    struct hv_operation_cancel_result cancelled;
+    struct hv_operation_get_args get;
+    struct hv_operation_get_result got;
+    struct hv_err cause;
+    hv_operation_cancel_args_init(&cancel);
+    str_assign(&cancel.id, id);
+    int rc = hv_operation_cancel(agent, NULL, &cancel, &cancelled, &cause);
+    hv_operation_cancel_args_done(&cancel);
+    if (rc < 0)
+        return; /* what follows will fail too, and tell */
+    hv_operation_cancel_result_done(&cancelled);
+    hv_operation_get_args_init(&get);
+    str_assign(&get.id, id);
+    get.wait_ms = CANCEL_WAIT_MS;
+    if (hv_operation_get(agent, NULL, &get, &got, &cause) == 0)
+        hv_operation_get_result_done(&got);
+    hv_operation_get_args_done(&get);
+}
+
+/* A copy may still run on the host for a server that is no more. */
+static void cancel_operations_on(struct hv_host *agent, const char *disk_uuid)
+{
+    struct hv_operation_list_args args;
+    struct hv_operation_list_result result;
+    struct hv_err cause;
+    hv_operation_list_args_init(&args);
+    int rc = hv_operation_list(agent, NULL, &args, &result, &cause);
+    hv_operation_list_args_done(&args);
+    if (rc < 0)
+        return;
+    for (size_t i = 0; i < result.operations_count; i++)
+        if (streq(result.operations[i].key, disk_uuid))
+            cancel_operation(agent, result.operations[i].id);
+    hv_operation_list_result_done(&result);
+}
+
+void storage_sweep_disks(struct server *server, struct ref ref, struct hv_host *agent)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct sr_row *sr = sr_row(snapshot_get(snap, CLASS_SR, ref));
+    for (size_t i = 0; sr && sr->unfinished_disks && i < sr->unfinished_disks->count; i++) {
+        const struct str_pair *disk = &sr->unfinished_disks->pairs[i];
+        if (streq(disk->value, this_run()))
+            continue;
+        cancel_operations_on(agent, disk->key);
+        if (!destroy(agent, sr->uuid, disk->key))
+            continue;
+        log_info("storage", "a disk that was never finished is removed", "sr", sr->uuid, "disk", disk->key);
+        record(server, ref, disk->key, true);
+    }
+}
