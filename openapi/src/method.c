@@ -32,9 +32,9 @@ const struct method_desc *method_find(const char *name, size_t len)
 const char *role_name(enum role role)
 {
     static const char *const names[] = {
-        [ROLE_READ_ONLY] = "read-only",           [ROLE_VM_OPERATOR] = "vm-operator",
-        [ROLE_VM_ADMIN] = "vm-admin",             [ROLE_VM_POWER_ADMIN] = "vm-power-admin",
-        [ROLE_POOL_OPERATOR] = "pool-operator",   [ROLE_POOL_ADMIN] = "pool-admin",
+        [ROLE_READ_ONLY] = "read-only",         [ROLE_VM_OPERATOR] = "vm-operator",
+        [ROLE_VM_ADMIN] = "vm-admin",           [ROLE_VM_POWER_ADMIN] = "vm-power-admin",
+        [ROLE_POOL_OPERATOR] = "pool-operator", [ROLE_POOL_ADMIN] = "pool-admin",
         [ROLE_INTERNAL] = "internal",
     };
     return names[role];

@@ -1,5 +1,5 @@
-/* The limit that reads are measured against: a bare libmicrohttpd server that parses each request with jansson
- * and answers with its second parameter. No sessions, no roles, no data.
+/* The limit that reads are measured against: a bare libmicrohttpd server that parses each request with
+ * jansson and answers with its second parameter. No sessions, no roles, no data.
  *
  * Usage: bench_echo PORT-FILE THREADS [CERTIFICATE KEY] */
 #include <jansson.h>
@@ -21,7 +21,8 @@ static enum MHD_Result answer(struct MHD_Connection *connection, const struct bo
                               json_array_get(json_object_get(request, "params"), 1), "id",
                               json_object_get(request, "id"));
     char *text = json_dumps(reply, JSON_COMPACT);
-    struct MHD_Response *response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
     MHD_add_response_header(response, "Content-Type", "application/json");
     enum MHD_Result result = MHD_queue_response(connection, MHD_HTTP_OK, response);
     MHD_destroy_response(response);
@@ -30,8 +31,9 @@ static enum MHD_Result answer(struct MHD_Connection *connection, const struct bo
     return result;
 }
 
-static enum MHD_Result handle(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
-                              const char *version, const char *data, size_t *size, void **con_cls)
+static enum MHD_Result handle(void *cls, struct MHD_Connection *connection, const char *url,
+                              const char *method, const char *version, const char *data, size_t *size,
+                              void **con_cls)
 {
     (void)cls;
     (void)url;
@@ -90,9 +92,9 @@ int main(int argc, char **argv)
                                    {MHD_OPTION_END, 0, NULL}};
     struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
     struct MHD_Daemon *daemon =
-        MHD_start_daemon(flags, 0, NULL, NULL, handle, NULL, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)atoi(argv[2]),
-                         MHD_OPTION_NOTIFY_COMPLETED, completed, NULL, MHD_OPTION_ARRAY, argc == 5 ? tls : plain,
-                         MHD_OPTION_END);
+        MHD_start_daemon(flags, 0, NULL, NULL, handle, NULL, MHD_OPTION_THREAD_POOL_SIZE,
+                         (unsigned)atoi(argv[2]), MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
+                         MHD_OPTION_ARRAY, argc == 5 ? tls : plain, MHD_OPTION_END);
     if (!daemon) {
         fprintf(stderr, "bench_echo: cannot listen\n");
         return 1;
