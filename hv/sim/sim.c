@@ -93,6 +93,7 @@ void sim_end(struct sim_domain *d, enum end_reason reason, const char *text)
     loop_timer_cancel(sim->loop, &d->timer);
     loop_timer_cancel(sim->loop, &d->mishap);
     fanout_free(TAKE_PTR(d->serial));
+    sim_screens_close(&d->screens);
     if (rundir_open(sim->state_dir, d->info.uuid, &dir) == 0)
         rundir_remove(sim->state_dir, d->info.uuid, &dir);
     d->info.state = DOMAIN_STATE_GONE;
@@ -129,6 +130,7 @@ static int wait_change(struct hv_driver_state *sim, const struct hv_deadline *de
 struct action {
     struct hv_driver_state *sim;
     const char *uuid;
+    enum console_kind kind;
     int fd;
     struct hv_err err;
     int outcome;
@@ -200,18 +202,22 @@ static void do_reset(void *arg)
     pthread_mutex_unlock(&a->sim->lock);
 }
 
+static int attach(struct sim_domain *d, enum console_kind kind, int *fd, struct hv_err *err)
+{
+    const struct domain_config *config = &d->record.config;
+    if (kind == CONSOLE_VNC ? !config->vnc : !d->serial)
+        return hv_fail(err, HV_ERR_KIND_NOT_FOUND, "The domain has no such console.");
+    int outcome =
+        kind == CONSOLE_VNC ? sim_screen_open(d->sim->loop, &d->screens, fd) : fanout_attach(d->serial, fd);
+    return outcome == 0 ? 0 : hv_fail(err, HV_ERR_KIND_IN_USE, "The console has too many viewers.");
+}
+
 static void do_attach(void *arg)
 {
     struct action *a = arg;
     pthread_mutex_lock(&a->sim->lock);
     struct sim_domain *d = find_live(a->sim, a->uuid, &a->err);
-    a->outcome = -1;
-    if (d && !d->serial)
-        hv_fail(&a->err, HV_ERR_KIND_NOT_FOUND, "The domain has no such console.");
-    else if (d && fanout_attach(d->serial, &a->fd) < 0)
-        hv_fail(&a->err, HV_ERR_KIND_IN_USE, "The console has too many viewers.");
-    else if (d)
-        a->outcome = 0;
+    a->outcome = d ? attach(d, a->kind, &a->fd, &a->err) : -1;
     pthread_mutex_unlock(&a->sim->lock);
 }
 
@@ -339,6 +345,7 @@ static void forget_all(void *arg)
         loop_timer_cancel(sim->loop, &d->timer);
         loop_timer_cancel(sim->loop, &d->mishap);
         fanout_free(TAKE_PTR(d->serial));
+        sim_screens_close(&d->screens);
     }
 }
 
@@ -359,8 +366,8 @@ static void sim_close(struct hv_driver_state *sim)
 static unsigned sim_capabilities(const struct hv_driver_state *sim)
 {
     (void)sim;
-    return DRIVER_CAN_START | DRIVER_CAN_PAUSE | DRIVER_CAN_UEFI | DRIVER_CAN_KERNEL | DRIVER_CAN_SERIAL |
-           DRIVER_CAN_GUEST_AGENT | DRIVER_CAN_CD_CHANGE | DRIVER_CAN_USER_NET;
+    return DRIVER_CAN_START | DRIVER_CAN_PAUSE | DRIVER_CAN_UEFI | DRIVER_CAN_KERNEL | DRIVER_CAN_VNC |
+           DRIVER_CAN_SERIAL | DRIVER_CAN_GUEST_AGENT | DRIVER_CAN_CD_CHANGE | DRIVER_CAN_USER_NET;
 }
 
 static int sim_check(const struct hv_driver_state *sim, const struct domain_config *config,
@@ -648,9 +655,7 @@ static int sim_cd_change(struct hv_driver_state *sim, const char *uuid, const st
 static int sim_console_open(struct hv_driver_state *sim, const char *uuid, enum console_kind kind, int *fd,
                             struct hv_err *err)
 {
-    if (kind == CONSOLE_VNC)
-        return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The simulator has no screens.");
-    struct action a = {.sim = sim, .uuid = uuid, .fd = -1};
+    struct action a = {.sim = sim, .uuid = uuid, .kind = kind, .fd = -1};
     loop_call(sim->loop, do_attach, &a);
     if (a.outcome < 0 && err)
         *err = a.err;

@@ -12,6 +12,8 @@
 #include <io/rundir.h>
 #include <pthread.h>
 
+struct sim_screen;
+
 struct sim_domain {
     struct hv_driver_state *sim;
     struct rundir_record record;
@@ -22,6 +24,7 @@ struct sim_domain {
     int64_t resets;
     struct loop_timer timer, mishap;
     struct fanout *serial;
+    struct sim_screen *screens; /* viewers; loop thread */
     struct sim_domain *next;
 };
 
@@ -45,6 +48,11 @@ void sim_arm(struct sim_domain *d);
 /* Value of "word" or "word=N" in the kernel's arguments; -1: not there, 0: without a number. */
 int64_t sim_word(const struct sim_domain *d, const char *word);
 void sim_say(struct sim_domain *d, const char *text);
+
+/* ---- rfb.c: loop thread ---- */
+/* A viewer of a small still screen; *fd is the caller's end. -1 with errno. */
+int sim_screen_open(struct loop *loop, struct sim_screen **list, int *fd);
+void sim_screens_close(struct sim_screen **list);
 
 /* ---- sim.c ---- */
 /* With the lock held, on the loop: the domain is over. Frees it if no record is to stay. */

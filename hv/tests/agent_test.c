@@ -510,13 +510,36 @@ Test(qemu, two_domains_never_write_one_disk)
     cr_assert_eq(fixture_count(&f, "run"), 1);
 }
 
-Test(qemu, the_screen_goes_through_the_agent)
+static void screen_through_the_agent(void)
 {
     fixture_storage(&f);
     started();
     struct stream *screen = must_console(&f, "vnc");
     must_see(screen, "RFB 003.008\n");
+    /* Version, security type "none", shared: the name of the screen comes last. */
+    cr_assert_eq(stream_write_all(screen, "RFB 003.008\n\1\1", 14, 5000), 0);
+    struct buf seen AUTO_BUF = BUF_INIT;
+    const char *name = streq(f.driver, "sim") ? "Simulated" : "QEMU";
+    int64_t end = clock_mono_ms() + 20000;
+    while (seen.len == 0 || !memmem(seen.data, seen.len, name, strlen(name))) {
+        ssize_t n = stream_read(screen, buf_reserve(&seen, 4096), 4096);
+        cr_assert(n > 0 || (n < 0 && errno == EAGAIN), "the screen ended");
+        if (n > 0)
+            buf_advance(&seen, (size_t)n);
+        else
+            cr_assert_eq(stream_wait_readable(screen, end - clock_mono_ms()), 1, "no screen");
+    }
     stream_close(screen);
+}
+
+Test(sim, the_screen_goes_through_the_agent)
+{
+    screen_through_the_agent();
+}
+
+Test(qemu, the_screen_goes_through_the_agent)
+{
+    screen_through_the_agent();
 }
 
 Test(qemu, facts_are_plausible)

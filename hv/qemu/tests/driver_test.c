@@ -474,8 +474,11 @@ static void with_uefi(struct domain_config *config)
 
 Test(qemu, uefi_starts_with_its_own_variables)
 {
-    if (access("/usr/share/OVMF/OVMF_CODE_4M.fd", R_OK) < 0)
+    if (access("/usr/share/OVMF/OVMF_CODE_4M.fd", R_OK) < 0) {
+        teardown();
+        w.state = NULL;
         cr_skip_test("OVMF is not installed");
+    }
     struct hv_deadline deadline = in_s(60);
     struct hv_err err = {0};
     started(with_uefi);
@@ -529,8 +532,11 @@ Test(qemu, many_viewers_see_the_screen)
 /* No right and no descriptor that the plan did not give. */
 Test(qemu, the_device_model_is_unprivileged)
 {
-    if (geteuid() != 0)
+    if (geteuid() != 0) {
+        teardown();
+        w.state = NULL;
         cr_skip_test("only root changes users");
+    }
     struct domain_info info AUTO_DOMAIN_INFO = start(NULL);
     char path[64], *status AUTO_FREE = NULL;
     snprintf(path, sizeof(path), "/proc/%d/status", (int)info.pid);

@@ -277,11 +277,20 @@ Test(sim, the_serial_console_shows_the_login)
     close(fd);
 }
 
-Test(sim, it_has_no_screen)
+Test(sim, viewers_of_its_screen_see_the_end)
 {
     struct hv_err err = {0};
+    struct hv_deadline deadline = within(WAIT_MS);
     int fd;
+    char text[64];
     start("", false);
-    cr_assert_lt(drv->console_open(w.state, VM, CONSOLE_VNC, &fd, &err), 0);
-    cr_assert_eq(err.kind, HV_ERR_KIND_UNSUPPORTED);
+    cr_assert_eq(drv->console_open(w.state, VM, CONSOLE_VNC, &fd, &err), 0, "%s", err.text);
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    cr_assert_eq(poll(&p, 1, WAIT_MS), 1);
+    cr_assert_eq(read(fd, text, sizeof(text)), 12);
+    cr_assert_eq(memcmp(text, "RFB 003.008\n", 12), 0);
+    cr_assert_eq(drv->destroy(w.state, VM, &deadline, &err), 0);
+    cr_assert_eq(poll(&p, 1, WAIT_MS), 1);
+    cr_assert_eq(read(fd, text, sizeof(text)), 0);
+    close(fd);
 }
