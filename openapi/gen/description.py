@@ -151,6 +151,7 @@ class Description:
         for code, e in self.errors.items():
             if not re.fullmatch(r"[A-Z][A-Z0-9_]*", code):
                 raise DescriptionError(f"errors.toml: {code} is not an error code (capitals, digits and _)")
+            self._doc(e, f"errors.toml: {code}")
             if set(e) - {"params", "doc"}:
                 raise DescriptionError(f"errors.toml: {code} has unknown keys {sorted(set(e) - {'params', 'doc'})}")
             if len(e["params"]) > 8:
@@ -221,6 +222,13 @@ class Description:
         if t.kind == "TYPE_MAP" and not isinstance(value, dict):
             raise bad
 
+    def _doc(self, raw, where):
+        """The sentence that people read about a class, field, message or error."""
+        doc = raw.get("doc")
+        if not isinstance(doc, str) or not doc.strip() or "\n" in doc:
+            raise DescriptionError(f"{where}: no doc; say on one line what it means to an operator")
+        return doc
+
     def _role(self, role, where):
         if role is None:
             raise DescriptionError(f"{where}: no role; say one of {', '.join(self.roles)}")
@@ -247,7 +255,7 @@ class Description:
             raise DescriptionError(f"{where}: its name says {raw.get('name')!r}")
         c = Class(
             name=name,
-            doc=raw.get("doc", ""),
+            doc=self._doc(raw, where),
             database=raw["database"],
             persist=raw.get("persist", False),
             events=raw.get("events", False),
@@ -288,7 +296,7 @@ class Description:
             name=name,
             type=t,
             mode=raw["mode"],
-            doc=raw.get("doc", ""),
+            doc=self._doc(raw, where),
             default=raw.get("default"),
             has_default="default" in raw,
             runtime=raw.get("runtime", False) or not c.persist,
@@ -428,7 +436,7 @@ class Description:
                 flags.add(flag)
         if not d.get("session", True):
             flags.add("NO_SESSION")
-        m = Message(name, "CUSTOM", d.get("doc", ""), self._role(d.get("role"), where), params,
+        m = Message(name, "CUSTOM", self._doc(d, where), self._role(d.get("role"), where), params,
                     self.type(d.get("result", "void"), where), d.get("errors", []), flags, d.get("key_roles", {}),
                     None, self._lifecycle(d.get("lifecycle", c.lifecycle), where))  # fmt: skip
         for r in m.key_roles.values():

@@ -22,9 +22,10 @@ roles = ["pool-admin", "pool-operator", "vm-power-admin", "vm-admin", "vm-operat
 classes = ["Cow", "Herd"]
 """
 ENUMS = 'cow_operations = ["graze", "milk"]\n'
-ERRORS = 'COW_ASLEEP = { params = ["cow"] }\n'
+ERRORS = 'COW_ASLEEP = { params = ["cow"], doc = "The cow is asleep; wait until it wakes." }\n'
 COW = """
 name = "Cow"
+doc = "An animal that gives milk."
 lifecycle = { published = "rio" }
 database = true
 persist = true
@@ -34,12 +35,13 @@ constructor_role = "vm-admin"
 constructor = "generic"
 
 [fields]
-uuid = { type = "string", mode = "DynamicRO" }
-name_label = { type = "string", mode = "RW", role = "vm-admin", db = "name__label" }
-allowed_operations = { type = "enum cow_operations set", mode = "DynamicRO", runtime = true }
-herd = { type = "Herd ref", mode = "StaticRO", inverse = "cows" }
+uuid = { type = "string", mode = "DynamicRO", doc = "Tells it apart." }
+name_label = { type = "string", mode = "RW", role = "vm-admin", db = "name__label", doc = "Name on the bell." }
+allowed_operations = { type = "enum cow_operations set", mode = "DynamicRO", runtime = true, doc = "What it may do now." }
+herd = { type = "Herd ref", mode = "StaticRO", inverse = "cows", doc = "Herd it belongs to." }
 
 [messages.milk]
+doc = "Takes milk from the cow."
 role = "vm-operator"
 params = ["cow: Cow ref", "litres: int = 3"]
 errors = ["COW_ASLEEP"]
@@ -49,6 +51,7 @@ operation = "cow: milk"
 """
 HERD = """
 name = "Herd"
+doc = "Cows that graze together."
 lifecycle = { published = "rio" }
 database = true
 persist = true
@@ -56,8 +59,8 @@ events = true
 get_all = true
 
 [fields]
-uuid = { type = "string", mode = "DynamicRO" }
-cows = { type = "Cow ref set", mode = "DynamicRO", inverse = "herd" }
+uuid = { type = "string", mode = "DynamicRO", doc = "Tells it apart." }
+cows = { type = "Cow ref set", mode = "DynamicRO", inverse = "herd", doc = "Cows in the herd." }
 """
 
 
@@ -136,8 +139,8 @@ class Refuses(Fixture):
         self.refused("classes/Cow.toml", COW, '"vm-operator"', '"farmer"', ["milk", "farmer"])
 
     def test_duplicate_field(self):
-        twice = 'uuid = { type = "string", mode = "DynamicRO" }\n'
-        self.refused("classes/Cow.toml", COW, twice, twice + twice, ["Cow.toml", "line 13"])
+        twice = 'uuid = { type = "string", mode = "DynamicRO", doc = "Tells it apart." }\n'
+        self.refused("classes/Cow.toml", COW, twice, twice + twice, ["Cow.toml", "line 14"])
 
     def test_message_with_the_name_of_a_generated_one(self):
         self.refused("classes/Cow.toml", COW, "[messages.milk]", "[messages.set_name_label]", ["set_name_label"])
@@ -171,6 +174,22 @@ class Refuses(Fixture):
 
     def test_generic_message_that_changes_no_field(self):
         self.refused("classes/Cow.toml", COW, "handler = true", "generic = true", ["milk", "generic"])
+
+    def test_class_without_a_doc(self):
+        self.refused("classes/Cow.toml", COW, 'doc = "An animal that gives milk."\n', "", ["Cow.toml: no doc"])
+
+    def test_field_without_a_doc(self):
+        self.refused("classes/Cow.toml", COW, ', doc = "Name on the bell."', "", ["Cow.toml", "name_label", "no doc"])
+
+    def test_message_without_a_doc(self):
+        self.refused("classes/Cow.toml", COW, 'doc = "Takes milk from the cow."\n', "", ["milk", "no doc"])
+
+    def test_error_without_a_doc(self):
+        doc = ', doc = "The cow is asleep; wait until it wakes."'
+        self.refused("errors.toml", ERRORS, doc, "", ["COW_ASLEEP", "no doc"])
+
+    def test_empty_doc(self):
+        self.refused("classes/Cow.toml", COW, '"Name on the bell."', '" "', ["name_label", "no doc"])
 
     def test_error_code_in_small_letters(self):
         self.refused("errors.toml", ERRORS, "COW_ASLEEP", "cow_asleep", ["cow_asleep"])
