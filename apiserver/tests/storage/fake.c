@@ -295,6 +295,7 @@ void fake_start(void)
 
 void fake_stop(void)
 {
+    hosts_stop(fake.server.hosts);
     hosts_free(fake.server.hosts);
     store_close(fake.server.store);
 }
