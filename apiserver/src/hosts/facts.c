@@ -118,13 +118,29 @@ static struct ref add_control_domain(struct tx *tx, struct ref host, const struc
     return vm->row.ref;
 }
 
+/* Its own name; several agents on one machine are told apart by a number. */
+static void name_host(struct tx *tx, struct host_row *host, const char *hostname)
+{
+    AUTO_STR const char *name = str_new(hostname);
+    for (int n = 2;; n++) {
+        const struct row **rows;
+        size_t taken = tx_by_name(tx, CLASS_host, name, &rows);
+        free(rows);
+        if (!taken)
+            break;
+        str_unref(name);
+        name = str_newf("%s-%d", hostname, n);
+    }
+    str_assign(&host->name_label, name);
+}
+
 struct ref host_rows_create(struct tx *tx, const char *uuid, const char *address, int port,
                             const struct host_facts *facts)
 {
     struct host_row *host = host_row_mut(tx_create(tx, CLASS_host));
     struct ref ref = host->row.ref;
     str_assign(&host->uuid, uuid);
-    str_assign(&host->name_label, facts->hostname);
+    name_host(tx, host, facts->hostname);
     str_assign(&host->address, address);
     host->agent_port = port;
     host->enabled = true;
