@@ -27,7 +27,7 @@
 #define WORKERS_MAX 128
 #define WORKERS_QUEUE 4096
 #define SETTLE_MS 3000
-#define SWEEP_MS 60000
+#define SWEEP_MAX_MS 60000
 #define CA_DAYS 7300
 #define LEAF_DAYS 3650
 
@@ -200,7 +200,8 @@ static int start(struct pool_server *p)
     s->port = http_server_port(p->https);
     if (p->options.http_port >= 0 && !(p->http = listen_on(p, (uint16_t)p->options.http_port, false)))
         return -1;
-    timers_every(s->timers, SWEEP_MS, sweep_later, p);
+    int64_t sweep_ms = p->options.session_idle_s * 1000 / 4;
+    timers_every(s->timers, sweep_ms < SWEEP_MAX_MS ? sweep_ms : SWEEP_MAX_MS, sweep_later, p);
     if (p->http && write_port(s, "poold.http", p->http) < 0)
         return -1;
     return write_port(s, "poold.port", p->https);

@@ -82,8 +82,11 @@ class Repositories(StorageTest):
         record = self.api.SR.get_record(self.sr)
         self.assertEqual((record["type"], record["content_type"], record["shared"]), ("file", "user", False))
         self.assertGreater(record["physical_size"], record["physical_utilisation"])
-        self.assertIn("vdi_create", record["allowed_operations"] + ["vdi_create"])
-        self.assertIn("scan", record["allowed_operations"])
+        for operation in ("scan", "update", "vdi_create", "vdi_destroy", "vdi_resize", "vdi_clone", "vdi_introduce", "plug",
+                          "unplug", "pbd_create", "pbd_destroy"):
+            self.assertIn(operation, record["allowed_operations"])
+        for operation in ("forget", "destroy", "vdi_snapshot"):
+            self.assertNotIn(operation, record["allowed_operations"])
         pbd = self.api.PBD.get_record(record["PBDs"][0])
         self.assertEqual((pbd["host"], pbd["currently_attached"]), (self.host, True))
         self.assertEqual(pbd["device_config"], {"location": self.path})
@@ -112,6 +115,8 @@ class Repositories(StorageTest):
         vdis = {v["name_label"]: v for v in map(self.api.VDI.get_record, self.api.SR.get_VDIs(sr))}
         self.assertEqual(sorted(vdis), ["debian.iso", "other.iso"])
         iso = vdis["debian.iso"]
+        self.assertNotIn("vdi_create", self.api.SR.get_allowed_operations(sr))
+        self.assertEqual(sorted(iso["allowed_operations"]), ["forget", "update"])
         self.assertEqual((iso["location"], iso["read_only"], iso["virtual_size"]), ("debian.iso", True, MIB))
         os.unlink(os.path.join(self.isos, "debian.iso"))
         self.image("third.iso")
@@ -328,6 +333,50 @@ class Drives(StorageTest):
         self.assertIn("destroy", self.api.VDI.get_allowed_operations(vdi))
         self.api.VDI.destroy(vdi)
         self.refuses("HANDLE_INVALID", self.api.VBD.get_record, disk)
+
+
+class TwoHosts(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.pool = TestPool(hosts=2)
+        cls.addClassCleanup(cls.pool.close)
+        cls.api = cls.pool.login()
+        cls.hosts = cls.api.host.get_all()
+
+    def create(self, name, host, shared):
+        path = os.path.join(self.pool.folder, name)
+        return self.api.SR.create(host, {"location": path}, 0, name, "", "file", "", shared, {})
+
+    def disk(self, sr):
+        return self.api.VDI.create({"SR": sr, "virtual_size": MIB, "type": "user", "sharable": False, "read_only": False,
+                                    "other_config": {}})
+
+    def test_a_shared_sr_outlives_a_host(self):
+        sr = self.create("shared", self.hosts[0], True)
+        pbds = [self.api.PBD.get_record(pbd) for pbd in self.api.SR.get_PBDs(sr)]
+        self.assertEqual(sorted(pbd["host"] for pbd in pbds), sorted(self.hosts))
+        self.assertTrue(all(pbd["currently_attached"] for pbd in pbds))
+        local = self.create("local", self.hosts[1], False)
+        other = self.create("other", self.hosts[0], False)
+        vdi = self.disk(local)
+        self.assertEqual(self.api.VDI.get_SR(self.api.VDI.copy(vdi, sr)), sr)
+        with self.assertRaises(Failure) as caught:
+            self.api.VDI.copy(vdi, other)
+        self.assertEqual(caught.exception.code, "NOT_IMPLEMENTED")
+        pbd = self.api.PBD.create({"host": self.hosts[0], "SR": local, "other_config": {}, "device_config": {
+            "location": os.path.join(self.pool.folder, "local")}})
+        with self.assertRaises(Failure) as caught:
+            self.api.PBD.plug(pbd)
+        self.assertEqual((caught.exception.code, caught.exception.params), ("SR_NOT_SHARABLE", [local, self.hosts[0]]))
+
+        self.pool.hosts[0].stop()
+        until("one host is dead", lambda: self.pool.live_hosts(self.api) == 1, 40)
+        self.disk(sr)
+        dead = next(h for h in self.hosts if not self.api.host_metrics.get_live(self.api.host.get_metrics(h)))
+        gone = other if dead == self.hosts[0] else local
+        with self.assertRaises(Failure) as caught:
+            self.disk(gone)
+        self.assertEqual((caught.exception.code, caught.exception.params), ("HOST_OFFLINE", [dead]))
 
 
 class Crash(unittest.TestCase):

@@ -1,15 +1,16 @@
-/* The superuser's password and the brake on guessing.
+/* The superuser's password, and logging in without costing others anything.
  *
  * DIR/admin-password holds the first password, for the operator; DIR/admin-password.hash is what counts. A
  * changed password removes the clear one.
  *
- * Each pair of source and user has a time before which its next attempt is not looked at. Attempts that come
- * earlier wait in a timer, a few of them; further ones are refused unseen. So one source's guessing costs
- * nobody else anything, and no thread. */
+ * A login waits in a timer as long as the brake (brake.c) says, then for a turn of its source (turns.c), then
+ * it takes one of the few login workers for the time of a hash. No thread waits. */
 #include "auth.h"
 
 #include "../timers.h"
+#include "brake.h"
 #include "session.h"
+#include "turns.h"
 #include <base/clock.h>
 #include <base/file.h>
 #include <base/log.h>
@@ -21,26 +22,18 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#define FAILURE_DELAY_MS 5000
-#define FAILURE_DELAY_MAX_MS 60000
-#define WAITING_MAX 8
-#define SOURCES_MAX 4096
-#define FORGET_MS (15 * 60 * 1000)
-
-struct source {
-    char peer[48];
-    char user[64];
-    unsigned failures, waiting;
-    int64_t not_before_ms, last_ms;
-};
+#define TURNS_OF_ONE_SOURCE 2
+#define QUEUE_OF_ONE_SOURCE 256
+#define DIRECT_CHECKS_MAX 2
 
 struct auth {
+    struct brake *brake;
+    struct turns *turns;
     char *known_key;      /* random, of this process */
     pthread_mutex_t lock; /* guards what follows */
     char *hash;
     char known[SHA256_TEXT_SIZE]; /* keyed hash of the password that was right last; "": none */
-    struct source *sources;
-    size_t count, cap;
+    unsigned direct;              /* checks by HTTP Basic under way */
 };
 
 static char *path_in(const struct server *server, const char *name)
@@ -88,6 +81,8 @@ int auth_init(struct server *server)
     struct auth *auth = xcalloc(1, sizeof(*auth));
     pthread_mutex_init(&auth->lock, NULL);
     auth->known_key = secret_token(32);
+    auth->brake = brake_new();
+    auth->turns = turns_new(TURNS_OF_ONE_SOURCE, QUEUE_OF_ONE_SOURCE);
     server->auth = auth;
     auth->hash = file_read(hash_path, 4096, NULL);
     if (auth->hash) {
@@ -112,153 +107,120 @@ void auth_free(struct auth *auth)
         return;
     secret_free_cleanup(&auth->known_key);
     free(auth->hash);
-    free(auth->sources);
+    brake_free(auth->brake);
+    turns_free(auth->turns);
     pthread_mutex_destroy(&auth->lock);
     free(auth);
 }
 
-/* ---- the brake ---- */
-
-static void forget_old(struct auth *auth, int64_t now)
-{
-    for (size_t i = 0; i < auth->count;) {
-        if (auth->sources[i].waiting == 0 && now - auth->sources[i].last_ms > FORGET_MS)
-            auth->sources[i] = auth->sources[--auth->count];
-        else
-            i++;
-    }
-}
-
-/* NULL when the table is full of sources that are being watched. */
-static struct source *source_of(struct auth *auth, const char *peer, const char *user, bool make)
-{
-    for (size_t i = 0; i < auth->count; i++)
-        if (streq(auth->sources[i].peer, peer) &&
-            strncmp(auth->sources[i].user, user, sizeof(auth->sources->user) - 1) == 0)
-            return &auth->sources[i];
-    if (!make)
-        return NULL;
-    int64_t now = clock_mono_ms();
-    forget_old(auth, now);
-    if (auth->count == SOURCES_MAX)
-        return NULL;
-    if (auth->count == auth->cap) {
-        auth->cap = auth->cap ? 2 * auth->cap : 16;
-        auth->sources = xreallocarray(auth->sources, auth->cap, sizeof(*auth->sources));
-    }
-    struct source *source = &auth->sources[auth->count++];
-    *source = (struct source){.last_ms = now};
-    snprintf(source->peer, sizeof(source->peer), "%s", peer);
-    snprintf(source->user, sizeof(source->user), "%s", user);
-    return source;
-}
-
-/* Returns how long the answer is to be held back. */
-static int64_t note_failure(struct auth *auth, const char *peer, const char *user)
-{
-    int64_t delay = FAILURE_DELAY_MS;
-    pthread_mutex_lock(&auth->lock);
-    struct source *source = source_of(auth, peer, user, true);
-    if (source) {
-        source->failures++;
-        delay = (int64_t)FAILURE_DELAY_MS * source->failures;
-        if (delay > FAILURE_DELAY_MAX_MS)
-            delay = FAILURE_DELAY_MAX_MS;
-        source->last_ms = clock_mono_ms();
-        source->not_before_ms = source->last_ms + delay;
-    }
-    pthread_mutex_unlock(&auth->lock);
-    return delay;
-}
-
-static void note_success(struct auth *auth, const char *peer, const char *user)
-{
-    pthread_mutex_lock(&auth->lock);
-    struct source *source = source_of(auth, peer, user, false);
-    if (source) {
-        source->failures = 0;
-        source->not_before_ms = 0;
-    }
-    pthread_mutex_unlock(&auth->lock);
-}
-
-/* Milliseconds to wait, 0: go; -1: too many wait already. */
-static int64_t admit(struct auth *auth, const char *peer, const char *user)
-{
-    int64_t wait = 0;
-    pthread_mutex_lock(&auth->lock);
-    struct source *source = source_of(auth, peer, user, false);
-    int64_t now = clock_mono_ms();
-    if (source && source->not_before_ms > now) {
-        wait = source->not_before_ms - now;
-        if (source->waiting >= WAITING_MAX)
-            wait = -1;
-        else
-            source->waiting++;
-    }
-    pthread_mutex_unlock(&auth->lock);
-    return wait;
-}
-
-static void leave(struct auth *auth, const char *peer, const char *user)
-{
-    pthread_mutex_lock(&auth->lock);
-    struct source *source = source_of(auth, peer, user, false);
-    if (source && source->waiting)
-        source->waiting--;
-    pthread_mutex_unlock(&auth->lock);
-}
-
 /* ---- running a login ---- */
 
-struct late_login {
+struct login {
     struct call *call;
     void (*work)(void *call);
+    struct auth *auth;
+    char peer[sizeof(((struct call *)NULL)->peer)];
     char *user;
 };
 
-static void submit(struct call *call, void (*work)(void *call))
+static void login_free(struct login *login)
 {
-    struct server *server = call->server;
-    if (server->closing)
-        fail_internal(&call->err, "The server is stopping.");
-    else if (worker_submit(server->login_workers, work, call) == 0)
-        return;
-    else
-        fail_internal(&call->err, "Too many logins at once: try again in a moment.");
+    free(login->user);
+    free(login);
+}
+
+/* Before the work began. */
+static void login_fail(struct login *login)
+{
+    struct call *call = login->call;
+    login_free(login);
     call->failed = true;
     call->complete(call);
 }
 
-static void run_late(void *arg)
+static void run_login(void *arg);
+
+static void submit(struct login *login)
 {
-    struct late_login *late = arg;
-    leave(late->call->server->auth, late->call->peer, late->user);
-    submit(late->call, late->work);
-    free(late->user);
-    free(late);
+    struct server *server = login->call->server;
+    while (login && (server->closing || worker_submit(server->login_workers, run_login, login) < 0)) {
+        struct login *next = turns_next(login->auth->turns, login->peer);
+        fail_internal(&login->call->err, server->closing ? "The server is stopping."
+                                                         : "Too many logins at once: try again in a moment.");
+        login_fail(login);
+        login = next;
+    }
+}
+
+/* On a login worker. */
+static void run_login(void *arg)
+{
+    struct login *login = arg;
+    struct auth *auth = login->auth;
+    login->work(login->call);
+    struct login *next = turns_next(auth->turns, login->peer);
+    login_free(login);
+    if (next)
+        submit(next);
+}
+
+static void take_turn(struct login *login)
+{
+    switch (turns_ask(login->auth->turns, login->peer, login)) {
+    case TURN_NOW:
+        submit(login);
+        return;
+    case TURN_LATER:
+        return;
+    case TURN_REFUSED:
+        fail_internal(&login->call->err, "Too many logins at once from this address: try again in a moment.");
+        login_fail(login);
+        return;
+    }
+}
+
+static void schedule(struct login *login);
+
+static void schedule_again(void *arg)
+{
+    struct login *login = arg;
+    brake_unwait(login->auth->brake, login->peer, login->user);
+    if (login->call->server->closing) {
+        fail_internal(&login->call->err, "The server is stopping.");
+        login_fail(login);
+    } else {
+        schedule(login);
+    }
+}
+
+static void schedule(struct login *login)
+{
+    struct brake *brake = login->auth->brake;
+    int64_t wait = brake_ask(brake, login->peer, login->user, clock_mono_ms());
+    if (wait == 0) {
+        take_turn(login);
+    } else if (brake_wait(brake, login->peer, login->user)) {
+        timers_after(login->call->server->timers, wait, schedule_again, login);
+    } else {
+        err_session_authentication_failed(&login->call->err, login->user,
+                                          "Too many attempts from this address: wait a minute.");
+        login_fail(login);
+    }
 }
 
 void auth_schedule(struct call *call, void (*work)(void *call))
 {
     const json_t *first = json_array_get(call->params, 0);
-    const char *user = json_is_string(first) ? json_string_value(first) : "";
-    int64_t wait = admit(call->server->auth, call->peer, user);
-    if (wait == 0) {
-        submit(call, work);
-        return;
-    }
-    if (wait < 0) {
-        err_session_authentication_failed(&call->err, user,
-                                          "Too many attempts from this address: wait a minute.");
-        call->failed = true;
-        call->complete(call);
-        return;
-    }
-    struct late_login *late = xcalloc(1, sizeof(*late));
-    *late = (struct late_login){call, work, xstrdup(user)};
-    timers_after(call->server->timers, wait, run_late, late);
+    struct login *login = xcalloc(1, sizeof(*login));
+    login->call = call;
+    login->work = work;
+    login->auth = call->server->auth;
+    snprintf(login->peer, sizeof(login->peer), "%s", call->peer);
+    login->user = xstrdup(json_is_string(first) ? json_string_value(first) : "");
+    schedule(login);
 }
+
+/* ---- checking ---- */
 
 /* A slow hash at every login would make each short-lived client wait for it. The password that was right once
  * is known again by a keyed hash, in memory only; a wrong one always costs the slow hash and the brake. */
@@ -294,16 +256,37 @@ int auth_check(struct server *server, const char *peer, const char *user, const 
     /* The hash is computed for unknown users too, so that the time tells nothing. */
     bool right = password_right(auth, password);
     if (right && streq(user, "root")) {
-        note_success(auth, peer, user);
+        brake_passed(auth->brake, peer, user);
         *role = ROLE_POOL_ADMIN;
         *superuser = true;
         return 0;
     }
-    int64_t delay = note_failure(auth, peer, user);
+    int64_t delay = brake_failed(auth->brake, peer, user, clock_mono_ms());
     if (delay_ms)
         *delay_ms = delay;
     log_warn("auth", "wrong user or password", "user", user, "from", peer);
     return err_session_authentication_failed(err, user, "Wrong user name or password.");
+}
+
+int auth_check_directly(struct server *server, const char *peer, const char *user, const char *password,
+                        enum role *role, bool *superuser, struct api_err *err)
+{
+    struct auth *auth = server->auth;
+    pthread_mutex_lock(&auth->lock);
+    bool room = auth->direct < DIRECT_CHECKS_MAX;
+    auth->direct += room;
+    pthread_mutex_unlock(&auth->lock);
+    if (!room)
+        return fail_internal(err, "Too many logins at once: try again in a moment.");
+    int64_t wait = brake_ask(auth->brake, peer, user, clock_mono_ms());
+    int rc = wait > 0 ? err_session_authentication_failed(
+                            err, user,
+                            "The password was wrong just now: wait a few seconds before the next attempt.")
+                      : auth_check(server, peer, user, password, role, superuser, NULL, err);
+    pthread_mutex_lock(&auth->lock);
+    auth->direct--;
+    pthread_mutex_unlock(&auth->lock);
+    return rc;
 }
 
 int auth_change_password(struct server *server, const char *old_password, const char *new_password,

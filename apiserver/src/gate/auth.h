@@ -16,6 +16,10 @@ void auth_schedule(struct call *call, void (*work)(void *call));
  * how long the answer should be held back. */
 int auth_check(struct server *server, const char *peer, const char *user, const char *password,
                enum role *role, bool *superuser, int64_t *delay_ms, struct api_err *err);
+/* The same for HTTP Basic, where nothing can wait: refused unseen while this source has to wait, or when
+ * others are being checked already. For any worker. */
+int auth_check_directly(struct server *server, const char *peer, const char *user, const char *password,
+                        enum role *role, bool *superuser, struct api_err *err);
 int auth_change_password(struct server *server, const char *old_password, const char *new_password,
                          struct api_err *err);
 void auth_free(struct auth *auth);

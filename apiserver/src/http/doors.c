@@ -120,7 +120,7 @@ static struct session *basic_session(struct server *server, const char *peer, co
         return NULL;
     }
     *colon = '\0';
-    if (auth_check(server, peer, text, colon + 1, &role, &superuser, NULL, err) < 0)
+    if (auth_check_directly(server, peer, text, colon + 1, &role, &superuser, err) < 0)
         return NULL;
     if (session_open(server, text, role, superuser, REF_NULL, "http", &session, err) < 0)
         return NULL;
@@ -164,7 +164,9 @@ struct session *door_authenticate_claim(struct server *server, struct http_reque
     } else {
         err_session_authentication_failed(&err, "", "Say who you are: a session_id, or user and password.");
     }
-    if (!session)
+    if (!session && err.desc == ERROR_INTERNAL_ERROR)
+        door_fail(req, 503, &err);
+    else if (!session)
         refuse(req, &err);
     return session;
 }
