@@ -164,7 +164,7 @@ up_hosts() {
         chmod 700 "$folder"
         [ -n "$(conf_get "driver_$i")" ] || conf_set "driver_$i" "${driver:-qemu}"
         options=(--state "$folder" --images "$state/images" --driver "$(conf_get "driver_$i")")
-        if [ ! -e "$folder/pki/host.pem" ]; then
+        if [ ! -e "$folder/pki/host-uuid" ]; then
             pool_ask token "$folder/token"
             options+=(--join "https://127.0.0.1:$(pool_port)" --token-file "$folder/token")
         fi
