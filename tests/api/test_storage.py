@@ -166,11 +166,11 @@ class Repositories(StorageTest):
 
     def test_destroy(self):
         vdi, pbd = self.create_vdi(), self.api.SR.get_PBDs(self.sr)[0]
-        self.refuses("SR_NOT_EMPTY", self.api.SR.destroy, self.sr)
-        self.api.VDI.forget(vdi)
         self.refuses("SR_HAS_PBD", self.api.SR.destroy, self.sr)
         self.api.PBD.unplug(pbd)
         self.refuses("SR_NOT_EMPTY", self.api.SR.destroy, self.sr)
+        self.api.VDI.forget(vdi)
+        self.refuses("SR_NOT_EMPTY", self.api.SR.destroy, self.sr)  # as its host says
         self.assertEqual(len(self.files()), 1)
         self.api.PBD.plug(pbd)
         self.api.VDI.destroy(self.api.SR.get_VDIs(self.sr)[0])
@@ -184,8 +184,8 @@ class Repositories(StorageTest):
     def test_an_iso_library_is_forgotten_not_destroyed(self):
         self.image("a.iso")
         sr = self.create_sr("iso", self.isos)
-        self.refuses("SR_NOT_EMPTY", self.api.SR.destroy, sr)
         self.api.PBD.unplug(self.api.SR.get_PBDs(sr)[0])
+        self.refuses("SR_NOT_EMPTY", self.api.SR.destroy, sr)
         self.api.VDI.forget(self.api.SR.get_VDIs(sr)[0])
         self.refuses("SR_OPERATION_NOT_SUPPORTED", self.api.SR.destroy, sr)
         self.api.SR.forget(sr)

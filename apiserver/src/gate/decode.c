@@ -3,11 +3,11 @@
 #include "decode.h"
 
 #include "../server.h"
+#include <base/buf.h>
 #include <base/clock.h>
 #include <base/json.h>
 #include <base/mem.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <math.h>
 #include <model/errors.h>
 #include <stdio.h>
@@ -108,6 +108,8 @@ static int decode_scalar_text(const struct type *type, const json_t *json, enum 
                               struct api_err *err)
 {
     union cell cell;
+    if (type->kind > TYPE_REF)
+        return fail_internal(err, "Expected a scalar, not %s", type->name);
     if (type->kind == TYPE_STRING) {
         if (!json_is_string(json))
             return expected(err, type, json);
@@ -116,27 +118,10 @@ static int decode_scalar_text(const struct type *type, const json_t *json, enum 
     }
     if (decode_cell(type, json, mode, &cell, err) < 0)
         return -1;
-    char ref_text[REF_TEXT_SIZE];
-    switch (type->rep) {
-    case REP_BOOL:
-        *out = xstrdup(cell.b ? "true" : "false");
-        break;
-    case REP_INT:
-        *out = xasprintf("%" PRId64, cell.i);
-        break;
-    case REP_FLOAT:
-        *out = xasprintf("%.17g", cell.d);
-        break;
-    case REP_ENUM:
-        *out = xstrdup(type->en->values[cell.e]);
-        break;
-    case REP_REF:
-        *out = xstrdup(ref_format(cell.ref, ref_text));
-        break;
-    default:
-        cell_done(type, &cell);
-        return fail_internal(err, "Expected a scalar in %s", type->name);
-    }
+    struct buf text = BUF_INIT;
+    cell_write_text(type, &cell, &text);
+    cell_done(type, &cell);
+    *out = text.len ? buf_take(&text) : xstrdup("");
     return 0;
 }
 
@@ -154,7 +139,8 @@ static void free_texts(char **texts, size_t count)
     free(texts);
 }
 
-static int decode_str_set(const struct type *type, const json_t *json, enum decode_mode mode,
+/* `list`: in the order given and with doubles, as the words of an error have to stay. */
+static int decode_str_set(const struct type *type, const json_t *json, enum decode_mode mode, bool list,
                           const struct str_set **out, struct api_err *err)
 {
     size_t count = json_array_size(json), done = 0;
@@ -163,7 +149,8 @@ static int decode_str_set(const struct type *type, const json_t *json, enum deco
     for (; done < count && rc == 0; done++)
         rc = decode_scalar_text(type->item, json_array_get(json, done), mode, &texts[done], err);
     if (rc == 0)
-        *out = str_set_new((const char *const *)texts, count);
+        *out = list ? str_list_new((const char *const *)texts, count)
+                    : str_set_new((const char *const *)texts, count);
     free_texts(texts, done);
     return rc;
 }
@@ -255,7 +242,7 @@ int decode_cell(const struct type *type, const json_t *json, enum decode_mode mo
     case REP_REF:
         return decode_ref(type, json, &out->ref, err);
     case REP_STR_SET:
-        return decode_str_set(type, json, mode, &out->str_set, err);
+        return decode_str_set(type, json, mode, false, &out->str_set, err);
     case REP_REF_SET:
         return decode_ref_set(type, json, &out->ref_set, err);
     case REP_ENUM_SET:
@@ -333,7 +320,10 @@ int decode_args(const struct method_desc *method, const json_t *params, enum dec
         if (method->kind == METHOD_CREATE) {
             rc = decode_record(method->cls, json, mode, &((struct args_create *)args)->record, err);
         } else if (json) {
-            rc = decode_cell(param->type, json, mode, &cell, err);
+            bool list =
+                method->kind == METHOD_CUSTOM && param->type->rep == REP_STR_SET && json_is_array(json);
+            rc = list ? decode_str_set(param->type, json, mode, true, &cell.str_set, err)
+                      : decode_cell(param->type, json, mode, &cell, err);
             if (rc == 0) {
                 cell_copy(param->type, arg_slot(args, param), &cell);
                 cell_done(param->type, &cell);

@@ -16,7 +16,8 @@ int decode_cell(const struct type *type, const json_t *json, enum decode_mode mo
                 struct api_err *err);
 
 /* Decodes positional parameters into a fresh arguments struct of `method`. The count must have been
- * checked. *args is freed with args_free. */
+ * checked. *args is freed with args_free. Sets of strings for handlers are lists: in the order given and with
+ * doubles (see str_list_new). */
 int decode_args(const struct method_desc *method, const json_t *params, enum decode_mode mode, void **args,
                 struct api_err *err);
 void args_free(const struct method_desc *method, void *args);
