@@ -285,20 +285,10 @@ static int destroy_on(struct call *call, const struct pbd_row *pbd, const struct
     return rc;
 }
 
-static int check_detached(const struct snapshot *snap, const struct sr_row *sr, struct api_err *err)
-{
-    for (size_t i = 0; sr->PBDs && i < sr->PBDs->count; i++) {
-        const struct pbd_row *pbd = pbd_row(snapshot_get(snap, CLASS_PBD, sr->PBDs->items[i]));
-        if (pbd && pbd->currently_attached)
-            return err_sr_has_pbd(err, REF_TEXT(sr->row.ref));
-    }
-    return 0;
-}
-
 int handle_sr_destroy(struct call *call, const struct sr_destroy_args *args, struct api_err *err)
 {
     const struct sr_row *sr = find_sr(call, args->sr, err);
-    if (!sr || check_detached(call->snapshot, sr, err) < 0)
+    if (!sr)
         return -1;
     const struct pbd_row *pbd = choose_pbd(call->snapshot, sr);
     if (!pbd)

@@ -26,6 +26,17 @@ static bool attached_on(const struct snapshot *snap, struct ref sr, struct ref h
     return false;
 }
 
+bool storage_seen_together(const struct snapshot *snap, struct ref a, struct ref b)
+{
+    const struct sr_row *sr = sr_row(snapshot_get(snap, CLASS_SR, a));
+    for (size_t i = 0; sr && sr->PBDs && i < sr->PBDs->count; i++) {
+        const struct pbd_row *pbd = pbd_row(snapshot_get(snap, CLASS_PBD, sr->PBDs->items[i]));
+        if (pbd && attached_on(snap, a, pbd->host) && attached_on(snap, b, pbd->host))
+            return true;
+    }
+    return false;
+}
+
 bool storage_host_is_live(const struct snapshot *snap, struct ref host)
 {
     const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, host));
@@ -194,14 +205,24 @@ void storage_disk_name(const struct sr_row *sr, const struct vdi_row *vdi, const
     *iso = file ? vdi->location : "";
 }
 
-bool storage_vdi_attached(struct tx *tx, const struct vdi_row *vdi)
+static bool attached(struct tx *tx, const struct vdi_row *vdi, bool writing)
 {
     for (size_t i = 0; vdi->VBDs && i < vdi->VBDs->count; i++) {
         const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, vdi->VBDs->items[i]));
-        if (vbd && vbd->currently_attached)
+        if (vbd && vbd->currently_attached && (!writing || vbd->mode == VBD_MODE_RW))
             return true;
     }
     return false;
+}
+
+bool storage_vdi_attached(struct tx *tx, const struct vdi_row *vdi)
+{
+    return attached(tx, vdi, false);
+}
+
+bool storage_vdi_written(struct tx *tx, const struct vdi_row *vdi)
+{
+    return attached(tx, vdi, true);
 }
 
 static void add_allocation(struct tx *tx, struct ref sr, int64_t bytes)

@@ -34,6 +34,8 @@ struct storage_agent {
 #define STORAGE_AGENT_NONE ((struct storage_agent){0})
 void storage_agent_put(struct storage_agent *agent);
 #define AUTO_STORAGE_AGENT __attribute__((cleanup(storage_agent_put)))
+/* Some host has both attached. */
+bool storage_seen_together(const struct snapshot *snap, struct ref a, struct ref b);
 bool storage_host_is_live(const struct snapshot *snap, struct ref host);
 /* An agent that sees the SR, and also `and_sr` unless that is null. SR_HAS_NO_PBDS, or HOST_OFFLINE when no
  * host that has it attached answers. */
@@ -94,6 +96,8 @@ void storage_disk_name(const struct sr_row *sr, const struct vdi_row *vdi, const
                        const char **iso);
 /* Some VBD of it is attached. */
 bool storage_vdi_attached(struct tx *tx, const struct vdi_row *vdi);
+/* Some VBD of it is attached and may write. */
+bool storage_vdi_written(struct tx *tx, const struct vdi_row *vdi);
 /* A new VDI row for a disk that exists, with the SR's virtual_allocation put right. Attributes of people
  * (names, maps, tags) come from `like` unless NULL. */
 struct vdi_row *storage_add_vdi(struct tx *tx, struct ref sr, const char *uuid, const struct disk_info *info,

@@ -213,6 +213,8 @@ int handle_vdi_copy(struct call *call, const struct vdi_copy_args *args, struct 
         return fail_handle(err, CLASS_SR, to);
     if (check_writable_sr(t.sr, err) < 0 || check_writable_sr(to_sr, err) < 0)
         return -1;
+    if (!storage_seen_together(t.snap, t.vdi->SR, to))
+        return err_not_implemented(err, "VDI.copy between SRs that no host has both attached");
     if (find_target(call, args->vdi, to, &t, err) < 0)
         return -1;
     struct fresh fresh;

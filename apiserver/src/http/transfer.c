@@ -27,13 +27,10 @@
 /* What differs between the two. */
 struct direction {
     const char *label, *permission, *word;
-    int operation; /* of enum vdi_operations */
     bool writes;
 };
-static const struct direction importing = {"Importing raw VDI", "http/put_import_raw_vdi", "import",
-                                           VDI_OPERATIONS_BLOCKED, true};
-static const struct direction exporting = {"Exporting raw VDI", "http/get_export_raw_vdi", "export",
-                                           VDI_OPERATIONS_COPY, false};
+static const struct direction importing = {"Importing raw VDI", "http/put_import_raw_vdi", "import", true};
+static const struct direction exporting = {"Exporting raw VDI", "http/get_export_raw_vdi", "export", false};
 
 /* One transfer, from the request's head to its answer. */
 struct transfer {
@@ -141,9 +138,9 @@ static int check_vdi(struct tx *tx, const struct transfer *t, const struct vdi_r
         return err_sr_operation_not_supported(err, REF_TEXT(vdi->SR));
     if (t->direction->writes && vdi->read_only)
         return err_vdi_readonly(err, REF_TEXT(vdi->row.ref));
-    if (t->direction->writes && storage_vdi_attached(tx, vdi))
+    if (t->direction->writes ? storage_vdi_attached(tx, vdi) : storage_vdi_written(tx, vdi))
         return err_vdi_in_use(err, REF_TEXT(vdi->row.ref), t->direction->word);
-    return operation_check(tx, CLASS_VDI, vdi->row.ref, t->direction->operation, err);
+    return operation_check(tx, CLASS_VDI, vdi->row.ref, VDI_OPERATIONS_BLOCKED, err);
 }
 
 static int mark(struct transfer *t, struct api_err *err)
@@ -156,7 +153,7 @@ static int mark(struct transfer *t, struct api_err *err)
         return -1;
     }
     struct ref vdi = row->ref;
-    operation_mark(tx, CLASS_VDI, vdi, t->task, t->direction->operation);
+    operation_mark(tx, CLASS_VDI, vdi, t->task, VDI_OPERATIONS_BLOCKED);
     if (server_commit(tx, err) < 0)
         return -1;
     t->vdi = vdi;

@@ -93,7 +93,8 @@ static int check_vdi(struct tx *tx, const struct vdi_row *vdi, enum vdi_operatio
         return err_vdi_in_use(err, self, model_enum_vdi_operations.values[op]);
     if (op != VDI_OPERATIONS_FORGET && !sr_plugged(tx, sr))
         return err_sr_has_no_pbds(err, REF_TEXT(vdi->SR));
-    if (sr && streq(sr->content_type, "iso") && op != VDI_OPERATIONS_COPY && op != VDI_OPERATIONS_FORGET)
+    bool iso_ok = op == VDI_OPERATIONS_UPDATE || op == VDI_OPERATIONS_FORGET || op == VDI_OPERATIONS_BLOCKED;
+    if (sr && streq(sr->type, "iso") && !iso_ok)
         return err_sr_operation_not_supported(err, REF_TEXT(vdi->SR));
     return 0;
 }
@@ -106,12 +107,23 @@ static int check_sr(struct tx *tx, const struct sr_row *sr, enum storage_operati
     case STORAGE_OPERATIONS_FORGET:
         return plugged ? err_sr_has_pbd(err, self) : 0;
     case STORAGE_OPERATIONS_DESTROY:
+        if (plugged)
+            return err_sr_has_pbd(err, self);
+        if (!sr->PBDs || sr->PBDs->count == 0)
+            return err_sr_has_no_pbds(err, self);
         if (sr->VDIs && sr->VDIs->count)
             return err_sr_not_empty(err);
-        return 0;
+        return streq(sr->type, "iso") ? err_sr_operation_not_supported(err, self) : 0;
     case STORAGE_OPERATIONS_SCAN:
     case STORAGE_OPERATIONS_UPDATE:
+    case STORAGE_OPERATIONS_VDI_INTRODUCE:
+        return plugged ? 0 : err_sr_has_no_pbds(err, self);
     case STORAGE_OPERATIONS_VDI_CREATE:
+    case STORAGE_OPERATIONS_VDI_DESTROY:
+    case STORAGE_OPERATIONS_VDI_RESIZE:
+    case STORAGE_OPERATIONS_VDI_CLONE:
+        if (streq(sr->type, "iso"))
+            return err_sr_operation_not_supported(err, self);
         return plugged ? 0 : err_sr_has_no_pbds(err, self);
     default:
         return 0;

@@ -91,6 +91,28 @@ void operation_interrupt(struct server *server, const struct class_desc *cls, st
     }
 }
 
+/* What an SR offers through messages of its disks and links. */
+static uint64_t sr_operations_by_others(void)
+{
+    static const struct {
+        enum storage_operations operation;
+        const char *message;
+    } table[] = {
+        {STORAGE_OPERATIONS_VDI_CREATE, "VDI.create"},   {STORAGE_OPERATIONS_VDI_INTRODUCE, "VDI.introduce"},
+        {STORAGE_OPERATIONS_VDI_DESTROY, "VDI.destroy"}, {STORAGE_OPERATIONS_VDI_RESIZE, "VDI.resize"},
+        {STORAGE_OPERATIONS_VDI_CLONE, "VDI.clone"},     {STORAGE_OPERATIONS_VDI_SNAPSHOT, "VDI.snapshot"},
+        {STORAGE_OPERATIONS_PLUG, "PBD.plug"},           {STORAGE_OPERATIONS_UNPLUG, "PBD.unplug"},
+        {STORAGE_OPERATIONS_PBD_CREATE, "PBD.create"},   {STORAGE_OPERATIONS_PBD_DESTROY, "PBD.destroy"},
+    };
+    uint64_t operations = 0;
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        const struct method_desc *m = method_find(table[i].message, strlen(table[i].message));
+        if (m && (m->flags & METHOD_HANDLER))
+            operations |= (uint64_t)1 << table[i].operation;
+    }
+    return operations;
+}
+
 /* Operations that some message of this server performs: others are never offered. */
 static uint64_t built_operations(const struct class_desc *cls)
 {
@@ -105,6 +127,8 @@ static uint64_t built_operations(const struct class_desc *cls)
             m->params[m->operation_param].type->cls == cls)
             built |= (uint64_t)1 << m->operation;
     }
+    if (cls == CLASS_SR)
+        built |= sr_operations_by_others();
     atomic_store_explicit(&cache[cls->index], built, memory_order_relaxed);
     return built;
 }
