@@ -121,7 +121,7 @@ TEMPLATES = [
     template_record(
         "Corral tiny Linux", "A small Linux made on this machine: boots in seconds, has consoles, an address, a "
         "guest agent, and a disk of 256 MiB at /data", 256,
-        PV_kernel="tiny.vmlinuz", PV_ramdisk="tiny.initrd", PV_args="console=ttyS0 quiet",
+        PV_kernel="tiny.vmlinuz", PV_ramdisk="tiny.initrd", PV_args="console=ttyS0 quiet no_timer_check",
         other_config={"disks": disks(256), "default_template": "true", "linux_template": "true"}),
     # Booted by its firmware, from CD until the disk has a system.
     template_record(
