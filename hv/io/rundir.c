@@ -208,6 +208,18 @@ char *rundir_tail(const struct rundir *dir, const char *name, size_t max, size_t
     return buf_take(&text);
 }
 
+void rundir_trim(const struct rundir *dir, const char *name, size_t max, size_t keep)
+{
+    struct stat st;
+    size_t len;
+    int fd AUTO_CLOSE = rundir_log(dir, name);
+    if (fd < 0 || fstat(fd, &st) < 0 || st.st_size <= (off_t)max)
+        return;
+    char *tail AUTO_FREE = rundir_tail(dir, name, keep, &len);
+    if (ftruncate(fd, 0) < 0 || write(fd, tail, len) < 0)
+        log_warn("rundir", "a log cannot be shortened", "file", name, "error", strerror(errno));
+}
+
 int ended_write(const char *state_dir, const struct domain_info *info)
 {
     struct buf text AUTO_BUF = BUF_INIT;

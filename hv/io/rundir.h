@@ -47,6 +47,9 @@ int rundir_log(const struct rundir *dir, const char *name);
 /* The last `max` bytes of a file; empty when there is none. The caller frees. */
 char *rundir_tail(const struct rundir *dir, const char *name, size_t max, size_t *len);
 
+/* Shortens a log that others append to: when it is longer than `max`, only its last `keep` bytes stay. */
+void rundir_trim(const struct rundir *dir, const char *name, size_t max, size_t keep);
+
 /* Records of domains that ended by themselves. */
 int ended_write(const char *state_dir, const struct domain_info *info);
 int ended_read(const char *state_dir, const char *file_name, struct domain_info *info);

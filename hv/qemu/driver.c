@@ -1,11 +1,16 @@
 /* The QEMU driver's entry in the table: opening, closing, lists. Read next: start.c, domain.c, ending.c,
  * adopt.c, ops.c. */
 #include "internal.h"
+#include <base/clock.h>
 #include <base/file.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
 #include <stdio.h>
+
+#define HOUSEKEEPING_MS 60000
+#define QEMU_LOG_MAX (1024 * 1024)
+#define QEMU_LOG_KEEP (64 * 1024)
 
 static char *copy(const char *text)
 {
@@ -33,6 +38,29 @@ static void free_state(struct hv_driver_state *state)
     free(state->ovmf_code);
     free(state->ovmf_vars);
     free(state);
+}
+
+/* Logs that a guest can make grow are kept short. Loop thread. */
+static void housekeeping(void *arg)
+{
+    struct hv_driver_state *state = arg;
+    pthread_mutex_lock(&state->lock);
+    for (size_t i = 0; i < state->count; i++) {
+        struct qemu_domain *d = state->domains[i];
+        pthread_mutex_lock(&d->lock);
+        if (!d->dead && !d->starting && d->dir.fd >= 0)
+            rundir_trim(&d->dir, "qemu.log", QEMU_LOG_MAX, QEMU_LOG_KEEP);
+        pthread_mutex_unlock(&d->lock);
+    }
+    pthread_mutex_unlock(&state->lock);
+    loop_timer_set(state->loop, &state->housekeeping, clock_mono_ms() + HOUSEKEEPING_MS);
+}
+
+static void begin_housekeeping(void *arg)
+{
+    struct hv_driver_state *state = arg;
+    state->housekeeping = (struct loop_timer){.fire = housekeeping, .arg = state};
+    housekeeping(state);
 }
 
 static int qemu_open(const struct hv_driver_env *env, struct hv_driver_state **out, struct hv_err *err)
@@ -64,6 +92,7 @@ static int qemu_open(const struct hv_driver_env *env, struct hv_driver_state **o
         hv_qemu_driver.close(state);
         return -1;
     }
+    loop_call(state->loop, begin_housekeeping, state);
     *out = state;
     return 0;
 }

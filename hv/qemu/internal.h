@@ -22,7 +22,8 @@ struct hv_driver_state {
     struct loop *loop;
     enum accelerator accelerator;
     char boot_id[40];
-    pthread_mutex_t lock; /* guards the rest */
+    struct loop_timer housekeeping; /* loop thread */
+    pthread_mutex_t lock;           /* guards the rest */
     struct qemu_domain **domains;
     size_t count;
     int64_t domid_next, domid_reserved;

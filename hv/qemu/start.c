@@ -183,6 +183,16 @@ static void add_text(char ***argv, size_t *argc, char *moved)
     (*argv)[*argc] = NULL;
 }
 
+/* The group that may open /dev/kvm, when the device model needs it for that; 0: none. */
+static gid_t kvm_group(const struct hv_driver_state *state)
+{
+    struct stat st;
+    if (state->accelerator != ACCELERATOR_KVM || stat("/dev/kvm", &st) < 0)
+        return 0;
+    bool open_to_all = (st.st_mode & S_IROTH) && (st.st_mode & S_IWOTH);
+    return open_to_all ? 0 : st.st_gid;
+}
+
 static char *keep_list(const struct qemu_plan *plan)
 {
     struct buf list = BUF_INIT;
@@ -207,6 +217,10 @@ static int spawn(struct qemu_domain *d, const struct qemu_plan *plan, struct han
         add_text(&argv, &argc, xasprintf("%u", state->env.guest_uid));
         add_text(&argv, &argc, xstrdup("--gid"));
         add_text(&argv, &argc, xasprintf("%u", state->env.guest_gid));
+        if (kvm_group(state) > 0) {
+            add_text(&argv, &argc, xstrdup("--also-gid"));
+            add_text(&argv, &argc, xasprintf("%u", kvm_group(state)));
+        }
     }
     add_text(&argv, &argc, xstrdup("--pid-fd"));
     add_text(&argv, &argc, xasprintf("%d", give_owned(h, pid_fd)));

@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 static struct fixture f;
 
@@ -641,6 +642,22 @@ Test(qemu, an_agent_starts_beside_a_device_model_that_hangs)
     cr_assert_eq(state_now(), DOMAIN_STATE_RUNNING);
     kill((pid_t)info.pid, SIGCONT);
     must_call(&f, HV_CALL_DOMAIN_PAUSE, VM);
+}
+
+/* Two agents with one state would command the same domains. */
+Test(sim, a_second_agent_with_the_same_state_ends_at_once)
+{
+    int status = 0;
+    const char *const argv[] = {HOSTD, "--state", f.state, "--driver", "sim", "--log-level", "error", NULL};
+    struct proc_spec spec = {.argv = argv};
+    struct proc second;
+    cr_assert_eq(proc_start(&spec, &second), 0);
+    cr_assert_eq(proc_wait(&second, 20000, &status), 1);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    struct hv_domain_list_args args = {0};
+    struct hv_domain_list_result result;
+    cr_assert_eq(hv_domain_list(f.host, NULL, &args, &result, NULL), 0);
+    hv_domain_list_result_done(&result);
 }
 
 struct knock {

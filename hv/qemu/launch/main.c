@@ -1,10 +1,11 @@
 /* corral-launch: the last step before a device model. It writes down who it is, gives up every right
  * that a device model does not need, and becomes the program:
  *
- *   corral-launch [--uid N --gid N] --pid-fd N [--keep N,N,...] -- PROGRAM ARGUMENT...
+ *   corral-launch [--uid N --gid N [--also-gid N]] --pid-fd N [--keep N,N,...] -- PROGRAM ARGUMENT...
  *
  * The process number and its start time go to the descriptor before anything else happens, so that an agent
- * that died right after starting it finds it again. */
+ * that died right after starting it finds it again. --also-gid is the one group beside its own that a device
+ * model may need: that of /dev/kvm. */
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
@@ -93,14 +94,15 @@ static void close_others(char *list)
         fail("descriptors cannot be closed");
 }
 
-static void drop_rights(long uid, long gid)
+static void drop_rights(long uid, long gid, long also_gid)
 {
+    gid_t also = (gid_t)also_gid;
     if (uid >= 0) {
-        if (uid == 0 || gid <= 0) {
+        if (uid == 0 || gid <= 0 || also_gid == 0) {
             errno = EINVAL;
             fail("a device model never runs as root");
         }
-        if (setgroups(0, NULL) < 0 || setresgid((gid_t)gid, (gid_t)gid, (gid_t)gid) < 0 ||
+        if (setgroups(also_gid > 0, &also) < 0 || setresgid((gid_t)gid, (gid_t)gid, (gid_t)gid) < 0 ||
             setresuid((uid_t)uid, (uid_t)uid, (uid_t)uid) < 0)
             fail("the user cannot be changed");
         if (setuid(0) == 0) {
@@ -116,7 +118,7 @@ static void drop_rights(long uid, long gid)
 
 int main(int argc, char **argv)
 {
-    long uid = -1, gid = -1, pid_fd = -1;
+    long uid = -1, gid = -1, also_gid = -1, pid_fd = -1;
     char *keep = NULL;
     int i = 1;
     for (; i + 1 < argc && strcmp(argv[i], "--") != 0; i += 2) {
@@ -124,6 +126,8 @@ int main(int argc, char **argv)
             uid = number(argv[i + 1]);
         else if (strcmp(argv[i], "--gid") == 0)
             gid = number(argv[i + 1]);
+        else if (strcmp(argv[i], "--also-gid") == 0)
+            also_gid = number(argv[i + 1]);
         else if (strcmp(argv[i], "--pid-fd") == 0)
             pid_fd = number(argv[i + 1]);
         else if (strcmp(argv[i], "--keep") == 0)
@@ -133,11 +137,11 @@ int main(int argc, char **argv)
     }
     if (i + 1 >= argc || strcmp(argv[i], "--") != 0 || pid_fd < 0 || argv[i + 1][0] != '/') {
         errno = EINVAL;
-        fail("usage: [--uid N --gid N] --pid-fd N [--keep N,...] -- /PROGRAM ARGUMENT...");
+        fail("usage: [--uid N --gid N [--also-gid N]] --pid-fd N [--keep N,...] -- /PROGRAM ARGUMENT...");
     }
     tell_pid((int)pid_fd);
     close_others(keep);
-    drop_rights(uid, gid);
+    drop_rights(uid, gid, also_gid);
     execv(argv[i + 1], argv + i + 1);
     fail(argv[i + 1]);
 }
