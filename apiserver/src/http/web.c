@@ -1,5 +1,6 @@
-/* Routing by the longest fitting prefix, per method; unknown GET paths are static files. The files are few
- * and small: they are read once, so a request never touches the file system and no path can lead out. */
+/* Routing by the longest prefix of whole path parts, per method; unknown GET paths are static files. The
+ * files are few and small: they are read once, so a request never touches the file system and no path can
+ * lead out. */
 #include "web.h"
 
 #include "../codec/jsonrpc.h"
@@ -210,7 +211,7 @@ static const struct route *find_route(enum http_method method, const char *path)
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
         size_t len = strlen(routes[i].prefix);
         if (routes[i].method == method && strncmp(path, routes[i].prefix, len) == 0 &&
-            (!best || len > strlen(best->prefix)))
+            (path[len] == '\0' || path[len] == '/' || len == 1) && (!best || len > strlen(best->prefix)))
             best = &routes[i];
     }
     return best;
