@@ -27,6 +27,7 @@ test|d:libcriterion-dev|libcriterion-dev|unit tests
 test|c:chromium|chromium|tests of the web page
 test|d:fonts-dejavu-core|fonts-dejavu-core|text in screenshots
 test|c:syslinux|syslinux|bootable test disk (BIOS)
+test|d:syslinux-common|syslinux-common|its second stage
 test|c:mcopy|mtools|its file system
 test|d:grub-efi-amd64-bin|grub-efi-amd64-bin|bootable test disk (UEFI)
 test|c:grub-mkimage|grub-common|its boot loader
