@@ -41,7 +41,7 @@ command_up() {
 
 # Options against what earlier calls set up, before anything is done.
 up_settings() {
-    local old
+    local old joined
     old=$(conf_get port)
     if [ -n "$port" ] && [ "$port" != "${old:-$port}" ] && daemon_pid poold >/dev/null; then
         fail "the server of $state runs on port $old; './$corral_program down' first to move it to $port"
@@ -53,8 +53,10 @@ up_settings() {
     fi
     conf_set http "${http:-$old}"
     old=$(conf_get hosts)
-    if [ -n "$hosts" ] && ((10#$hosts < 10#${old:-0})); then
-        fail "the pool in $state has $old hosts; 'up' takes none away"
+    # Hosts that an earlier call asked for and never got to are no hosts.
+    joined=$(find "$state/hosts" -mindepth 3 -maxdepth 3 -path '*/pki/host-uuid' | wc -l)
+    if [ -n "$hosts" ] && ((10#$hosts < joined)); then
+        fail "the pool in $state has $joined hosts; 'up' takes none away"
     fi
     conf_set hosts "$((10#${hosts:-${old:-1}}))"
 }
