@@ -17,6 +17,7 @@ struct tasks;
 struct events;
 struct timers;
 struct hosts;
+struct claims;
 struct joins;
 struct console_tokens;
 struct auth;
@@ -32,6 +33,7 @@ struct server {
     struct tasks *tasks;
     struct events *events;
     struct hosts *hosts;
+    struct claims *claims;
     struct joins *joins;
     struct console_tokens *console_tokens;
     const char *state_dir;
@@ -70,7 +72,7 @@ struct call {
     /* The gate's own. */
     void *args;
     json_t *params; /* positional, without the session */
-    bool lenient;   /* scalars may come as text (XML-RPC) */
+    bool lenient;   /* numbers may come as text */
     /* Set by a handler that answers later (event.from): called as the gate's last step with the call, which
      * is the callee's to complete from then on. */
     void (*take_over)(struct call *call, void *arg);

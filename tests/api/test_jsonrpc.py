@@ -405,6 +405,15 @@ class Calls(unittest.TestCase):
         self.assertEqual(answer[0], "INTERNAL_ERROR")
         self.assertIn("nonsense", answer[1])
 
+    def test_numbers_may_come_as_text(self):
+        """Clients that speak XML-RPC too send decimal text; anything else is no number."""
+        task = self.api.task.create("t", "")
+        self.api.task.set_progress(task, "0.5")
+        self.assertEqual(self.api.task.get_progress(task), 0.5)
+        for bad in ("", "x", "1x", " ", "0x10z"):
+            self.assertEqual(self.fails("task.set_progress", self.api.session, task, bad)[0], "INTERNAL_ERROR", bad)
+        self.api.task.destroy(task)
+
     def test_constructor_takes_whole_records(self):
         """Members that the class does not have, and those that a constructor ignores, do no harm."""
         network = self.api.network.create({"name_label": "n", "name_description": "", "other_config": {}, "nonsense": [1, {}],

@@ -173,7 +173,7 @@ static void take_request(struct server *server, struct http_request *req, char *
     }
     struct reply *reply = xcalloc(1, sizeof(*reply));
     *reply = (struct reply){.req = http_request_ref(req), .v2 = v2, .id = TAKE_PTR(id)};
-    struct call *call = call_new(server, method, params, false, http_request_peer(req), complete);
+    struct call *call = call_new(server, method, params, true, http_request_peer(req), complete);
     call->reply = reply;
     gate_run(call);
 }

@@ -6,8 +6,8 @@
 
 /* What the text forms of a codec allow. */
 enum decode_mode {
-    DECODE_STRICT,  /* JSON: numbers are numbers */
-    DECODE_LENIENT, /* XML-RPC: ints, floats and dates may be text */
+    DECODE_STRICT,  /* numbers are numbers */
+    DECODE_LENIENT, /* they may be text too: XML-RPC has no other form, and clients that speak both send it */
 };
 
 /* Fills *out (uninitialised before; the caller's afterwards, see cell_done). -1: *err is

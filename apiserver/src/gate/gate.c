@@ -238,8 +238,7 @@ void gate_task_end(struct server *server, struct ref task, const char *result_xm
 
 static bool wants_task(const struct call *call)
 {
-    return call->async || ((call->method->flags & METHOD_ASYNC) && call->method->kind == METHOD_CUSTOM) ||
-           call->method->operation_param >= 0;
+    return (call->method->flags & METHOD_ASYNC) || call->method->operation_param >= 0;
 }
 
 static struct ref operation_object(const struct call *call)

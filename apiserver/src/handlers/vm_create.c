@@ -3,6 +3,7 @@
 #include "../gate/generic.h"
 #include "../plan/mac.h"
 #include "../plan/provision.h"
+#include "../rules/vbd_device.h"
 #include "../server.h"
 #include "alert.h"
 #include <base/clock.h>
@@ -323,12 +324,12 @@ static int make_disk(struct provisioning *p, const struct provision_disk *disk, 
 static void add_vbd(struct tx *tx, struct ref vm, struct ref vdi, const struct provision_disk *disk)
 {
     struct vbd_row *vbd = vbd_row_mut(tx_create(tx, CLASS_VBD));
+    char name[VBD_DEVICE_NAME_SIZE], number[8];
     vbd->VM = vm;
     vbd->VDI = vdi;
-    str_assign(&vbd->userdevice, disk->device);
-    char name[32];
-    snprintf(name, sizeof(name), "xvd%c", (char)('a' + strtol(disk->device, NULL, 10) % 26));
-    str_assign(&vbd->device, name);
+    snprintf(number, sizeof(number), "%d", disk->number);
+    str_assign(&vbd->userdevice, number);
+    str_assign(&vbd->device, vbd_device_name(disk->number, name));
     vbd->bootable = disk->bootable;
     vbd->mode = VBD_MODE_RW;
     vbd->type = VBD_TYPE_DISK;

@@ -1,6 +1,7 @@
 /* Rows of a VM as its power state changes (XenAPI: VM, "on becoming Halted", "Running"). */
 #include "vm_state.h"
 
+#include "../rules/vbd_device.h"
 #include "../server.h"
 #include <base/buf.h>
 #include <base/clock.h>
@@ -18,7 +19,11 @@ static void attach_devices(struct tx *tx, const struct vm_row *vm, bool attached
         if (!vbd || vbd->currently_attached == attached)
             continue;
         struct vbd_row *edit = vbd_row_mut(tx_edit(tx, CLASS_VBD, vbd->row.ref));
+        char name[VBD_DEVICE_NAME_SIZE];
+        int number;
         edit->currently_attached = attached;
+        if (attached && !*edit->device && vbd_device_parse(edit->userdevice, &number))
+            str_assign(&edit->device, vbd_device_name(number, name));
         if (!attached)
             str_map_assign(&edit->current_operations, NULL);
     }

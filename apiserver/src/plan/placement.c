@@ -52,7 +52,20 @@ static int check_storage(const struct snapshot *snap, const struct vm_row *vm, s
     return 0;
 }
 
-int64_t placement_free_memory(const struct snapshot *snap, const struct host_row *host)
+static int64_t claimed(const struct snapshot *snap, struct ref host, const struct placement_claims *claims)
+{
+    int64_t bytes = 0;
+    for (size_t i = 0; claims && i < claims->count; i++) {
+        const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, claims->items[i].vm));
+        bool counted = vm && ref_eq(vm->resident_on, host);
+        if (ref_eq(claims->items[i].host, host) && !counted)
+            bytes += claims->items[i].bytes;
+    }
+    return bytes;
+}
+
+int64_t placement_free_memory(const struct snapshot *snap, const struct host_row *host,
+                              const struct placement_claims *claims)
 {
     const struct host_metrics_row *metrics =
         host_metrics_row(snapshot_get(snap, CLASS_host_metrics, host->metrics));
@@ -62,10 +75,11 @@ int64_t placement_free_memory(const struct snapshot *snap, const struct host_row
         if (vm && !vm->is_control_domain)
             left -= vm->memory_dynamic_max + vm->memory_overhead;
     }
-    return left;
+    return left - claimed(snap, host->row.ref, claims);
 }
 
-int placement_check(const struct snapshot *snap, const struct vm_row *vm, struct ref ref, struct api_err *err)
+int placement_check(const struct snapshot *snap, const struct vm_row *vm, struct ref ref,
+                    const struct placement_claims *claims, struct api_err *err)
 {
     char a[24], b[24];
     const struct host_row *host = host_row(snapshot_get(snap, CLASS_host, ref));
@@ -82,7 +96,7 @@ int placement_check(const struct snapshot *snap, const struct vm_row *vm, struct
     if (check_storage(snap, vm, ref, err) < 0)
         return -1;
     int64_t needed = vm->memory_dynamic_min + vm->memory_overhead,
-            available = placement_free_memory(snap, host);
+            available = placement_free_memory(snap, host, claims);
     if (needed > available)
         return err_host_not_enough_free_memory(err, number(needed, a),
                                                number(available > 0 ? available : 0, b));
@@ -95,6 +109,7 @@ int placement_check(const struct snapshot *snap, const struct vm_row *vm, struct
 struct search {
     const struct snapshot *snap;
     const struct vm_row *vm;
+    const struct placement_claims *claims;
     struct ref *passing;
     size_t count, cap;
     struct ref best;
@@ -105,14 +120,14 @@ static bool consider(const struct row *row, void *arg)
 {
     struct search *s = arg;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    if (placement_check(s->snap, s->vm, row->ref, &err) < 0)
+    if (placement_check(s->snap, s->vm, row->ref, s->claims, &err) < 0)
         return true;
     if (s->count == s->cap) {
         s->cap = s->cap ? 2 * s->cap : 16;
         s->passing = xreallocarray(s->passing, s->cap, sizeof(*s->passing));
     }
     s->passing[s->count++] = row->ref;
-    int64_t left = placement_free_memory(s->snap, host_row(row));
+    int64_t left = placement_free_memory(s->snap, host_row(row), s->claims);
     if (left > s->best_free) {
         s->best_free = left;
         s->best = row->ref;
@@ -126,17 +141,17 @@ static bool only_host(const struct row *row, void *arg)
     return false;
 }
 
-int placement_choose(const struct snapshot *snap, const struct vm_row *vm, struct ref *host,
-                     struct api_err *err)
+int placement_choose(const struct snapshot *snap, const struct vm_row *vm,
+                     const struct placement_claims *claims, struct ref *host, struct api_err *err)
 {
     AUTO_API_ERR struct api_err reason = API_ERR_INIT;
     if (check_sizes(vm, err) < 0)
         return -1;
-    if (!ref_is_null(vm->affinity) && placement_check(snap, vm, vm->affinity, &reason) == 0) {
+    if (!ref_is_null(vm->affinity) && placement_check(snap, vm, vm->affinity, claims, &reason) == 0) {
         *host = vm->affinity;
         return 0;
     }
-    struct search s = {.snap = snap, .vm = vm, .best_free = INT64_MIN};
+    struct search s = {.snap = snap, .vm = vm, .claims = claims, .best_free = INT64_MIN};
     snapshot_each(snap, CLASS_host, consider, &s);
     free(s.passing);
     if (s.count) {
@@ -146,7 +161,7 @@ int placement_choose(const struct snapshot *snap, const struct vm_row *vm, struc
     struct ref only = REF_NULL;
     if (snapshot_count(snap, CLASS_host) == 1) {
         snapshot_each(snap, CLASS_host, only_host, &only);
-        return placement_check(snap, vm, only, err);
+        return placement_check(snap, vm, only, claims, err);
     }
     return err_no_hosts_available(err);
 }

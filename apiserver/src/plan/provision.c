@@ -1,6 +1,8 @@
 /* Reading the provision text with libxml2, with everything that reaches outside the text switched off. */
 #include "provision.h"
 
+#include "../rules/vbd_device.h"
+
 #include <base/mem.h>
 #include <errno.h>
 #include <libxml/parser.h>
@@ -44,6 +46,8 @@ static int read_disk(xmlNode *node, struct provision_disk *disk, struct api_err 
     disk->size = strtoll(size, &end, 10);
     if (!*size || *end || errno || disk->size <= 0)
         return wrong(err, "the size of a disk is a number of bytes greater than 0");
+    if (!vbd_device_parse(disk->device, &disk->number))
+        return wrong(err, "the device of a disk is a number from 0 to 254, or a name such as xvda");
     disk->bootable = streq(bootable, "true");
     int index = *type ? enum_find(&model_enum_vdi_type, type) : (int)VDI_TYPE_SYSTEM;
     if (index < 0)
@@ -68,6 +72,9 @@ static int read_disks(xmlDoc *doc, struct provision *p, struct api_err *err)
         p->disks[p->count] = (struct provision_disk){0};
         if (read_disk(node, &p->disks[p->count++], err) < 0)
             return -1;
+        for (size_t i = 0; i + 1 < p->count; i++)
+            if (p->disks[i].number == p->disks[p->count - 1].number)
+                return wrong(err, "two disks have one device");
     }
     return 0;
 }

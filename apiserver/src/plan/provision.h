@@ -5,8 +5,9 @@
 #include <stddef.h>
 
 struct provision_disk {
-    char *device;
-    char *sr; /* uuid of the SR; "" when the client did not fill it in */
+    char *device; /* as written: becomes the VDI's name */
+    int number;   /* of the device; no two disks have one */
+    char *sr;     /* uuid of the SR; "" when the client did not fill it in */
     int64_t size;
     bool bootable;
     enum vdi_type type;
