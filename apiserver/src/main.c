@@ -5,6 +5,7 @@
 #include "gate/event.h"
 #include "gate/session.h"
 #include "gate/task.h"
+#include "hosts/claims.h"
 #include "hosts/hosts.h"
 #include "hosts/join.h"
 #include "http/console.h"
@@ -189,6 +190,7 @@ static int start(struct pool_server *p)
     s->tasks = tasks_new();
     s->events = events_new(s);
     s->joins = joins_new();
+    s->claims = claims_new();
     s->console_tokens = console_tokens_new(s);
     if (bootstrap(s, &err) < 0)
         return -1;
@@ -231,6 +233,7 @@ static void stop(struct pool_server *p)
         http_server_stop(p->http);
     console_tokens_free(s->console_tokens);
     hosts_free(s->hosts);
+    claims_free(s->claims);
     timers_free(s->timers);
     web_free(p->web);
     joins_free(s->joins);

@@ -111,6 +111,7 @@ class Daemon:
             self.process.kill()
         if self.process:
             self.process.wait()
+        self.process = None
 
     def stop(self, limit_s=30.0):
         if not self.process:

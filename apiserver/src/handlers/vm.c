@@ -1,5 +1,6 @@
 /* VM.*: power. Each message is one step on the agent between two transactions; the gate has marked the
  * operation before and unmarks it afterwards. */
+#include "../hosts/claims.h"
 #include "../hosts/hosts.h"
 #include "../plan/domain.h"
 #include "../plan/placement.h"
@@ -108,28 +109,34 @@ static int start_on(struct call *call, const struct vm_row *vm, struct ref host,
     return rc;
 }
 
+/* `host` null: the best one. */
+static int start(struct call *call, struct ref ref, struct ref host, bool paused, struct api_err *err)
+{
+    const struct vm_row *vm = find_vm(call, ref, err);
+    if (!vm || claims_take(call->server, ref, host, &host, err) < 0)
+        return -1;
+    int rc = start_on(call, vm, host, paused, err);
+    claims_drop(call->server->claims, ref);
+    return rc;
+}
+
 int handle_vm_start(struct call *call, const struct vm_start_args *args, struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, args->vm, err);
-    struct ref host;
-    if (!vm || placement_choose(call->snapshot, vm, &host, err) < 0)
-        return -1;
-    return start_on(call, vm, host, args->start_paused, err);
+    return start(call, args->vm, REF_NULL, args->start_paused, err);
 }
 
 int handle_vm_start_on(struct call *call, const struct vm_start_on_args *args, struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, args->vm, err);
-    if (!vm || placement_check(call->snapshot, vm, args->host, err) < 0)
-        return -1;
-    return start_on(call, vm, args->host, args->start_paused, err);
+    if (!snapshot_get(call->snapshot, CLASS_host, args->host))
+        return fail_handle(err, CLASS_host, args->host);
+    return start(call, args->vm, args->host, args->start_paused, err);
 }
 
 int handle_vm_assert_can_boot_here(struct call *call, const struct vm_assert_can_boot_here_args *args,
                                    struct api_err *err)
 {
     const struct vm_row *vm = find_vm(call, args->self, err);
-    return vm ? placement_check(call->snapshot, vm, args->host, err) : -1;
+    return vm ? placement_check(call->snapshot, vm, args->host, NULL, err) : -1;
 }
 
 int handle_vm_get_possible_hosts(struct call *call, const struct vm_get_possible_hosts_args *args,
