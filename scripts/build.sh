@@ -9,7 +9,7 @@ build_configure() {
     if [ -e "$folder/build.ninja" ] && [ "$(cat "$folder/options" 2>/dev/null)" = "$wanted" ]; then
         return 0
     fi
-    cmake -G Ninja -S "$corral_root" -B "$folder" -DCMAKE_RUNTIME_OUTPUT_DIRECTORY="$folder/bin" "$@"
+    cmake --fresh -G Ninja -S "$corral_root" -B "$folder" "$@"
     printf '%s\n' "$wanted" >"$folder/options"
 }
 

@@ -87,8 +87,10 @@ VM_RECORD = {
 
 def machine():
     """Where a number comes from."""
-    commit = subprocess.run(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
-                            capture_output=True, text=True, check=False).stdout.strip()  # fmt: skip
+    commit = "unknown"  # without git, or in a tree that is no clone
+    if shutil.which("git"):
+        commit = subprocess.run(["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"],
+                                capture_output=True, text=True, check=False).stdout.strip() or commit  # fmt: skip
     return {"cpus": os.cpu_count(), "machine": platform.machine(), "kernel": platform.release(), "commit": commit}
 
 
