@@ -89,3 +89,6 @@ int fail_handle(struct api_err *err, const struct class_desc *cls, struct ref re
 
 /* Commits and translates the error: 0, or -1 with *err. */
 int server_commit(struct tx *tx, struct api_err *err);
+/* For the end of what was begun in memory only (marks, tasks, sessions): makes the change in a transaction,
+ * anew as long as that is dragged down by others that cannot be written. Blocks: for a worker. */
+void server_insist(struct server *server, void (*edit)(struct tx *tx, void *arg), void *arg);

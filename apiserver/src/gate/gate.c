@@ -20,9 +20,11 @@
 #include <model/errors.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 /* How long a call waits inside the server for another operation on its object to end. */
 #define OPERATION_WAIT_MS (120 * 1000)
+#define INSIST_PAUSE_MAX_NS 200000000
 
 int fail_internal(struct api_err *err, const char *format, ...)
 {
@@ -83,6 +85,23 @@ int server_commit(struct tx *tx, struct api_err *err)
     if (tx_commit(tx, NULL, &cause) < 0)
         return fail_store(err, &cause);
     return 0;
+}
+
+void server_insist(struct server *server, void (*edit)(struct tx *tx, void *arg), void *arg)
+{
+    struct timespec pause = {.tv_nsec = 1000000};
+    for (;;) {
+        AUTO_API_ERR struct api_err err = API_ERR_INIT;
+        struct tx *tx = store_begin(server->store);
+        edit(tx, arg);
+        if (server_commit(tx, &err) == 0)
+            return;
+        if (server->closing && pause.tv_nsec > INSIST_PAUSE_MAX_NS)
+            return; /* what is in memory only ends with it */
+        nanosleep(&pause, NULL);
+        if (pause.tv_nsec <= INSIST_PAUSE_MAX_NS)
+            pause.tv_nsec *= 2;
+    }
 }
 
 /* ---- life of a call ---- */
@@ -226,13 +245,23 @@ int gate_task_begin(struct server *server, struct session *session, const char *
     return 0;
 }
 
+struct ending {
+    struct call *call; /* NULL: a task without a call */
+    struct ref task;
+    const char *result_xml;
+    const struct api_err *err; /* NULL: success */
+};
+
+static void end_task(struct tx *tx, void *arg)
+{
+    const struct ending *ending = arg;
+    task_complete(tx, ending->task, ending->result_xml, ending->err);
+}
+
 void gate_task_end(struct server *server, struct ref task, const char *result_xml, const struct api_err *err)
 {
-    struct tx *tx = store_begin(server->store);
-    task_complete(tx, task, result_xml, err);
-    AUTO_API_ERR struct api_err commit_err = API_ERR_INIT;
-    if (server_commit(tx, &commit_err) < 0)
-        log_warn("task", "the end of a task could not be recorded");
+    struct ending ending = {.task = task, .result_xml = result_xml, .err = err};
+    server_insist(server, end_task, &ending);
     task_ended(server->tasks, task);
 }
 
@@ -284,25 +313,29 @@ static int mark_operation(struct call *call, struct api_err *err)
     }
 }
 
-static void unmark_and_end(struct call *call, int rc)
+static void end_operation(struct tx *tx, void *arg)
 {
-    struct server *server = call->server;
-    struct tx *tx = store_begin(server->store);
+    const struct ending *ending = arg;
+    struct call *call = ending->call;
     if (call->method->operation_param >= 0)
         operation_unmark(tx, operation_class(call), operation_object(call), call->task);
-    if (call->async) {
-        struct buf xml = {0};
-        if (rc == 0 && call->result_type)
-            cell_write_xml(call->result_type, &call->result, &xml);
-        task_complete(tx, call->task, xml.len ? xml.data : "<value></value>", rc < 0 ? &call->err : NULL);
-        buf_done(&xml);
-    } else if (tx_get(tx, CLASS_task, call->task)) {
+    if (call->async)
+        end_task(tx, arg);
+    else if (tx_get(tx, CLASS_task, call->task))
         tx_delete(tx, CLASS_task, call->task);
-    }
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    if (server_commit(tx, &err) < 0)
-        log_error("gate", "the end of an operation could not be recorded", "message", call->method->name);
-    task_ended(server->tasks, call->task);
+}
+
+static void unmark_and_end(struct call *call, int rc)
+{
+    AUTO_BUF struct buf xml = BUF_INIT;
+    if (call->async && rc == 0 && call->result_type)
+        cell_write_xml(call->result_type, &call->result, &xml);
+    struct ending ending = {.call = call,
+                            .task = call->task,
+                            .result_xml = xml.len ? xml.data : "<value></value>",
+                            .err = rc < 0 ? &call->err : NULL};
+    server_insist(call->server, end_operation, &ending);
+    task_ended(call->server->tasks, call->task);
 }
 
 static int run(struct call *call)

@@ -199,19 +199,21 @@ int session_open(struct server *server, const char *user, enum role role, bool s
     return 0;
 }
 
+static void delete_record(struct tx *tx, void *arg)
+{
+    const struct session *session = arg;
+    if (tx_get(tx, CLASS_session, session->ref))
+        tx_delete(tx, CLASS_session, session->ref);
+}
+
 void session_close(struct server *server, struct session *session)
 {
     if (!table_remove(server->sessions, session))
         return;
     session->gone = true;
-    struct tx *tx = store_begin(server->store);
-    if (tx_get(tx, CLASS_session, session->ref))
-        tx_delete(tx, CLASS_session, session->ref);
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    if (server_commit(tx, &err) < 0)
-        log_warn("session", "the record of an ended session stays until the next start");
     events_session_gone(server->events, session);
     consoles_session_gone(server->console_tokens, session);
+    server_insist(server, delete_record, session);
     session_unref(session);
 }
 
