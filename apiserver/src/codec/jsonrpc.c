@@ -175,6 +175,9 @@ static void take_request(struct server *server, struct http_request *req, char *
     *reply = (struct reply){.req = http_request_ref(req), .v2 = v2, .id = TAKE_PTR(id)};
     struct call *call = call_new(server, method, params, true, http_request_peer(req), complete);
     call->reply = reply;
+    /* The call may go to another thread: from here on its parameters are its own alone. */
+    json_decref(TAKE_PTR(params));
+    json_decref(TAKE_PTR(request));
     gate_run(call);
 }
 
