@@ -57,6 +57,7 @@ struct call {
     char peer[48];                   /* numeric address of the client; "" when there is none */
     char *name;                      /* as asked: "Async.VM.start" */
     struct snapshot *snapshot;       /* of the moment the call began; handlers may read from it */
+    const struct row *kept_row;      /* see call_keep_row; NULL: none */
     const _Atomic bool *cancel;      /* set when the task is cancelled; NULL when there is none */
     void (*complete)(struct call *); /* set by the codec: encodes, answers and frees */
     void *reply;                     /* the codec's: where the answer goes */

@@ -127,10 +127,22 @@ void call_free(struct call *call)
     free(call->raw_json);
     api_err_done(&call->err);
     session_unref(call->session);
+    if (call->kept_row)
+        row_unref(call->kept_row);
     snapshot_unref(call->snapshot);
     json_decref(call->params);
     free(call->name);
     free(call);
+}
+
+void call_keep_row(struct call *call, const struct row *row)
+{
+    const struct row *old = call->kept_row;
+    call->kept_row = row_ref(row);
+    if (old)
+        row_unref(old);
+    snapshot_unref(call->snapshot);
+    call->snapshot = NULL;
 }
 
 static void complete_late(void *arg)

@@ -9,6 +9,9 @@
 struct call *call_new(struct server *server, const char *name, json_t *params, bool lenient, const char *peer,
                       void (*complete)(struct call *));
 void call_free(struct call *call);
+/* Before a long wait: lets go of the call's snapshot, which would hold back the memory of every row that
+ * changes meanwhile, and keeps this one row of it until the call ends. */
+void call_keep_row(struct call *call, const struct row *row);
 
 /* Runs the call; call->complete is called once, perhaps before this returns. Network thread or any other. */
 void gate_run(struct call *call);

@@ -1,5 +1,6 @@
 /* VM.*: power. Each message is one step on the agent between two transactions; the gate has marked the
  * operation before and unmarks it afterwards. */
+#include "../gate/gate.h"
 #include "../hosts/claims.h"
 #include "../hosts/hosts.h"
 #include "../plan/domain.h"
@@ -200,9 +201,12 @@ static int step_failed(struct api_err *err, const struct vm_row *vm, enum step s
 static int step_vm(struct call *call, const struct vm_row *vm, enum step step, struct api_err *err)
 {
     struct hv_err cause;
+    if (ref_is_null(vm->resident_on)) /* a forced shutdown came first */
+        return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), "running", "halted");
     struct hv_host *agent = hosts_get(call->server->hosts, vm->resident_on, err);
     if (!agent)
         return -1;
+    call_keep_row(call, &vm->row); /* a guest may take minutes to follow */
     int rc = agent_step(agent, call, step, vm->uuid, &cause);
     hosts_put(call->server->hosts, agent);
     return rc < 0 ? step_failed(err, vm, step, &cause) : 0;
@@ -259,17 +263,15 @@ int handle_vm_clean_shutdown(struct call *call, const struct vm_clean_shutdown_a
     return record_halted(call, vm, err);
 }
 
-static int hard_shutdown(struct call *call, struct ref ref, struct api_err *err)
+static int hard_shutdown(struct call *call, const struct vm_row *vm, struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, ref, err);
-    if (!vm || step_vm(call, vm, STEP_HARD_SHUTDOWN, err) < 0)
-        return -1;
-    return record_halted(call, vm, err);
+    return step_vm(call, vm, STEP_HARD_SHUTDOWN, err) < 0 ? -1 : record_halted(call, vm, err);
 }
 
 int handle_vm_hard_shutdown(struct call *call, const struct vm_hard_shutdown_args *args, struct api_err *err)
 {
-    return hard_shutdown(call, args->vm, err);
+    const struct vm_row *vm = find_vm(call, args->vm, err);
+    return vm ? hard_shutdown(call, vm, err) : -1;
 }
 
 /* Clean, and hard when the guest does not follow. */
@@ -283,7 +285,7 @@ int handle_vm_shutdown(struct call *call, const struct vm_shutdown_args *args, s
     if (err->code && streq(err->code, "TASK_CANCELLED"))
         return -1;
     api_err_done(err);
-    return hard_shutdown(call, args->vm, err);
+    return hard_shutdown(call, vm, err);
 }
 
 int handle_vm_clean_reboot(struct call *call, const struct vm_clean_reboot_args *args, struct api_err *err)
