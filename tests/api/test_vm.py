@@ -258,7 +258,7 @@ class Concurrency(Case):
         self.api.VM.hard_shutdown(vm)
         self.assertLess(time.monotonic() - started, 10)
         self.assertEqual(self.state(vm), "Halted")
-        until("end of the clean shutdown", lambda: self.api.task.get_status(task) != "pending", 10)
+        until("end of the clean shutdown", lambda: self.api.task.get_status(task) == "cancelled", 10)
         self.assertEqual(self.api.VM.get_current_operations(vm), {})
         self.api.task.destroy(task)
 
@@ -322,7 +322,8 @@ class Concurrency(Case):
             thread.join()
         until("all tasks end", lambda: not [t for t in self.api.task.get_all_records().values() if t["status"] == "pending"], 60)
         bad = [f for f in failures if f[1].code != "VM_FAILED_SHUTDOWN_ACKNOWLEDGMENT"]
-        self.assertEqual(bad, [])
+        state = [(r["power_state"], r["resident_on"], r["domid"]) for r in map(self.api.VM.get_record, vms)]
+        self.assertEqual(bad[:3], [], f"{len(bad)} odd refusals; now: {state}")
 
         def agree():
             for vm in vms:

@@ -212,19 +212,35 @@ static int step_vm(struct call *call, const struct vm_row *vm, enum step step, s
     return rc < 0 ? step_failed(err, vm, step, &cause) : 0;
 }
 
-static int record_paused(struct call *call, struct ref vm, bool paused, struct api_err *err)
+/* The row is still that of the domain which the agent was asked about: a hard shutdown, which overtakes other
+ * operations, may have come in between. */
+static bool same_domain(struct tx *tx, const struct vm_row *vm)
+{
+    const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, vm->row.ref));
+    return now && now->domid == vm->domid && ref_eq(now->resident_on, vm->resident_on);
+}
+
+static int overtaken(struct tx *tx, const struct vm_row *vm, struct api_err *err)
+{
+    tx_abort(tx);
+    return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), "running", "halted");
+}
+
+static int record_paused(struct call *call, const struct vm_row *vm, bool paused, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    if (tx_get(tx, CLASS_VM, vm))
-        vm_state_paused(tx, vm, paused);
+    if (!same_domain(tx, vm))
+        return overtaken(tx, vm, err);
+    vm_state_paused(tx, vm->row.ref, paused);
     return server_commit(tx, err);
 }
 
+/* Nothing is left to say when somebody else has recorded the end already. */
 static int record_halted(struct call *call, const struct vm_row *vm, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, vm->row.ref));
-    if (now && now->power_state != VM_POWER_STATE_HALTED) {
+    if (same_domain(tx, vm) &&
+        vm_row(tx_get(tx, CLASS_VM, vm->row.ref))->power_state != VM_POWER_STATE_HALTED) {
         AUTO_FREE char *body = xasprintf("VM '%s' shut down", vm->name_label);
         vm_state_halted(tx, vm->row.ref);
         alert_add(tx, ALERT_VM_SHUTDOWN, CLS_VM, vm->uuid, body);
@@ -235,7 +251,7 @@ static int record_halted(struct call *call, const struct vm_row *vm, struct api_
 /* The message of a reboot comes with the agent's event, as for reboots from inside. */
 static int record_reboot(struct call *call, const struct vm_row *vm, struct api_err *err)
 {
-    return record_paused(call, vm->row.ref, false, err);
+    return record_paused(call, vm, false, err);
 }
 
 int handle_vm_pause(struct call *call, const struct vm_pause_args *args, struct api_err *err)
@@ -243,7 +259,7 @@ int handle_vm_pause(struct call *call, const struct vm_pause_args *args, struct 
     const struct vm_row *vm = find_vm(call, args->vm, err);
     if (!vm || step_vm(call, vm, STEP_PAUSE, err) < 0)
         return -1;
-    return record_paused(call, args->vm, true, err);
+    return record_paused(call, vm, true, err);
 }
 
 int handle_vm_unpause(struct call *call, const struct vm_unpause_args *args, struct api_err *err)
@@ -251,7 +267,7 @@ int handle_vm_unpause(struct call *call, const struct vm_unpause_args *args, str
     const struct vm_row *vm = find_vm(call, args->vm, err);
     if (!vm || step_vm(call, vm, STEP_UNPAUSE, err) < 0)
         return -1;
-    return record_paused(call, args->vm, false, err);
+    return record_paused(call, vm, false, err);
 }
 
 int handle_vm_clean_shutdown(struct call *call, const struct vm_clean_shutdown_args *args,
