@@ -60,7 +60,7 @@ class Options(unittest.TestCase):
         # A PATH on which nothing of what the build needs is found, nor sudo.
         with tempfile.TemporaryDirectory() as folder:
             for tool in ("bash", "dirname", "readlink", "realpath", "dpkg-query", "mkdir", "chmod", "find",
-                         "mv", "cat", "grep", "flock", "sed", "tail", "cut", "xargs", "env", "apt-get"):
+                         "mv", "cat", "grep", "flock", "sed", "tail", "cut", "xargs", "env", "wc", "apt-get"):
                 path = subprocess.run(["which", tool], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
                 os.symlink(path, os.path.join(folder, tool))
             with open(os.path.join(folder, "id"), "w", encoding="ascii") as fake:
