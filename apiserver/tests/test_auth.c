@@ -34,7 +34,8 @@ Test(brake, after_a_failure_one_at_a_time)
     brake_failed(b, "10.0.0.1", "root", 0);
     cr_assert_eq(brake_ask(b, "10.0.0.1", "root", 5000), 0);
     for (int i = 0; i < 10; i++)
-        cr_assert_gt(brake_ask(b, "10.0.0.1", "root", 5000), 0, "a second guess before the outcome of the first");
+        cr_assert_gt(brake_ask(b, "10.0.0.1", "root", 5000), 0,
+                     "a second guess before the outcome of the first");
     brake_passed(b, "10.0.0.1", "root");
     for (int i = 0; i < 10; i++)
         cr_assert_eq(brake_ask(b, "10.0.0.1", "root", 5000), 0);

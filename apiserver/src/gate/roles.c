@@ -58,9 +58,22 @@ static int check_key(const struct call *call, const char *permission, const char
     return roles_require(call->session, role_of_key(call->method, key), full, err);
 }
 
-/* A whole map is set: each key that comes, goes or changes counts as if it were touched alone. */
+/* The weakest role that may touch anything of the map. */
+static enum role weakest(const struct method_desc *method)
+{
+    enum role role = method->role;
+    for (size_t i = 0; i < method->key_role_count; i++)
+        if (method->key_roles[i].role < role)
+            role = method->key_roles[i].role;
+    return role;
+}
+
+/* A whole map is set: each key that comes, goes or changes counts as if it were touched alone. Setting what is
+ * there already is still a setter. */
 static int check_map(const struct call *call, const char *permission, struct api_err *err)
 {
+    if (roles_require(call->session, weakest(call->method), permission, err) < 0)
+        return -1;
     const struct args_value *args = call->args;
     const struct row *row = snapshot_get(call->snapshot, call->method->cls, args->self);
     const struct str_map *before = row ? row_cell(row, call->method->field)->str_map : NULL;

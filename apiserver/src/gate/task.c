@@ -16,6 +16,7 @@
 
 struct running {
     struct ref ref;
+    unsigned users; /* several uploads may have adopted one task of a client */
     _Atomic bool cancel;
     int64_t progress_at_ms;
     struct running *next;
@@ -56,11 +57,15 @@ static struct running *find_locked(struct tasks *t, struct ref task)
 
 const _Atomic bool *task_running(struct tasks *t, struct ref task)
 {
-    struct running *r = xcalloc(1, sizeof(*r));
-    r->ref = task;
     pthread_mutex_lock(&t->lock);
-    r->next = t->running;
-    t->running = r;
+    struct running *r = find_locked(t, task);
+    if (!r) {
+        r = xcalloc(1, sizeof(*r));
+        r->ref = task;
+        r->next = t->running;
+        t->running = r;
+    }
+    r->users++;
     pthread_mutex_unlock(&t->lock);
     return &r->cancel;
 }
@@ -71,8 +76,10 @@ void task_ended(struct tasks *t, struct ref task)
     for (struct running **at = &t->running; *at; at = &(*at)->next)
         if (ref_eq((*at)->ref, task)) {
             struct running *gone = *at;
-            *at = gone->next;
-            free(gone);
+            if (--gone->users == 0) {
+                *at = gone->next;
+                free(gone);
+            }
             break;
         }
     pthread_mutex_unlock(&t->lock);

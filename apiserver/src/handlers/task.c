@@ -122,24 +122,22 @@ static void edit_other_config(struct task_row *task, const void *value)
     str_map_assign(&task->other_config, str_map_ref(value));
 }
 
-int handle_task_set_other_config(struct call *call, const struct task_set_other_config_args *args,
-                                 struct api_err *err)
+int handle_task_set_other_config(struct call *call, const struct args_value *args, struct api_err *err)
 {
-    return edit_task(call, args->self, "task.set_other_config", edit_other_config, args->value, err);
+    return edit_task(call, args->self, "task.set_other_config", edit_other_config, args->value.str_map, err);
 }
 
 static void edit_add(struct task_row *task, const void *value)
 {
-    const struct task_add_to_other_config_args *args = value;
-    str_map_put(&task->other_config, args->key, args->value);
+    const struct args_pair *args = value;
+    str_map_put(&task->other_config, args->key.str, args->value.str);
 }
 
-int handle_task_add_to_other_config(struct call *call, const struct task_add_to_other_config_args *args,
-                                    struct api_err *err)
+int handle_task_add_to_other_config(struct call *call, const struct args_pair *args, struct api_err *err)
 {
     const struct task_row *task = task_row(snapshot_get(call->snapshot, CLASS_task, args->self));
-    if (task && str_map_get(task->other_config, args->key))
-        return err_map_duplicate_key(err, "task", "other_config", REF_TEXT(args->self), args->key);
+    if (task && str_map_get(task->other_config, args->key.str))
+        return err_map_duplicate_key(err, "task", "other_config", REF_TEXT(args->self), args->key.str);
     return edit_task(call, args->self, "task.add_to_other_config", edit_add, args, err);
 }
 
@@ -148,9 +146,7 @@ static void edit_remove(struct task_row *task, const void *value)
     str_map_del(&task->other_config, value);
 }
 
-int handle_task_remove_from_other_config(struct call *call,
-                                         const struct task_remove_from_other_config_args *args,
-                                         struct api_err *err)
+int handle_task_remove_from_other_config(struct call *call, const struct args_pair *args, struct api_err *err)
 {
-    return edit_task(call, args->self, "task.remove_from_other_config", edit_remove, args->key, err);
+    return edit_task(call, args->self, "task.remove_from_other_config", edit_remove, args->key.str, err);
 }

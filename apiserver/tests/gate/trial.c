@@ -1,0 +1,129 @@
+/* The parts of a server as main.c puts them together, less what needs a file, a port or an agent. */
+#include "trial.h"
+
+#include <base/buf.h>
+#include <base/json.h>
+#include <base/mem.h>
+#include <bootstrap.h>
+#include <criterion/criterion.h>
+#include <gate/event.h>
+#include <gate/gate.h>
+#include <gate/session.h>
+#include <gate/task.h>
+#include <hosts/claims.h>
+#include <hosts/hosts.h>
+#include <hosts/join.h>
+#include <http/console.h>
+#include <stdio.h>
+#include <timers.h>
+
+void trial_start(struct trial_server *t)
+{
+    struct server *s = &t->server;
+    struct store_err cause;
+    struct api_err err = API_ERR_INIT;
+    const struct store_config config = {.path = NULL};
+    const struct worker_config workers = {
+        .name = "work", .threads_min = 2, .threads_max = 4, .queue_max = 100};
+    *t = (struct trial_server){0};
+    s->state_dir = "/nonexistent";
+    cr_assert_eq(store_open(&s->store, &config, &cause), 0);
+    s->workers = worker_pool_new(&workers);
+    s->login_workers = worker_pool_new(&workers);
+    s->timers = timers_new();
+    s->sessions = sessions_new();
+    s->tasks = tasks_new();
+    s->events = events_new(s);
+    s->joins = joins_new();
+    s->claims = claims_new();
+    s->console_tokens = console_tokens_new(s);
+    cr_assert_eq(bootstrap(s, &err), 0);
+    s->hosts = hosts_new(s, 0);
+    cr_assert_eq(session_open(s, "root", ROLE_POOL_ADMIN, true, REF_NULL, "test", &t->root, &err), 0);
+}
+
+void trial_stop(struct trial_server *t)
+{
+    struct server *s = &t->server;
+    session_unref(t->root);
+    timers_stop(s->timers);
+    hosts_stop(s->hosts);
+    worker_pool_stop(s->login_workers);
+    worker_pool_stop(s->workers);
+    events_free(s->events);
+    console_tokens_stop(s->console_tokens);
+    console_tokens_free(s->console_tokens);
+    hosts_free(s->hosts);
+    claims_free(s->claims);
+    timers_free(s->timers);
+    joins_free(s->joins);
+    tasks_free(s->tasks);
+    sessions_free(s->sessions);
+    store_close(s->store);
+}
+
+struct session *trial_session(struct trial_server *t, enum role role)
+{
+    struct session *session;
+    struct api_err err = API_ERR_INIT;
+    cr_assert_eq(session_open(&t->server, role_name(role), role, false, REF_NULL, "test", &session, &err), 0);
+    return session;
+}
+
+/* ---- calls ---- */
+
+struct pending {
+    sem_t over;
+    struct trial_answer *answer;
+};
+
+static void take_answer(struct call *call)
+{
+    struct pending *pending = call->reply;
+    if (!pending) { /* the work of an Async call, whose answer was its task */
+        call_free(call);
+        return;
+    }
+    struct trial_answer *answer = pending->answer;
+    *answer = (struct trial_answer){.failed = call->failed};
+    if (call->failed) {
+        snprintf(answer->code, sizeof(answer->code), "%s", call->err.code);
+        answer->param_count = call->err.param_count;
+        for (size_t i = 0; i < call->err.param_count && i < 4; i++)
+            snprintf(answer->params[i], sizeof(answer->params[i]), "%s", call->err.params[i]);
+    } else if (call->raw_json) {
+        answer->json = xstrndup(call->raw_json, call->raw_len);
+    } else {
+        struct buf out = BUF_INIT;
+        if (call->result_type && call->result_type->kind != TYPE_VOID)
+            cell_write_json(call->result_type, &call->result, &out);
+        else
+            buf_add_str(&out, "\"\"");
+        answer->json = buf_take(&out);
+    }
+    call_free(call);
+    sem_post(&pending->over);
+}
+
+void trial_answer_done(struct trial_answer *answer)
+{
+    free(answer->json);
+    *answer = (struct trial_answer){0};
+}
+
+void trial_call(struct trial_server *t, const struct session *session, const char *method, json_t *params,
+                struct trial_answer *answer)
+{
+    struct pending pending = {.answer = answer};
+    json_t *all = params ? params : json_array();
+    if (session)
+        json_array_insert_new(all, 0, json_string(REF_TEXT(session->ref)));
+    sem_init(&pending.over, 0, 0);
+    struct call *call = call_new(&t->server, method, all, false, "127.0.0.1", take_answer);
+    call->reply = &pending;
+    json_decref(all);
+    gate_run(call);
+    while (sem_wait(&pending.over) != 0)
+        ;
+    sem_destroy(&pending.over);
+}
