@@ -68,8 +68,8 @@ static enum role weakest(const struct method_desc *method)
     return role;
 }
 
-/* A whole map is set: each key that comes, goes or changes counts as if it were touched alone. Setting what is
- * there already is still a setter. */
+/* A whole map is set: each key that comes, goes or changes counts as if it were touched alone. Setting what
+ * is there already is still a setter. */
 static int check_map(const struct call *call, const char *permission, struct api_err *err)
 {
     if (roles_require(call->session, weakest(call->method), permission, err) < 0)
@@ -91,14 +91,39 @@ static int check_map(const struct call *call, const char *permission, struct api
     return 0;
 }
 
+/* A constructor is one more door to the maps of what it makes. */
+static int check_record(const struct call *call, struct api_err *err)
+{
+    const struct row *record = ((const struct args_create *)call->args)->record;
+    for (size_t i = 0; i < record->cls->field_count; i++) {
+        const struct field_desc *field = &record->cls->fields[i];
+        const struct str_map *map = field->type->rep == REP_STR_MAP ? row_cell(record, field)->str_map : NULL;
+        AUTO_FREE char *name = xasprintf("%s.add_to_%s", record->cls->name, field->name);
+        const struct method_desc *door = map ? method_find(name, strlen(name)) : NULL;
+        for (size_t k = 0; door && door->key_role_count && k < map->count; k++) {
+            enum role role = role_of_key(door, map->pairs[k].key);
+            AUTO_FREE char *permission = permission_of(door);
+            AUTO_FREE char *full = xasprintf("%s/key:%s", permission, map->pairs[k].key);
+            if (role > call->method->role && roles_require(call->session, role, full, err) < 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
 int roles_check(const struct call *call, struct api_err *err)
 {
     const struct method_desc *method = call->method;
     if (!call->session || call->session->superuser)
         return 0;
-    if (call->session->role >= method->role && method->key_role_count == 0)
+    bool create = method->kind == METHOD_CREATE;
+    if (call->session->role >= method->role && method->key_role_count == 0 && !create)
         return 0; /* the fast path */
     AUTO_FREE char *permission = permission_of(method);
+    if (create && roles_require(call->session, method->role, permission, err) == 0)
+        return check_record(call, err);
+    if (create)
+        return -1;
     bool map = method->field && method->field->type->rep == REP_STR_MAP && method->key_role_count > 0;
     if (map && (method->kind == METHOD_ADD || method->kind == METHOD_REMOVE))
         return check_key(call, permission, ((const struct args_pair *)call->args)->key.str, err);

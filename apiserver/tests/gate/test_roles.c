@@ -201,6 +201,40 @@ Test(roles, denial_names_the_permission)
     session_unref(reader);
 }
 
+/* What a constructor takes for a VM, with these keys in its maps. */
+static json_t *vm_record(const char *field, const char *key)
+{
+    struct row *fresh = row_new(CLASS_VM, REF_NULL);
+    json_t *record = json_loads(row_json(fresh)->text, 0, NULL);
+    row_unref(fresh);
+    json_object_set_new(record, field, json_pack("{s:s}", key, "x"));
+    return record;
+}
+
+Test(roles, a_constructor_is_a_door_too)
+{
+    static const struct {
+        const char *field, *key;
+        enum role least;
+    } table[] = {
+        {"other_config", "plain", ROLE_VM_ADMIN},    {"other_config", "folder", ROLE_VM_ADMIN},
+        {"other_config", "pci", ROLE_POOL_ADMIN},    {"other_config", "hvm_serial", ROLE_POOL_ADMIN},
+        {"platform", "hvm_serial", ROLE_POOL_ADMIN}, {"xenstore_data", "pci", ROLE_VM_ADMIN},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        for (enum role role = ROLE_READ_ONLY; role <= ROLE_POOL_ADMIN; role++) {
+            struct session *session = trial_session(&trial, role);
+            AUTO_ANSWER struct trial_answer answer = {0};
+            trial_call(&trial, session, "VM.create",
+                       json_pack("[o]", vm_record(table[i].field, table[i].key)), &answer);
+            cr_assert(!answer.failed || denied(&answer), "%s %s", answer.code, answer.params[0]);
+            cr_assert_eq(denied(&answer), role < table[i].least, "%s:%s by %s", table[i].field, table[i].key,
+                         role_name(role));
+            session_close(&trial.server, session);
+            session_unref(session);
+        }
+}
+
 /* ---- read-only ---- */
 
 static json_t *plausible(const struct type *type, struct ref object, const struct class_desc *cls)
