@@ -58,11 +58,27 @@ static void alert_end(struct tx *tx, const struct vm_row *vm, enum end_reason re
     alert_add(tx, ALERT_VM_CRASHED, CLS_VM, vm->uuid, body);
 }
 
-static void commit(struct tx *tx, const char *what)
+/* What cannot be recorded now is found again by the next look. */
+static bool commit(struct look *look, struct tx *tx, const char *what)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    if (server_commit(tx, &err) < 0)
-        log_error("hosts", "what happened on a host could not be recorded", "what", what);
+    if (server_commit(tx, &err) == 0)
+        return true;
+    log_error("hosts", "what happened on a host could not be recorded", "what", what);
+    look->busy++;
+    return false;
+}
+
+/* The row as it is now, if it is still the one that was compared with the agent's list: a VM that was stopped
+ * and started meanwhile is another matter. NULL: look again. */
+static const struct vm_row *unchanged(struct look *look, struct tx *tx, const struct vm_row *seen)
+{
+    const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, seen->row.ref));
+    if (now && now->row.generation == seen->row.generation && !is_busy(now))
+        return now;
+    look->busy++;
+    tx_abort(tx);
+    return NULL;
 }
 
 static void forget(struct look *look, const char *uuid)
@@ -86,39 +102,48 @@ static bool is_live(enum domain_state state)
     return state == DOMAIN_STATE_RUNNING || state == DOMAIN_STATE_PAUSED;
 }
 
-/* The VM ended without this server's doing. */
-static void record_end(struct look *look, struct ref vm_ref, enum end_reason reason, const char *text)
+/* The VM ended without this server's doing. False: look again. */
+static bool record_end(struct look *look, const struct vm_row *seen, enum end_reason reason, const char *text)
 {
+    if (!runs_here(seen, look->host))
+        return true; /* known already */
     struct tx *tx = store_begin(look->server->store);
-    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, vm_ref));
-    if (!vm || is_busy(vm) || !runs_here(vm, look->host)) {
-        tx_abort(tx);
-        return;
-    }
+    const struct vm_row *vm = unchanged(look, tx, seen);
+    if (!vm)
+        return false;
     log_warn("hosts", "a VM ended by itself", "vm", vm->uuid, "reason", end_reason_name(reason), "text",
              text);
     alert_end(tx, vm, reason, text);
-    vm_state_halted(tx, vm_ref);
-    commit(tx, "the end of a VM");
+    vm_state_halted(tx, vm->row.ref);
+    return commit(look, tx, "the end of a VM");
 }
 
-static void record_live(struct look *look, struct ref vm_ref, const struct domain_info *info)
+static bool runs_elsewhere(const struct vm_row *vm, struct ref host)
 {
-    struct tx *tx = store_begin(look->server->store);
-    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, vm_ref));
-    bool paused = info->state == DOMAIN_STATE_PAUSED;
-    if (!vm || is_busy(vm)) {
-        tx_abort(tx);
+    return !ref_is_null(vm->resident_on) && !ref_eq(vm->resident_on, host) && runs_here(vm, vm->resident_on);
+}
+
+static void record_live(struct look *look, const struct vm_row *seen, const struct domain_info *info)
+{
+    if (runs_elsewhere(seen, look->host)) {
+        /* Nothing is changed: if it does not run there, that host's own look will say so, and then it is
+         * ours. */
+        log_error("hosts", "a VM runs on two hosts: end one of its domains by hand", "vm", seen->uuid);
         return;
     }
+    struct tx *tx = store_begin(look->server->store);
+    const struct vm_row *vm = unchanged(look, tx, seen);
+    bool paused = info->state == DOMAIN_STATE_PAUSED;
+    if (!vm)
+        return;
     if (!runs_here(vm, look->host) || vm->domid != info->domid) {
         log_info("hosts", "a VM runs that the database did not know to run", "vm", vm->uuid);
-        vm_state_running(tx, vm_ref, look->host, info);
+        vm_state_running(tx, vm->row.ref, look->host, info);
     } else if ((vm->power_state == VM_POWER_STATE_PAUSED) != paused) {
-        vm_state_paused(tx, vm_ref, paused);
+        vm_state_paused(tx, vm->row.ref, paused);
     }
-    vm_state_guest(tx, vm_ref, &info->guest);
-    commit(tx, "the state of a VM");
+    vm_state_guest(tx, seen->row.ref, &info->guest);
+    commit(look, tx, "the state of a VM");
 }
 
 /* True when the row needs no change: most looks end here, without a transaction. */
@@ -157,7 +182,7 @@ static void note_reboots(struct look *look, const struct vm_row *vm, const struc
     struct tx *tx = store_begin(look->server->store);
     AUTO_FREE char *body = xasprintf("VM '%s' rebooted", vm->name_label);
     alert_add(tx, ALERT_VM_REBOOTED, CLS_VM, vm->uuid, body);
-    commit(tx, "a reboot");
+    commit(look, tx, "a reboot");
 }
 
 static void look_at_domain(struct look *look, const struct snapshot *snap, const struct domain_info *info)
@@ -177,13 +202,13 @@ static void look_at_domain(struct look *look, const struct snapshot *snap, const
     if (is_live(info->state)) {
         note_reboots(look, vm, info);
         if (!row_is_right(snap, vm, look->host, info))
-            record_live(look, vm->row.ref, info);
+            record_live(look, vm, info);
         return;
     }
     if (info->state != DOMAIN_STATE_GONE)
         return; /* kept for a look, as its configuration asks */
-    record_end(look, vm->row.ref, info->end_reason, info->end_text);
-    forget(look, info->uuid);
+    if (record_end(look, vm, info->end_reason, info->end_text))
+        forget(look, info->uuid);
 }
 
 static bool listed(const struct hv_domain_list_result *list, const char *uuid)
@@ -206,7 +231,7 @@ static void look_for_lost(struct look *look, const struct snapshot *snap,
         if (is_busy(vm))
             look->busy++;
         else
-            record_end(look, vm->row.ref, END_REASON_NONE, "");
+            record_end(look, vm, END_REASON_NONE, "");
     }
 }
 
