@@ -47,8 +47,8 @@ static const char *const refused[] = {
     "<provision><disk device=\"../x\" size=\"1\"/></provision>",
     "<provision><disk device=\"255\" size=\"1\"/></provision>",
     "<provision><disk device=\"1\" size=\"1\"/><disk device=\"xvdb\" size=\"1\"/></provision>",
-    "<!DOCTYPE provision [<!ENTITY a \"aaaaaaaaaa\">]><provision><disk device=\"0\" size=\"1\" "
-    "sr=\"&a;\"/></provision>",
+    ("<!DOCTYPE provision [<!ENTITY a \"aaaaaaaaaa\">]><provision><disk device=\"0\" size=\"1\" "
+     "sr=\"&a;\"/></provision>"),
     "<!DOCTYPE provision SYSTEM \"file:///etc/passwd\"><provision/>",
 };
 
