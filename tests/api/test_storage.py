@@ -1,10 +1,11 @@
 """SR, PBD, VDI and VBD through the API, on the folders of a simulated host."""
 import os
+import re
 import signal
 import subprocess
 import unittest
 
-from pool import NULL, Failure, TestPool, until
+from pool import NULL, Failure, Late, TestPool, until
 
 MIB = 1 << 20
 POOL = None
@@ -389,9 +390,7 @@ class Crash(unittest.TestCase):
                       "other_config": {}}
             kept = api.VDI.create(record)
             agent = pool.hosts[0]
-            agent.signal(signal.SIGSTOP)
-            api.call("Async.VDI.create", api.session, record)
-            until("the agent is asked", lambda: self.bytes_wait_for(agent.pid))
+            self.stop_when_asked(api, agent, record)
             pool.kill()
             agent.signal(signal.SIGCONT)
             pool.start()
@@ -399,6 +398,23 @@ class Crash(unittest.TestCase):
             until("only what is known stays", lambda: len(os.listdir(path)) == 1)
             api.SR.scan(sr)
             self.assertEqual(api.SR.get_VDIs(sr), [kept])
+
+    def stop_when_asked(self, api, agent, record):
+        """The agent stands still and a request for a disk waits in its socket. Not at once if the server opened a
+        connection for it, whose handshake a stopped agent does not answer."""
+        for _ in range(10):
+            agent.signal(signal.SIGSTOP)
+            task = api.call("Async.VDI.create", api.session, record)
+            try:
+                until("the agent is asked", lambda: self.bytes_wait_for(agent.pid), 3)
+                return
+            except Late:
+                agent.signal(signal.SIGCONT)
+            until("the disk is made", lambda: api.task.get_status(task) != "pending")
+            made = re.search("OpaqueRef:[0-9a-f-]+", api.task.get_result(task))
+            if made:
+                api.VDI.destroy(made[0])
+        self.fail("the agent was never asked over a connection that stood")
 
     @staticmethod
     def bytes_wait_for(pid):
