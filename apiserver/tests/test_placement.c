@@ -1,0 +1,200 @@
+/* Where a VM may run: each check in its order, the choice among hosts, and memory that others have claimed.
+ */
+#include <base/mem.h>
+#include <criterion/criterion.h>
+#include <db/store.h>
+#include <model/errors.h>
+#include <model/rows.h>
+#include <plan/placement.h>
+
+#define MIB ((int64_t)1 << 20)
+
+static struct store *store;
+static struct tx *tx;
+static struct snapshot *snap;
+
+static void start(void)
+{
+    struct store_err err;
+    const struct store_config config = {.path = NULL};
+    cr_assert_eq(store_open(&store, &config, &err), 0);
+    tx = store_begin(store);
+}
+
+static void stop(void)
+{
+    snapshot_unref(snap);
+    store_close(store);
+}
+
+TestSuite(placement, .init = start, .fini = stop);
+
+static void commit(void)
+{
+    struct store_err err;
+    cr_assert_eq(tx_commit(tx, NULL, &err), 0);
+    snapshot_unref(snap);
+    snap = store_snapshot(store);
+}
+
+static struct ref make_host(int64_t memory, const char *cpus, bool live, bool enabled)
+{
+    struct host_row *host = host_row_mut(tx_create(tx, CLASS_host));
+    struct host_metrics_row *metrics = host_metrics_row_mut(tx_create(tx, CLASS_host_metrics));
+    metrics->memory_total = memory;
+    metrics->live = live;
+    host->metrics = metrics->row.ref;
+    host->enabled = enabled;
+    str_map_put(&host->cpu_info, "cpu_count", cpus);
+    return host->row.ref;
+}
+
+static struct vm_row *make_vm(int64_t memory)
+{
+    struct vm_row *vm = vm_row_mut(tx_create(tx, CLASS_VM));
+    vm->memory_static_max = vm->memory_dynamic_max = vm->memory_dynamic_min = memory;
+    vm->VCPUs_max = vm->VCPUs_at_startup = 1;
+    return vm;
+}
+
+static void run_on(struct vm_row *vm, struct ref host)
+{
+    vm->power_state = VM_POWER_STATE_RUNNING;
+    vm->resident_on = host;
+}
+
+static const struct vm_row *vm_now(struct ref vm)
+{
+    return vm_row(snapshot_get(snap, CLASS_VM, vm));
+}
+
+static const char *verdict(struct ref vm, struct ref host)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    return placement_check(snap, vm_now(vm), host, NULL, &err) < 0 ? error_find(err.code)->code : "fits";
+}
+
+Test(placement, each_reason)
+{
+    struct ref good = make_host(1024 * MIB, "2", true, true), dead = make_host(1024 * MIB, "2", false, true),
+               closed = make_host(1024 * MIB, "2", true, false),
+               small = make_host(100 * MIB, "2", true, true);
+    struct vm_row *fine = make_vm(256 * MIB), *wide = make_vm(256 * MIB), *odd = make_vm(256 * MIB),
+                  *none = make_vm(256 * MIB), *idle = make_vm(0), *stored = make_vm(256 * MIB);
+    wide->VCPUs_max = 3;
+    odd->memory_dynamic_min = 300 * MIB;
+    none->VCPUs_at_startup = 0;
+    struct vdi_row *vdi = vdi_row_mut(tx_create(tx, CLASS_VDI));
+    struct vbd_row *vbd = vbd_row_mut(tx_create(tx, CLASS_VBD));
+    vdi->SR = tx_create(tx, CLASS_SR)->ref;
+    vbd->VDI = vdi->row.ref;
+    vbd->VM = stored->row.ref;
+    struct ref sr = vdi->SR, fine_ref = fine->row.ref, wide_ref = wide->row.ref, odd_ref = odd->row.ref,
+               none_ref = none->row.ref, idle_ref = idle->row.ref, stored_ref = stored->row.ref;
+    commit();
+    const struct {
+        struct ref vm, host;
+        const char *wanted;
+    } table[] = {
+        {fine_ref, good, "fits"},
+        {fine_ref, REF_NULL, "HANDLE_INVALID"},
+        {fine_ref, dead, "HOST_NOT_LIVE"},
+        {fine_ref, closed, "HOST_DISABLED"},
+        {fine_ref, small, "HOST_NOT_ENOUGH_FREE_MEMORY"},
+        {wide_ref, good, "HOST_NOT_ENOUGH_PCPUS"},
+        {odd_ref, good, "MEMORY_CONSTRAINT_VIOLATION"},
+        {odd_ref, dead, "MEMORY_CONSTRAINT_VIOLATION"},
+        {none_ref, good, "VALUE_NOT_SUPPORTED"},
+        {idle_ref, good, "MEMORY_CONSTRAINT_VIOLATION"},
+        {stored_ref, good, "VM_REQUIRES_SR"},
+        {stored_ref, dead, "HOST_NOT_LIVE"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        cr_assert_str_eq(verdict(table[i].vm, table[i].host), table[i].wanted, "row %zu", i);
+    tx = store_begin(store);
+    struct pbd_row *pbd = pbd_row_mut(tx_create(tx, CLASS_PBD));
+    pbd->SR = sr;
+    pbd->host = good;
+    struct ref pbd_ref = pbd->row.ref;
+    commit();
+    cr_assert_str_eq(verdict(stored_ref, good), "VM_REQUIRES_SR", "a PBD that is not attached");
+    tx = store_begin(store);
+    pbd_row_mut(tx_edit(tx, CLASS_PBD, pbd_ref))->currently_attached = true;
+    commit();
+    cr_assert_str_eq(verdict(stored_ref, good), "fits");
+}
+
+Test(placement, memory_of_those_that_run_and_those_on_their_way)
+{
+    struct ref host = make_host(1000 * MIB, "8", true, true), other = make_host(1000 * MIB, "8", true, true);
+    struct vm_row *running = make_vm(300 * MIB), *coming = make_vm(400 * MIB), *next = make_vm(301 * MIB);
+    run_on(running, host);
+    struct ref coming_ref = coming->row.ref, next_ref = next->row.ref;
+    commit();
+    const struct placement_claim items[] = {{coming_ref, host, 400 * MIB}};
+    const struct placement_claims claims = {items, 1};
+    const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, host));
+    cr_assert_eq(placement_free_memory(snap, row, NULL), 700 * MIB);
+    cr_assert_eq(placement_free_memory(snap, row, &claims), 300 * MIB);
+    cr_assert_eq(placement_free_memory(snap, host_row(snapshot_get(snap, CLASS_host, other)), &claims),
+                 1000 * MIB);
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    cr_assert_eq(placement_check(snap, vm_now(next_ref), host, NULL, &err), 0);
+    cr_assert_eq(placement_check(snap, vm_now(next_ref), host, &claims, &err), -1);
+    cr_assert_str_eq(err.code, "HOST_NOT_ENOUGH_FREE_MEMORY");
+    /* It has arrived: its claim counts no more. */
+    tx = store_begin(store);
+    run_on(vm_row_mut(tx_edit(tx, CLASS_VM, coming_ref)), host);
+    commit();
+    row = host_row(snapshot_get(snap, CLASS_host, host));
+    cr_assert_eq(placement_free_memory(snap, row, &claims), 300 * MIB);
+}
+
+static struct ref chosen(struct ref vm, const char **code)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct ref host = REF_NULL;
+    *code = placement_choose(snap, vm_now(vm), NULL, &host, &err) < 0 ? error_find(err.code)->code : "";
+    return host;
+}
+
+Test(placement, the_choice)
+{
+    struct ref small = make_host(500 * MIB, "2", true, true), large = make_host(2000 * MIB, "2", true, true),
+               closed = make_host(9000 * MIB, "2", true, false);
+    struct vm_row *plain = make_vm(100 * MIB), *fond = make_vm(100 * MIB),
+                  *fond_of_closed = make_vm(100 * MIB), *huge = make_vm(8000 * MIB);
+    fond->affinity = small;
+    fond_of_closed->affinity = closed;
+    struct ref plain_ref = plain->row.ref, fond_ref = fond->row.ref, closed_ref = fond_of_closed->row.ref,
+               huge_ref = huge->row.ref;
+    commit();
+    const char *code;
+    cr_assert(ref_eq(chosen(plain_ref, &code), large), "the most free memory");
+    cr_assert(ref_eq(chosen(fond_ref, &code), small), "its affinity");
+    cr_assert(ref_eq(chosen(closed_ref, &code), large), "an affinity that will not do");
+    chosen(huge_ref, &code);
+    cr_assert_str_eq(code, "NO_HOSTS_AVAILABLE");
+    AUTO_REF_SET const struct ref_set *possible = placement_possible(snap, vm_now(plain_ref));
+    cr_assert_eq(possible->count, 2);
+    cr_assert_not(ref_set_has(possible, closed));
+}
+
+Test(placement, one_host_tells_its_own_reason)
+{
+    make_host(100 * MIB, "2", true, true);
+    struct ref vm = make_vm(200 * MIB)->row.ref;
+    commit();
+    const char *code;
+    chosen(vm, &code);
+    cr_assert_str_eq(code, "HOST_NOT_ENOUGH_FREE_MEMORY");
+}
+
+Test(placement, no_host)
+{
+    struct ref vm = make_vm(200 * MIB)->row.ref;
+    commit();
+    const char *code;
+    chosen(vm, &code);
+    cr_assert_str_eq(code, "NO_HOSTS_AVAILABLE");
+}
