@@ -53,6 +53,10 @@ struct qemu_domain {
     struct fanout *serial;
     int serial_fd, serial_log_fd;
     struct buf serial_in; /* typed, not yet taken by the device model */
+    bool serial_settling; /* just adopted: what comes is held until settle_timer */
+    struct buf serial_held;
+    off_t serial_logged; /* how far the log was read at the adoption */
+    struct loop_timer settle_timer;
     struct qga *qga;
     struct loop_timer reconnect, kill_timer, rearm_timer;
     int64_t last_reset_ms;

@@ -2,6 +2,7 @@
  * appends all output to serial.log, so that scroll-back survives the agent; the agent keeps that file short.
  */
 #include "internal.h"
+#include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
@@ -11,6 +12,8 @@
 
 #define LOG_MAX (1024 * 1024)
 #define TYPED_MAX (64 * 1024)
+#define SETTLE_MS 200
+#define MATCH_MAX 64
 
 static void trim_log(struct qemu_domain *d)
 {
@@ -55,7 +58,9 @@ static void ready(void *arg, uint32_t events)
         return;
     char data[16384];
     ssize_t n = recv(d->serial_fd, data, sizeof(data), MSG_DONTWAIT);
-    if (n > 0) {
+    if (n > 0 && d->serial_settling) {
+        buf_add(&d->serial_held, data, (size_t)n);
+    } else if (n > 0) {
         fanout_write(d->serial, data, (size_t)n);
         trim_log(d);
     } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
@@ -84,17 +89,56 @@ void serial_connect(struct qemu_domain *d)
         log_warn("qemu", "a serial port cannot be reached", "domain", d->uuid, "error", strerror(errno));
 }
 
+/* How much of `logged` came before the first byte of `held`, which is logged too, if only a moment later. */
+static size_t before_held(const char *logged, size_t len, const struct buf *held)
+{
+    for (size_t at = 0; held->len > 0 && at < len; at++) {
+        size_t n = held->len < len - at ? held->len : len - at;
+        if (memcmp(logged + at, held->data, n < MATCH_MAX ? n : MATCH_MAX) == 0)
+            return at;
+    }
+    return len;
+}
+
+/* The device model sends each byte to whoever is connected and then logs it. What it logged between the look
+ * at the log and the new connection would be missing; so the log is looked at once more, a moment later, and
+ * joined with what came over the connection since. */
+static void settle(void *arg)
+{
+    struct qemu_domain *d = arg;
+    struct buf logged AUTO_BUF = BUF_INIT;
+    ssize_t n;
+    while ((n = pread(d->serial_log_fd, buf_reserve(&logged, 65536), 65536,
+                      d->serial_logged + (off_t)logged.len)) > 0 &&
+           logged.len < FANOUT_SCROLLBACK)
+        buf_advance(&logged, (size_t)n);
+    d->serial_settling = false;
+    fanout_write(d->serial, logged.data, before_held(logged.data, logged.len, &d->serial_held));
+    fanout_write(d->serial, d->serial_held.data, d->serial_held.len);
+    buf_done(&d->serial_held);
+}
+
+static void take_over(struct qemu_domain *d)
+{
+    off_t size = lseek(d->serial_log_fd, 0, SEEK_END);
+    size_t len = size < FANOUT_SCROLLBACK ? (size_t)(size > 0 ? size : 0) : FANOUT_SCROLLBACK;
+    char *tail AUTO_FREE = xmalloc(len + 1);
+    ssize_t n = pread(d->serial_log_fd, tail, len, size - (off_t)len);
+    if (n > 0)
+        fanout_write(d->serial, tail, (size_t)n);
+    d->serial_logged = size;
+    d->serial_settling = true;
+    d->settle_timer = (struct loop_timer){.fire = settle, .arg = d};
+    loop_timer_set(d->driver->loop, &d->settle_timer, clock_mono_ms() + SETTLE_MS);
+}
+
 void serial_open(struct qemu_domain *d, bool adopted)
 {
     d->serial = fanout_new(d->driver->loop, typed, d);
     if (d->serial_log_fd < 0)
         d->serial_log_fd = rundir_log(&d->dir, "serial.log");
-    if (adopted) {
-        size_t len;
-        char *tail AUTO_FREE = rundir_tail(&d->dir, "serial.log", FANOUT_SCROLLBACK, &len);
-        if (len > 0)
-            fanout_write(d->serial, tail, len);
-    }
+    if (adopted && d->serial_log_fd >= 0)
+        take_over(d);
     serial_connect(d);
 }
 
@@ -103,6 +147,9 @@ void serial_close(struct qemu_domain *d)
     /* What the guest wrote last may still wait in the socket. */
     char data[16384];
     ssize_t n;
+    if (d->serial_settling)
+        settle(d);
+    loop_timer_cancel(d->driver->loop, &d->settle_timer);
     while (d->serial && d->serial_fd >= 0 && (n = recv(d->serial_fd, data, sizeof(data), MSG_DONTWAIT)) > 0)
         fanout_write(d->serial, data, (size_t)n);
     disconnect(d);

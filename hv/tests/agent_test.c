@@ -238,6 +238,7 @@ Test(qemu, a_guest_that_powers_off_while_the_agent_is_away_did_not_crash)
 /* A shutdown that the guest ignores, on its own thread. */
 struct waiting {
     int outcome;
+    _Atomic bool over;
     struct hv_err err;
     _Atomic bool cancel;
     pthread_t thread;
@@ -251,6 +252,7 @@ static void *run_shutdown(void *arg)
     struct hv_domain_shutdown_args args = {.domain = VM};
     struct hv_domain_shutdown_result result;
     waiting->outcome = hv_domain_shutdown(f.host, &op, &args, &result, &waiting->err);
+    atomic_store(&waiting->over, true);
     return NULL;
 }
 
@@ -265,16 +267,19 @@ static void start_stubborn(void)
 }
 
 /* Waits until the agent has an operation of that call running. */
-static void wait_running(enum hv_call_id call)
+static void wait_running(enum hv_call_id call, struct waiting *waiting)
 {
-    for (;;) {
+    for (int64_t end = clock_mono_ms() + 20000;;) {
+        cr_assert(!waiting || !atomic_load(&waiting->over), "it ended at once: %s", waiting->err.text);
+        cr_assert_lt(clock_mono_ms(), end, "the agent has no such operation");
         struct hv_operation_list_args args = {0};
         struct hv_operation_list_result result;
         struct hv_err err = {0};
         cr_assert_eq(hv_operation_list(f.host, NULL, &args, &result, &err), 0);
         bool found = false;
         for (size_t i = 0; i < result.operations_count; i++)
-            found = found || streq(result.operations[i].call, hv_calls[call].name);
+            found = found || (streq(result.operations[i].call, hv_calls[call].name) &&
+                              result.operations[i].state == OPERATION_STATE_RUNNING);
         hv_operation_list_result_done(&result);
         if (found)
             return;
@@ -287,7 +292,7 @@ Test(sim, a_hard_shutdown_overtakes_one_that_waits)
     start_stubborn();
     struct waiting waiting = {.outcome = 1};
     pthread_create(&waiting.thread, NULL, run_shutdown, &waiting);
-    wait_running(HV_CALL_DOMAIN_SHUTDOWN);
+    wait_running(HV_CALL_DOMAIN_SHUTDOWN, &waiting);
     int64_t before = clock_mono_ms();
     must_call(&f, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
     cr_assert_lt(clock_mono_ms() - before, 5000);
@@ -302,7 +307,7 @@ Test(sim, a_waiting_shutdown_can_be_cancelled)
     start_stubborn();
     struct waiting waiting = {.outcome = 1};
     pthread_create(&waiting.thread, NULL, run_shutdown, &waiting);
-    wait_running(HV_CALL_DOMAIN_SHUTDOWN);
+    wait_running(HV_CALL_DOMAIN_SHUTDOWN, &waiting);
     atomic_store(&waiting.cancel, true);
     pthread_join(waiting.thread, NULL);
     cr_assert_eq(waiting.outcome, -1);
@@ -330,7 +335,7 @@ Test(sim, an_interrupted_shutdown_is_taken_up_again)
     start_stubborn();
     struct waiting waiting = {.outcome = 1};
     pthread_create(&waiting.thread, NULL, run_shutdown, &waiting);
-    wait_running(HV_CALL_DOMAIN_SHUTDOWN);
+    wait_running(HV_CALL_DOMAIN_SHUTDOWN, &waiting);
     struct hv_host *old = f.host;
     f.host = NULL;
     proc_kill(&f.hostd);
@@ -339,7 +344,7 @@ Test(sim, an_interrupted_shutdown_is_taken_up_again)
     hv_host_close(old);
     cr_assert_eq(waiting.err.kind, HV_ERR_KIND_UNREACHABLE, "%s", waiting.err.text);
     fixture_launch(&f);
-    wait_running(HV_CALL_DOMAIN_SHUTDOWN);
+    wait_running(HV_CALL_DOMAIN_SHUTDOWN, NULL);
 }
 
 Test(sim, guests_have_addresses_and_can_be_asked)
