@@ -22,12 +22,15 @@
 #include <libxml/parser.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #define WORKERS_MIN 8
 #define WORKERS_MAX 128
 #define WORKERS_QUEUE 4096
 #define SETTLE_MS 3000
+#define CONNECTIONS_MAX 20000
+#define DESCRIPTORS_KEPT 512
 #define SWEEP_MAX_MS 60000
 #define CA_DAYS 7300
 #define LEAF_DAYS 3650
@@ -42,6 +45,7 @@ struct pool_server {
     struct options options;
     struct web *web;
     struct http_server *https, *http;
+    unsigned connections_max;
 };
 
 /* ---- first start: folders and certificates ---- */
@@ -125,6 +129,21 @@ static int open_store(struct server *s)
     return -1;
 }
 
+/* As many open descriptors as the system allows; returns how many connections each of the two servers may
+ * have, so that the database, agents and pipes always find a free one. */
+static unsigned raise_limits(void)
+{
+    struct rlimit limit = {.rlim_cur = 1024};
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+            log_warn("poold", "the limit of open files could not be raised", "cause", strerror(errno));
+    }
+    rlim_t rest =
+        limit.rlim_cur > 2 * DESCRIPTORS_KEPT ? limit.rlim_cur - DESCRIPTORS_KEPT : limit.rlim_cur / 2;
+    return rest / 2 < CONNECTIONS_MAX ? (unsigned)(rest / 2) : CONNECTIONS_MAX;
+}
+
 static struct http_server *listen_on(struct pool_server *p, uint16_t port, bool tls)
 {
     AUTO_FREE char *cert = xasprintf("%s/pki/server.pem", p->server.state_dir);
@@ -138,7 +157,7 @@ static struct http_server *listen_on(struct pool_server *p, uint16_t port, bool 
         .key_file = tls ? key : NULL,
         .on_request = web_request,
         .context = p->web,
-        .connections_max = 20000,
+        .connections_max = p->connections_max,
     };
     if (http_server_start(&config, &server, &cause) == 0)
         return server;
@@ -182,6 +201,7 @@ static int start(struct pool_server *p)
     struct server *s = &p->server;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     s->state_dir = p->options.state_dir;
+    p->connections_max = raise_limits();
     if (make_dir(s->state_dir) < 0 || make_certificates(s->state_dir) < 0 || auth_init(s) < 0 ||
         open_store(s) < 0 || start_workers(s) < 0)
         return -1;

@@ -159,6 +159,31 @@ class Listening(unittest.TestCase):
         self.assertNotIn("Strict-Transport-Security", POOL.http("GET", "/")[1])
 
 
+class Many(unittest.TestCase):
+    def test_idle_connections_hold_nobody_up(self):
+        """More of them than the usual soft limit of descriptors; the limit is what a shell gives a daemon."""
+        import resource
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard < 4096:
+            self.skipTest("the hard limit of descriptors is too low")
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+        try:
+            with TestPool() as pool:
+                api = pool.login()
+                resource.setrlimit(resource.RLIMIT_NOFILE, (4096, hard))
+                idle = [pool.connect() for _ in range(1500)]
+                started = time.monotonic()
+                other = pool.client(timeout_s=20)
+                other.session = api.session
+                self.assertEqual(other.VM.get_all(), [])
+                api.network.set_name_description(api.network.get_all()[0], "still written")
+                self.assertLess(time.monotonic() - started, 10)
+                for sock in idle:
+                    sock.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 class Doors(unittest.TestCase):
     """Who may make tokens, and what is said to others."""
 

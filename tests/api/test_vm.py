@@ -589,6 +589,19 @@ class Consoles(Case):
         with self.assertRaises(ConnectionError):
             self.open(f"/console?token={token}")
 
+    def test_a_session_made_for_a_console_ends_with_it(self):
+        vm = self.running()
+
+        def sessions():
+            return self.api.call("event.from", self.api.session, ["pool"], "", 0.0)["valid_ref_counts"]["session"]
+        before = sessions()
+        credentials = POOL.basic()["Authorization"]
+        ws = self.open(f"/console?ref={vm}", [f"Authorization: {credentials}"])
+        self.assertIn(b"RFB", self.text_of(ws, b"RFB"))
+        self.assertEqual(sessions(), before + 1)
+        ws.close()
+        until("end of the session", lambda: sessions() == before)
+
     def test_shutdown_closes_the_console(self):
         vm = self.running()
         serial = self.api.console.get_uuid(self.console(vm))

@@ -43,6 +43,7 @@ struct console_token {
 struct viewer {
     struct server *server;
     struct session *session; /* counted */
+    bool temporary;          /* made for this console alone */
     struct stream *peer, *raw;
     char *early;
     size_t early_len;
@@ -268,6 +269,8 @@ static void *viewer_run(void *arg)
     struct viewer *v = arg;
     const struct ws_pump_options options = {.stop_fd = v->stop_fd, .idle_ms = IDLE_MS, .text = true};
     ws_pump(v->peer, v->raw, v->early, v->early_len, &options);
+    if (v->temporary)
+        session_close(v->server, v->session);
     viewer_remove(v->server->console_tokens, v);
     return NULL;
 }
@@ -327,14 +330,15 @@ static const struct console_row *asked_console(const struct snapshot *snap, stru
     return NULL;
 }
 
-/* The session and the console that the request is for; NULL after answering. */
+/* The session and the console that the request is for; NULL after answering. *temporary: the caller closes
+ * the session at the end. */
 static struct session *admit(struct server *server, struct http_request *req, const struct snapshot *snap,
-                             const struct console_row **console)
+                             const struct console_row **console, bool *temporary)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const char *token = http_request_query(req, "token");
     struct session *session;
-    bool temporary = false;
+    *temporary = false;
     if (token) {
         struct ref ref;
         session = token_take(server->console_tokens, token, origin_of(req), &ref);
@@ -344,7 +348,7 @@ static struct session *admit(struct server *server, struct http_request *req, co
         }
         *console = console_row(snapshot_get(snap, CLASS_console, ref));
     } else {
-        session = door_authenticate(server, req, &temporary);
+        session = door_authenticate(server, req, temporary);
         if (!session)
             return NULL;
         *console = asked_console(snap, req);
@@ -356,7 +360,7 @@ static struct session *admit(struct server *server, struct http_request *req, co
     } else {
         return session;
     }
-    if (temporary)
+    if (*temporary)
         session_close(server, session);
     session_unref(session);
     return NULL;
@@ -398,19 +402,23 @@ static void run_console(void *arg)
         door_job_free(job);
         return;
     }
-    AUTO_SESSION struct session *session = admit(job->server, job->req, snap, &console);
+    bool temporary;
+    AUTO_SESSION struct session *session = admit(job->server, job->req, snap, &console, &temporary);
     if (!session) {
         door_job_free(job);
         return;
     }
     if (open_stream(job->server, snap, console, &stream, &err) < 0) {
         door_fail(job->req, 500, &err);
+        if (temporary)
+            session_close(job->server, session);
         door_job_free(job);
         return;
     }
     struct viewer *v = xcalloc(1, sizeof(*v));
     *v = (struct viewer){.server = job->server,
                          .session = session_ref(session),
+                         .temporary = temporary,
                          .raw = stream,
                          .stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     const struct http_header headers[] = {{"Upgrade", "websocket"},
