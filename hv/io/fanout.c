@@ -106,6 +106,8 @@ void fanout_free(struct fanout *f)
 
 void fanout_write(struct fanout *f, const char *data, size_t len)
 {
+    if (len == 0)
+        return;
     buf_add(&f->history, data, len);
     /* Trimmed in large steps, so that a byte costs no move of the whole. */
     if (f->history.len > 2 * FANOUT_SCROLLBACK)

@@ -104,6 +104,9 @@ void domain_process_ended(struct qemu_domain *d);
 void serial_open(struct qemu_domain *d, bool adopted);
 void serial_connect(struct qemu_domain *d);
 void serial_close(struct qemu_domain *d);
+/* How much of what was logged came before the first byte of `held`, which is logged too, if only a moment
+ * later. Pure. */
+size_t serial_before_held(const char *logged, size_t len, const struct buf *held);
 
 /* ---- start.c, adopt.c, ops.c, media.c, probe.c: entries of the driver table ---- */
 int qemu_start(struct hv_driver_state *state, const struct domain_config *config, struct disk_chain *chains,

@@ -89,8 +89,7 @@ void serial_connect(struct qemu_domain *d)
         log_warn("qemu", "a serial port cannot be reached", "domain", d->uuid, "error", strerror(errno));
 }
 
-/* How much of `logged` came before the first byte of `held`, which is logged too, if only a moment later. */
-static size_t before_held(const char *logged, size_t len, const struct buf *held)
+size_t serial_before_held(const char *logged, size_t len, const struct buf *held)
 {
     for (size_t at = 0; held->len > 0 && at < len; at++) {
         size_t n = held->len < len - at ? held->len : len - at;
@@ -113,7 +112,7 @@ static void settle(void *arg)
            logged.len < FANOUT_SCROLLBACK)
         buf_advance(&logged, (size_t)n);
     d->serial_settling = false;
-    fanout_write(d->serial, logged.data, before_held(logged.data, logged.len, &d->serial_held));
+    fanout_write(d->serial, logged.data, serial_before_held(logged.data, logged.len, &d->serial_held));
     fanout_write(d->serial, d->serial_held.data, d->serial_held.len);
     buf_done(&d->serial_held);
 }
