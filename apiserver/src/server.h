@@ -46,6 +46,9 @@ struct server {
     _Atomic bool closing;
 };
 
+/* How an answer is written: the codec's choice. */
+enum answer_form { ANSWER_JSON, ANSWER_XML };
+
 /* One call, from the decoded request to the encoded answer. Owned by the thread that runs it; handed
  * from the network thread to a worker and never back. */
 struct call {
@@ -54,6 +57,7 @@ struct call {
     struct session *session; /* counted; NULL for messages without one */
     struct ref task;         /* null: none */
     bool async;
+    enum answer_form form;
     char peer[48];                   /* numeric address of the client; "" when there is none */
     char *name;                      /* as asked: "Async.VM.start" */
     struct snapshot *snapshot;       /* of the moment the call began; handlers may read from it */
@@ -65,7 +69,7 @@ struct call {
     /* The answer. */
     union cell result;
     const struct type *result_type; /* type of `result`; NULL: `raw` holds it */
-    char *raw_json;                 /* an answer that was written as JSON right away */
+    char *raw;                      /* an answer that was written in `form` right away, see gate/answer.h */
     size_t raw_len;
     struct api_err err;
     bool failed;

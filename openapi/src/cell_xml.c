@@ -2,42 +2,10 @@
  * and dates carry a type. */
 #include <base/buf.h>
 #include <base/clock.h>
+#include <base/xml.h>
 #include <jansson.h>
 #include <math.h>
 #include <model/model.h>
-
-/* Escapes what XML needs; control characters that XML 1.0 cannot hold are dropped. */
-static void write_escaped(const char *text, struct buf *out)
-{
-    const char *run = text;
-    for (;; text++) {
-        unsigned char c = (unsigned char)*text;
-        if (c >= 0x20 && c != '&' && c != '<' && c != '>' && c != '"')
-            continue;
-        if (c == '\t' || c == '\n' || c == '\r')
-            continue;
-        buf_add(out, run, (size_t)(text - run));
-        run = text + 1;
-        switch (c) {
-        case '\0':
-            return;
-        case '&':
-            buf_add_str(out, "&amp;");
-            break;
-        case '<':
-            buf_add_str(out, "&lt;");
-            break;
-        case '>':
-            buf_add_str(out, "&gt;");
-            break;
-        case '"':
-            buf_add_str(out, "&quot;");
-            break;
-        default:
-            break;
-        }
-    }
-}
 
 static void write_tagged(const char *tag, const char *text, struct buf *out)
 {
@@ -54,7 +22,7 @@ static void write_double(double value, struct buf *out)
 static void write_plain(const char *text, struct buf *out)
 {
     buf_add_str(out, "<value>");
-    write_escaped(text, out);
+    xml_write_text(out, text);
     buf_add_str(out, "</value>");
 }
 
@@ -79,7 +47,7 @@ static void write_text(const struct type *type, const char *text, struct buf *ou
 static void write_member_name(const char *name, struct buf *out)
 {
     buf_add_str(out, "<member><name>");
-    write_escaped(name, out);
+    xml_write_text(out, name);
     buf_add_str(out, "</name>");
 }
 

@@ -71,8 +71,8 @@ static void write_error(struct buf *out, const struct call *call, const struct r
 
 static void write_result(struct buf *out, const struct call *call)
 {
-    if (call->raw_json)
-        buf_add(out, call->raw_json, call->raw_len);
+    if (call->raw)
+        buf_add(out, call->raw, call->raw_len);
     else if (call->result_type && call->result_type->kind != TYPE_VOID)
         cell_write_json(call->result_type, &call->result, out);
     else

@@ -7,11 +7,10 @@
 #include "event.h"
 
 #include "../server.h"
+#include "answer.h"
 #include "filter.h"
 #include "session.h"
-#include <base/buf.h>
 #include <base/clock.h>
-#include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <inttypes.h>
@@ -47,19 +46,31 @@ struct events {
 struct collected {
     const struct event_filter *filter;
     uint64_t since;
-    struct buf adds, mods, dels, messages;
+    struct answer adds, mods, dels, messages;
 };
 
-static void event_begin(struct buf *out, uint64_t generation, const struct class_desc *cls,
-                        const char *operation, struct ref ref)
+/* `row` NULL: it is gone. */
+static void write_event(struct answer *out, uint64_t generation, const struct class_desc *cls, struct ref ref,
+                        const char *operation, const struct row *row)
 {
-    char text[REF_TEXT_SIZE];
-    if (out->len)
-        buf_add_char(out, ',');
-    buf_printf(out,
-               "{\"id\":\"%" PRIu64
-               "\",\"timestamp\":\"0.0\",\"class\":\"%s\",\"operation\":\"%s\",\"ref\":\"%s\"",
-               generation, cls->lower_name, operation, ref_format(ref, text));
+    char id[24];
+    snprintf(id, sizeof(id), "%" PRIu64, generation);
+    answer_open(out, ANSWER_MAP);
+    answer_key(out, "id");
+    answer_text(out, id);
+    answer_key(out, "timestamp");
+    answer_text(out, "0.0");
+    answer_key(out, "class");
+    answer_text(out, cls->lower_name);
+    answer_key(out, "operation");
+    answer_text(out, operation);
+    answer_key(out, "ref");
+    answer_ref(out, ref);
+    if (row) {
+        answer_key(out, "snapshot");
+        answer_record(out, row);
+    }
+    answer_close(out);
 }
 
 static bool collect_row(const struct row *row, void *arg)
@@ -68,82 +79,74 @@ static bool collect_row(const struct row *row, void *arg)
     if (!(row->cls->flags & CLASS_EVENTS) || !event_filter_has(c->filter, row->cls, row->ref))
         return true;
     bool added = row->created > c->since;
-    struct buf *out = row->cls == CLASS_message ? &c->messages : added ? &c->adds : &c->mods;
-    event_begin(out, row->generation, row->cls, added ? "add" : "mod", row->ref);
-    const struct fragment *record = row_json(row);
-    buf_add_str(out, ",\"snapshot\":");
-    buf_add(out, record->text, record->len);
-    buf_add_char(out, '}');
+    struct answer *out = row->cls == CLASS_message ? &c->messages : added ? &c->adds : &c->mods;
+    write_event(out, row->generation, row->cls, row->ref, added ? "add" : "mod", row);
     return true;
 }
 
 static bool collect_tombstone(const struct store_tombstone *gone, void *arg)
 {
     struct collected *c = arg;
-    if (!(gone->cls->flags & CLASS_EVENTS) || !event_filter_has(c->filter, gone->cls, gone->ref))
-        return true;
-    event_begin(&c->dels, gone->deleted, gone->cls, "del", gone->ref);
-    buf_add_char(&c->dels, '}');
+    if ((gone->cls->flags & CLASS_EVENTS) && event_filter_has(c->filter, gone->cls, gone->ref))
+        write_event(&c->dels, gone->deleted, gone->cls, gone->ref, "del", NULL);
     return true;
 }
 
-static void write_counts(const struct snapshot *snap, struct buf *out)
+static void write_counts(const struct snapshot *snap, struct answer *out)
 {
-    buf_add_char(out, '{');
-    bool first = true;
+    answer_open(out, ANSWER_MAP);
     for (size_t i = 0; i < model_class_count; i++) {
         const struct class_desc *cls = &model_classes[i];
         if (!cls->row_size)
             continue;
-        buf_printf(out, "%s\"%s\":%zu", first ? "" : ",", cls->lower_name, snapshot_count(snap, cls));
-        first = false;
+        answer_key(out, cls->lower_name);
+        answer_i4(out, (int64_t)snapshot_count(snap, cls));
     }
-    buf_add_char(out, '}');
+    answer_close(out);
 }
 
 static void collected_done(struct collected *c)
 {
-    buf_done(&c->adds);
-    buf_done(&c->mods);
-    buf_done(&c->dels);
-    buf_done(&c->messages);
+    answer_done(&c->adds);
+    answer_done(&c->mods);
+    answer_done(&c->dels);
+    answer_done(&c->messages);
 }
 
 /* True if there is something to tell. The events stand in *c. */
 static bool collect(const struct snapshot *snap, const struct event_filter *filter, uint64_t since,
-                    struct collected *c)
+                    enum answer_form form, struct collected *c)
 {
-    *c = (struct collected){.filter = filter, .since = since};
+    *c = (struct collected){.filter = filter,
+                            .since = since,
+                            .adds = answer_begin_items(form),
+                            .mods = answer_begin_items(form),
+                            .dels = answer_begin_items(form),
+                            .messages = answer_begin_items(form)};
     snapshot_changes(snap, since, collect_row, collect_tombstone, c);
-    return c->adds.len || c->mods.len || c->dels.len || c->messages.len;
+    return !answer_is_empty(&c->adds) || !answer_is_empty(&c->mods) || !answer_is_empty(&c->dels) ||
+           !answer_is_empty(&c->messages);
 }
 
-static void join(struct buf *out, const struct buf *part, bool *first)
+static void answer_events(struct call *call, const struct snapshot *snap, const struct collected *c)
 {
-    if (!part->len)
-        return;
-    if (!*first)
-        buf_add_char(out, ',');
-    buf_add(out, part->data, part->len);
-    *first = false;
-}
-
-static void answer(struct call *call, const struct snapshot *snap, const struct collected *c)
-{
-    struct buf out = BUF_INIT;
+    struct answer out = answer_begin(call->form);
     char token[EVENT_TOKEN_SIZE];
-    bool first = true;
-    buf_add_str(&out, "{\"events\":[");
-    join(&out, &c->messages, &first);
-    join(&out, &c->adds, &first);
-    join(&out, &c->mods, &first);
-    join(&out, &c->dels, &first);
-    buf_add_str(&out, "],\"valid_ref_counts\":");
-    write_counts(snap, &out);
     event_token_format(snapshot_generation(snap), token);
-    buf_printf(&out, ",\"token\":\"%s\"}", token);
-    call->raw_len = out.len;
-    call->raw_json = buf_take(&out);
+    answer_open(&out, ANSWER_MAP);
+    answer_key(&out, "events");
+    answer_open(&out, ANSWER_LIST);
+    answer_join(&out, &c->messages);
+    answer_join(&out, &c->adds);
+    answer_join(&out, &c->mods);
+    answer_join(&out, &c->dels);
+    answer_close(&out);
+    answer_key(&out, "valid_ref_counts");
+    write_counts(snap, &out);
+    answer_key(&out, "token");
+    answer_text(&out, token);
+    answer_close(&out);
+    answer_give(&out, call);
     call->complete(call);
 }
 
@@ -227,9 +230,9 @@ static void serve(struct events *e, struct waiter *due, const struct snapshot *s
             continue;
         }
         struct collected c;
-        bool some = collect(snap, w->filter, w->since, &c);
+        bool some = collect(snap, w->filter, w->since, w->call->form, &c);
         if (some || clock_mono_ms() >= w->until_ms) {
-            answer(w->call, snap, &c);
+            answer_events(w->call, snap, &c);
             waiter_free(w);
         } else {
             w->since = snapshot_generation(snap); /* nothing for it up to here */
@@ -350,9 +353,9 @@ void events_from(struct events *e, struct call *call, struct event_filter *filte
         return;
     }
     struct collected c;
-    bool some = collect(snap, filter, since, &c);
+    bool some = collect(snap, filter, since, call->form, &c);
     if (some || timeout_ms == 0) {
-        answer(call, snap, &c);
+        answer_events(call, snap, &c);
         event_filter_free(filter);
     } else {
         struct waiter *w = xcalloc(1, sizeof(*w));

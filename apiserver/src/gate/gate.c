@@ -124,7 +124,7 @@ void call_free(struct call *call)
     args_free(call->method, call->args);
     if (call->result_type)
         cell_done(call->result_type, &call->result);
-    free(call->raw_json);
+    free(call->raw);
     api_err_done(&call->err);
     session_unref(call->session);
     if (call->kept_row)
@@ -445,6 +445,7 @@ static void start_async(void *arg)
         return;
     }
     struct call *answer = call_new(call->server, call->name, NULL, false, call->peer, call->complete);
+    answer->form = call->form;
     answer->reply = call->reply;
     call->reply = NULL;
     answer->result.ref = call->task;

@@ -2,8 +2,8 @@
  * version keeps, so repeating a read costs no serialising. */
 #include "generic.h"
 
+#include "answer.h"
 #include "expr.h"
-#include <base/buf.h>
 #include <base/mem.h>
 #include <model/errors.h>
 
@@ -24,37 +24,25 @@ static const struct row *find_self(struct call *call, struct ref self, struct ap
     return row;
 }
 
-static void answer_raw(struct call *call, struct buf *out)
-{
-    call->raw_len = out->len;
-    call->raw_json = buf_take(out);
-}
-
 /* ---- lists ---- */
 
 struct list {
-    struct buf *out;
+    struct answer answer;
     const struct expr *expr; /* NULL: all */
     bool records;
-    bool first;
 };
 
 static bool list_row(const struct row *row, void *arg)
 {
     struct list *list = arg;
+    char text[REF_TEXT_SIZE];
     if (list->expr && !expr_matches(list->expr, row))
         return true;
-    char text[REF_TEXT_SIZE];
-    if (!list->first)
-        buf_add_char(list->out, ',');
-    list->first = false;
-    buf_add_char(list->out, '"');
-    buf_add_str(list->out, ref_format(row->ref, text));
-    buf_add_char(list->out, '"');
     if (list->records) {
-        const struct fragment *record = row_json(row);
-        buf_add_char(list->out, ':');
-        buf_add(list->out, record->text, record->len);
+        answer_key(&list->answer, ref_format(row->ref, text));
+        answer_record(&list->answer, row);
+    } else {
+        answer_ref(&list->answer, row->ref);
     }
     return true;
 }
@@ -64,13 +52,12 @@ static int read_list(struct call *call, const char *filter, bool records, struct
     struct expr *expr = NULL;
     if (filter && !(expr = expr_parse(filter, call->method->cls, err)))
         return -1;
-    struct buf out = BUF_INIT;
-    struct list list = {.out = &out, .expr = expr, .records = records, .first = true};
-    buf_add_char(&out, records ? '{' : '[');
+    struct list list = {.answer = answer_begin(call->form), .expr = expr, .records = records};
+    answer_open(&list.answer, records ? ANSWER_MAP : ANSWER_LIST);
     snapshot_each(call->snapshot, call->method->cls, list_row, &list);
-    buf_add_char(&out, records ? '}' : ']');
+    answer_close(&list.answer);
     expr_free(expr);
-    answer_raw(call, &out);
+    answer_give(&list.answer, call);
     return 0;
 }
 
@@ -78,14 +65,13 @@ static int read_by_name(struct call *call, const char *name)
 {
     const struct row **rows;
     size_t count = snapshot_by_name(call->snapshot, call->method->cls, name, &rows);
-    struct buf out = BUF_INIT;
-    struct list list = {.out = &out, .first = true};
-    buf_add_char(&out, '[');
+    struct answer answer = answer_begin(call->form);
+    answer_open(&answer, ANSWER_LIST);
     for (size_t i = 0; i < count; i++)
-        list_row(rows[i], &list);
-    buf_add_char(&out, ']');
+        answer_ref(&answer, rows[i]->ref);
+    answer_close(&answer);
     free(rows);
-    answer_raw(call, &out);
+    answer_give(&answer, call);
     return 0;
 }
 
@@ -93,8 +79,7 @@ int generic_read(struct call *call, const void *args, struct api_err *err)
 {
     const struct method_desc *method = call->method;
     const struct row *row;
-    const struct fragment *record;
-    struct buf out = BUF_INIT;
+    struct answer answer = answer_begin(call->form);
     switch (method->kind) {
     case METHOD_GETTER:
         row = find_self(call, ((const struct args_self *)args)->self, err);
@@ -107,9 +92,8 @@ int generic_read(struct call *call, const void *args, struct api_err *err)
         row = find_self(call, ((const struct args_self *)args)->self, err);
         if (!row)
             return -1;
-        record = row_json(row);
-        buf_add(&out, record->text, record->len);
-        answer_raw(call, &out);
+        answer_record(&answer, row);
+        answer_give(&answer, call);
         return 0;
     case METHOD_GET_BY_UUID:
         row = snapshot_by_uuid(call->snapshot, method->cls, ((const struct args_text *)args)->text);

@@ -1,10 +1,8 @@
 /* message.*: alerts. Rows of the store like others, but with messages of their own: no setters, and answers
  * that are maps of whole records. */
-#include "../server.h"
+#include "../gate/answer.h"
 #include "alert.h"
-#include <base/buf.h>
 #include <base/clock.h>
-#include <base/json.h>
 #include <base/mem.h>
 #include <handlers.h>
 #include <model/errors.h>
@@ -97,11 +95,11 @@ int handle_message_destroy(struct call *call, const struct message_destroy_args 
 /* ---- reads ---- */
 
 struct choice {
-    bool by_object, records, first;
+    bool by_object, records;
     enum cls cls;
     const char *obj_uuid;
     int64_t since;
-    struct buf *out;
+    struct answer out;
 };
 
 static bool add_chosen(const struct row *row, void *arg)
@@ -112,28 +110,22 @@ static bool add_chosen(const struct row *row, void *arg)
         return true;
     if (choice->by_object && (message->cls != choice->cls || !streq(message->obj_uuid, choice->obj_uuid)))
         return true;
-    if (!choice->first)
-        buf_add_char(choice->out, ',');
-    choice->first = false;
-    json_write_string(choice->out, REF_TEXT(row->ref));
     if (choice->records) {
-        const struct fragment *record = row_json(row);
-        buf_add_char(choice->out, ':');
-        buf_add(choice->out, record->text, record->len);
+        answer_key(&choice->out, REF_TEXT(row->ref));
+        answer_record(&choice->out, row);
+    } else {
+        answer_ref(&choice->out, row->ref);
     }
     return true;
 }
 
 static int answer_chosen(struct call *call, struct choice choice)
 {
-    struct buf out = BUF_INIT;
-    choice.out = &out;
-    choice.first = true;
-    buf_add_char(&out, choice.records ? '{' : '[');
+    choice.out = answer_begin(call->form);
+    answer_open(&choice.out, choice.records ? ANSWER_MAP : ANSWER_LIST);
     snapshot_each(call->snapshot, CLASS_message, add_chosen, &choice);
-    buf_add_char(&out, choice.records ? '}' : ']');
-    call->raw_len = out.len;
-    call->raw_json = buf_take(&out);
+    answer_close(&choice.out);
+    answer_give(&choice.out, call);
     return 0;
 }
 
@@ -178,11 +170,9 @@ int handle_message_get_record(struct call *call, const struct message_get_record
     const struct row *row = snapshot_get(call->snapshot, CLASS_message, args->self);
     if (!row)
         return fail_handle(err, CLASS_message, args->self);
-    const struct fragment *record = row_json(row);
-    struct buf out = BUF_INIT;
-    buf_add(&out, record->text, record->len);
-    call->raw_len = out.len;
-    call->raw_json = buf_take(&out);
+    struct answer out = answer_begin(call->form);
+    answer_record(&out, row);
+    answer_give(&out, call);
     return 0;
 }
 

@@ -91,8 +91,8 @@ static void take_answer(struct call *call)
         answer->param_count = call->err.param_count;
         for (size_t i = 0; i < call->err.param_count && i < 4; i++)
             snprintf(answer->params[i], sizeof(answer->params[i]), "%s", call->err.params[i]);
-    } else if (call->raw_json) {
-        answer->json = xstrndup(call->raw_json, call->raw_len);
+    } else if (call->raw) {
+        answer->json = xstrndup(call->raw, call->raw_len);
     } else {
         struct buf out = BUF_INIT;
         if (call->result_type && call->result_type->kind != TYPE_VOID)

@@ -1,0 +1,7 @@
+/* Writing XML straight into a buffer. */
+#pragma once
+#include <base/buf.h>
+
+/* Appends `text` (UTF-8) with & < > " escaped, for content or a quoted attribute. Control characters that
+ * XML 1.0 cannot hold are dropped. */
+void xml_write_text(struct buf *b, const char *text);

@@ -1,0 +1,24 @@
+/* Text in XML. */
+#include <base/mem.h>
+#include <base/xml.h>
+#include <criterion/criterion.h>
+
+Test(xml, text_is_escaped)
+{
+    static const struct {
+        const char *text, *xml;
+    } table[] = {
+        {"", ""},
+        {"plain", "plain"},
+        {"a&b<c>d\"e'f", "a&amp;b&lt;c&gt;d&quot;e'f"},
+        {"\x01tab\tline\r\n\x1f\x7f", "tab\tline\r\n\x7f"},
+        {"&", "&amp;"},
+        {"h\xc3\xa4", "h\xc3\xa4"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct buf out AUTO_BUF = BUF_INIT;
+        buf_add_char(&out, '|');
+        xml_write_text(&out, table[i].text);
+        cr_expect_str_eq(out.data + 1, table[i].xml);
+    }
+}
