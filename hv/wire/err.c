@@ -32,6 +32,14 @@ const char *driver_capability_name(unsigned bit)
         {DRIVER_CAN_GUEST_AGENT, "guest_agent"},
         {DRIVER_CAN_CD_CHANGE, "cd_change"},
         {DRIVER_CAN_USER_NET, "user_net"},
+        {DRIVER_CAN_DISK_CLONE, "disk_clone"},
+        {DRIVER_CAN_SNAPSHOT, "snapshot"},
+        {DRIVER_CAN_CHECKPOINT, "checkpoint"},
+        {DRIVER_CAN_SUSPEND, "suspend"},
+        {DRIVER_CAN_DISK_PLUG, "disk_plug"},
+        {DRIVER_CAN_NIC_PLUG, "nic_plug"},
+        {DRIVER_CAN_SET_VCPUS, "set_vcpus"},
+        {DRIVER_CAN_SET_MEMORY, "set_memory"},
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (names[i].bit == bit)

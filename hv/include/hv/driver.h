@@ -24,6 +24,14 @@ enum driver_capability {
     DRIVER_CAN_GUEST_AGENT = 1 << 6, /* "guest_agent" */
     DRIVER_CAN_CD_CHANGE = 1 << 7,   /* "cd_change" */
     DRIVER_CAN_USER_NET = 1 << 8,    /* "user_net" */
+    DRIVER_CAN_DISK_CLONE = 1 << 9,  /* "disk_clone": thin copies in an SR */
+    DRIVER_CAN_SNAPSHOT = 1 << 10,   /* "snapshot": of a live domain's disks */
+    DRIVER_CAN_CHECKPOINT = 1 << 11, /* "checkpoint": with its memory */
+    DRIVER_CAN_SUSPEND = 1 << 12,    /* "suspend": and resume */
+    DRIVER_CAN_DISK_PLUG = 1 << 13,  /* "disk_plug" */
+    DRIVER_CAN_NIC_PLUG = 1 << 14,   /* "nic_plug" */
+    DRIVER_CAN_SET_VCPUS = 1 << 15,  /* "set_vcpus" */
+    DRIVER_CAN_SET_MEMORY = 1 << 16, /* "set_memory" */
 };
 /* The word of one capability bit; NULL: no such bit. */
 const char *driver_capability_name(unsigned bit);
