@@ -4,6 +4,13 @@
 #include <stdio.h>
 #include <time.h>
 
+int64_t clock_unix_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 int64_t clock_unix_seconds(void)
 {
     struct timespec now;

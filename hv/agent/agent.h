@@ -185,9 +185,13 @@ bool disks_sr_in_use(struct agent *agent, const char *sr);
 /* ---- facts.c, join.c ---- */
 void facts_collect(struct host_facts *facts);
 int64_t facts_memory_free(void);
+int64_t facts_memory_total(void);
 void facts_images(struct agent *agent, struct host_facts *facts);
-void facts_stats(struct host_stats *stats);
 int join_pool(struct agent *agent, struct hv_err *err);
 /* True when STATE/pki has everything. */
 bool join_done(struct agent *agent);
 char *agent_path(const struct agent *agent, const char *name);
+
+/* ---- stats.c ---- */
+/* The host's own numbers; `stats` is initialised. */
+void host_numbers(struct host_stats *stats);

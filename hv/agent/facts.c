@@ -86,6 +86,11 @@ int64_t facts_memory_free(void)
     return meminfo("MemAvailable");
 }
 
+int64_t facts_memory_total(void)
+{
+    return meminfo("MemTotal");
+}
+
 static void collect_system(struct host_facts *facts)
 {
     struct utsname names;
@@ -114,7 +119,7 @@ void facts_collect(struct host_facts *facts)
     str_assign(&facts->agent_version, VERSION);
     collect_cpu(facts);
     collect_system(facts);
-    facts->memory_total_bytes = meminfo("MemTotal");
+    facts->memory_total_bytes = facts_memory_total();
     facts->memory_free_bytes = facts_memory_free();
 }
 
@@ -133,21 +138,4 @@ void facts_images(struct agent *agent, struct host_facts *facts)
         closedir(list);
     if (facts->images_count > 1)
         qsort(facts->images, facts->images_count, sizeof(facts->images[0]), by_name);
-}
-
-void facts_stats(struct host_stats *stats)
-{
-    char *text AUTO_FREE = file_read("/proc/stat", 1 << 20, NULL);
-    unsigned long long user = 0, nice_time = 0, system = 0, idle = 0, wait = 0, irq = 0, soft = 0;
-    if (text)
-        sscanf(text, "cpu %llu %llu %llu %llu %llu %llu %llu", &user, &nice_time, &system, &idle, &wait, &irq,
-               &soft);
-    int64_t tick_ns = 1000000000LL / sysconf(_SC_CLK_TCK);
-    double load[1] = {0};
-    stats->time = clock_unix_seconds();
-    stats->cpu_busy_ns = (int64_t)(user + nice_time + system + irq + soft) * tick_ns;
-    stats->cpu_idle_ns = (int64_t)(idle + wait) * tick_ns;
-    stats->load_average = getloadavg(load, 1) == 1 ? load[0] : 0;
-    stats->memory_total_bytes = meminfo("MemTotal");
-    stats->memory_free_bytes = facts_memory_free();
 }

@@ -44,6 +44,7 @@ struct qemu_domain {
     bool leaving;     /* the pool asked for its end: no record stays */
     bool dead;        /* the process is gone and all of it released */
     bool guest_refused;
+    int64_t stats_again_ms; /* it was silent when asked for numbers: not before this time again */
     int64_t resets, guest_answers; /* counters that operations wait on */
 
     /* Loop thread only. */
@@ -108,7 +109,11 @@ void serial_close(struct qemu_domain *d);
  * later. Pure. */
 size_t serial_before_held(const char *logged, size_t len, const struct buf *held);
 
-/* ---- start.c, adopt.c, ops.c, media.c, probe.c: entries of the driver table ---- */
+/* ---- media.c ---- */
+/* Whether QMP's name of a device is this id, or the path of something below it. */
+bool qemu_qdev_is(const char *qdev, const char *id);
+
+/* ---- start.c, adopt.c, ops.c, media.c, stats.c, probe.c: entries of the driver table ---- */
 int qemu_start(struct hv_driver_state *state, const struct domain_config *config, struct disk_chain *chains,
                const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err);
 int qemu_adopt_all(struct hv_driver_state *state, struct hv_err *err);

@@ -1,8 +1,7 @@
 /* Changing the medium of a CD drive of a running domain: out with the old block nodes and their descriptor,
- * in with the new ones. Also the numbers of disks, which come from the same corner of QMP. */
+ * in with the new ones. */
 #include "internal.h"
 #include <base/clock.h>
-#include <base/file.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -21,9 +20,8 @@ static int command(const struct change *c, const char *name, json_t *moved)
     return domain_command(c->d, name, moved, c->deadline, NULL, c->err);
 }
 
-static bool qdev_is(const char *qdev, const char *id)
+bool qemu_qdev_is(const char *qdev, const char *id)
 {
-    /* The id itself, or the path of a device below it. */
     const char *at = strstr(qdev, id);
     return at && (at[strlen(id)] == '\0' || at[strlen(id)] == '/') && (at == qdev || at[-1] == '/');
 }
@@ -37,9 +35,10 @@ static int current_node(const struct change *c, char *node, size_t size)
     if (domain_command(c->d, "query-block", NULL, c->deadline, &blocks, c->err) < 0)
         return -1;
     node[0] = '\0';
-    json_array_foreach(blocks, i, block) if (json_get_string(block, "qdev", &qdev) && qdev_is(qdev, c->id) &&
-                                             json_get_string(json_object_get(block, "inserted"), "node-name",
-                                                             &name)) snprintf(node, size, "%s", name);
+    json_array_foreach(blocks, i,
+                       block) if (json_get_string(block, "qdev", &qdev) && qemu_qdev_is(qdev, c->id) &&
+                                  json_get_string(json_object_get(block, "inserted"), "node-name", &name))
+        snprintf(node, size, "%s", name);
     return 0;
 }
 
@@ -174,67 +173,4 @@ int qemu_cd_change(struct hv_driver_state *state, const char *uuid, const struct
         outcome = command(&c, "blockdev-close-tray", json_pack("{s:s}", "id", c.id));
     disk_chain_done(chain);
     return outcome;
-}
-
-/* ---- numbers ---- */
-
-static void read_process(pid_t pid, struct domain_stats *stats)
-{
-    char *path AUTO_FREE = xasprintf("/proc/%d/stat", (int)pid);
-    char *text AUTO_FREE = file_read(path, 4096, NULL);
-    char *p = text ? strrchr(text, ')') : NULL;
-    unsigned long long user, system;
-    long pages;
-    if (!p ||
-        sscanf(p + 1,
-               " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d %*d %*d %*d %*d %*u %*u %ld",
-               &user, &system, &pages) != 3)
-        return;
-    stats->cpu_ns = (int64_t)((user + system) * (1000000000ULL / (unsigned long)sysconf(_SC_CLK_TCK)));
-    stats->memory_bytes = pages * sysconf(_SC_PAGESIZE);
-}
-
-static void read_disks(struct qemu_domain *d, struct domain_stats *stats)
-{
-    struct hv_deadline deadline = {.mono_ms = clock_mono_ms() + 1000};
-    json_t *blocks AUTO_JSON = NULL, *block;
-    size_t i;
-    const char *qdev;
-    if (domain_command(d, "query-blockstats", NULL, &deadline, &blocks, NULL) < 0)
-        return;
-    pthread_mutex_lock(&d->lock);
-    json_array_foreach(blocks, i, block) for (size_t k = 0; json_get_string(block, "qdev", &qdev) &&
-                                                            k < d->record.config.disks_count;
-                                              k++)
-    {
-        char id[QEMU_DEVICE_ID_SIZE];
-        const json_t *numbers = json_object_get(block, "stats");
-        if (!qdev_is(qdev, qemu_device_id(d->record.config.disks[k].device, id)))
-            continue;
-        struct disk_stats *disk = domain_stats_add_disks(stats);
-        str_assign(&disk->device, d->record.config.disks[k].device);
-        json_get_int(numbers, "rd_bytes", &disk->read_bytes);
-        json_get_int(numbers, "wr_bytes", &disk->written_bytes);
-        json_get_int(numbers, "rd_operations", &disk->read_ops);
-        json_get_int(numbers, "wr_operations", &disk->write_ops);
-    }
-    pthread_mutex_unlock(&d->lock);
-}
-
-int qemu_stats(struct hv_driver_state *state, const char *uuid, struct domain_stats *stats,
-               struct hv_err *err)
-{
-    struct qemu_domain *d AUTO_DOMAIN = domain_find(state, uuid, err);
-    if (!d)
-        return -1;
-    pthread_mutex_lock(&d->lock);
-    pid_t pid = d->dead ? 0 : d->proc.pid;
-    pthread_mutex_unlock(&d->lock);
-    if (pid <= 0)
-        return hv_fail(err, HV_ERR_KIND_BAD_STATE, "The domain does not run.");
-    domain_stats_init(stats);
-    str_assign(&stats->uuid, uuid);
-    read_process(pid, stats);
-    read_disks(d, stats);
-    return 0;
 }

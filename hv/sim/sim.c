@@ -249,6 +249,7 @@ static struct sim_domain *add_domain(struct hv_driver_state *sim, const struct r
     d->info.reboots = record->reboots;
     d->info.memory_bytes = record->config.memory_bytes;
     d->info.vcpus = record->config.vcpus;
+    d->paused_at_us = clock_unix_us();
     d->next = sim->domains;
     sim->domains = d;
     return d;
@@ -450,6 +451,7 @@ static int sim_pause(struct hv_driver_state *sim, const char *uuid, const struct
     if (d) {
         d->info.state = DOMAIN_STATE_PAUSED;
         d->up_at -= clock_mono_ms(); /* what is left of the boot */
+        d->paused_at_us = clock_unix_us();
         sim_changed(d, false);
     }
     pthread_mutex_unlock(&sim->lock);
@@ -468,6 +470,7 @@ static int sim_unpause(struct hv_driver_state *sim, const char *uuid, const stru
     if (d) {
         d->info.state = DOMAIN_STATE_RUNNING;
         d->up_at += clock_mono_ms();
+        d->paused_us += clock_unix_us() - d->paused_at_us;
         sim_changed(d, false);
     }
     pthread_mutex_unlock(&sim->lock);
@@ -602,13 +605,8 @@ static int sim_stats(struct hv_driver_state *sim, const char *uuid, struct domai
 {
     pthread_mutex_lock(&sim->lock);
     struct sim_domain *d = find_live(sim, uuid, err);
-    if (d) {
-        domain_stats_init(stats);
-        str_assign(&stats->uuid, uuid);
-        /* A twentieth of each processor. */
-        stats->cpu_ns = (clock_unix_seconds() - d->info.start_time) * d->info.vcpus * 50000000;
-        stats->memory_bytes = d->info.memory_bytes;
-    }
+    if (d)
+        sim_count(d, stats);
     pthread_mutex_unlock(&sim->lock);
     return d ? 0 : -1;
 }

@@ -5,7 +5,7 @@
  *
  * Words in the kernel's arguments (firmware = kernel) make a guest misbehave, for tests:
  * sim.ignore_shutdown, sim.no_agent, sim.start_fails, sim.crash_ms=N, sim.poweroff_ms=N, sim.reboot_ms=N
- * (milliseconds after it is up). */
+ * (milliseconds after it is up). sim.cpu_percent=N says how busy its processors are. */
 #pragma once
 #include <hv/driver.h>
 #include <io/fanout.h>
@@ -22,6 +22,7 @@ struct sim_domain {
     bool asked_off; /* somebody waits for it to power off */
     int64_t up_at;  /* mono ms at which it will be up; while paused: what is left */
     int64_t resets;
+    int64_t paused_at_us, paused_us; /* unix time of the last pause; how long all earlier ones took */
     struct loop_timer timer, mishap;
     struct fanout *serial;
     struct sim_screen *screens; /* viewers; loop thread */
@@ -48,6 +49,10 @@ void sim_arm(struct sim_domain *d);
 /* Value of "word" or "word=N" in the kernel's arguments; -1: not there, 0: without a number. */
 int64_t sim_word(const struct sim_domain *d, const char *word);
 void sim_say(struct sim_domain *d, const char *text);
+
+/* ---- stats.c: with the lock held ---- */
+/* Fills an uninitialised struct. */
+void sim_count(const struct sim_domain *d, struct domain_stats *stats);
 
 /* ---- rfb.c: loop thread ---- */
 /* A viewer of a small still screen; *fd is the caller's end. -1 with errno. */

@@ -566,6 +566,12 @@ Test(qemu, facts_are_plausible)
     struct hv_host_stats_result stats;
     cr_assert_eq(hv_host_stats(f.host, NULL, &none, &stats, &err), 0, "%s", err.text);
     cr_assert_gt(stats.stats.cpu_busy_ns, 0);
+    cr_assert_eq((int64_t)stats.stats.cpus_count, sysconf(_SC_NPROCESSORS_ONLN));
+    cr_assert_gt(stats.stats.cpus[0].busy_ns, 0);
+    cr_assert_gt(stats.stats.cpus[0].idle_ns, 0);
+    for (size_t i = 0; i < stats.stats.pifs_count; i++)
+        cr_assert_neq(strcmp(stats.stats.pifs[i].device, "lo"), 0);
+    cr_assert_gt(stats.stats.memory_total_bytes, stats.stats.memory_free_bytes);
     hv_host_stats_result_done(&stats);
 }
 

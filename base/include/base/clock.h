@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 int64_t clock_unix_seconds(void);
+int64_t clock_unix_us(void);
 /* Monotonic; for deadlines and durations, unaffected by changes of the wall clock. */
 int64_t clock_mono_ms(void);
 int64_t clock_mono_us(void);

@@ -240,6 +240,13 @@ Test(qemu, a_guest_runs_can_be_paused_and_destroyed)
     cr_assert_gt(stats.memory_bytes, 1 << 20);
     cr_assert_gt(stats.disks_count, 0);
     cr_assert_gt(stats.disks[0].read_bytes, 0);
+    cr_assert_gt(stats.disks[0].read_ns, 0);
+    cr_assert_eq(stats.vcpus_count, 1);
+    cr_assert_gt(stats.vcpus[0].busy_ns, 0);
+    cr_assert_leq(stats.vcpus[0].busy_ns, clock_mono_ms() * 1000000);
+    cr_assert_gt(stats.guest_memory_bytes, 1 << 20);
+    cr_assert_gt(stats.domid, 0);
+    cr_assert_geq(stats.time_us / 1000000, clock_unix_seconds() - 60);
     domain_stats_done(&stats);
     cr_assert_eq(drv->destroy(w.state, VM, &deadline, &err), 0, "%s", err.text);
     cr_assert_eq(count_entries("run"), 0);

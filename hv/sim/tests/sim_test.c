@@ -144,6 +144,46 @@ Test(sim, a_guest_boots_and_tells_its_address)
     domain_info_done(&info);
 }
 
+static void count(struct domain_stats *stats)
+{
+    struct hv_err err;
+    cr_assert_eq(drv->stats(w.state, VM, stats, &err), 0, "%s", err.text);
+}
+
+/* A look that is at least so much later. */
+static void count_later(const struct domain_stats *before, int64_t us, struct domain_stats *after)
+{
+    for (count(after); after->time_us < before->time_us + us; count(after))
+        domain_stats_done(after);
+}
+
+/* What is counted grows at the promised rate, and stands still while the domain does. */
+Test(sim, counters_grow_while_it_runs)
+{
+    struct domain_stats before, after;
+    struct hv_err err;
+    struct hv_deadline deadline = within(WAIT_MS);
+    start("sim.cpu_percent=80", false);
+    wait_for(is_booted);
+    count(&before);
+    cr_assert_eq(before.vcpus_count, 1);
+    cr_assert_eq(before.nics_count, 1);
+    cr_assert_eq(before.guest_free_bytes, 32 << 20);
+    count_later(&before, 20000, &after);
+    double seconds = (double)(after.time_us - before.time_us) / 1e6;
+    double busy = (double)(after.vcpus[0].busy_ns - before.vcpus[0].busy_ns) / 1e9;
+    cr_assert_float_eq(busy / seconds, 0.8, 0.01);
+    cr_assert_gt(after.nics[0].rx_bytes, before.nics[0].rx_bytes);
+    domain_stats_done(&before);
+    domain_stats_done(&after);
+    cr_assert_eq(drv->pause(w.state, VM, &deadline, &err), 0);
+    count(&before);
+    count_later(&before, 20000, &after);
+    cr_assert_eq(after.vcpus[0].busy_ns, before.vcpus[0].busy_ns);
+    domain_stats_done(&before);
+    domain_stats_done(&after);
+}
+
 Test(sim, pause_and_unpause)
 {
     struct hv_err err = {0};
