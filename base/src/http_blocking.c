@@ -22,6 +22,7 @@ struct ring {
 };
 struct http_reader {
     struct ring ring;
+    bool answered;
 };
 struct http_writer {
     struct ring ring;
@@ -135,6 +136,18 @@ struct http_reader *http_reader_open(struct http_request *req, size_t window)
     return reader;
 }
 
+struct http_reader *http_reader_open_answered(struct http_request *req, const struct http_header *headers,
+                                              size_t window)
+{
+    struct http_reader *reader = xcalloc(1, sizeof(*reader));
+    ring_init(&reader->ring, req, window);
+    reader->answered = true;
+    if (!http_stream_body_answered(req, headers, &reader_sink, &reader->ring))
+        reader_end(&reader->ring, false);
+    http_request_unref(req); /* the answer's */
+    return reader;
+}
+
 ssize_t http_reader_read(struct http_reader *reader, void *to, size_t max, int64_t timeout_ms)
 {
     struct ring *r = &reader->ring;
@@ -165,7 +178,10 @@ void http_reader_close(struct http_reader *reader)
     r->let_go = true;
     r->len = 0;
     pthread_mutex_unlock(&r->lock);
-    http_body_wake(r->req);
+    if (reader->answered)
+        http_body_finish(r->req);
+    else
+        http_body_wake(r->req);
     ring_unref(r);
 }
 

@@ -103,6 +103,14 @@ enum body_mode {
     BODY_DISCARD, /* answered already, or too large: the rest is read and dropped */
 };
 
+/* An answer whose head leaves before the body is read (http_reader_open_answered). */
+enum early {
+    EARLY_NONE,
+    EARLY_ASKED, /* the head waits in early_head */
+    EARLY_SENT,
+    EARLY_OVER, /* nobody wants more of the body: the connection ends */
+};
+
 struct http_request {
     _Atomic uint32_t refs;
     _Atomic bool claimed; /* somebody answers or has answered */
@@ -135,7 +143,9 @@ struct http_request {
     pthread_mutex_t lock; /* guards what follows */
     bool asleep, woken;
     bool completed; /* the connection is no longer this request's */
-    bool ready;     /* response and status are set and not queued yet, or an upgrade is asked for */
+    enum early early;
+    struct buf early_head;
+    bool ready; /* response and status are set and not queued yet, or an upgrade is asked for */
     struct MHD_Response *response;
     unsigned status;
     struct link sleeping; /* server->lock */
@@ -187,6 +197,11 @@ void answer_error_claimed(struct http_request *req, unsigned status, const char 
 /* On the server thread, instead of queueing an answer. */
 void upgrade_begin(struct http_request *req);
 void upgraded_end_all(struct http_server *server);
+/* Writes the head of an answer: the status line and what belongs to it, the headers, an empty line. */
+void head_write(struct buf *b, const char *status_line, const struct http_header *headers);
+/* Sends a few bytes past libmicrohttpd, on the server thread, where nothing else was sent before: -1 if the
+ * socket did not take all. */
+int direct_send(struct http_request *req, const void *from, size_t len);
 
 /* http_tls.c */
 void tls_prepare(struct http_server *server, struct MHD_Connection *connection);

@@ -5,6 +5,7 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 /* How much of an unwanted body is read and dropped, so that the client is not reset before it can read
  * the answer; beyond this the connection is closed. */
@@ -53,6 +54,7 @@ void http_request_unref(struct http_request *req)
         req->closed_release(req->closed_arg);
     pthread_mutex_destroy(&req->lock);
     buf_done(&req->upgrade_head);
+    buf_done(&req->early_head);
     head_copy_free(req->copy);
     free(req->body);
     free(req);
@@ -110,6 +112,29 @@ static bool answer_at_head(struct http_request *req)
            req->content_length < 0 || (uint64_t)req->content_length > DISCARD_MAX;
 }
 
+/* True while the body belongs to a sink that was opened with an early answer; sends its head if `now`. */
+static bool early_take(struct http_request *req, bool now)
+{
+    pthread_mutex_lock(&req->lock);
+    bool asked = req->early == EARLY_ASKED, any = req->early != EARLY_NONE;
+    if (asked && now)
+        req->early = EARLY_SENT;
+    pthread_mutex_unlock(&req->lock);
+    if (asked && now && direct_send(req, req->early_head.data, req->early_head.len) < 0)
+        atomic_store(&req->cut, true);
+    if (any)
+        set_clock(req, 0);
+    return any;
+}
+
+static bool early_is_over(struct http_request *req)
+{
+    pthread_mutex_lock(&req->lock);
+    bool over = req->early == EARLY_OVER;
+    pthread_mutex_unlock(&req->lock);
+    return over;
+}
+
 static enum MHD_Result at_head(struct http_request *req)
 {
     if (!req->handed)
@@ -117,6 +142,9 @@ static enum MHD_Result at_head(struct http_request *req)
     for (;;) {
         if (atomic_load_explicit(&req->cut, memory_order_relaxed))
             return MHD_NO;
+        /* libmicrohttpd's "100 Continue" has to come first: then the head goes with the first data. */
+        if (early_take(req, MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND, "Expect") == NULL))
+            req->body_mode = BODY_SINK;
         if (is_ready(req)) {
             if (req->upgraded || answer_at_head(req))
                 return queue_answer(req);
@@ -192,7 +220,8 @@ static enum MHD_Result on_data(struct http_request *req, const char *data, size_
     for (;;) {
         if (atomic_load_explicit(&req->cut, memory_order_relaxed))
             return MHD_NO;
-        if (req->body_mode == BODY_SINK && is_ready(req)) {
+        early_take(req, true);
+        if (req->body_mode == BODY_SINK && (is_ready(req) || early_is_over(req))) {
             sink_end(req, false);
             req->body_mode = BODY_DISCARD;
         }
@@ -230,11 +259,15 @@ static enum MHD_Result at_end(struct http_request *req)
         hand_to_handler(req);
     if (req->body_mode == BODY_COLLECT && !req->delivered)
         deliver(req, req->body ? req->body : &nothing, req->body_len);
-    else if (req->body_mode == BODY_SINK)
-        sink_end(req, true);
     for (;;) {
         if (atomic_load_explicit(&req->cut, memory_order_relaxed))
             return MHD_NO;
+        if (early_take(req, true))
+            req->body_mode = BODY_SINK;
+        if (req->body_mode == BODY_SINK)
+            sink_end(req, true);
+        if (early_is_over(req))
+            return MHD_NO; /* the answer is complete: its end is the connection's */
         if (is_ready(req))
             return queue_answer(req);
         if (request_sleep(req, true))
@@ -303,11 +336,11 @@ void request_on_completed(void *context, struct MHD_Connection *connection, void
     if (request_claim(req))
         request_tell(req);
     bool nobody_owes = !req->handed || (req->body_mode == BODY_COLLECT && !req->delivered);
+    pthread_mutex_lock(&req->lock);
+    req->completed = true; /* from here on nobody gives it a sink */
+    pthread_mutex_unlock(&req->lock);
     if (req->sink)
         sink_end(req, false);
-    pthread_mutex_lock(&req->lock);
-    req->completed = true;
-    pthread_mutex_unlock(&req->lock);
     response_drop(req);
     if (nobody_owes)
         http_request_unref(req);
@@ -339,6 +372,43 @@ void http_stream_body(struct http_request *req, const struct http_body_sink *sin
     req->body_arg = arg;
     head_copy_take(req);
     set_clock(req, 0); /* as long as it moves, by libmicrohttpd's idle timeout */
+}
+
+bool http_stream_body_answered(struct http_request *req, const struct http_header *headers,
+                               const struct http_body_sink *sink, void *arg)
+{
+    if (!request_claim(req))
+        return false;
+    head_copy_take(req);
+    pthread_mutex_lock(&req->lock);
+    bool late = req->completed || atomic_load(&req->gone);
+    if (!late) {
+        head_write(&req->early_head, "HTTP/1.1 200 OK\r\nConnection: close", headers);
+        req->sink = sink;
+        req->body_arg = arg;
+        req->early = EARLY_ASKED;
+    } else {
+        atomic_store(&req->cut, true);
+    }
+    bool completed = req->completed;
+    pthread_mutex_unlock(&req->lock);
+    if (!completed)
+        request_wake(req);
+    return !late;
+}
+
+void http_body_finish(struct http_request *req)
+{
+    pthread_mutex_lock(&req->lock);
+    bool over = req->early != EARLY_NONE && !req->completed;
+    if (over) {
+        req->early = EARLY_OVER;
+        /* A connection that waits for more of the body reads what is there, and then its end. */
+        shutdown(req->socket->fd, SHUT_RD);
+    }
+    pthread_mutex_unlock(&req->lock);
+    if (over)
+        request_wake(req);
 }
 
 void http_body_wake(struct http_request *req)

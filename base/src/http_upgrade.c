@@ -42,6 +42,19 @@ static ssize_t send_some(struct upgraded_stream *u, const void *from, size_t len
     return from_tls(rc);
 }
 
+int direct_send(struct http_request *req, const void *from, size_t len)
+{
+    ssize_t n;
+    if (req->server->tls) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+        n = from_tls(gnutls_record_send((gnutls_session_t)info->tls_session, from, len));
+    } else {
+        n = send(req->socket->fd, from, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    return n == (ssize_t)len ? 0 : -1;
+}
+
 static int send_head(struct upgraded_stream *u)
 {
     while (u->head.len > 0) {
@@ -126,7 +139,7 @@ void upgrade_begin(struct http_request *req)
     upgraded(req->upgraded_arg, &u->stream, NULL, 0);
 }
 
-static void write_head(struct buf *b, const char *status_line, const struct http_header *headers)
+void head_write(struct buf *b, const char *status_line, const struct http_header *headers)
 {
     buf_printf(b, "%s\r\n", status_line);
     for (const struct http_header *h = headers; h && h->name; h++) {
@@ -151,7 +164,7 @@ leave_http(struct http_request *req, const char *status_line, const struct http_
         if (gone)
             atomic_store(&req->cut, true);
         if (!late) {
-            write_head(&req->upgrade_head, status_line, headers);
+            head_write(&req->upgrade_head, status_line, headers);
             req->upgraded = upgraded;
             req->upgraded_arg = arg;
             req->ready = true;

@@ -9,6 +9,7 @@ static struct {
     _Atomic long taken;
     _Atomic bool ended_ok, blocked;
     struct http_reader *reader;
+    long wanted;
     char seen[512];
 } t;
 
@@ -122,6 +123,24 @@ static void *read_body(void *arg)
     return NULL;
 }
 
+/* Reads `t.wanted` bytes, all if -1. */
+static void *read_answered(void *arg)
+{
+    static const struct http_header headers[] = {{"task-id", "1"}, {NULL, NULL}};
+    struct http_reader *reader = http_reader_open_answered(arg, headers, 10000);
+    char piece[3000];
+    long total = 0;
+    ssize_t n = 1;
+    while (n > 0 && (t.wanted < 0 || total < t.wanted))
+        if ((n = http_reader_read(reader, piece, sizeof(piece), 10000)) > 0)
+            total += n;
+    t.taken = total;
+    t.ended_ok = n == 0;
+    http_reader_close(reader);
+    sem_post(&t.ended);
+    return NULL;
+}
+
 static void *write_body(void *arg)
 {
     struct http_writer *w = http_writer_open(arg, 200, text_plain, -1, 8192);
@@ -189,6 +208,8 @@ static void on_request(struct http_request *req, void *context)
     } else if (streq(path, "/read")) {
         t.reader = http_reader_open(req, 10000);
         in_thread(read_body, req);
+    } else if (streq(path, "/answered")) {
+        in_thread(read_answered, req);
     } else if (streq(path, "/write")) {
         in_thread(write_body, req);
     } else if (streq(path, "/forge")) {
@@ -480,6 +501,97 @@ Test(http_server, a_worker_reads_a_body_and_writes_one)
     cr_assert(t.ended_ok);
     http_client_free(upload.client);
     http_server_stop(server);
+}
+
+/* Reads until the head of an answer is whole, or the connection's end. */
+static char *receive_head(int fd)
+{
+    struct buf got = BUF_INIT;
+    char piece[1000];
+    ssize_t n;
+    while (!(got.len && strstr(got.data, "\r\n\r\n")) && (n = recv(fd, piece, sizeof(piece), 0)) > 0)
+        buf_add(&got, piece, (size_t)n);
+    return buf_take(&got);
+}
+
+static const char early_head[] = "HTTP/1.1 200 OK\r\nConnection: close\r\ntask-id: 1\r\n\r\n";
+
+Test(http_server, an_answer_that_comes_before_the_body)
+{
+    struct http_server *server = plain();
+    char piece[100];
+    t.wanted = -1;
+    int fd = connect_raw(server);
+    send_text(fd, "PUT /answered HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n");
+    AUTO_FREE char *head = receive_head(fd);
+    cr_assert_str_eq(head, early_head);
+    send_text(fd, "the body");
+    cr_assert_eq(recv(fd, piece, sizeof(piece), 0), 0);
+    wait_for(&t.ended);
+    cr_assert(t.ended_ok && t.taken == 8);
+    close(fd);
+
+    /* Without a body, with one that comes along, and one that is longer than what anybody wants. */
+    static const struct {
+        const char *text;
+        long wanted, taken;
+    } cases[] = {
+        {"PUT /answered HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", -1, 0},
+        {"PUT /answered HTTP/1.0\r\nContent-Length: 4\r\n\r\nbody", -1, 4},
+        {"PUT /answered HTTP/1.0\r\nContent-Length: 1125899906842624\r\n\r\nbody", 4, 4},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        t.wanted = cases[i].wanted;
+        AUTO_FREE char *all = converse(server, cases[i].text);
+        cr_assert_str_eq(all, early_head);
+        wait_for(&t.ended);
+        cr_assert_eq(t.taken, cases[i].taken);
+    }
+    http_server_stop(server);
+}
+
+Test(http_server, an_early_answer_comes_after_100_continue)
+{
+    struct http_server *server = plain();
+    t.wanted = -1;
+    int fd = connect_raw(server);
+    send_text(fd, "PUT /answered HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+    AUTO_FREE char *first = receive_head(fd);
+    cr_assert_str_eq(first, "HTTP/1.1 100 Continue\r\n\r\n");
+    send_text(fd, "body");
+    AUTO_FREE char *second = receive_head(fd);
+    cr_assert_str_eq(second, early_head);
+    wait_for(&t.ended);
+    cr_assert_eq(t.taken, 4);
+    close(fd);
+    http_server_stop(server);
+}
+
+Test(http_server, a_client_that_goes_away_after_an_early_answer)
+{
+    struct http_server *server = plain();
+    t.wanted = -1;
+    int fd = connect_raw(server);
+    send_text(fd, "PUT /answered HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n");
+    AUTO_FREE char *head = receive_head(fd);
+    send_text(fd, "part");
+    close(fd);
+    wait_for(&t.ended);
+    cr_assert(!t.ended_ok && t.taken == 4);
+    http_server_stop(server);
+}
+
+Test(http_server, a_stop_ends_an_early_answer)
+{
+    struct http_server *server = plain();
+    t.wanted = -1;
+    int fd = connect_raw(server);
+    send_text(fd, "PUT /answered HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n");
+    AUTO_FREE char *head = receive_head(fd);
+    http_server_stop(server);
+    wait_for(&t.ended);
+    cr_assert(!t.ended_ok);
+    close(fd);
 }
 
 Test(http_server, a_lost_uploader_is_told_to_the_reader)

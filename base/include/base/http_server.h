@@ -116,6 +116,15 @@ struct http_body_sink {
  */
 /* `sink` must live as long as the request. */
 void http_stream_body(struct http_request *req, const struct http_body_sink *sink, void *arg);
+/* The same from the thread that owes the answer, while the request sleeps at its head: 200 with these headers
+ * (Connection: close is added) leaves before the body is read, as clients of some protocols expect, and is
+ * the whole answer; it ends, with the connection, at http_body_finish. False: the client is gone or the
+ * server stops; the sink is not used. Either way nothing more is owed, but keep a count until
+ * http_body_finish. */
+bool http_stream_body_answered(struct http_request *req, const struct http_header *headers,
+                               const struct http_body_sink *sink, void *arg);
+/* After http_stream_body_answered, once: what is still to come of the body is dropped. */
+void http_body_finish(struct http_request *req);
 /* The sink can take more. Any thread that holds a count; harmless at any time before the answer. */
 void http_body_wake(struct http_request *req);
 
@@ -171,6 +180,11 @@ void http_tunnel(struct http_request *req, const struct http_header *headers,
  * http_stream_body, hand the reader to a worker. At most `window` bytes wait in memory. */
 struct http_reader;
 struct http_reader *http_reader_open(struct http_request *req, size_t window);
+/* The same with http_stream_body_answered, from the worker. Closing the reader ends the answer. Never NULL:
+ * when the client is gone it gives nothing but ECONNRESET. The request is answered, so it may only be named
+ * with a count of one's own. */
+struct http_reader *http_reader_open_answered(struct http_request *req, const struct http_header *headers,
+                                              size_t window);
 /* > 0 bytes; 0: complete; -1: lost (ECONNRESET), or nothing came for timeout_ms (ETIMEDOUT). */
 ssize_t http_reader_read(struct http_reader *r, void *to, size_t max, int64_t timeout_ms);
 /* Before or after the answer; the request stays answerable. */
