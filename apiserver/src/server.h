@@ -57,9 +57,12 @@ struct call {
     struct session *session; /* counted; NULL for messages without one */
     struct ref task;         /* null: none */
     bool async;
+    bool local_root; /* came over the local socket from the machine's root: its logins need no password */
+    bool bare;       /* XML-RPC: the result alone, without the struct with its Status (system.listMethods) */
     enum answer_form form;
     char peer[48];                   /* numeric address of the client; "" when there is none */
     char *name;                      /* as asked: "Async.VM.start" */
+    const char *message;             /* the same without "Async.": within `name` */
     struct snapshot *snapshot;       /* of the moment the call began; handlers may read from it */
     const struct row *kept_row;      /* see call_keep_row; NULL: none */
     const _Atomic bool *cancel;      /* set when the task is cancelled; NULL when there is none */

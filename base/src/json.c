@@ -286,3 +286,19 @@ bool utf8_valid(const char *s, size_t len)
     }
     return true;
 }
+
+char *utf8_repaired(const char *s, size_t len, size_t *out_len)
+{
+    const unsigned char *p = (const unsigned char *)s, *end = p + len;
+    struct buf out = BUF_INIT;
+    while (p < end) {
+        int more = sequence_len(p, (size_t)(end - p) - 1);
+        if (more < 0)
+            buf_add_str(&out, "\xef\xbf\xbd");
+        else
+            buf_add(&out, p, (size_t)more + 1);
+        p += more < 0 ? 1 : more + 1;
+    }
+    *out_len = out.len;
+    return buf_take(&out);
+}

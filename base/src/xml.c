@@ -22,7 +22,13 @@ static bool stands_as_it_is(unsigned char c)
 {
     if (c < 0x20)
         return c == '\t' || c == '\n' || c == '\r';
-    return c != '&' && c != '<' && c != '>' && c != '"';
+    return c != '&' && c != '<' && c != '>' && c != '"' && c != 0xef;
+}
+
+/* U+FFFE and U+FFFF: no characters of XML, and a reader refuses the whole document. */
+static bool is_no_character(const char *text)
+{
+    return memcmp(text, "\xef\xbf", 2) == 0 && ((unsigned char)text[2] & 0xfe) == 0xbe;
 }
 
 void xml_write_text(struct buf *b, const char *text)
@@ -31,10 +37,14 @@ void xml_write_text(struct buf *b, const char *text)
     for (;; text++) {
         if (stands_as_it_is((unsigned char)*text))
             continue;
+        if ((unsigned char)*text == 0xef && (!text[1] || !is_no_character(text)))
+            continue;
         buf_add(b, run, (size_t)(text - run));
         if (*text == '\0')
             return;
         buf_add_str(b, escape_of((unsigned char)*text));
+        if ((unsigned char)*text == 0xef)
+            text += 2;
         run = text + 1;
     }
 }

@@ -14,6 +14,11 @@ Test(xml, text_is_escaped)
         {"\x01tab\tline\r\n\x1f\x7f", "tab\tline\r\n\x7f"},
         {"&", "&amp;"},
         {"h\xc3\xa4", "h\xc3\xa4"},
+        {"a\xef\xbf\xbe\xef\xbf\xbf"
+         "b\xef\xbf\xbd\xef\xbb\xbf",
+         "ab\xef\xbf\xbd\xef\xbb\xbf"},
+        {"\xef", "\xef"},
+        {"\xef\xbf", "\xef\xbf"},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         struct buf out AUTO_BUF = BUF_INIT;

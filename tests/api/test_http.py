@@ -95,8 +95,8 @@ class Static(unittest.TestCase):
     def test_other_methods(self):
         self.assertEqual(POOL.http("DELETE", "/app.js")[0], 403)
         self.assertEqual(POOL.http("PUT", "/app.js", b"x")[0], 403)
-        self.assertEqual(POOL.http("POST", "/", b"x")[0], 501)
-        self.assertEqual(POOL.http("POST", "/app.js", b"x")[0], 501)
+        self.assertEqual(POOL.http("POST", "/", b"x")[0], 500)
+        self.assertEqual(POOL.http("POST", "/app.js", b"x")[0], 500)
 
     def test_no_web_folder(self):
         with TestPool() as pool:

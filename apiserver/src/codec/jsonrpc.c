@@ -3,6 +3,7 @@
 
 #include "../gate/gate.h"
 #include "../http/doors.h"
+#include "rpc.h"
 #include <base/buf.h>
 #include <base/json.h>
 #include <base/mem.h>
@@ -10,36 +11,26 @@
 
 #define MAX_ID_TEXT 512
 
-struct reply {
-    struct http_request *req; /* counted */
+/* How to answer: the call's own. */
+struct shape {
     bool v2;
-    char *id; /* JSON text */
+    char id[]; /* JSON text */
 };
 
-static const struct http_header answer_headers[] = {
-    {"Content-Type", "application/json"},
-    {"Access-Control-Allow-Origin", "*"},
-    {"Access-Control-Allow-Headers", "X-Requested-With"},
-    {"Cache-Control", "no-cache, no-store"},
-    {NULL, NULL},
-};
-
-static void send_answer(struct http_request *req, struct buf *out)
+/* INVALID_VALUE before there is a call: always in the shape of version 2, with a bare array and id 0. */
+static void send_damaged(struct http_request *req, const json_t *params)
 {
-    size_t len = out->len;
-    http_answer(req, 200, answer_headers, buf_take(out), len, HTTP_FREE);
-}
-
-/* An error before there is a call: always in the shape of version 2, with a bare array and id 0. */
-static void send_early(struct http_request *req, const char *code, const char *text)
-{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
     struct buf out = BUF_INIT;
+    rpc_fail_damaged(params, &err);
     buf_add_str(&out, "{\"jsonrpc\":\"2.0\",\"error\":[");
-    json_write_string(&out, code);
-    buf_add_char(&out, ',');
-    json_write_string(&out, text);
+    json_write_string(&out, err.code);
+    for (size_t i = 0; i < err.param_count; i++) {
+        buf_add_char(&out, ',');
+        json_write_string(&out, err.params[i]);
+    }
     buf_add_str(&out, "],\"id\":0}");
-    send_answer(req, &out);
+    rpc_send(req, ANSWER_JSON, &out);
 }
 
 static void write_params(struct buf *out, const struct api_err *err)
@@ -51,9 +42,9 @@ static void write_params(struct buf *out, const struct api_err *err)
     }
 }
 
-static void write_error(struct buf *out, const struct call *call, const struct reply *reply)
+static void write_error(struct buf *out, const struct call *call, const struct shape *shape)
 {
-    if (reply->v2) {
+    if (shape->v2) {
         buf_add_str(out, "{\"jsonrpc\":\"2.0\",\"error\":{\"code\":1,\"message\":");
         json_write_string(out, call->err.code);
         buf_add_str(out, ",\"data\":[");
@@ -81,25 +72,21 @@ static void write_result(struct buf *out, const struct call *call)
 
 static void complete(struct call *call)
 {
-    struct reply *reply = call->reply;
-    if (reply) {
-        struct buf out = BUF_INIT;
+    struct buf out AUTO_BUF = BUF_INIT;
+    if (call->reply) {
+        const struct shape *shape = ((const struct rpc_reply *)call->reply)->own;
         buf_reserve(&out, call->raw_len + 128);
         if (call->failed) {
-            write_error(&out, call, reply);
+            write_error(&out, call, shape);
         } else {
-            buf_add_str(&out, reply->v2 ? "{\"jsonrpc\":\"2.0\",\"result\":" : "{\"result\":");
+            buf_add_str(&out, shape->v2 ? "{\"jsonrpc\":\"2.0\",\"result\":" : "{\"result\":");
             write_result(&out, call);
-            buf_add_str(&out, reply->v2 ? ",\"id\":" : ",\"error\":null,\"id\":");
+            buf_add_str(&out, shape->v2 ? ",\"id\":" : ",\"error\":null,\"id\":");
         }
-        buf_add_str(&out, reply->id);
+        buf_add_str(&out, shape->id);
         buf_add_char(&out, '}');
-        send_answer(reply->req, &out);
-        http_request_unref(reply->req);
-        free(reply->id);
-        free(reply);
     }
-    call_free(call);
+    rpc_complete(call, &out);
 }
 
 /* The id to echo: an integer or a string. NULL: neither. */
@@ -142,17 +129,20 @@ static bool is_v2(const json_t *request)
     return json_get_string(request, "jsonrpc", &version) && streq(version, "2.0");
 }
 
-static void take_request(struct server *server, struct http_request *req, char *data, size_t len)
+static void take_request(struct server *server, struct http_request *req, const char *data, size_t len)
 {
     struct json_error error;
-    if (!utf8_valid(data, len)) {
-        send_early(req, "INVALID_VALUE", "Invalid UTF-8 string in parameter");
-        return;
-    }
+    AUTO_FREE char *repaired = NULL;
+    if (!utf8_valid(data, len))
+        data = repaired = utf8_repaired(data, len, &len);
     AUTO_JSON json_t *request = json_parse(data, len, &error);
     if (!request || !json_is_object(request)) {
         http_answer_error(
             req, 500, request ? "a JSON-RPC request is an object; batches are not supported" : error.text);
+        return;
+    }
+    if (repaired) {
+        send_damaged(req, request);
         return;
     }
     bool v2 = is_v2(request);
@@ -171,12 +161,11 @@ static void take_request(struct server *server, struct http_request *req, char *
         http_answer_error(req, 500, "params is not an array");
         return;
     }
-    struct reply *reply = xcalloc(1, sizeof(*reply));
-    *reply = (struct reply){.req = http_request_ref(req), .v2 = v2, .id = TAKE_PTR(id)};
-    struct call *call = call_new(server, method, params, true, http_request_peer(req), complete);
-    call->reply = reply;
-    /* The call may go to another thread: from here on its parameters are its own alone. */
-    json_decref(TAKE_PTR(params));
+    struct shape *shape = xmalloc(sizeof(*shape) + strlen(id) + 1);
+    shape->v2 = v2;
+    strcpy(shape->id, id);
+    struct call *call = rpc_call(server, req, method, TAKE_PTR(params), ANSWER_JSON, complete, shape);
+    /* The call may go to another thread: from here on nothing of the request is shared. */
     json_decref(TAKE_PTR(request));
     gate_run(call);
 }

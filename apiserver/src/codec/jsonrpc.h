@@ -5,8 +5,5 @@
 
 struct server;
 
-/* Largest request body: what the API's reference server takes. */
-#define RPC_BODY_MAX (300 * 1024)
-
 /* Handles the whole request; `arg` is the struct server. For http_read_body. */
 void jsonrpc_request(struct http_request *req, char *data, size_t len, void *arg);

@@ -12,31 +12,46 @@
 #include <model/errors.h>
 #include <stdio.h>
 
+#define TEXT_SHOWN_MAX 64
+
 static const char *json_kind(const json_t *json)
 {
     switch (json_typeof(json)) {
     case JSON_OBJECT:
-        return "an object";
+        return "a struct";
     case JSON_ARRAY:
         return "an array";
     case JSON_STRING:
-        return "a string";
+        return json_string_value(json);
     case JSON_INTEGER:
         return "an integer";
     case JSON_REAL:
         return "a number with a fraction";
     case JSON_TRUE:
+        return "true";
     case JSON_FALSE:
-        return "a boolean";
+        return "false";
     case JSON_NULL:
         return "null";
     }
     return "nothing";
 }
 
+/* How much of a text an error shows: whole characters. */
+static int shown_len(const char *text)
+{
+    size_t len = strlen(text);
+    if (len <= TEXT_SHOWN_MAX)
+        return (int)len;
+    for (len = TEXT_SHOWN_MAX; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80; len--)
+        continue;
+    return (int)len;
+}
+
 static int expected(struct api_err *err, const struct type *type, const json_t *json)
 {
-    return fail_internal(err, "Expected %s, got %s", type->name, json_kind(json));
+    const char *got = json_kind(json);
+    return fail_internal(err, "Expected %s, got '%.*s'", type->name, shown_len(got), got);
 }
 
 static int decode_int(const struct type *type, const json_t *json, enum decode_mode mode, int64_t *out,
@@ -87,9 +102,10 @@ static int decode_enum(const struct type *type, const json_t *json, int *out, st
 {
     if (!json_is_string(json))
         return expected(err, type, json);
-    int index = enum_find(type->en, json_string_value(json));
+    const char *text = json_string_value(json);
+    int index = enum_find(type->en, text);
     if (index < 0)
-        return fail_internal(err, "Expected one of %s, got '%.64s'", type->name, json_string_value(json));
+        return fail_internal(err, "Expected one of %s, got '%.*s'", type->name, shown_len(text), text);
     *out = index;
     return 0;
 }

@@ -10,6 +10,7 @@
 #include "generic.h"
 #include "roles.h"
 #include "session.h"
+#include "system.h"
 #include "task.h"
 #include <base/buf.h>
 #include <base/clock.h>
@@ -173,21 +174,22 @@ struct session *gate_session(struct server *server, const char *text, struct api
     return session;
 }
 
-static int check_count(const struct call *call, size_t given, struct api_err *err)
+/* A message whose last parameters may be left out takes any number of further ones: clients of newer versions
+ * know more of them. */
+static int check_count(const struct call *call, struct api_err *err)
 {
     const struct method_desc *m = call->method;
-    if (given >= m->required_count && given <= m->param_count)
+    int given = (int)json_array_size(call->params) - (m->flags & METHOD_NO_SESSION ? 0 : 1);
+    if (given == m->required_count || (given > m->required_count && m->required_count < m->param_count))
         return 0;
     char expected[16], received[16];
-    snprintf(expected, sizeof(expected), "%u", m->param_count);
-    snprintf(received, sizeof(received), "%zu", given);
-    return err_message_parameter_count_mismatch(err, m->name, expected, received);
+    snprintf(expected, sizeof(expected), "%u", m->required_count);
+    snprintf(received, sizeof(received), "%d", given);
+    return err_message_parameter_count_mismatch(err, call->message, expected, received);
 }
 
 static int take_session(struct call *call, struct api_err *err)
 {
-    if (call->method->flags & METHOD_NO_SESSION)
-        return 0;
     const json_t *first = json_array_get(call->params, 0);
     if (!json_is_string(first))
         return err_session_invalid(err, first ? "not a string" : "");
@@ -198,31 +200,49 @@ static int take_session(struct call *call, struct api_err *err)
     return 0;
 }
 
+/* Whoever asks for what there is not has to have a session, if anything is given at all. */
+static int refuse_unknown(struct call *call, struct api_err *err)
+{
+    if (json_array_size(call->params) > 0 && take_session(call, err) < 0)
+        return -1;
+    return err_message_method_unknown(err, call->message);
+}
+
 static int find_method(struct call *call, struct api_err *err)
 {
-    const char *name = call->name;
-    call->async = strncmp(name, "Async.", 6) == 0;
-    if (call->async)
-        name += 6;
-    call->method = method_find(name, strlen(name));
-    if (!call->method || (call->method->flags & METHOD_POOL_INTERNAL))
-        return err_message_method_unknown(err, call->name);
-    if (call->method->flags & METHOD_REMOVED)
-        return err_message_removed(err);
-    if (call->async && !(call->method->flags & METHOD_ASYNC)) {
-        AUTO_FREE char *text = xasprintf("No async mode for this operation (rpc: %s)", call->name);
-        const char *params[] = {text};
-        return api_err_set_code(err, "Fault", params, 1);
-    }
+    static const char *const prefixes[] = {"Async.", "InternalAsync."};
+    call->message = call->name;
+    for (size_t i = 0; i < ARRAY_LEN(prefixes) && !call->async; i++)
+        if (strncmp(call->name, prefixes[i], strlen(prefixes[i])) == 0) {
+            call->async = true;
+            call->message += strlen(prefixes[i]);
+        }
+    const struct method_desc *method = method_find(call->message, strlen(call->message));
+    if (!method || (method->flags & METHOD_POOL_INTERNAL))
+        return refuse_unknown(call, err);
+    if (call->async && !streq(method->name, call->message)) /* VM_start */
+        return refuse_unknown(call, err);
+    call->method = method;
     return 0;
+}
+
+static int refuse_async(const struct call *call, struct api_err *err)
+{
+    AUTO_FREE char *text = xasprintf("No async mode for this operation (rpc: %s)", call->message);
+    const char *params[] = {text};
+    return api_err_set_code(err, "Fault", params, 1);
 }
 
 static int prepare(struct call *call, struct api_err *err)
 {
-    if (find_method(call, err) < 0 || take_session(call, err) < 0)
+    if (find_method(call, err) < 0 || check_count(call, err) < 0)
         return -1;
-    if (check_count(call, json_array_size(call->params), err) < 0)
+    if (!(call->method->flags & METHOD_NO_SESSION) && take_session(call, err) < 0)
         return -1;
+    if (call->method->flags & METHOD_REMOVED)
+        return err_message_removed(err);
+    if (call->async && !(call->method->flags & METHOD_ASYNC))
+        return refuse_async(call, err);
     bool built = (call->method->flags & METHOD_HANDLER) || generic_serves(call->method);
     if (!built)
         return err_not_implemented(err, call->method->name);
@@ -465,6 +485,10 @@ static bool is_inline(const struct call *call)
 
 void gate_run(struct call *call)
 {
+    if (system_serves(call->name)) {
+        finish(call, system_run(call, &call->err));
+        return;
+    }
     if (prepare(call, &call->err) < 0) {
         finish(call, -1);
         return;

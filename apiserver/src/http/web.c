@@ -4,6 +4,8 @@
 #include "web.h"
 
 #include "../codec/jsonrpc.h"
+#include "../codec/rpc.h"
+#include "../codec/xmlrpc.h"
 #include "../server.h"
 #include "doors.h"
 #include <base/file.h>
@@ -182,10 +184,9 @@ static void serve_jsonrpc(struct server *server, struct http_request *req)
     http_read_body(req, RPC_BODY_MAX, jsonrpc_request, server);
 }
 
-static void serve_unbuilt(struct server *server, struct http_request *req)
+static void serve_xmlrpc(struct server *server, struct http_request *req)
 {
-    (void)server;
-    http_answer_error(req, 501, "XML-RPC is not built yet: use JSON-RPC on /jsonrpc");
+    http_read_body(req, RPC_BODY_MAX, xmlrpc_request, server);
 }
 
 struct route {
@@ -202,7 +203,7 @@ static const struct route routes[] = {
     {HTTP_GET, "/console", door_console},
     {HTTP_PUT, "/import_raw_vdi", door_import_raw_vdi},
     {HTTP_GET, "/export_raw_vdi", door_export_raw_vdi},
-    {HTTP_POST, "/", serve_unbuilt},
+    {HTTP_POST, "/", serve_xmlrpc},
 };
 
 static const struct route *find_route(enum http_method method, const char *path)

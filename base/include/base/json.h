@@ -36,3 +36,5 @@ void json_decref_cleanup(json_t **value);
 
 /* True if the bytes are well-formed UTF-8 (RFC 3629: no overlong forms, no surrogates). */
 bool utf8_valid(const char *s, size_t len);
+/* A copy with U+FFFD in place of every byte that is none; the caller frees. */
+char *utf8_repaired(const char *s, size_t len, size_t *out_len);
