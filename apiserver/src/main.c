@@ -37,7 +37,7 @@
 
 struct options {
     const char *state_dir, *listen, *web_dir, *log_level;
-    long long port, http_port, session_idle_s;
+    long long port, http_port, session_idle_s, event_heartbeat_s;
 };
 
 struct pool_server {
@@ -208,7 +208,7 @@ static int start(struct pool_server *p)
     s->timers = timers_new();
     s->sessions = sessions_new();
     s->tasks = tasks_new();
-    s->events = events_new(s);
+    s->events = events_new(s, p->options.event_heartbeat_s);
     s->joins = joins_new();
     s->claims = claims_new();
     s->console_tokens = console_tokens_new(s);
@@ -278,6 +278,9 @@ static int parse_options(int argc, char **argv, struct options *o)
         {"web", ARG_TEXT, "DIR", "files of the web console (default: none)", &o->web_dir, 0, 0, false},
         {"session-idle", ARG_INT, "SECONDS", "end sessions that are idle for longer (default 86400)",
          &o->session_idle_s, 1, 86400 * 365, false},
+        {"event-heartbeat", ARG_INT, "SECONDS",
+         "touch the pool's record so often, for subscribers; 0: never (default 60)", &o->event_heartbeat_s, 0,
+         86400, false},
         {"log-level", ARG_TEXT, "LEVEL", "error, warn, info or debug (default info)", &o->log_level, 0, 0,
          false},
     };
@@ -300,7 +303,9 @@ int main(int argc, char **argv)
                                                .log_level = "info",
                                                .port = 8443,
                                                .http_port = -1,
-                                               .session_idle_s = 86400}};
+
+                                               .session_idle_s = 86400,
+                                               .event_heartbeat_s = 60}};
     enum log_level level;
     int rc = parse_options(argc, argv, &p.options);
     if (rc != 0)

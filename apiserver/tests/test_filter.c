@@ -112,3 +112,47 @@ Test(token, refusals)
     cr_assert_eq(event_token_parse("", &generation, &err), 0);
     cr_assert_eq(generation, 0);
 }
+
+Test(filter, one_object_among_thousands)
+{
+    enum { COUNT = 3000 };
+    const char *words[COUNT];
+    for (uint64_t i = 0; i < COUNT; i++)
+        words[i] = xasprintf("vm/%s", REF_TEXT(((struct ref){1, i * 7919 % 3001 + 1})));
+    AUTO_STR_SET const struct str_set *set = str_list_new(words, COUNT);
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct event_filter *filter;
+    cr_assert_eq(event_filter_parse(set, &filter, &err), 0);
+    struct event_filter *copy = event_filter_copy(filter);
+    event_filter_free(filter);
+    for (uint64_t i = 0; i < COUNT; i++)
+        cr_assert(event_filter_has(copy, CLASS_VM, (struct ref){1, i * 7919 % 3001 + 1}));
+    cr_assert_not(event_filter_has(copy, CLASS_VM, (struct ref){1, 0}));
+    cr_assert_not(event_filter_has(copy, CLASS_VM, (struct ref){2, 1}));
+    cr_assert_not(event_filter_has(copy, CLASS_VIF, (struct ref){1, 1}));
+    event_filter_free(copy);
+    for (size_t i = 0; i < COUNT; i++)
+        free((char *)words[i]);
+}
+
+Test(filter, only_one_class)
+{
+    static const struct {
+        const char *words[3];
+        bool only;
+    } table[] = {
+        {{"task"}, true},
+        {{"task", "TASK"}, true},
+        {{"task/OpaqueRef:00000000-0000-0001-0000-000000000002"}, true},
+        {{"task", "nosuch"}, true},
+        {{"task", "vm"}, false},
+        {{"vm"}, false},
+        {{"*"}, false},
+        {{NULL}, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct event_filter *f = filter_of(table[i].words[0], table[i].words[1], table[i].words[2]);
+        cr_assert_eq(event_filter_only(f, CLASS_task), table[i].only, "row %zu", i);
+        event_filter_free(f);
+    }
+}

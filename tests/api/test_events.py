@@ -1,4 +1,5 @@
 """event.from and event.inject: what a subscriber is told, and that it is never told too little."""
+import os
 import random
 import sys
 import threading
@@ -297,6 +298,201 @@ class Events(unittest.TestCase):
                 sock.sendall(b"POST /jsonrpc HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         self.make()
         self.assertEqual(len(events(self.api, ["network"], token)["events"]), 1)
+
+
+class Batching(unittest.TestCase):
+    """Answers to one session leave some time apart; the first after a pause leaves at once."""
+
+    def count_answers(self, classes, change, changes=30):
+        """How many answers tell of a quick row of changes."""
+        api = POOL.login()
+        token = events(api, classes)["token"]
+        done = threading.Event()
+
+        def write():
+            writer = POOL.again(API)
+            for i in range(changes):
+                change(writer, i)
+            done.set()
+        thread = threading.Thread(target=write)
+        thread.start()
+        answers = 0
+        started = time.monotonic()
+        while True:
+            over = done.is_set()
+            answer = events(api, classes, token, 0.5)
+            token = answer["token"]
+            answers += bool(answer["events"])
+            if over and not answer["events"]:
+                break
+        took = time.monotonic() - started
+        thread.join()
+        api.logout()
+        return answers, took
+
+    def test_a_stream_of_changes_comes_in_batches(self):
+        network = API.network.create(network_record("batched"))
+        answers, took = self.count_answers([f"network/{network}"],
+                                           lambda w, i: w.network.set_name_description(network, str(i)))
+        API.network.destroy(network)
+        self.assertLessEqual(answers, took / 0.05 + 2)
+        self.assertGreaterEqual(answers, 1)
+
+    def test_tasks_are_told_at_once(self):
+        """Two changes shortly after another, told one by one although the window of the first is open."""
+        api = POOL.login()
+        token = events(api, ["task"])["token"]
+        other = POOL.again(api)
+        for i in range(5):
+            got = []
+            thread = threading.Thread(target=lambda t=token: got.append(events(other, ["task"], t, 20.0)))
+            thread.start()
+            task = API.task.create(str(i), "")
+            thread.join()
+            self.assertEqual([e["ref"] for e in got[0]["events"]], [task])
+            token = got[0]["token"]
+            API.task.destroy(task)
+            token = events(api, ["task"], token, 5.0)["token"]
+
+    def test_forms_of_the_timeout(self):
+        token = events(API, ["network"])["token"]
+        for timeout in (0, 0.0, "0", "0.0", 0.01, "0.01"):
+            self.assertEqual(events(API, ["network"], token, timeout)["events"], [], timeout)
+        for bad in ("", "x", None, [], {}, True, "1 "):
+            with self.assertRaises(Failure) as caught:
+                events(API, ["network"], token, bad)
+            self.assertEqual(caught.exception.code, "INTERNAL_ERROR", bad)
+
+
+class Legacy(unittest.TestCase):
+    """event.register, unregister and next."""
+
+    def setUp(self):
+        self.api = POOL.login()
+        self.made = []
+
+    def tearDown(self):
+        self.api.logout()
+        for ref in self.made:
+            API.network.destroy(ref)
+
+    def make(self, name):
+        self.made.append(API.network.create(network_record(name)))
+        return self.made[-1]
+
+    def assert_not_registered(self):
+        with self.assertRaises(Failure) as caught:
+            self.api.event.next()
+        self.assertEqual((caught.exception.code, caught.exception.params), ("SESSION_NOT_REGISTERED", [self.api.session]))
+
+    def test_unregistered(self):
+        self.assert_not_registered()
+        self.api.event.unregister(["*"])
+        self.api.event.register([])
+        self.assert_not_registered()
+
+    def test_next_tells_what_happened_since(self):
+        first = self.make("before")
+        self.api.event.register(["Network"])
+        second = self.make("second")
+        API.network.set_name_label(first, "changed")
+        gone = API.network.create(network_record("gone"))
+        API.network.destroy(gone)
+        got = self.api.event.next()
+        self.assertEqual([(e["operation"], e["ref"]) for e in got], [("add", second), ("mod", first)])
+        self.assertEqual(list(got[0]), ["id", "timestamp", "class", "operation", "ref", "snapshot"])
+        self.assertEqual({e["class"] for e in got}, {"network"})
+        self.assertRegex(got[0]["timestamp"], r"^\d{10}\.$")
+        self.assertEqual(got[1]["snapshot"], API.network.get_record(first))
+        API.network.destroy(self.made.pop())
+        more = self.api.event.next()
+        self.assertEqual([(e["operation"], e["ref"]) for e in more], [("del", second)])
+        self.assertNotIn("snapshot", more[0])
+        ids = [int(e["id"]) for e in got + more]
+        self.assertEqual(ids, list(range(ids[0], ids[0] + 3)))
+
+    def test_next_waits(self):
+        self.api.event.register(["network", "pool/" + NULL])
+        self.api.event.unregister(["POOL/" + NULL])
+        got = []
+        other = POOL.again(self.api)
+        thread = threading.Thread(target=lambda: got.extend(other.event.next()))
+        thread.start()
+        API.VM.destroy(API.VM.create(vm_record("not told")))
+        ref = self.make("told")
+        thread.join(20)
+        self.assertEqual([e["ref"] for e in got], [ref])
+
+    def test_a_class_registered_while_it_waits(self):
+        self.api.event.register(["VM"])
+        got = []
+        other = POOL.again(self.api)
+        thread = threading.Thread(target=lambda: got.extend(other.event.next()))
+        thread.start()
+        self.api.event.register(["network"])
+        ref = self.make("told")
+        thread.join(20)
+        self.assertEqual([e["ref"] for e in got], [ref])
+
+    def test_unregistering_ends_the_wait(self):
+        self.api.event.register(["*", "VM"])
+        self.api.event.unregister(["*"])
+        codes = []
+
+        def wait():
+            try:
+                POOL.again(self.api).event.next()
+            except Failure as failure:
+                codes.append(failure.code)
+        thread = threading.Thread(target=wait)
+        thread.start()
+        self.make("not told")
+        self.assertEqual(codes, [])
+        self.api.event.unregister(["vm"])
+        thread.join(20)
+        self.assertEqual(codes, ["SESSION_NOT_REGISTERED"])
+        self.assert_not_registered()
+
+    def test_logout_ends_the_wait(self):
+        leaving = POOL.login()
+        leaving.event.register(["VM"])
+        codes = []
+
+        def wait(client):
+            try:
+                client.event.next()
+            except Failure as failure:
+                codes.append(failure.code)
+        thread = threading.Thread(target=wait, args=(POOL.again(leaving),))
+        thread.start()
+        leaving.logout()
+        thread.join(20)
+        self.assertEqual(codes, ["SESSION_INVALID"])
+
+    def test_bad_words(self):
+        for call in (self.api.event.register, self.api.event.unregister):
+            for bad in ("", "a/b/c", "VM/"):
+                with self.assertRaises(Failure) as caught:
+                    call(["VM", bad])
+                self.assertEqual((caught.exception.code, caught.exception.params), ("EVENT_SUBSCRIPTION_PARSE_FAILURE", [bad]))
+        self.assert_not_registered()
+        with self.assertRaises(Failure) as caught:
+            self.api.event.register([f"class{i}" for i in range(5000)])
+        self.assertEqual(caught.exception.code, "INVALID_VALUE")
+
+
+class Heartbeat(unittest.TestCase):
+    def test_the_pool_is_touched_in_memory_only(self):
+        with TestPool(options=["--event-heartbeat", "1"]) as pool:
+            api = pool.login()
+            ref = api.pool.get_all()[0]
+            token = events(api, ["pool"])["token"]
+            before = os.stat(os.path.join(pool.state, "pool.db-wal")).st_mtime_ns
+            for _ in range(2):
+                answer = events(api, ["pool"], token, 30.0)
+                self.assertEqual([(e["operation"], e["ref"]) for e in answer["events"]], [("mod", ref)])
+                token = answer["token"]
+            self.assertEqual(os.stat(os.path.join(pool.state, "pool.db-wal")).st_mtime_ns, before)
 
 
 class Many(unittest.TestCase):

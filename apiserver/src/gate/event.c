@@ -1,36 +1,49 @@
-/* Subscribers of event.from.
+/* Subscribers of event.from and event.next.
  *
  * A publication of the store wakes the thread here, which learns the classes that changed since it last
  * looked and asks only those subscribers who wait for one of them. What a subscriber is told is computed from
- * the store's change list after its own token, so nothing is kept per subscriber and nothing can be lost:
- * events say what objects are, not what happened to them. */
+ * the store's change list after its own token (event_list.c), so nothing is kept per subscriber and nothing
+ * can be lost.
+ *
+ * The answers to one session leave at least BATCH_MS apart (XenAPI: event.from, "batching"), so a stream of
+ * changes costs a client twenty answers a second, while the first change after a pause is told at once. Who
+ * waits for tasks only is always told at once. */
 #include "event.h"
 
 #include "../server.h"
+#include "../timers.h"
 #include "answer.h"
+#include "event_list.h"
+#include "event_register.h"
 #include "filter.h"
 #include "session.h"
 #include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
-#include <inttypes.h>
+#include <base/worker.h>
 #include <model/errors.h>
 #include <pthread.h>
 #include <time.h>
+
+#define BATCH_MS 50
+#define BATCH_NEXT_MS 200 /* event.next */
 
 struct waiter {
     struct call *call;
     struct event_filter *filter;
     uint64_t since;
-    int64_t until_ms;
-    bool gone;  /* its session ended */
-    bool check; /* look at it whatever changed: something did before it stood in the list */
+    int64_t until_ms;      /* INT64_MAX: no limit */
+    int64_t not_before_ms; /* an answer with events leaves then at the earliest */
+    bool legacy;           /* event.next: filter and since are those of its registration */
+    bool gone;             /* its session ended */
+    bool check;            /* something may have changed for it */
     struct waiter *next;
 };
 
 struct events {
     struct server *server;
     struct store_watch *watch;
+    struct registrations *registrations;
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;
@@ -41,56 +54,7 @@ struct events {
     bool poke;
 };
 
-/* ---- the answer ---- */
-
-struct collected {
-    const struct event_filter *filter;
-    uint64_t since;
-    struct answer adds, mods, dels, messages;
-};
-
-/* `row` NULL: it is gone. */
-static void write_event(struct answer *out, uint64_t generation, const struct class_desc *cls, struct ref ref,
-                        const char *operation, const struct row *row)
-{
-    char id[24];
-    snprintf(id, sizeof(id), "%" PRIu64, generation);
-    answer_open(out, ANSWER_MAP);
-    answer_key(out, "id");
-    answer_text(out, id);
-    answer_key(out, "timestamp");
-    answer_text(out, "0.0");
-    answer_key(out, "class");
-    answer_text(out, cls->lower_name);
-    answer_key(out, "operation");
-    answer_text(out, operation);
-    answer_key(out, "ref");
-    answer_ref(out, ref);
-    if (row) {
-        answer_key(out, "snapshot");
-        answer_record(out, row);
-    }
-    answer_close(out);
-}
-
-static bool collect_row(const struct row *row, void *arg)
-{
-    struct collected *c = arg;
-    if (!(row->cls->flags & CLASS_EVENTS) || !event_filter_has(c->filter, row->cls, row->ref))
-        return true;
-    bool added = row->created > c->since;
-    struct answer *out = row->cls == CLASS_message ? &c->messages : added ? &c->adds : &c->mods;
-    write_event(out, row->generation, row->cls, row->ref, added ? "add" : "mod", row);
-    return true;
-}
-
-static bool collect_tombstone(const struct store_tombstone *gone, void *arg)
-{
-    struct collected *c = arg;
-    if ((gone->cls->flags & CLASS_EVENTS) && event_filter_has(c->filter, gone->cls, gone->ref))
-        write_event(&c->dels, gone->deleted, gone->cls, gone->ref, "del", NULL);
-    return true;
-}
+/* ---- answers ---- */
 
 static void write_counts(const struct snapshot *snap, struct answer *out)
 {
@@ -105,62 +69,75 @@ static void write_counts(const struct snapshot *snap, struct answer *out)
     answer_close(out);
 }
 
-static void collected_done(struct collected *c)
-{
-    answer_done(&c->adds);
-    answer_done(&c->mods);
-    answer_done(&c->dels);
-    answer_done(&c->messages);
-}
-
-/* True if there is something to tell. The events stand in *c. */
-static bool collect(const struct snapshot *snap, const struct event_filter *filter, uint64_t since,
-                    enum answer_form form, struct collected *c)
-{
-    *c = (struct collected){.filter = filter,
-                            .since = since,
-                            .adds = answer_begin_items(form),
-                            .mods = answer_begin_items(form),
-                            .dels = answer_begin_items(form),
-                            .messages = answer_begin_items(form)};
-    snapshot_changes(snap, since, collect_row, collect_tombstone, c);
-    return !answer_is_empty(&c->adds) || !answer_is_empty(&c->mods) || !answer_is_empty(&c->dels) ||
-           !answer_is_empty(&c->messages);
-}
-
-static void answer_events(struct call *call, const struct snapshot *snap, const struct collected *c)
+static void answer_from(struct call *call, const struct snapshot *snap, const struct event_list *list)
 {
     struct answer out = answer_begin(call->form);
     char token[EVENT_TOKEN_SIZE];
     event_token_format(snapshot_generation(snap), token);
     answer_open(&out, ANSWER_MAP);
     answer_key(&out, "events");
-    answer_open(&out, ANSWER_LIST);
-    answer_join(&out, &c->messages);
-    answer_join(&out, &c->adds);
-    answer_join(&out, &c->mods);
-    answer_join(&out, &c->dels);
-    answer_close(&out);
+    event_list_write(list, &out);
     answer_key(&out, "valid_ref_counts");
     write_counts(snap, &out);
     answer_key(&out, "token");
     answer_text(&out, token);
     answer_close(&out);
     answer_give(&out, call);
+    if (list->count)
+        call->session->told_ms = clock_mono_ms();
+    call->complete(call);
+}
+
+static void answer_next(struct events *e, struct call *call, const struct snapshot *snap,
+                        const struct event_list *list, uint64_t first_id)
+{
+    struct answer out = answer_begin(call->form);
+    event_list_write_numbered(list, first_id, clock_unix_seconds(), &out);
+    answer_give(&out, call);
+    registration_told(e->registrations, call->session->ref, snapshot_generation(snap), list->count);
+    call->session->told_ms = clock_mono_ms();
+    call->complete(call);
+}
+
+/* With *call->err set. */
+static void fail_call(struct call *call)
+{
+    call->failed = true;
     call->complete(call);
 }
 
 static void fail_gone(struct call *call)
 {
     err_session_invalid(&call->err, REF_TEXT(call->session->ref));
-    call->failed = true;
-    call->complete(call);
+    fail_call(call);
+}
+
+/* Deletions after its token are forgotten: what is left could not be told completely. */
+static void fail_lost(struct call *call)
+{
+    err_events_lost(&call->err);
+    fail_call(call);
 }
 
 static void waiter_free(struct waiter *w)
 {
     event_filter_free(w->filter);
     free(w);
+}
+
+/* The oldest token from which nothing that this subscriber hears of can have been missed. */
+static uint64_t oldest_token(const struct snapshot *snap, const struct event_filter *filter)
+{
+    uint64_t oldest = 0;
+    for (size_t i = 0; i < model_class_count; i++) {
+        const struct class_desc *cls = &model_classes[i];
+        if (!(filter->any[cls->index / 64] >> (cls->index % 64) & 1))
+            continue;
+        uint64_t of_class = snapshot_oldest_token_of(snap, cls);
+        if (of_class > oldest)
+            oldest = of_class;
+    }
+    return oldest;
 }
 
 /* ---- the thread ---- */
@@ -189,14 +166,22 @@ static bool concerns(const struct waiter *w, const struct class_set *changed)
     return false;
 }
 
-/* Takes out of the list who may have to be answered: concerned, out of time, or without a session. */
+/* When something is to be done about it at the latest. */
+static int64_t due_at(const struct events *e, const struct waiter *w)
+{
+    if (e->stop || w->gone)
+        return 0;
+    return w->check && w->not_before_ms < w->until_ms ? w->not_before_ms : w->until_ms;
+}
+
+/* Notes whom the changes concern, and takes out of the list whose time it is. */
 static struct waiter *take_due(struct events *e, const struct class_set *changed, int64_t now)
 {
     struct waiter *due = NULL, **at = &e->waiters;
     while (*at) {
         struct waiter *w = *at;
-        if (e->stop || w->gone || w->check || now >= w->until_ms || concerns(w, changed)) {
-            w->check = false;
+        w->check = w->check || concerns(w, changed);
+        if (now >= due_at(e, w)) {
             *at = w->next;
             w->next = due;
             due = w;
@@ -210,6 +195,7 @@ static struct waiter *take_due(struct events *e, const struct class_set *changed
 
 static void put_back(struct events *e, struct waiter *w)
 {
+    w->check = false;
     pthread_mutex_lock(&e->lock);
     if (e->stop || w->call->session->gone)
         w->gone = e->poke = true; /* it was not in the list when its session ended */
@@ -219,26 +205,59 @@ static void put_back(struct events *e, struct waiter *w)
     pthread_mutex_unlock(&e->lock);
 }
 
+/* True: answered. */
+static bool serve_from(struct waiter *w, const struct snapshot *snap)
+{
+    AUTO_EVENT_LIST struct event_list list;
+    event_list_collect(&list, snap, w->filter, w->since);
+    if (!list.count && clock_mono_ms() < w->until_ms) {
+        w->since = snapshot_generation(snap); /* nothing for it up to here */
+        return false;
+    }
+    answer_from(w->call, snap, &list);
+    return true;
+}
+
+static bool serve_next(struct events *e, struct waiter *w, const struct snapshot *snap)
+{
+    struct ref session = w->call->session->ref;
+    struct registration at;
+    if (!registration_get(e->registrations, session, &at)) {
+        err_session_not_registered(&w->call->err, REF_TEXT(session));
+        fail_call(w->call);
+        return true;
+    }
+    event_filter_free(w->filter);
+    w->filter = at.filter;
+    if (at.told < oldest_token(snap, w->filter)) {
+        registration_told(e->registrations, session, snapshot_generation(snap), 0);
+        fail_lost(w->call);
+        return true;
+    }
+    AUTO_EVENT_LIST struct event_list list;
+    event_list_collect(&list, snap, w->filter, at.told);
+    if (!list.count) {
+        registration_told(e->registrations, session, snapshot_generation(snap), 0);
+        return false;
+    }
+    answer_next(e, w->call, snap, &list, at.next_id);
+    return true;
+}
+
 static void serve(struct events *e, struct waiter *due, const struct snapshot *snap)
 {
     while (due) {
         struct waiter *w = due;
+        bool answered = true;
         due = w->next;
-        if (e->stop || w->gone) {
+        if (e->stop || w->gone)
             fail_gone(w->call);
+        else
+            answered = w->legacy ? serve_next(e, w, snap) : serve_from(w, snap);
+        if (answered)
             waiter_free(w);
-            continue;
-        }
-        struct collected c;
-        bool some = collect(snap, w->filter, w->since, w->call->form, &c);
-        if (some || clock_mono_ms() >= w->until_ms) {
-            answer_events(w->call, snap, &c);
-            waiter_free(w);
-        } else {
-            w->since = snapshot_generation(snap); /* nothing for it up to here */
+        else
             put_back(e, w);
-        }
-        collected_done(&c);
     }
 }
 
@@ -246,9 +265,11 @@ static void wait_for_work(struct events *e, uint64_t seen)
 {
     while (!e->stop && !e->poke && e->published <= seen) {
         int64_t until = INT64_MAX;
-        for (struct waiter *w = e->waiters; w; w = w->next)
-            if (w->until_ms < until)
-                until = w->until_ms;
+        for (struct waiter *w = e->waiters; w; w = w->next) {
+            int64_t at = due_at(e, w);
+            if (at < until)
+                until = at;
+        }
         if (until == INT64_MAX) {
             pthread_cond_wait(&e->wake, &e->lock);
             continue;
@@ -294,10 +315,33 @@ static void on_publish(void *arg, uint64_t generation)
     pthread_mutex_unlock(&e->lock);
 }
 
-struct events *events_new(struct server *server)
+/* ---- heartbeat ---- */
+
+static void touch_pool(void *arg)
+{
+    struct events *e = arg;
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct tx *tx = store_begin(e->server->store);
+    if (tx_get(tx, CLASS_pool, e->server->pool_ref))
+        tx_renew(tx, CLASS_pool, e->server->pool_ref);
+    if (server_commit(tx, &err) < 0)
+        log_warn("events", "no heartbeat this time", "error", err.code);
+}
+
+static void heartbeat(void *arg)
+{
+    struct events *e = arg;
+    if (worker_submit(e->server->workers, touch_pool, e) < 0)
+        log_warn("events", "no heartbeat this time: all workers are busy");
+}
+
+/* ---- life ---- */
+
+struct events *events_new(struct server *server, int64_t heartbeat_s)
 {
     struct events *e = xcalloc(1, sizeof(*e));
     e->server = server;
+    e->registrations = registrations_new();
     pthread_mutex_init(&e->lock, NULL);
     pthread_condattr_t attr;
     pthread_condattr_init(&attr);
@@ -307,6 +351,8 @@ struct events *events_new(struct server *server)
     e->watch = store_watch(server->store, on_publish, e);
     if (pthread_create(&e->thread, NULL, events_run, e) != 0)
         abort();
+    if (heartbeat_s > 0)
+        timers_every(server->timers, heartbeat_s * 1000, heartbeat, e);
     return e;
 }
 
@@ -322,22 +368,32 @@ void events_free(struct events *e)
     pthread_join(e->thread, NULL);
     pthread_cond_destroy(&e->wake);
     pthread_mutex_destroy(&e->lock);
+    registrations_free(e->registrations);
     free(e);
 }
 
-/* The oldest token from which nothing that this subscriber hears of can have been missed. */
-static uint64_t oldest_token(const struct snapshot *snap, const struct event_filter *filter)
+/* ---- calls ---- */
+
+static void wait_in_list(struct events *e, struct waiter *w)
 {
-    uint64_t oldest = 0;
-    for (size_t i = 0; i < model_class_count; i++) {
-        const struct class_desc *cls = &model_classes[i];
-        if (!(filter->any[cls->index / 64] >> (cls->index % 64) & 1))
-            continue;
-        uint64_t of_class = snapshot_oldest_token_of(snap, cls);
-        if (of_class > oldest)
-            oldest = of_class;
-    }
-    return oldest;
+    pthread_mutex_lock(&e->lock);
+    w->gone = w->call->session->gone || e->stop;
+    w->next = e->waiters;
+    e->waiters = w;
+    e->count++;
+    /* Something between the snapshot that was looked at and here. */
+    w->check = w->check || e->published > w->since;
+    if (w->check || w->gone)
+        e->poke = true;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->lock);
+}
+
+/* The end of the window that the session's last answer with events opened. */
+static int64_t window_end(const struct session *session, int64_t window_ms)
+{
+    int64_t told = session->told_ms;
+    return told ? told + window_ms : 0;
 }
 
 void events_from(struct events *e, struct call *call, struct event_filter *filter, uint64_t since,
@@ -345,40 +401,83 @@ void events_from(struct events *e, struct call *call, struct event_filter *filte
 {
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->server->store);
     if (since && since < oldest_token(snap, filter)) {
-        /* Deletions after that token are forgotten: what is left could not be told completely. */
-        err_events_lost(&call->err);
-        call->failed = true;
         event_filter_free(filter);
-        call->complete(call);
+        fail_lost(call);
         return;
     }
-    struct collected c;
-    bool some = collect(snap, filter, since, call->form, &c);
-    if (some || timeout_ms == 0) {
-        answer_events(call, snap, &c);
+    int64_t now = clock_mono_ms();
+    int64_t not_before = event_filter_only(filter, CLASS_task) ? 0 : window_end(call->session, BATCH_MS);
+    AUTO_EVENT_LIST struct event_list list;
+    event_list_collect(&list, snap, filter, since);
+    if (timeout_ms == 0 || (list.count && (!since || now >= not_before))) {
+        answer_from(call, snap, &list);
         event_filter_free(filter);
-    } else {
-        struct waiter *w = xcalloc(1, sizeof(*w));
-        w->call = call;
-        w->filter = filter;
-        w->since = snapshot_generation(snap);
-        w->until_ms = clock_mono_ms() + timeout_ms;
-        pthread_mutex_lock(&e->lock);
-        w->gone = call->session->gone || e->stop;
-        w->next = e->waiters;
-        e->waiters = w;
-        e->count++;
-        w->check = e->published > w->since; /* between the snapshot and here */
-        if (w->check || w->gone)
-            e->poke = true;
-        pthread_cond_signal(&e->wake);
-        pthread_mutex_unlock(&e->lock);
+        return;
     }
-    collected_done(&c);
+    struct waiter *w = xcalloc(1, sizeof(*w));
+    *w = (struct waiter){.call = call,
+                         .filter = filter,
+                         .since = list.count ? since : snapshot_generation(snap),
+                         .until_ms = now + timeout_ms,
+                         .not_before_ms = not_before,
+                         .check = list.count > 0};
+    wait_in_list(e, w);
+}
+
+/* The session's waiting calls of event.next have to look at its registration anew. */
+static void recheck(struct events *e, const struct session *session)
+{
+    pthread_mutex_lock(&e->lock);
+    for (struct waiter *w = e->waiters; w; w = w->next)
+        if (w->legacy && w->call->session == session)
+            w->check = e->poke = true;
+    pthread_cond_signal(&e->wake);
+    pthread_mutex_unlock(&e->lock);
+}
+
+int events_register(struct events *e, const struct session *session, const struct str_set *classes,
+                    struct api_err *err)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->server->store);
+    if (registration_add(e->registrations, session->ref, classes, snapshot_generation(snap), err) < 0)
+        return -1;
+    if (session->gone) /* perhaps before the entry stood there */
+        registration_drop(e->registrations, session->ref);
+    recheck(e, session);
+    return 0;
+}
+
+int events_unregister(struct events *e, const struct session *session, const struct str_set *classes,
+                      struct api_err *err)
+{
+    if (registration_remove(e->registrations, session->ref, classes, err) < 0)
+        return -1;
+    recheck(e, session);
+    return 0;
+}
+
+void events_next(struct events *e, struct call *call)
+{
+    struct registration at;
+    if (!registration_get(e->registrations, call->session->ref, &at)) {
+        err_session_not_registered(&call->err, REF_TEXT(call->session->ref));
+        fail_call(call);
+        return;
+    }
+    struct waiter *w = xcalloc(1, sizeof(*w));
+    *w = (struct waiter){.call = call,
+                         .filter = at.filter,
+                         .since = at.told,
+                         .until_ms = INT64_MAX,
+                         .not_before_ms = window_end(call->session, BATCH_NEXT_MS),
+                         .legacy = true,
+                         .check = true};
+    wait_in_list(e, w);
 }
 
 void events_session_gone(struct events *e, const struct session *session)
 {
+    registration_drop(e->registrations, session->ref);
     pthread_mutex_lock(&e->lock);
     for (struct waiter *w = e->waiters; w; w = w->next)
         if (w->call->session == session)

@@ -46,6 +46,14 @@ static void filter_add(struct event_filter *filter, const char *text)
     filter->objects[filter->count++] = (struct event_object){cls, ref};
 }
 
+static int object_cmp(const void *a, const void *b)
+{
+    const struct event_object *x = a, *y = b;
+    if (x->cls != y->cls)
+        return x->cls < y->cls ? -1 : 1;
+    return ref_cmp(x->ref, y->ref);
+}
+
 int event_filter_parse(const struct str_set *classes, struct event_filter **out, struct api_err *err)
 {
     struct event_filter *filter = xcalloc(1, sizeof(*filter));
@@ -66,8 +74,22 @@ int event_filter_parse(const struct str_set *classes, struct event_filter **out,
         }
         filter_add(filter, text);
     }
+    if (filter->count > 1)
+        qsort(filter->objects, filter->count, sizeof(*filter->objects), object_cmp);
     *out = filter;
     return 0;
+}
+
+struct event_filter *event_filter_copy(const struct event_filter *filter)
+{
+    struct event_filter *copy = xmalloc(sizeof(*copy));
+    *copy = *filter;
+    copy->objects = NULL;
+    if (filter->count) {
+        copy->objects = xreallocarray(NULL, filter->count, sizeof(*copy->objects));
+        memcpy(copy->objects, filter->objects, filter->count * sizeof(*copy->objects));
+    }
+    return copy;
 }
 
 void event_filter_free(struct event_filter *filter)
@@ -84,10 +106,17 @@ bool event_filter_has(const struct event_filter *filter, const struct class_desc
         return true;
     if (!marked(filter->any, cls))
         return false;
-    for (size_t i = 0; i < filter->count; i++)
-        if (filter->objects[i].cls == cls && ref_eq(filter->objects[i].ref, ref))
-            return true;
-    return false;
+    const struct event_object wanted = {cls, ref};
+    return filter->count &&
+           bsearch(&wanted, filter->objects, filter->count, sizeof(*filter->objects), object_cmp);
+}
+
+bool event_filter_only(const struct event_filter *filter, const struct class_desc *cls)
+{
+    for (size_t i = 0; i < EVENT_CLASS_WORDS; i++)
+        if (filter->any[i] != (i == cls->index / 64 ? (uint64_t)1 << (cls->index % 64) : 0))
+            return false;
+    return true;
 }
 
 static bool digits20(const char *text)

@@ -17,6 +17,7 @@ struct session {
     bool superuser; /* no role check at all */
     _Atomic bool gone;
     _Atomic int64_t last_active_ms; /* monotonic */
+    _Atomic int64_t told_ms;        /* monotonic: when it was last told of events; 0: never */
     struct ref subject;             /* null for the superuser */
     char *user;                     /* name as logged in */
     char *originator;

@@ -42,6 +42,30 @@ int handle_event_from(struct call *call, const struct event_from_args *args, jso
     return 0;
 }
 
+int handle_event_register(struct call *call, const struct event_register_args *args, struct api_err *err)
+{
+    return events_register(call->server->events, call->session, args->classes, err);
+}
+
+int handle_event_unregister(struct call *call, const struct event_unregister_args *args, struct api_err *err)
+{
+    return events_unregister(call->server->events, call->session, args->classes, err);
+}
+
+static void begin_next(struct call *call, void *arg)
+{
+    (void)arg;
+    events_next(call->server->events, call);
+}
+
+int handle_event_next(struct call *call, json_t **result, struct api_err *err)
+{
+    (void)result; /* the event thread answers */
+    (void)err;
+    call->take_over = begin_next;
+    return 0;
+}
+
 int handle_event_get_current_id(struct call *call, int64_t *result, struct api_err *err)
 {
     (void)err;
@@ -55,7 +79,8 @@ int handle_event_inject(struct call *call, const struct event_inject_args *args,
 {
     const struct class_desc *cls = class_find(args->class);
     struct ref ref;
-    if (!cls || !cls->row_size || !ref_parse(args->ref, &ref))
+    /* Messages never change: they come and go. */
+    if (!cls || !cls->row_size || cls == CLASS_message || !ref_parse(args->ref, &ref))
         return err_handle_invalid(err, args->class, args->ref);
     struct tx *tx = store_begin(call->server->store);
     if (!tx_get(tx, cls, ref)) {

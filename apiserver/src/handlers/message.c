@@ -1,6 +1,7 @@
 /* message.*: alerts. Rows of the store like others, but with messages of their own: no setters, and answers
  * that are maps of whole records. */
 #include "../gate/answer.h"
+#include "../gate/expr.h"
 #include "alert.h"
 #include <base/clock.h>
 #include <base/mem.h>
@@ -9,26 +10,21 @@
 
 #define KEEP_MAX 10000
 
-struct oldest {
-    struct ref ref;
-    int64_t timestamp;
-};
-
 static bool find_oldest(const struct row *row, void *arg)
 {
-    struct oldest *oldest = arg;
-    if (message_row(row)->timestamp < oldest->timestamp)
-        *oldest = (struct oldest){row->ref, message_row(row)->timestamp};
+    const struct row **oldest = arg;
+    if (!*oldest || row->created < (*oldest)->created)
+        *oldest = row;
     return true;
 }
 
-void alert_add(struct tx *tx, const char *name, int64_t priority, enum cls cls, const char *obj_uuid,
-               const char *body)
+static struct ref add(struct tx *tx, const char *name, int64_t priority, enum cls cls, const char *obj_uuid,
+                      const char *body)
 {
-    if (tx_count(tx, CLASS_message) >= KEEP_MAX) {
-        struct oldest oldest = {.timestamp = INT64_MAX};
+    while (tx_count(tx, CLASS_message) >= KEEP_MAX) {
+        const struct row *oldest = NULL;
         tx_each(tx, CLASS_message, find_oldest, &oldest);
-        tx_delete(tx, CLASS_message, oldest.ref);
+        tx_delete(tx, CLASS_message, oldest->ref);
     }
     struct message_row *message = message_row_mut(tx_create(tx, CLASS_message));
     str_assign(&message->name, name);
@@ -37,6 +33,13 @@ void alert_add(struct tx *tx, const char *name, int64_t priority, enum cls cls, 
     str_assign(&message->obj_uuid, obj_uuid);
     message->timestamp = clock_unix_seconds();
     str_assign(&message->body, body);
+    return message->row.ref;
+}
+
+void alert_add(struct tx *tx, const char *name, int64_t priority, enum cls cls, const char *obj_uuid,
+               const char *body)
+{
+    add(tx, name, priority, cls, obj_uuid, body);
 }
 
 static const struct class_desc *class_of(enum cls cls)
@@ -70,15 +73,11 @@ int handle_message_create(struct call *call, const struct message_create_args *a
     if (!snapshot_by_uuid(call->snapshot, class_of(args->cls), args->obj_uuid))
         return err_uuid_invalid(err, model_enum_cls.values[args->cls], args->obj_uuid);
     struct tx *tx = store_begin(call->server->store);
-    struct message_row *message = message_row_mut(tx_create(tx, CLASS_message));
-    str_assign(&message->name, args->name);
-    message->priority = args->priority;
-    message->cls = args->cls;
-    str_assign(&message->obj_uuid, args->obj_uuid);
-    message->timestamp = clock_unix_seconds();
-    str_assign(&message->body, args->body);
-    *result = message->row.ref;
-    return server_commit(tx, err);
+    struct ref made = add(tx, args->name, args->priority, args->cls, args->obj_uuid, args->body);
+    if (server_commit(tx, err) < 0)
+        return -1;
+    *result = made;
+    return 0;
 }
 
 int handle_message_destroy(struct call *call, const struct message_destroy_args *args, struct api_err *err)
@@ -92,6 +91,90 @@ int handle_message_destroy(struct call *call, const struct message_destroy_args 
     return server_commit(tx, err);
 }
 
+/* All or none. */
+int handle_message_destroy_many(struct call *call, const struct message_destroy_many_args *args,
+                                struct api_err *err)
+{
+    struct tx *tx = store_begin(call->server->store);
+    for (size_t i = 0; args->messages && i < args->messages->count; i++) {
+        struct ref ref = args->messages->items[i];
+        if (!tx_get(tx, CLASS_message, ref)) {
+            tx_abort(tx);
+            return fail_handle(err, CLASS_message, ref);
+        }
+        tx_delete(tx, CLASS_message, ref);
+    }
+    return server_commit(tx, err);
+}
+
+/* What destroy_all chooses: all that lie between the times and have the priority, as far as these are given.
+ */
+struct doomed {
+    bool has_before, has_after, has_priority;
+    int64_t before, after, priority;
+    struct ref *refs;
+    size_t count;
+};
+
+static int read_number(const struct str_map *filters, const char *key, const struct field_desc *field,
+                       bool *has, int64_t *number, struct api_err *err)
+{
+    const char *text = str_map_get(filters, key);
+    union cell cell;
+    if (!text)
+        return 0;
+    if (!cell_read_text(field->type, text, &cell))
+        return err_invalid_value(err, key, text);
+    *number = cell.i;
+    *has = true;
+    return 0;
+}
+
+static int read_filters(const struct str_map *filters, struct doomed *doomed, struct api_err *err)
+{
+    static const char *const known[] = {"after", "before", "priority"};
+    for (size_t i = 0; filters && i < filters->count; i++) {
+        bool found = false;
+        for (size_t k = 0; k < ARRAY_LEN(known); k++)
+            found = found || streq(filters->pairs[i].key, known[k]);
+        if (!found)
+            return err_invalid_value(err, "filters", filters->pairs[i].key);
+    }
+    if (read_number(filters, "before", FIELD_message_timestamp, &doomed->has_before, &doomed->before, err) <
+            0 ||
+        read_number(filters, "after", FIELD_message_timestamp, &doomed->has_after, &doomed->after, err) < 0)
+        return -1;
+    return read_number(filters, "priority", FIELD_message_priority, &doomed->has_priority, &doomed->priority,
+                       err);
+}
+
+static bool doom(const struct row *row, void *arg)
+{
+    struct doomed *doomed = arg;
+    const struct message_row *message = message_row(row);
+    if ((doomed->has_before && message->timestamp >= doomed->before) ||
+        (doomed->has_after && message->timestamp <= doomed->after) ||
+        (doomed->has_priority && message->priority != doomed->priority))
+        return true;
+    doomed->refs[doomed->count++] = row->ref;
+    return true;
+}
+
+int handle_message_destroy_all(struct call *call, const struct message_destroy_all_args *args,
+                               struct api_err *err)
+{
+    struct doomed doomed = {0};
+    if (read_filters(args->filters, &doomed, err) < 0)
+        return -1;
+    struct tx *tx = store_begin(call->server->store);
+    AUTO_FREE struct ref *refs = xcalloc(tx_count(tx, CLASS_message) + 1, sizeof(*refs));
+    doomed.refs = refs;
+    tx_each(tx, CLASS_message, doom, &doomed);
+    for (size_t i = 0; i < doomed.count; i++)
+        tx_delete(tx, CLASS_message, refs[i]);
+    return server_commit(tx, err);
+}
+
 /* ---- reads ---- */
 
 struct choice {
@@ -99,6 +182,7 @@ struct choice {
     enum cls cls;
     const char *obj_uuid;
     int64_t since;
+    const struct expr *expr; /* NULL: all */
     struct answer out;
 };
 
@@ -109,6 +193,8 @@ static bool add_chosen(const struct row *row, void *arg)
     if (message->timestamp < choice->since)
         return true;
     if (choice->by_object && (message->cls != choice->cls || !streq(message->obj_uuid, choice->obj_uuid)))
+        return true;
+    if (choice->expr && !expr_matches(choice->expr, row))
         return true;
     if (choice->records) {
         answer_key(&choice->out, REF_TEXT(row->ref));
@@ -153,14 +239,27 @@ int handle_message_get_all_records(struct call *call, json_t **result, struct ap
 {
     (void)result;
     (void)err;
-    return answer_chosen(call, (struct choice){.records = true});
+    return answer_chosen(call, (struct choice){.records = true, .since = INT64_MIN});
+}
+
+int handle_message_get_all_records_where(struct call *call,
+                                         const struct message_get_all_records_where_args *args,
+                                         json_t **result, struct api_err *err)
+{
+    (void)result;
+    struct expr *expr = expr_parse(args->expr, CLASS_message, err);
+    if (!expr)
+        return -1;
+    answer_chosen(call, (struct choice){.records = true, .since = INT64_MIN, .expr = expr});
+    expr_free(expr);
+    return 0;
 }
 
 int handle_message_get_all(struct call *call, const struct ref_set **result, struct api_err *err)
 {
     (void)result;
     (void)err;
-    return answer_chosen(call, (struct choice){.records = false});
+    return answer_chosen(call, (struct choice){.records = false, .since = INT64_MIN});
 }
 
 int handle_message_get_record(struct call *call, const struct message_get_record_args *args, json_t **result,

@@ -226,12 +226,19 @@ static int overtaken(struct tx *tx, const struct vm_row *vm, struct api_err *err
     return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), "running", "halted");
 }
 
-static int record_paused(struct call *call, const struct vm_row *vm, bool paused, struct api_err *err)
+/* `tell`: a message is made of it. */
+static int record_paused(struct call *call, const struct vm_row *vm, bool paused, bool tell,
+                         struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
     if (!same_domain(tx, vm))
         return overtaken(tx, vm, err);
     vm_state_paused(tx, vm->row.ref, paused);
+    AUTO_FREE char *body = xasprintf("VM '%s' %s", vm->name_label, paused ? "paused" : "unpaused");
+    if (tell && paused)
+        alert_add(tx, ALERT_VM_PAUSED, CLS_VM, vm->uuid, body);
+    else if (tell)
+        alert_add(tx, ALERT_VM_UNPAUSED, CLS_VM, vm->uuid, body);
     return server_commit(tx, err);
 }
 
@@ -251,7 +258,7 @@ static int record_halted(struct call *call, const struct vm_row *vm, struct api_
 /* The message of a reboot comes with the agent's event, as for reboots from inside. */
 static int record_reboot(struct call *call, const struct vm_row *vm, struct api_err *err)
 {
-    return record_paused(call, vm, false, err);
+    return record_paused(call, vm, false, false, err);
 }
 
 int handle_vm_pause(struct call *call, const struct vm_pause_args *args, struct api_err *err)
@@ -259,7 +266,7 @@ int handle_vm_pause(struct call *call, const struct vm_pause_args *args, struct 
     const struct vm_row *vm = find_vm(call, args->vm, err);
     if (!vm || step_vm(call, vm, STEP_PAUSE, err) < 0)
         return -1;
-    return record_paused(call, vm, true, err);
+    return record_paused(call, vm, true, true, err);
 }
 
 int handle_vm_unpause(struct call *call, const struct vm_unpause_args *args, struct api_err *err)
@@ -267,7 +274,7 @@ int handle_vm_unpause(struct call *call, const struct vm_unpause_args *args, str
     const struct vm_row *vm = find_vm(call, args->vm, err);
     if (!vm || step_vm(call, vm, STEP_UNPAUSE, err) < 0)
         return -1;
-    return record_paused(call, vm, false, err);
+    return record_paused(call, vm, false, true, err);
 }
 
 int handle_vm_clean_shutdown(struct call *call, const struct vm_clean_shutdown_args *args,

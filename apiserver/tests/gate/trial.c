@@ -33,7 +33,7 @@ void trial_start(struct trial_server *t)
     s->timers = timers_new();
     s->sessions = sessions_new();
     s->tasks = tasks_new();
-    s->events = events_new(s);
+    s->events = events_new(s, 0);
     s->joins = joins_new();
     s->claims = claims_new();
     s->console_tokens = console_tokens_new(s);
