@@ -106,11 +106,20 @@ static void batch_resolve(struct store *store, struct batch *batch)
         const struct pending_change *suspect = &store->suspects[i];
         pending_need(&batch->taken, suspect->cls, suspect->ref, DISK_ROW);
     }
+    for (uint32_t i = 0; i < store->owed_count; i++)
+        pending_tombstone(&batch->taken, &store->owed[i]);
     batch->changes = xreallocarray(NULL, batch->taken.count, sizeof(batch->changes[0]));
     for (uint32_t i = 0; i < batch->taken.count; i++)
         change_add(batch, &batch->taken.changes[i]);
     if (newest + GENERATION_BLOCK / 2 > store->reserved)
         batch->reserve = newest + GENERATION_BLOCK;
+}
+
+/* What readers must not see before it is synced: almost everything. */
+static bool batch_is_strict(const struct store *store, const struct batch *batch)
+{
+    return batch->taken.strict || batch->reserve || store->undo_from ||
+           batch->target->generation >= store->reserved;
 }
 
 static enum engine_result batch_write(struct store *store, struct batch *batch, struct store_err *err)
@@ -123,6 +132,7 @@ static enum engine_result batch_write(struct store *store, struct batch *batch, 
         .forget_to = batch->target->oldest_token > store->forgotten_on_disk ? batch->target->oldest_token : 0,
         .undo_from = store->undo_from,
         .reserve = batch->reserve,
+        .lazy = !batch_is_strict(store, batch),
     };
     if (work.count == 0 && work.tombstone_count == 0 && work.reserve == 0)
         return ENGINE_DURABLE; /* memory only */
@@ -135,6 +145,7 @@ static enum engine_result batch_write(struct store *store, struct batch *batch, 
         store->forgotten_on_disk = work.forget_to;
     store->undo_from = 0;
     store->suspect_count = 0;
+    store->owed_count = 0;
     return ENGINE_DURABLE;
 }
 
@@ -163,23 +174,34 @@ static void batch_publish(struct store *store, struct batch *batch, struct waite
     waiters_finish(store, batch->taken.waiters.first, 0, NULL, notices);
 }
 
-/* What the batch has touched is written again with the next one, in case that it is on disk after all. */
+/* What the batch has touched is written again with the next one. */
 static void remember_suspects(struct store *store, const struct batch *batch)
 {
     store->suspects = xreallocarray(store->suspects, batch->taken.count, sizeof(store->suspects[0]));
     if (batch->taken.count)
         memcpy(store->suspects, batch->taken.changes, batch->taken.count * sizeof(store->suspects[0]));
     store->suspect_count = batch->taken.count;
-    if (!store->undo_from)
-        store->undo_from = store->current->version->generation + 1;
+}
+
+/* The batch is published though it could not be written. */
+static void batch_postpone(struct store *store, const struct batch *batch)
+{
+    remember_suspects(store, batch);
+    store->owed = xreallocarray(store->owed, batch->taken.tombstone_count, sizeof(store->owed[0]));
+    if (batch->taken.tombstone_count)
+        memcpy(store->owed, batch->taken.tombstones, batch->taken.tombstone_count * sizeof(store->owed[0]));
+    store->owed_count = batch->taken.tombstone_count;
 }
 
 /* Puts the head back to what is published: this batch fails, and with it all that was built on it. */
 static void batch_fail(struct store *store, struct batch *batch, enum engine_result why,
                        const struct store_err *err, struct waiter_list *notices)
 {
-    if (why == ENGINE_UNKNOWN)
+    if (why == ENGINE_UNKNOWN) { /* it may be on disk after all */
         remember_suspects(store, batch);
+        if (!store->undo_from)
+            store->undo_from = store->current->version->generation + 1;
+    }
     pthread_mutex_lock(&store->head_lock);
     store->failed = true;
     store->failure = *err;
@@ -219,6 +241,12 @@ void batch_run(struct store *store)
     batch_resolve(store, &batch);
     enum engine_result result = batch_write(store, &batch, &err);
     if (result == ENGINE_DURABLE) {
+        batch_publish(store, &batch, &notices);
+    } else if (!batch_is_strict(store, &batch)) {
+        if (store->suspect_count == 0)
+            log_warn("store", "what need not be synced could not be written; it is tried again", "why",
+                     err.text);
+        batch_postpone(store, &batch);
         batch_publish(store, &batch, &notices);
     } else {
         log_error("store", "a batch of changes could not be written", "why", err.text);

@@ -19,8 +19,10 @@ struct trie_edit store_edit(struct store *store, uint64_t generation)
 static void apply_row(struct tx *tx, const struct trie_edit *edit, struct tx_row *row)
 {
     struct store *store = tx->store;
-    if (row->need != DISK_NOTHING)
+    if (row->need != DISK_NOTHING) {
         pending_need(&store->pending, row->cls, row->ref, row->need);
+        store->pending.strict |= tx->sync || !(row->cls->flags & CLASS_LAZY);
+    }
     if (!row->row) {
         struct store_tombstone gone = {row->cls, row->ref, row->old->created, tx->generation};
         version_bury(store->head, edit, &gone);

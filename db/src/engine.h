@@ -21,6 +21,7 @@ struct engine_batch {
     uint64_t undo_from; /* not 0: tombstones from this generation on are leftovers of a batch whose end was
                            unknown; they go before those of this batch are added */
     uint64_t reserve;   /* generations below this may be handed out from now on */
+    bool lazy;          /* need not be synced: it is enough that it survives this process */
 };
 
 enum engine_result {
@@ -37,6 +38,7 @@ struct engine_sink {
 };
 struct engine_meta {
     bool fresh;       /* nothing was there before */
+    bool same_boot;   /* the machine has not been started anew since the file was opened last */
     uint64_t reserve; /* of the last batch that had one */
     uint64_t oldest_token;
 };

@@ -229,6 +229,7 @@ int store_load(struct store *store, struct store_err *err)
     struct version *head = store->head;
     head->oldest_token = meta.oldest_token;
     head->runtime_token = meta.fresh ? 0 : generation;
+    head->lazy_token = meta.fresh || meta.same_boot ? 0 : generation;
     head->generation = generation;
     store->forgotten_on_disk = meta.oldest_token;
     store->frozen = 0;

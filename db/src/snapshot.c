@@ -202,5 +202,8 @@ uint64_t snapshot_oldest_token(const struct snapshot *snap)
 
 uint64_t snapshot_oldest_token_of(const struct snapshot *snap, const struct class_desc *cls)
 {
-    return cls->flags & CLASS_PERSIST ? snap->version->oldest_token : snapshot_oldest_token(snap);
+    const struct version *v = snap->version;
+    if (!(cls->flags & CLASS_PERSIST))
+        return snapshot_oldest_token(snap);
+    return (cls->flags & CLASS_LAZY) && v->lazy_token > v->oldest_token ? v->lazy_token : v->oldest_token;
 }

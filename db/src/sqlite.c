@@ -1,5 +1,5 @@
 /* The SQLite engine: the file, its lock, opening and closing. One connection writes, in WAL mode with
- * synchronous=FULL; see sqlite_write.c for how. */
+ * synchronous=FULL (NORMAL for what need not be synced); see sqlite_write.c for how. */
 #include "sqlite_impl.h"
 #include <base/log.h>
 #include <base/mem.h>

@@ -23,6 +23,7 @@ struct sqlite_engine {
     const char *vfs; /* NULL: the usual one */
     int lock_fd;     /* of <path>.lock, held for the life of the engine */
     sqlite3 *db;
+    bool unsynced; /* PRAGMA synchronous is NORMAL now */
     const struct schema *schema;
     const struct migration *migrations;
     size_t migration_count;

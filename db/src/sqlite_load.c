@@ -1,6 +1,8 @@
 /* Reading the whole file: every table once, large ones by several threads with a connection each. */
 #include "sqlite_impl.h"
+#include <base/log.h>
 #include <base/mem.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -216,6 +218,35 @@ static int load_tombstones(struct sqlite_engine *engine, const struct engine_sin
     return rc == SQLITE_DONE ? 0 : sqlite_fail(engine, err, "read the file");
 }
 
+/* A number for this start of the machine; 0: not known. */
+static int64_t boot_number(void)
+{
+    AUTO_CLOSE int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    char text[64];
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof(text)) : 0;
+    uint64_t hash = 14695981039346656037u;
+    for (ssize_t i = 0; i < n; i++)
+        hash = (hash ^ (unsigned char)text[i]) * 1099511628211u;
+    return n > 0 ? (int64_t)(hash >> 1) : 0;
+}
+
+/* Compares the start of the machine with the noted one, and notes it. */
+static int load_boot(struct sqlite_engine *engine, struct engine_meta *meta, struct store_err *err)
+{
+    int64_t noted, now = boot_number();
+    if (sqlite_number(engine, "SELECT coalesce(max(value), 0) FROM \"_meta\" WHERE key = 'boot'", &noted,
+                      err) != 0)
+        return -1;
+    meta->same_boot = now != 0 && noted == now;
+    if (meta->same_boot)
+        return 0;
+    AUTO_BUF struct buf sql = BUF_INIT;
+    buf_printf(&sql, "INSERT OR REPLACE INTO \"_meta\" VALUES ('boot', %lld)", (long long)now);
+    if (sqlite_run(engine, sql.data, err) != 0) /* the next start will think the same, which does no harm */
+        log_warn("store", "the start of the machine could not be noted", "why", err->text);
+    return 0;
+}
+
 static int load_meta(struct sqlite_engine *engine, struct engine_meta *meta, struct store_err *err)
 {
     int64_t reserve, oldest;
@@ -224,7 +255,7 @@ static int load_meta(struct sqlite_engine *engine, struct engine_meta *meta, str
         return -1;
     meta->reserve = (uint64_t)reserve;
     meta->oldest_token = (uint64_t)oldest;
-    return 0;
+    return load_boot(engine, meta, err);
 }
 
 int sqlite_load(struct sqlite_engine *engine, const struct engine_sink *sink, struct engine_meta *meta,

@@ -205,10 +205,23 @@ static enum engine_result after_failed_commit(struct sqlite_engine *engine, int 
     return ENGINE_UNKNOWN;
 }
 
+/* Without it the log is written and not synced: what is in it survives this process, and is synced with the
+ * next batch that is. Checkpoints sync in any case. */
+static int set_synchronous(struct sqlite_engine *engine, bool on, struct store_err *err)
+{
+    if (engine->unsynced == !on)
+        return 0;
+    if (sqlite_run(engine, on ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL", err) != 0)
+        return -1;
+    engine->unsynced = !on;
+    return 0;
+}
+
 enum engine_result sqlite_apply(struct sqlite_engine *engine, const struct engine_batch *batch,
                                 struct store_err *err)
 {
-    if (sqlite_prepare(engine, &engine->begin, "BEGIN IMMEDIATE", err) != 0 ||
+    if (set_synchronous(engine, !batch->lazy, err) != 0 ||
+        sqlite_prepare(engine, &engine->begin, "BEGIN IMMEDIATE", err) != 0 ||
         sqlite_prepare(engine, &engine->commit, "COMMIT", err) != 0 || step(engine, engine->begin, err) != 0)
         return ENGINE_NOT_APPLIED;
     if (write_batch(engine, batch, err) != 0) {

@@ -60,6 +60,7 @@ static void store_free(struct store *store)
         store->engine->ops->close(store->engine);
     pending_done(&store->pending);
     free(store->suspects);
+    free(store->owed);
     free(store->tx.rows);
     refmap_done(&store->tx.map);
     pthread_cond_destroy(&store->published);

@@ -38,6 +38,7 @@ struct tx {
     struct tx_row *rows; /* in the order in which they were touched */
     uint32_t count, cap;
     struct refmap map;
+    bool sync; /* see tx_sync */
 };
 
 /* A transaction that waits for its batch. */
@@ -70,6 +71,7 @@ struct pending {
     uint32_t count, cap;
     struct store_tombstone *tombstones;
     uint32_t tombstone_count, tombstone_cap;
+    bool strict; /* some of it has to be synced before it is published: not only rows of CLASS_LAZY */
     struct garbage dead;
 };
 
@@ -117,8 +119,12 @@ struct store {
     /* Of the thread that set `writing`. */
     uint64_t reserved; /* on disk: generations below this may be published */
     uint64_t undo_from;
-    struct pending_change *suspects; /* of batches whose end is unknown: written again with the next one */
+    /* Written again with the next batch: of batches whose end is unknown, or that could not be written and
+     * were published all the same (rows of CLASS_LAZY, with their tombstones). */
+    struct pending_change *suspects;
     uint32_t suspect_count;
+    struct store_tombstone *owed;
+    uint32_t owed_count;
     uint64_t forgotten_on_disk;
 
     pthread_mutex_t chain_lock;

@@ -35,6 +35,7 @@ void tx_clear(struct tx *tx)
         if (tx->rows[i].row != tx->rows[i].old)
             row_unref(tx->rows[i].row);
     tx->count = 0;
+    tx->sync = false;
     if (tx->cap > 4096) {
         free(tx->rows);
         tx->rows = NULL;
@@ -76,6 +77,11 @@ struct tx_row *tx_touch(struct tx *tx, const struct class_desc *cls, struct ref 
         return there;
     const struct row *old = version_get(tx->store->head, cls, ref);
     return old ? tx_add(tx, cls, ref, old, row_copy(old)) : NULL;
+}
+
+void tx_sync(struct tx *tx)
+{
+    tx->sync = true;
 }
 
 /* ---- changing ---- */

@@ -30,6 +30,7 @@ struct version {
     uint64_t generation;
     uint64_t oldest_token;  /* deletions up to here are forgotten */
     uint64_t runtime_token; /* the same for rows that are not on disk: when the store was opened */
+    uint64_t lazy_token;    /* the same for rows that may have been lost with the machine */
     struct trie changes;    /* rows by the generation of their last change */
     struct trie tombstones; /* by the generation of their deletion */
     struct trie uuids, names;

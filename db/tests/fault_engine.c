@@ -25,6 +25,7 @@ static enum engine_result fault_apply(struct engine *base, const struct engine_b
         sched_yield();
     control->waiting--;
     control->applied++;
+    control->lazy += batch->lazy;
     switch ((enum fault)control->next) {
     case FAULT_NONE:
         break;

@@ -14,6 +14,7 @@ enum fault {
 struct fault_control {
     _Atomic int next;    /* enum fault of the next apply, and of all after it until it is changed */
     _Atomic int applied; /* calls so far */
+    _Atomic int lazy;    /* of them, those that need not be synced */
     _Atomic bool hold;   /* apply waits while this is set */
     _Atomic int waiting;
 };

@@ -145,6 +145,15 @@ static const struct field_desc kind_fields[15] = {
 };
 #undef F
 
+#define F(number, member, type_, flags_, ...)                                                                \
+    FIELD(errand_fields, C_ERRAND, errand_row, number, member, type_, flags_, __VA_ARGS__)
+static const struct field_desc errand_fields[3] = {
+    F(0, uuid, t_string, FIELD_PERSIST, .initial = {.str = ""}),
+    F(1, name_label, t_string, FIELD_PERSIST, .initial = {.str = ""}),
+    F(2, moving, t_bool, 0, .initial = {.i = 0}),
+};
+#undef F
+
 #define CLASS(number, title, flags_, table, row_struct, ...)                                                 \
     [number] = {.name = title,                                                                               \
                 .lower_name = title,                                                                         \
@@ -164,6 +173,8 @@ const struct class_desc fixture_classes[C_COUNT] = {
     CLASS(C_GROUP, "group", CLASS_PERSIST, group_fields, group_row, .name_label = &group_fields[1]),
     CLASS(C_JOB, "job", 0, job_fields, job_row, .name_label = &job_fields[1]),
     CLASS(C_KIND, "kind", CLASS_PERSIST, kind_fields, kind_row, .name_label = NULL),
+    CLASS(C_ERRAND, "errand", CLASS_PERSIST | CLASS_RUNTIME | CLASS_LAZY, errand_fields, errand_row,
+          .name_label = &errand_fields[1]),
 };
 
 struct store_config fixture_config(void)

@@ -5,7 +5,7 @@
 #include <jansson.h>
 #include <model/model.h>
 
-enum { C_DISK, C_GUEST, C_LINK, C_GROUP, C_JOB, C_KIND, C_COUNT };
+enum { C_DISK, C_GUEST, C_LINK, C_GROUP, C_JOB, C_KIND, C_ERRAND, C_COUNT };
 extern const struct class_desc fixture_classes[C_COUNT];
 #define DISK (&fixture_classes[C_DISK])
 #define GUEST (&fixture_classes[C_GUEST])
@@ -13,6 +13,7 @@ extern const struct class_desc fixture_classes[C_COUNT];
 #define GROUP (&fixture_classes[C_GROUP])
 #define JOB (&fixture_classes[C_JOB])
 #define KIND (&fixture_classes[C_KIND])
+#define ERRAND (&fixture_classes[C_ERRAND])
 
 /* Persistent, no runtime fields. */
 struct disk_row {
@@ -48,6 +49,12 @@ struct group_row {
     struct row row;
     const char *uuid, *name_label;
     const struct ref_set *guests;
+};
+/* On disk without waiting for it. */
+struct errand_row {
+    struct row row;
+    const char *uuid, *name_label;
+    bool moving; /* runtime */
 };
 /* In memory only. */
 struct job_row {

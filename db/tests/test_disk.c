@@ -177,8 +177,35 @@ Test(disk, relations_are_whole_after_a_restart_and_runtime_parts_are_new)
     cr_assert_eq(snapshot_get(snap, DISK, disk)->generation, token, "and of nothing else");
     cr_assert_gt(snapshot_oldest_token_of(snap, JOB), token);
     cr_assert_leq(snapshot_oldest_token_of(snap, GUEST), token);
+    cr_assert_leq(snapshot_oldest_token_of(snap, ERRAND), token);
     snapshot_unref(snap);
     store_close(store);
+    fixture_remove(place.folder);
+}
+
+Test(disk, lazy_rows_may_have_been_lost_when_the_machine_was_started_anew)
+{
+    struct place place = place_make();
+    struct store *store = fixture_open(place.path);
+    struct tx *tx = store_begin(store);
+    tx_create(tx, ERRAND);
+    tx_create(tx, DISK);
+    uint64_t token = fixture_commit(tx);
+    store_close(store);
+    sql(place.path, "UPDATE _meta SET value = value + 1 WHERE key = 'boot'");
+    for (int start = 0; start < 2; start++) {
+        store = fixture_open(place.path);
+        struct snapshot *snap = store_snapshot(store);
+        cr_assert_leq(snapshot_oldest_token_of(snap, DISK), token);
+        if (start == 0) {
+            cr_assert_gt(snapshot_oldest_token_of(snap, ERRAND), token);
+            token = snapshot_generation(snap);
+        } else {
+            cr_assert_leq(snapshot_oldest_token_of(snap, ERRAND), token);
+        }
+        snapshot_unref(snap);
+        store_close(store);
+    }
     fixture_remove(place.folder);
 }
 

@@ -76,6 +76,104 @@ Test(faults, a_full_disk_publishes_nothing_and_the_next_commit_tries_again)
     store_close(store);
 }
 
+/* ---- rows that do not wait for the disk ---- */
+
+static struct ref add_errand(struct store *store, const char *name, bool sync)
+{
+    struct tx *tx = store_begin(store);
+    struct errand_row *errand = AS(errand, tx_create(tx, ERRAND));
+    struct ref ref = errand->row.ref;
+    str_assign(&errand->name_label, name);
+    if (sync)
+        tx_sync(tx);
+    fixture_commit(tx);
+    return ref;
+}
+
+static bool ignore_row(const struct row *row, void *arg)
+{
+    (void)row, (void)arg;
+    return true;
+}
+
+static bool note_gone(const struct store_tombstone *gone, void *arg)
+{
+    *(struct ref *)arg = gone->ref;
+    return true;
+}
+
+static void drop_errand(struct store *store, struct ref ref)
+{
+    struct tx *tx = store_begin(store);
+    tx_delete(tx, ERRAND, ref);
+    fixture_commit(tx);
+}
+
+static size_t errands(struct store *store)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(store);
+    return snapshot_count(snap, ERRAND);
+}
+
+Test(faults, lazy_rows_do_not_wait_for_the_disk_unless_asked_or_with_others)
+{
+    struct fault_control control = {0};
+    struct store *store = open_with(&control);
+    struct store_err err;
+    cr_assert_eq(add_disk(store, "the first batch reserves generations", &err), 0);
+    int lazy = control.lazy;
+    add_errand(store, "alone", false);
+    cr_assert_eq(control.lazy, lazy + 1);
+    add_errand(store, "asked", true);
+    struct tx *tx = store_begin(store);
+    tx_create(tx, ERRAND);
+    tx_create(tx, DISK);
+    fixture_commit(tx);
+    cr_assert_eq(control.lazy, lazy + 1);
+    store_close(store);
+}
+
+Test(faults, lazy_rows_are_published_on_a_full_disk_and_written_when_it_has_room)
+{
+    char folder[64], path[96];
+    fixture_folder(folder);
+    snprintf(path, sizeof(path), "%s/pool.db", folder);
+    struct fault_control control = {0};
+    struct store_config config = fixture_config();
+    struct engine *engine;
+    struct store *store;
+    struct store_err err;
+    cr_assert_eq(engine_sqlite_open(&engine, path, NULL, &err), 0);
+    cr_assert_eq(store_open_engine(&store, &config, fault_engine_new(engine, &control), &err), 0);
+    cr_assert_eq(add_disk(store, "good", &err), 0);
+    struct ref old = add_errand(store, "old", false);
+    struct snapshot *snap = store_snapshot(store);
+    uint64_t token = snapshot_generation(snap);
+    snapshot_unref(snap);
+    control.next = FAULT_DISK_FULL;
+    struct ref fresh = add_errand(store, "fresh", false);
+    drop_errand(store, old);
+    cr_assert_eq(errands(store), 1);
+    cr_assert_eq(add_disk(store, "bad", &err), -1);
+    cr_assert_eq(errands(store), 1, "a failed batch takes nothing with it that was published");
+    control.next = FAULT_NONE;
+    cr_assert_eq(add_disk(store, "better", &err), 0);
+    fixture_check(store);
+    store_close(store);
+
+    store = fixture_open(path);
+    snap = store_snapshot(store);
+    cr_assert_not_null(snapshot_get(snap, ERRAND, fresh));
+    cr_assert_null(snapshot_get(snap, ERRAND, old));
+    cr_assert_leq(snapshot_oldest_token_of(snap, ERRAND), token);
+    struct ref gone = REF_NULL;
+    snapshot_changes(snap, token, ignore_row, note_gone, &gone);
+    cr_assert(ref_eq(gone, old), "its tombstone was written late, but it was");
+    snapshot_unref(snap);
+    store_close(store);
+    fixture_remove(folder);
+}
+
 static void ignore_result(void *arg, int result, uint64_t generation, const struct store_err *err)
 {
     (void)arg, (void)result, (void)generation, (void)err;

@@ -89,6 +89,7 @@ class Class:
     doc: str
     database: bool
     persist: bool
+    lazy: bool
     events: bool
     get_all: bool
     lifecycle: dict
@@ -246,7 +247,7 @@ class Description:
     def _class(self, name, raw):
         where = f"classes/{name}.toml"
         known = {
-            "name", "doc", "lifecycle", "database", "persist", "events", "get_all", "constructor_role",
+            "name", "doc", "lifecycle", "database", "persist", "lazy", "events", "get_all", "constructor_role",
             "constructor", "read_role", "fields", "messages", "accessors",
         }  # fmt: skip
         if set(raw) - known:
@@ -258,6 +259,7 @@ class Description:
             doc=self._doc(raw, where),
             database=raw["database"],
             persist=raw.get("persist", False),
+            lazy=raw.get("lazy", False),
             events=raw.get("events", False),
             get_all=raw.get("get_all", False),
             lifecycle=self._lifecycle(raw["lifecycle"], where),

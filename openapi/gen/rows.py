@@ -112,6 +112,8 @@ def _class_flags(c):
         flags.append("CLASS_PERSIST")
         if any(f.runtime for f in c.fields.values()):
             flags.append("CLASS_RUNTIME")
+        if c.lazy:
+            flags.append("CLASS_LAZY")
     if c.events:
         flags.append("CLASS_EVENTS")
     if c.get_all:

@@ -23,7 +23,12 @@
  * Rows of classes without CLASS_PERSIST, and fields without FIELD_PERSIST, are in memory only: a
  * transaction that changes nothing else costs no I/O, but is published in its turn. When the store is
  * opened, rows of CLASS_RUNTIME count as changed, because their runtime fields are back at their
- * initial values. */
+ * initial values.
+ *
+ * Rows of classes with CLASS_LAZY are on disk too, but what changes them alone does not wait for it: it is
+ * handed to the system before it is published, so it survives the end of this process, and is synced with
+ * the next change of another class (or tx_sync). When it cannot be written it is published all the same and
+ * written later. The machine's sudden end may lose the last such changes. */
 #pragma once
 #include <model/model.h>
 #include <stdbool.h>
@@ -95,8 +100,8 @@ void snapshot_changes(const struct snapshot *snap, uint64_t since,
                       bool (*deleted_fn)(const struct store_tombstone *gone, void *arg), void *arg);
 /* A reader whose token (the `since` of snapshot_changes) is older than this has to start over, because
  * deletions after its token may be forgotten. The second form answers for one class: only rows of classes
- * without CLASS_PERSIST vanish without a tombstone when the store is opened anew, so a reader of the others
- * can go on with a token from before. */
+ * without CLASS_PERSIST vanish without a tombstone when the store is opened anew (those of CLASS_LAZY when
+ * the machine was started anew), so a reader of the others can go on with a token from before. */
 uint64_t snapshot_oldest_token(const struct snapshot *snap);
 uint64_t snapshot_oldest_token_of(const struct snapshot *snap, const struct class_desc *cls);
 
@@ -121,6 +126,8 @@ void tx_renew(struct tx *tx, const struct class_desc *cls, struct ref ref);
 struct row *tx_create(struct tx *tx, const struct class_desc *cls);
 /* References to it in other rows become null, it leaves all sets. */
 void tx_delete(struct tx *tx, const struct class_desc *cls, struct ref ref);
+/* The transaction waits for the disk also when it changes rows of CLASS_LAZY alone. */
+void tx_sync(struct tx *tx);
 /* Calls fn for each row created or edited so far; fn may edit further rows, which are not visited. */
 void tx_each_touched(struct tx *tx,
                      void (*fn)(struct tx *tx, const struct class_desc *cls, struct ref ref, void *arg),

@@ -111,6 +111,7 @@ enum class_flag {
     CLASS_RUNTIME = 1 << 3, /* persistent, with at least one field that is not */
     CLASS_REMOVED = 1 << 4,
     CLASS_DEPRECATED = 1 << 5,
+    CLASS_LAZY = 1 << 6, /* persistent, but changes of such rows alone do not wait for the disk */
 };
 
 struct class_desc {
