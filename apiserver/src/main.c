@@ -1,5 +1,6 @@
 /* poold: the pool's server. Reads its options, makes what a first start needs, opens the store, connects to
  * the hosts, then serves until SIGTERM or SIGINT. */
+#include "blobs.h"
 #include "bootstrap.h"
 #include "gate/auth.h"
 #include "gate/event.h"
@@ -187,13 +188,19 @@ static void sweep_tasks(void *arg)
     tasks_sweep(&((struct pool_server *)arg)->server);
 }
 
+static void sweep_blobs(void *arg)
+{
+    blobs_sweep(&((struct pool_server *)arg)->server);
+}
+
 /* The sweeps wait for the store: not for the timer's own thread. */
 static void sweep_later(void *arg)
 {
     struct pool_server *p = arg;
     if (worker_submit(p->server.workers, sweep_sessions, p) < 0 ||
-        worker_submit(p->server.workers, sweep_tasks, p) < 0)
-        log_warn("poold", "old sessions and tasks are cleared later: all workers are busy");
+        worker_submit(p->server.workers, sweep_tasks, p) < 0 ||
+        worker_submit(p->server.workers, sweep_blobs, p) < 0)
+        log_warn("poold", "old sessions, tasks and files are cleared later: all workers are busy");
 }
 
 static int start(struct pool_server *p)
@@ -212,7 +219,7 @@ static int start(struct pool_server *p)
     s->joins = joins_new();
     s->claims = claims_new();
     s->console_tokens = console_tokens_new(s);
-    if (bootstrap(s, &err) < 0)
+    if (bootstrap(s, &err) < 0 || blobs_start(s) < 0)
         return -1;
     s->hosts = hosts_new(s, SETTLE_MS);
     p->web = web_new(s, p->options.web_dir);

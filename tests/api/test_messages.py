@@ -3,7 +3,7 @@ import sys
 import time
 import unittest
 
-from pool import NULL, Failure, TestPool, description, until
+from pool import NULL, Failure, TestPool, until
 from test_events import events, network_record, vm_record
 
 POOL = API = None

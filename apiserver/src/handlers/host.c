@@ -1,4 +1,5 @@
 /* host.*: what one asks of a host, and whether it takes new VMs. */
+#include "../blobs.h"
 #include "../hosts/hosts.h"
 #include "../plan/placement.h"
 #include "../server.h"
@@ -78,6 +79,7 @@ int handle_host_destroy(struct call *call, const struct host_destroy_args *args,
     }
     struct ref metrics_ref = host->metrics, control = host->control_domain;
     AUTO_REF_SET const struct ref_set *pbds = ref_set_ref(host->PBDs);
+    blobs_delete(tx, host->blobs);
     for (size_t i = 0; pbds && i < pbds->count; i++)
         tx_delete(tx, CLASS_PBD, pbds->items[i]);
     tx_delete(tx, CLASS_host, args->self);

@@ -1,4 +1,5 @@
 /* network.*, VIF.*: networks of the pool and the cards of VMs on them. */
+#include "../blobs.h"
 #include "../gate/generic.h"
 #include "../plan/mac.h"
 #include "../server.h"
@@ -106,6 +107,7 @@ int handle_network_destroy(struct call *call, const struct args_self *args, stru
         tx_abort(tx);
         return -1;
     }
+    blobs_delete(tx, network->blobs);
     tx_delete(tx, CLASS_network, args->self);
     return server_commit(tx, err);
 }

@@ -1,5 +1,6 @@
 /* SR.*: storage repositories. Making one goes to the agent first and into the database at the end, in one
  * transaction with its PBDs; a failure on the way detaches again what was attached. */
+#include "../blobs.h"
 #include "../hosts/hosts.h"
 #include "storage.h"
 #include <base/log.h>
@@ -238,6 +239,7 @@ static int remove_rows(struct call *call, struct ref ref, struct api_err *err)
     }
     AUTO_REF_SET const struct ref_set *vdis = ref_set_ref(sr->VDIs);
     AUTO_REF_SET const struct ref_set *pbds = ref_set_ref(sr->PBDs);
+    blobs_delete(tx, sr->blobs);
     for (size_t i = 0; vdis && i < vdis->count; i++)
         storage_remove_vdi(tx, vdis->items[i]);
     for (size_t i = 0; pbds && i < pbds->count; i++)

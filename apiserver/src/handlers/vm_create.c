@@ -1,5 +1,6 @@
 /* VM.create, destroy, clone, copy, provision: VMs come and go as rows; their disks through the VDI handlers.
  */
+#include "../blobs.h"
 #include "../gate/generic.h"
 #include "../plan/mac.h"
 #include "../plan/provision.h"
@@ -60,6 +61,7 @@ static void delete_vm(struct tx *tx, struct ref ref)
     AUTO_REF_SET const struct ref_set *vbds = ref_set_ref(vm->VBDs);
     AUTO_REF_SET const struct ref_set *vifs = ref_set_ref(vm->VIFs);
     AUTO_REF_SET const struct ref_set *consoles = ref_set_ref(vm->consoles);
+    blobs_delete(tx, vm->blobs);
     delete_all(tx, CLASS_VBD, vbds);
     delete_all(tx, CLASS_VIF, vifs);
     delete_all(tx, CLASS_console, consoles);

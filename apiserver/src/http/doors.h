@@ -54,5 +54,7 @@ void door_join_tokens(struct server *server, struct http_request *req);    /* ho
 void door_join(struct server *server, struct http_request *req);           /* hosts/join.c */
 void door_console_tokens(struct server *server, struct http_request *req); /* http/console.c */
 void door_console(struct server *server, struct http_request *req);        /* http/console.c */
+void door_get_blob(struct server *server, struct http_request *req);       /* http/blob.c */
+void door_put_blob(struct server *server, struct http_request *req);       /* http/blob.c */
 void door_import_raw_vdi(struct server *server, struct http_request *req); /* http/transfer.c */
 void door_export_raw_vdi(struct server *server, struct http_request *req); /* http/transfer.c */

@@ -201,6 +201,8 @@ static const struct route routes[] = {
     {HTTP_POST, "/api/v1/hosts/join", door_join},
     {HTTP_POST, "/api/v1/console-tokens", door_console_tokens},
     {HTTP_GET, "/console", door_console},
+    {HTTP_GET, "/blob", door_get_blob},
+    {HTTP_PUT, "/blob", door_put_blob},
     {HTTP_PUT, "/import_raw_vdi", door_import_raw_vdi},
     {HTTP_GET, "/export_raw_vdi", door_export_raw_vdi},
     {HTTP_POST, "/", serve_xmlrpc},
