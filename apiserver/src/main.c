@@ -29,6 +29,7 @@
 #define WORKERS_MIN 8
 #define WORKERS_MAX 128
 #define WORKERS_QUEUE 4096
+#define CLI_MAX 64
 #define SETTLE_MS 3000
 #define CONNECTIONS_MAX 20000
 #define DESCRIPTORS_KEPT 512
@@ -111,9 +112,12 @@ static int start_workers(struct server *s)
         .name = "work", .threads_min = WORKERS_MIN, .threads_max = WORKERS_MAX, .queue_max = WORKERS_QUEUE};
     const struct worker_config login = {
         .name = "login", .threads_min = 2, .threads_max = 2, .queue_max = 256};
+    const struct worker_config cli = {
+        .name = "cli", .threads_min = 1, .threads_max = CLI_MAX, .queue_max = CLI_MAX};
     s->workers = worker_pool_new(&work);
     s->login_workers = worker_pool_new(&login);
-    if (s->workers && s->login_workers)
+    s->cli_workers = worker_pool_new(&cli);
+    if (s->workers && s->login_workers && s->cli_workers)
         return 0;
     log_error("poold", "no threads could be started", "cause", strerror(errno));
     return -1;
@@ -253,6 +257,8 @@ static void stop(struct pool_server *p)
     if (s->workers)
         worker_pool_stop(s->workers);
     events_free(s->events);
+    if (s->cli_workers)
+        worker_pool_stop(s->cli_workers);
     console_tokens_stop(s->console_tokens);
     if (p->https)
         http_server_stop(p->https);

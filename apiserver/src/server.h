@@ -28,6 +28,7 @@ struct server {
     struct store *store;
     struct worker_pool *workers;       /* calls that may block */
     struct worker_pool *login_workers; /* password hashes: few, so that guessing cannot take the processors */
+    struct worker_pool *cli_workers;   /* conversations with thin command lines */
     struct timers *timers;
     struct sessions *sessions;
     struct tasks *tasks;

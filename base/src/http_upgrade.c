@@ -152,8 +152,9 @@ void head_write(struct buf *b, const char *status_line, const struct http_header
     buf_add_str(b, "\r\n");
 }
 
+/* `first`: what is sent before anything else. Moves here. */
 static void
-leave_http(struct http_request *req, const char *status_line, const struct http_header *headers,
+leave_http(struct http_request *req, struct buf *first,
            void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len), void *arg)
 {
     bool late = true;
@@ -164,7 +165,8 @@ leave_http(struct http_request *req, const char *status_line, const struct http_
         if (gone)
             atomic_store(&req->cut, true);
         if (!late) {
-            head_write(&req->upgrade_head, status_line, headers);
+            req->upgrade_head = *first;
+            *first = BUF_INIT;
             req->upgraded = upgraded;
             req->upgraded_arg = arg;
             req->ready = true;
@@ -173,6 +175,7 @@ leave_http(struct http_request *req, const char *status_line, const struct http_
         if (!completed)
             request_wake(req);
     }
+    buf_done(first);
     if (late)
         upgraded(arg, NULL, NULL, 0);
     http_request_unref(req);
@@ -182,14 +185,27 @@ void http_upgrade(struct http_request *req, const struct http_header *headers,
                   void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len),
                   void *arg)
 {
-    leave_http(req, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade", headers, upgraded, arg);
+    struct buf head = BUF_INIT;
+    head_write(&head, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade", headers);
+    leave_http(req, &head, upgraded, arg);
 }
 
 void http_tunnel(struct http_request *req, const struct http_header *headers,
                  void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len),
                  void *arg)
 {
-    leave_http(req, "HTTP/1.1 200 OK", headers, upgraded, arg);
+    struct buf head = BUF_INIT;
+    head_write(&head, "HTTP/1.1 200 OK", headers);
+    leave_http(req, &head, upgraded, arg);
+}
+
+void http_take_over(struct http_request *req, const void *first, size_t len,
+                    void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len),
+                    void *arg)
+{
+    struct buf bytes = BUF_INIT;
+    buf_add(&bytes, first, len);
+    leave_http(req, &bytes, upgraded, arg);
 }
 
 void upgraded_end_all(struct http_server *server)

@@ -105,7 +105,7 @@ static bool token_take(struct joins *joins, const char *text)
     return found;
 }
 
-static char *make_token(struct server *server, struct api_err *err)
+static char *new_token(struct server *server, struct api_err *err)
 {
     AUTO_FREE char *ca_path = pki_path(server, "ca.pem");
     size_t len;
@@ -126,6 +126,19 @@ static char *make_token(struct server *server, struct api_err *err)
     return token;
 }
 
+json_t *join_token_make(struct server *server, const struct session *session, struct api_err *err)
+{
+    char expires[DATETIME_TEXT_SIZE];
+    if (roles_require(session, ROLE_POOL_OPERATOR, "http/post_join_tokens", err) < 0)
+        return NULL;
+    AUTO_SECRET char *token = new_token(server, err);
+    if (!token)
+        return NULL;
+    datetime_format(clock_unix_seconds() + TOKEN_SECONDS, expires);
+    log_info("join", "made a join token", "user", session->user);
+    return json_pack("{ssss}", "token", token, "expires", expires);
+}
+
 static void run_join_tokens(void *arg)
 {
     struct door_job *job = arg;
@@ -136,16 +149,15 @@ static void run_join_tokens(void *arg)
         door_job_free(job);
         return;
     }
-    AUTO_SECRET char *token = NULL;
-    if (roles_require(session, ROLE_POOL_OPERATOR, "http/post_join_tokens", &err) < 0 ||
-        !(token = make_token(job->server, &err))) {
+    AUTO_JSON json_t *token = join_token_make(job->server, session, &err);
+    if (!token) {
         door_fail(job->req, streq(err.code, "RBAC_PERMISSION_DENIED") ? 403 : 500, &err);
     } else {
-        char expires[DATETIME_TEXT_SIZE];
-        datetime_format(clock_unix_seconds() + TOKEN_SECONDS, expires);
-        char *body = xasprintf("{\"token\":\"%s\",\"expires\":\"%s\"}\n", token, expires);
-        log_info("join", "made a join token", "user", session->user);
-        http_answer_json(job->req, 201, body, strlen(body));
+        struct buf body = BUF_INIT;
+        json_write(&body, token);
+        buf_add_char(&body, '\n');
+        size_t len = body.len;
+        http_answer_json(job->req, 201, buf_take(&body), len);
     }
     if (temporary)
         session_close(job->server, session);

@@ -1,6 +1,12 @@
 /* How a host becomes part of the pool: one-time tokens, its certificate, its rows. */
 #pragma once
+#include <jansson.h>
+
 struct server;
+struct session;
+struct api_err;
 struct joins;
 struct joins *joins_new(void);
 void joins_free(struct joins *joins);
+/* {"token", "expires"}: lets one host join within an hour. NULL with *err. Reads a file: for a worker. */
+json_t *join_token_make(struct server *server, const struct session *session, struct api_err *err);

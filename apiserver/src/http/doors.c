@@ -64,12 +64,19 @@ static void write_error(struct buf *out, const struct api_err *err)
     buf_add_str(out, "]}");
 }
 
-bool doors_enter(struct server *server, struct http_request *req)
+bool doors_try_enter(struct server *server)
 {
     atomic_fetch_add(&server->inside, 1);
     if (!atomic_load(&server->closing))
         return true;
     doors_leave(server);
+    return false;
+}
+
+bool doors_enter(struct server *server, struct http_request *req)
+{
+    if (doors_try_enter(server))
+        return true;
     http_answer_error(req, 503, "the server is stopping");
     return false;
 }

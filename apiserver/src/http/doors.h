@@ -11,6 +11,8 @@ struct api_err;
 /* Around everything that a network thread does with a request: false, after a 503, when the server is
  * stopping. */
 bool doors_enter(struct server *server, struct http_request *req);
+/* The same for others that use the server's parts, without an answer. */
+bool doors_try_enter(struct server *server);
 void doors_leave(struct server *server);
 /* First step of a stop. When it returns no network thread uses the server's parts, and none will. */
 void doors_close(struct server *server);
@@ -58,3 +60,4 @@ void door_get_blob(struct server *server, struct http_request *req);       /* ht
 void door_put_blob(struct server *server, struct http_request *req);       /* http/blob.c */
 void door_import_raw_vdi(struct server *server, struct http_request *req); /* http/transfer.c */
 void door_export_raw_vdi(struct server *server, struct http_request *req); /* http/transfer.c */
+void door_cli(struct server *server, struct http_request *req);            /* cli/door.c */

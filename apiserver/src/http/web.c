@@ -200,6 +200,7 @@ static const struct route routes[] = {
     {HTTP_POST, "/api/v1/join-tokens", door_join_tokens},
     {HTTP_POST, "/api/v1/hosts/join", door_join},
     {HTTP_POST, "/api/v1/console-tokens", door_console_tokens},
+    {HTTP_POST, "/cli", door_cli},
     {HTTP_GET, "/console", door_console},
     {HTTP_GET, "/blob", door_get_blob},
     {HTTP_PUT, "/blob", door_put_blob},

@@ -174,6 +174,11 @@ void http_upgrade(struct http_request *req, const struct http_header *headers,
 void http_tunnel(struct http_request *req, const struct http_header *headers,
                  void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len),
                  void *arg);
+/* The same without any answer of HTTP: the connection goes on with these bytes, in a protocol of its own.
+ * After the body, too. */
+void http_take_over(struct http_request *req, const void *first, size_t len,
+                    void (*upgraded)(void *arg, struct stream *stream, const char *early, size_t early_len),
+                    void *arg);
 
 /* ---- blocking ends, for worker threads ---- */
 /* Reads a request's body from another thread: call http_reader_open in on_request instead of

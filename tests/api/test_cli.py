@@ -1,0 +1,134 @@
+"""POST /cli: commands by the thin protocol give what our own xe gives, and bad clients disturb nobody."""
+import os
+import struct
+import subprocess
+import unittest
+
+import thin
+from pool import TestPool, program, until
+from thin import ThinClient
+
+POOL = None
+
+
+def setUpModule():
+    global POOL
+    POOL = TestPool(hosts=1)
+
+
+def tearDownModule():
+    POOL.close()
+
+
+def own_xe(*words):
+    env = dict(os.environ, XE_SERVER="127.0.0.1", XE_PORT=str(POOL.port), XE_USER="root", XE_CAFILE=POOL.ca)
+    run = subprocess.run([program("xe"), "-s", "127.0.0.1", "-p", str(POOL.port), "-u", "root", "-pw", POOL.password,
+                          "--ca", POOL.ca, *words], env=env, text=True, stdin=subprocess.DEVNULL, check=False,
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60)
+    return run.returncode, run.stdout, run.stderr
+
+
+class CliTest(unittest.TestCase):
+    def setUp(self):
+        self.api = POOL.login()
+        self.thin = ThinClient(POOL)
+
+    def test_the_same_as_our_own_xe(self):
+        for words in (["host-list"], ["host-list", "--minimal"], ["vm-list", "params=all"],
+                      ["template-list", "params=name-label"], ["vm-list", "uuid=nonsense"], ["vm-start", "vm=nobody"],
+                      ["no-such-command"], ["help"], ["pool-param-get", "param-name=master", "uuid=x"],
+                      ["host-param-list", "uuid=x"], ["vm-list", "name-label=a=b"]):
+            with self.subTest(words=words):
+                outcome = self.thin.run(*words)
+                self.assertEqual((outcome.code, outcome.out, outcome.err), own_xe(*words))
+
+    def test_wrong_password(self):
+        outcome = ThinClient(POOL, password="wrong").run("vm-list")
+        self.assertEqual(outcome.code, 1)
+        self.assertIn("Authentication failed", outcome.err)
+
+    def test_without_login_words(self):
+        outcome = self.thin.run("vm-list", login=False)
+        self.assertEqual(outcome.code, 1)
+        self.assertNotEqual(outcome.err, "")
+
+    def test_session_given(self):
+        outcome = self.thin.run(f"session_id={self.api.session}", "host-list", "--minimal", login=False)
+        self.assertEqual((outcome.code, outcome.out.strip()), (0, self.api.host.get_all_records().popitem()[1]["uuid"]))
+        self.api.host.get_all()  # the session is ours and still there
+
+    def test_no_session_is_left(self):
+        def logins():
+            return POOL.poold.log().count("logged in"), POOL.poold.log().count("session.logout")
+        before = logins()
+        self.thin.run("host-list")
+        after = until("the session was closed", lambda: logins() if logins()[1] > before[1] else None)
+        self.assertEqual((after[0] - before[0], after[1] - before[1]), (1, 1))
+
+    def test_carriage_returns(self):
+        self.thin.request = lambda words, login: thin.ThinClient.request(
+            self.thin, [w + "\r" for w in [*words, "username=root", f"password={POOL.password}"]], False)
+        outcome = self.thin.run("host-list", "--minimal")
+        self.assertEqual(outcome.code, 0)
+
+    def test_a_file_of_the_client(self):
+        sr = self.api.SR.create(self.api.host.get_all()[0], {"location": os.path.join(POOL.folder, "sr")}, 0, "disks", "",
+                                "file", "", False, {})
+        vdi = self.api.VDI.create({"SR": sr, "virtual_size": 1 << 20, "type": "user", "sharable": False,
+                                   "read_only": False, "other_config": {}})
+        uuid = self.api.VDI.get_uuid(vdi)
+        content = os.urandom(1 << 20)
+        self.thin.files["in.raw"] = content
+        outcome = self.thin.run("vdi-import", f"uuid={uuid}", "filename=in.raw", "format=raw")
+        self.assertEqual((outcome.code, outcome.err), (0, ""))
+        outcome = self.thin.run("vdi-export", f"uuid={uuid}", "filename=out.raw", "format=raw")
+        self.assertEqual((outcome.code, outcome.err), (0, ""))
+        self.assertEqual(self.thin.files["out.raw"], content)
+
+    def test_confirmation(self):
+        vm = self.api.VM.create({"name_label": "gone", "name_description": "", "user_version": 1, "is_a_template": False,
+                                 "affinity": "OpaqueRef:NULL", "memory_static_max": 1 << 28, "memory_dynamic_max": 1 << 28,
+                                 "memory_dynamic_min": 1 << 28, "memory_static_min": 1 << 28, "VCPUs_params": {},
+                                 "VCPUs_max": 1, "VCPUs_at_startup": 1, "actions_after_shutdown": "destroy",
+                                 "actions_after_reboot": "restart", "actions_after_crash": "destroy", "PV_bootloader": "",
+                                 "PV_kernel": "", "PV_ramdisk": "", "PV_args": "", "PV_bootloader_args": "",
+                                 "PV_legacy_args": "", "HVM_boot_policy": "BIOS order", "HVM_boot_params": {},
+                                 "platform": {}, "PCI_bus": "", "other_config": {}, "recommendations": ""})
+        uuid = self.api.VM.get_uuid(vm)
+        self.thin.answers = ["no"]
+        outcome = self.thin.run("vm-uninstall", f"uuid={uuid}")
+        self.assertEqual(outcome.code, 1)
+        self.assertIn("Type 'yes' to continue\n", outcome.out)
+        self.thin.answers = ["yes"]
+        outcome = self.thin.run("vm-uninstall", f"uuid={uuid}")
+        self.assertEqual((outcome.code, outcome.err), (0, ""))
+        self.assertEqual(self.api.VM.get_by_name_label("gone"), [])
+
+    def test_join_token(self):
+        outcome = self.thin.run("host-join-token", "--minimal")
+        self.assertEqual(outcome.code, 0)
+        self.assertRegex(outcome.out, r"^[\w-]+\.[0-9a-f]{64}\n$")
+
+    def test_bad_clients(self):
+        hello, magic = thin.HELLO, thin.MAGIC
+        bad = [
+            b"", b"GET / HTTP/1.0\r\n\r\n" + b"x" * 40, magic + struct.pack("<ii", 1, 0),
+            hello + struct.pack("<i", -1), hello + struct.pack("<i", 1 << 30), hello + struct.pack("<iii", 8, 9, 0),
+            hello + struct.pack("<iiii", 12, 11, 7, 1 << 30), hello + struct.pack("<iii", 8, 11, 8),
+        ]
+        for data in bad:
+            with self.subTest(data=data), POOL.connect() as client:
+                client.sendall(self.thin.request(["vm-param-set", "uuid=x", "name-label=y"]))
+                client.sendall(data)
+                client.settimeout(60)
+                if data:
+                    client.shutdown(1)
+        status, _, _ = POOL.http("POST", "/cli", b"a\0b")
+        self.assertEqual(status, 400)
+        status, _, _ = POOL.http("POST", "/cli", b"x" * (200 * 1024 + 1))
+        self.assertEqual(status, 413)
+        self.assertEqual(self.thin.run("host-list").code, 0)
+
+
+if __name__ == "__main__":
+    unittest.main()
