@@ -1,13 +1,13 @@
-// Installs the packages that package-lock.json names, when they are not there yet. A build of another
-// folder may do the same at this moment: one installs, the others wait for it.
+// Installs the packages that package-lock.json names, when they are not there yet: of this folder, or of the
+// one given. A build of another folder may do the same at this moment: one installs, the others wait for it.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { setTimeout as delay } from "node:timers/promises";
 
-const here = dirname(fileURLToPath(import.meta.url));
+const here = process.argv[2] ? resolve(process.argv[2]) : dirname(fileURLToPath(import.meta.url));
 const marker = join(here, "node_modules/.corral-lock");
 const guard = join(here, ".install-guard");
 const wanted = createHash("sha256").update(readFileSync(join(here, "package-lock.json"))).digest("hex");
@@ -44,12 +44,12 @@ while (!installed()) {
   }
   try {
     if (installed()) break;
-    console.log("web: installing packages (npm ci)");
+    console.log(`${here}: installing packages (npm ci)`);
     const run = spawnSync(process.env.NPM ?? "npm", ["ci", "--no-fund", "--no-audit", "--loglevel=error"],
       { cwd: here, stdio: "inherit" });
     if (run.error) throw run.error;
     if (run.status !== 0) {
-      console.error(`web: npm ci failed (exit code ${run.status})`);
+      console.error(`${here}: npm ci failed (exit code ${run.status})`);
       process.exitCode = 1;
       break;
     }

@@ -200,6 +200,13 @@ class TestPool:
             self.stop()
         self.start()
 
+    def restart_on(self, port):
+        """Restarts it on the HTTPS port that it had, for clients that keep the address."""
+        self.stop()
+        at = self.poold.arguments.index("--port") + 1
+        self.poold.arguments[at] = str(port)
+        self.start()
+
     def close_clients(self):
         for client in self.clients:
             client.close()
