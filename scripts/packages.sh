@@ -26,6 +26,7 @@ run|d:ovmf|ovmf|UEFI for guests
 test|d:libcriterion-dev|libcriterion-dev|unit tests
 test|c:chromium|chromium|tests of the web page
 test|d:fonts-dejavu-core|fonts-dejavu-core|text in screenshots
+test|c:rrdtool|rrdtool|tests compare with it
 test|c:ss|iproute2|tests look at sockets
 test|c:syslinux|syslinux|bootable test disk (BIOS)
 test|d:syslinux-common|syslinux-common|its second stage
