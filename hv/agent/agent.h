@@ -25,6 +25,10 @@ struct storage_table {
     int (*disk_copy)(struct storage_sr *sr, const char *location, struct storage_sr *to_sr,
                      const char *to_uuid, enum disk_format to_format, const struct storage_job *job,
                      struct storage_error *error);
+    int (*disk_clone)(struct storage_sr *sr, const char *location, const char *new_uuid,
+                      const struct storage_job *job, struct storage_error *error);
+    int (*layer_begin)(struct storage_sr *sr, const char *location, const char *new_uuid,
+                       struct storage_layer **out, struct storage_error *error);
 };
 extern const struct storage_table storage_real, storage_simulated;
 
@@ -177,10 +181,33 @@ bool disks_in_use(struct agent *agent, const char *sr, const char *name);
 /* All disks of a configuration, or none. */
 int disks_take_domain(struct agent *agent, const struct domain_config *config, struct hv_err *err);
 void disks_release_domain(struct agent *agent, const struct domain_config *config);
+/* What a job of storage has to tell of an operation and to hear from it. The op must outlive the job. */
+struct op_job {
+    struct agent *agent;
+    struct agent_op *op;
+    struct storage_job job;
+};
+void op_job_init(struct op_job *job, struct agent *agent, struct agent_op *op);
 /* Opens what is behind a drive. */
 int disks_open(struct agent *agent, const struct domain_disk *disk, struct disk_chain *chain,
                struct hv_err *err);
 bool disks_sr_in_use(struct agent *agent, const char *sr);
+
+/* ---- handlers_domain.c ---- */
+/* What has to be free for it, on a real host. */
+int domain_check_memory(struct agent *agent, const struct domain_config *config, struct hv_err *err);
+/* One chain for each of its disks, or none. */
+int domain_open_chains(struct agent *agent, const struct domain_config *config, struct disk_chain *chains,
+                       struct hv_err *err);
+/* ---- handlers_live.c ---- */
+/* Removes the new disks of a snapshot that did not come to its end. */
+void domain_snapshot_drop(struct agent *agent, const struct hv_domain_snapshot_args *args);
+/* Its result, when all new disks are there. */
+int domain_snapshot_infos(struct agent *agent, const struct hv_domain_snapshot_args *args,
+                          struct hv_domain_snapshot_result *result, struct hv_err *err);
+
+/* EXISTS when it is live here. */
+int domain_check_absent(struct agent *agent, const char *uuid, struct hv_err *err);
 
 /* ---- facts.c, join.c ---- */
 void facts_collect(struct host_facts *facts);

@@ -143,18 +143,19 @@ int disks_open(struct agent *agent, const struct domain_disk *disk, struct disk_
     if (!sr)
         return -1;
     struct storage_error error;
-    enum disk_format format;
-    int fd;
+    struct storage_images images;
     const char *location = disk->source == DISK_SOURCE_ISO ? disk->iso : disk->disk;
-    int outcome = storage_disk_open(sr->storage, location, writes(disk), &fd, &format, &error);
+    int outcome = storage_disk_open_images(sr->storage, location, writes(disk), &images, &error);
     srs_put(agent, sr);
     if (outcome < 0)
         return storage_to_hv(err, &error);
-    chain->nodes = xcalloc(1, sizeof(*chain->nodes));
-    chain->count = 1;
-    chain->nodes[0] =
-        (struct disk_node){.fd = fd,
-                           .format = format == DISK_QCOW2 ? IMAGE_FORMAT_QCOW2 : IMAGE_FORMAT_RAW,
-                           .read_only = !writes(disk)};
+    chain->nodes = xcalloc(images.count, sizeof(*chain->nodes));
+    chain->count = images.count;
+    for (size_t i = 0; i < images.count; i++)
+        chain->nodes[i] = (struct disk_node){
+            .fd = TAKE_FD(images.items[i].fd),
+            .format = images.items[i].format == DISK_QCOW2 ? IMAGE_FORMAT_QCOW2 : IMAGE_FORMAT_RAW,
+            .read_only = i > 0 || !writes(disk)};
+    storage_images_done(&images);
     return 0;
 }

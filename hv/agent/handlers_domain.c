@@ -7,8 +7,10 @@
 /* What QEMU itself needs beside the guest's memory. */
 #define OVERHEAD_BYTES (64LL << 20)
 
-static int check_memory(const struct domain_config *config, struct hv_err *err)
+int domain_check_memory(struct agent *agent, const struct domain_config *config, struct hv_err *err)
 {
+    if (agent->driver == &hv_sim_driver)
+        return 0;
     int64_t need = config->memory_bytes + OVERHEAD_BYTES, free_bytes = facts_memory_free();
     if (need <= free_bytes)
         return 0;
@@ -17,7 +19,7 @@ static int check_memory(const struct domain_config *config, struct hv_err *err)
                    (long long)(need >> 20), (long long)(free_bytes >> 20));
 }
 
-static int open_chains(struct agent *agent, const struct domain_config *config, struct disk_chain *chains,
+int domain_open_chains(struct agent *agent, const struct domain_config *config, struct disk_chain *chains,
                        struct hv_err *err)
 {
     for (size_t i = 0; i < config->disks_count; i++)
@@ -29,25 +31,27 @@ static int open_chains(struct agent *agent, const struct domain_config *config, 
     return 0;
 }
 
+int domain_check_absent(struct agent *agent, const char *uuid, struct hv_err *err)
+{
+    struct domain_info existing;
+    if (agent->driver->info(agent->state, uuid, &existing, NULL) < 0)
+        return 0;
+    bool live = domain_state_is_live(existing.state);
+    domain_info_done(&existing);
+    return live ? hv_fail(err, HV_ERR_KIND_EXISTS, "The domain runs on this host already.") : 0;
+}
+
 int agent_domain_start(struct agent *agent, struct agent_op *op, const struct hv_domain_start_args *args,
                        struct hv_domain_start_result *result, struct hv_err *err)
 {
     const struct domain_config *config = &args->config;
-    bool simulated = agent->driver == &hv_sim_driver;
-    struct domain_info existing;
-    if (agent->driver->info(agent->state, config->uuid, &existing, NULL) == 0) {
-        bool live = domain_state_is_live(existing.state);
-        domain_info_done(&existing);
-        if (live)
-            return hv_fail(err, HV_ERR_KIND_EXISTS, "The domain runs on this host already.");
-    }
-    if (domain_config_check(config, err) < 0 || agent->driver->check(agent->state, config, err) < 0 ||
-        (!simulated && check_memory(config, err) < 0))
+    if (domain_check_absent(agent, config->uuid, err) < 0 || domain_config_check(config, err) < 0 ||
+        agent->driver->check(agent->state, config, err) < 0 || domain_check_memory(agent, config, err) < 0)
         return -1;
     struct disk_chain *chains AUTO_FREE = xcalloc(config->disks_count + 1, sizeof(*chains));
     if (disks_take_domain(agent, config, err) < 0)
         return -1;
-    int outcome = open_chains(agent, config, chains, err);
+    int outcome = domain_open_chains(agent, config, chains, err);
     if (outcome == 0) {
         domain_info_done(&result->info);
         outcome = agent->driver->start(agent->state, config, chains, &op->deadline, &result->info, err);

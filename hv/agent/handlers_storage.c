@@ -97,6 +97,7 @@ int agent_sr_scan(struct agent *agent, struct agent_op *op, const struct hv_sr_s
         info->virtual_size_bytes = disks.items[i].virtual_size_bytes;
         info->physical_bytes = disks.items[i].physical_bytes;
         info->read_only = disks.items[i].read_only;
+        str_assign(&info->parent, disks.items[i].parent);
         info->in_use = disks_in_use(agent, sr->uuid, disks.items[i].location);
     }
     srs_put(agent, sr);
@@ -158,29 +159,30 @@ int agent_disk_resize(struct agent *agent, struct agent_op *op, const struct hv_
     return outcome;
 }
 
-struct copying {
-    struct agent *agent;
-    struct agent_op *op;
-};
-
-static void copy_progress(void *arg, double fraction)
+static void job_progress(void *arg, double fraction)
 {
-    struct copying *copying = arg;
-    agent_op_progress(copying->agent, copying->op, fraction);
+    const struct op_job *job = arg;
+    agent_op_progress(job->agent, job->op, fraction);
+}
+
+void op_job_init(struct op_job *job, struct agent *agent, struct agent_op *op)
+{
+    *job = (struct op_job){
+        .agent = agent, .op = op, .job = {.progress = job_progress, .arg = job, .cancel = &op->cancel}};
 }
 
 int agent_disk_copy(struct agent *agent, struct agent_op *op, const struct hv_disk_copy_args *args,
                     struct hv_disk_copy_result *result, struct hv_err *err)
 {
-    struct copying copying = {.agent = agent, .op = op};
-    struct storage_job job = {.progress = copy_progress, .arg = &copying, .cancel = &op->cancel};
+    struct op_job job;
     struct storage_error error;
+    op_job_init(&job, agent, op);
     struct sr *from = srs_get(agent, args->sr, err);
     struct sr *to = from ? srs_get(agent, args->new_sr, err) : NULL;
     int outcome = to ? disks_take(agent, args->sr, args->disk, false, err) : -1;
     if (outcome == 0) {
         outcome = agent->storage->disk_copy(from->storage, args->disk, to->storage, args->new_disk,
-                                            to_storage(args->format), &job, &error) < 0
+                                            to_storage(args->format), &job.job, &error) < 0
                       ? storage_to_hv(err, &error)
                       : srs_disk_info(agent, to, args->new_disk, &result->info, err);
         disks_release(agent, args->sr, args->disk, false);
@@ -193,17 +195,19 @@ int agent_disk_copy(struct agent *agent, struct agent_op *op, const struct hv_di
 int agent_disk_clone(struct agent *agent, struct agent_op *op, const struct hv_disk_clone_args *args,
                      struct hv_disk_clone_result *result, struct hv_err *err)
 {
-    (void)op;
+    struct op_job job;
     struct sr *sr = srs_get(agent, args->sr, err);
     struct storage_error error;
     if (!sr)
         return -1;
-    int outcome = disks_take(agent, args->sr, args->disk, true, err);
+    op_job_init(&job, agent, op);
+    /* Whoever reads it keeps what it has open, which is the base now. */
+    int outcome = disks_take(agent, args->sr, args->disk, false, err);
     if (outcome == 0) {
-        outcome = storage_disk_clone(sr->storage, args->disk, args->new_disk, &error) < 0
+        outcome = agent->storage->disk_clone(sr->storage, args->disk, args->new_disk, &job.job, &error) < 0
                       ? storage_to_hv(err, &error)
                       : srs_disk_info(agent, sr, args->new_disk, &result->info, err);
-        disks_release(agent, args->sr, args->disk, true);
+        disks_release(agent, args->sr, args->disk, false);
     }
     srs_put(agent, sr);
     return outcome;

@@ -293,6 +293,7 @@ int main(int argc, char **argv)
     int signal_number;
     sigwait(&ends, &signal_number);
     stop(&agent);
-    /* Threads may still be at work, and what they do is written down: nothing is to be torn down under them. */
+    /* Threads may still be at work, and what they do is written down: nothing is to be torn down under them.
+     */
     _exit(0);
 }

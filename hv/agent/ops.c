@@ -281,7 +281,7 @@ static void run_job(void *arg)
     free(job);
 }
 
-/* A hard shutdown goes before all that waits, and what waits for the guest gives up. */
+/* A hard shutdown goes before all that waits; what waits for the guest, or saves it, gives up. */
 static bool overtakes(const struct agent_op *op)
 {
     return op->call == &hv_calls[HV_CALL_DOMAIN_HARD_SHUTDOWN];
@@ -289,7 +289,19 @@ static bool overtakes(const struct agent_op *op)
 
 static bool gives_way(const struct agent_op *op)
 {
-    return op->call == &hv_calls[HV_CALL_DOMAIN_SHUTDOWN] || op->call == &hv_calls[HV_CALL_DOMAIN_REBOOT];
+    switch ((enum hv_call_id)(op->call - hv_calls)) {
+    case HV_CALL_DOMAIN_SHUTDOWN:
+    case HV_CALL_DOMAIN_REBOOT:
+    case HV_CALL_DOMAIN_SUSPEND:
+    case HV_CALL_DOMAIN_RESUME:
+    case HV_CALL_DOMAIN_SNAPSHOT:
+    case HV_CALL_DISK_UNPLUG:
+    case HV_CALL_NIC_UNPLUG:
+    case HV_CALL_DOMAIN_SET_VCPUS:
+        return true;
+    default:
+        return false;
+    }
 }
 
 static void enqueue(struct ops *ops, struct queue *queue, struct agent_op *op)

@@ -4,6 +4,7 @@
 #include "agent.h"
 #include <base/log.h>
 #include <base/mem.h>
+#include <io/savefile.h>
 
 static void done(struct agent *agent, struct agent_op *op, void *result)
 {
@@ -72,6 +73,72 @@ static void recover_shutdown(struct agent *agent, struct agent_op *op)
     done(agent, op, &result);
 }
 
+/* The driver lets a domain that was being saved run on. One that is gone left by this operation only if its
+ * state is whole, since the state's header is written last. */
+static void recover_suspend(struct agent *agent, struct agent_op *op)
+{
+    const struct hv_domain_suspend_args *args = op->args;
+    struct hv_domain_suspend_result result;
+    struct save_header header AUTO_SAVE_HEADER = {.state_bytes = 0};
+    struct domain_info info;
+    struct storage_error error;
+    enum disk_format format;
+    int fd AUTO_CLOSE = -1;
+    if (live(agent, op->key, &info)) {
+        domain_info_done(&info);
+        failed(agent, op,
+               "The host's agent was restarted while the domain was being suspended; the domain runs on.");
+        return;
+    }
+    struct sr *sr = srs_get(agent, args->sr, NULL);
+    bool whole = sr && storage_disk_open(sr->storage, args->disk, false, &fd, &format, &error) == 0 &&
+                 save_header_read(fd, &header, NULL) == 0 && streq(header.config.uuid, args->domain);
+    srs_put(agent, sr);
+    if (!whole) {
+        failed(agent, op,
+               "The host's agent was restarted while the domain was being suspended, and the domain ended.");
+        return;
+    }
+    agent->driver->forget(agent->state, op->key, NULL);
+    hv_domain_suspend_result_init(&result);
+    result.state_bytes = header.state_bytes;
+    done(agent, op, &result);
+}
+
+static void recover_resume(struct agent *agent, struct agent_op *op)
+{
+    struct hv_domain_resume_result result;
+    struct domain_info info;
+    hv_domain_resume_result_init(&result);
+    if (live(agent, op->key, &info)) {
+        domain_info_done(&result.info);
+        result.info = info;
+        done(agent, op, &result);
+    } else {
+        failed(agent, op,
+               "The host's agent was restarted while the domain was being resumed; nothing of it is left.");
+    }
+    hv_domain_resume_result_done(&result);
+}
+
+/* The copies get their names last, and a checkpoint's memory is whole by then: either all of them are there,
+ * or it was not done. */
+static void recover_snapshot(struct agent *agent, struct agent_op *op)
+{
+    const struct hv_domain_snapshot_args *args = op->args;
+    struct hv_domain_snapshot_result result;
+    struct hv_err err;
+    hv_domain_snapshot_result_init(&result);
+    if (args->disks_count > 0 && domain_snapshot_infos(agent, args, &result, &err) == 0) {
+        done(agent, op, &result);
+    } else {
+        domain_snapshot_drop(agent, args);
+        failed(agent, op,
+               "The host's agent was restarted while the snapshot was being made; nothing of it is left.");
+    }
+    hv_domain_snapshot_result_done(&result);
+}
+
 /* A disk appears under its name only when it is whole. */
 static void recover_new_disk(struct agent *agent, struct agent_op *op, const char *sr_uuid, const char *disk)
 {
@@ -104,6 +171,15 @@ void recover_operation(struct agent *agent, struct agent_op *op)
         return;
     case HV_CALL_DOMAIN_SHUTDOWN:
         recover_shutdown(agent, op);
+        return;
+    case HV_CALL_DOMAIN_SUSPEND:
+        recover_suspend(agent, op);
+        return;
+    case HV_CALL_DOMAIN_RESUME:
+        recover_resume(agent, op);
+        return;
+    case HV_CALL_DOMAIN_SNAPSHOT:
+        recover_snapshot(agent, op);
         return;
     case HV_CALL_DISK_CREATE: {
         const struct hv_disk_create_args *args = op->args;

@@ -15,6 +15,8 @@ const struct storage_table storage_real = {
     .sr_attach = storage_sr_attach,
     .disk_create = storage_disk_create,
     .disk_copy = storage_disk_copy,
+    .disk_clone = storage_disk_clone,
+    .layer_begin = storage_layer_begin,
 };
 
 int storage_to_hv(struct hv_err *err, const struct storage_error *error)
@@ -250,6 +252,7 @@ int srs_disk_info(struct agent *agent, struct sr *sr, const char *location, stru
     info->virtual_size_bytes = disk.virtual_size_bytes;
     info->physical_bytes = disk.physical_bytes;
     info->read_only = disk.read_only;
+    str_assign(&info->parent, disk.parent);
     info->in_use = disks_in_use(agent, sr->uuid, disk.location);
     storage_disk_done(&disk);
     return 0;

@@ -19,6 +19,8 @@
 void rundir_record_done(struct rundir_record *record)
 {
     domain_config_done(&record->config);
+    json_decref(record->layout);
+    record->layout = NULL;
 }
 
 int rundir_prepare(const char *state_dir, struct hv_err *err)
@@ -96,6 +98,13 @@ int rundir_write_record(const struct rundir *dir, const struct rundir_record *re
                (long long)record->domid, (long long)record->start_time, (long long)record->boot_time,
                (long long)record->reboots);
     json_write_string(&text, record->boot_id);
+    buf_printf(&text, ",\"memory_target\":%lld,\"held\":%s,\"incoming\":%s",
+               (long long)record->memory_target_bytes, record->held ? "true" : "false",
+               record->incoming ? "true" : "false");
+    if (record->layout) {
+        buf_add_str(&text, ",\"layout\":");
+        json_write(&text, record->layout);
+    }
     buf_add_str(&text, ",\"config\":");
     wire_encode(&domain_config_desc, &record->config, &text);
     buf_add_str(&text, "}\n");
@@ -137,6 +146,11 @@ int rundir_read_record(const struct rundir *dir, struct rundir_record *record)
         wire_decode(&domain_config_desc, json_object_get(json, "config"), &read.config, complaint) < 0)
         return -1;
     snprintf(read.boot_id, sizeof(read.boot_id), "%s", boot_id);
+    /* Absent in what an older agent wrote. */
+    json_get_int(json, "memory_target", &read.memory_target_bytes);
+    json_get_bool(json, "held", &read.held);
+    json_get_bool(json, "incoming", &read.incoming);
+    read.layout = json_incref(json_object_get(json, "layout"));
     *record = read;
     return 0;
 }

@@ -2,6 +2,7 @@
  * STATE/ended/<uuid>.json. All of it belongs to the agent; the device model reaches none of it by path. */
 #pragma once
 #include <hv/domain.h>
+#include <jansson.h>
 #include <sys/types.h>
 
 struct rundir {
@@ -13,7 +14,11 @@ struct rundir {
 struct rundir_record {
     struct domain_config config;
     int64_t domid, start_time, boot_time, reboots;
-    char boot_id[40]; /* of the host's kernel when it was started */
+    char boot_id[40];            /* of the host's kernel when it was started */
+    int64_t memory_target_bytes; /* 0: never asked for */
+    bool held;                   /* the agent stopped it for a moment: whoever finds it so lets it run on */
+    bool incoming;               /* being resumed: no guest code has run yet */
+    json_t *layout;              /* where its devices are, in the driver's words; NULL: none */
 };
 void rundir_record_done(struct rundir_record *record);
 

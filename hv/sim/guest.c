@@ -55,6 +55,12 @@ static void fill_guest(struct sim_domain *d)
     }
 }
 
+void sim_guest_nics(struct sim_domain *d)
+{
+    if (d->up)
+        fill_guest(d);
+}
+
 void sim_boot(struct sim_domain *d)
 {
     d->up = false;
@@ -125,7 +131,7 @@ static void fire(void *arg)
     if (d->up && d->asked_off) {
         sim_say(d, "\r\npower down.\r\n");
         end_of_guest(d, END_REASON_GUEST_SHUTDOWN, d->record.config.on_shutdown, "The guest powered off.");
-    } else if (!d->up && d->info.state == DOMAIN_STATE_RUNNING) {
+    } else if (!d->up && d->info.state == DOMAIN_STATE_RUNNING && !d->held) {
         d->up = true;
         fill_guest(d);
         sim_say(d, "guest login: ");
@@ -142,7 +148,7 @@ void sim_arm(struct sim_domain *d)
     loop_timer_cancel(loop, &d->timer);
     d->timer.fire = fire;
     d->timer.arg = d;
-    if (d->info.state != DOMAIN_STATE_RUNNING) {
+    if (d->info.state != DOMAIN_STATE_RUNNING || d->held) {
         loop_timer_cancel(loop, &d->mishap);
         return;
     }

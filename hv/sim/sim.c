@@ -22,7 +22,7 @@ static struct sim_domain *find(struct hv_driver_state *sim, const char *uuid)
     return d;
 }
 
-static struct sim_domain *find_live(struct hv_driver_state *sim, const char *uuid, struct hv_err *err)
+struct sim_domain *sim_find_live(struct hv_driver_state *sim, const char *uuid, struct hv_err *err)
 {
     struct sim_domain *d = find(sim, uuid);
     if (d && !d->starting && d->info.state != DOMAIN_STATE_GONE)
@@ -34,7 +34,7 @@ static struct sim_domain *find_live(struct hv_driver_state *sim, const char *uui
 static struct sim_domain *find_in(struct hv_driver_state *sim, const char *uuid, enum domain_state wanted,
                                   const char *what, struct hv_err *err)
 {
-    struct sim_domain *d = find_live(sim, uuid, err);
+    struct sim_domain *d = sim_find_live(sim, uuid, err);
     if (!d || d->info.state == wanted)
         return d;
     hv_fail(err, HV_ERR_KIND_BAD_STATE, "The domain is %s; only one that is %s can be %s.",
@@ -54,8 +54,7 @@ static void unlink_domain(struct sim_domain *d)
     free(d);
 }
 
-/* What runs is written down, so that it outlives the agent. */
-static int write_down(struct sim_domain *d, struct hv_err *err)
+int sim_write_down(struct sim_domain *d, struct hv_err *err)
 {
     struct rundir dir = RUNDIR_INIT;
     if (rundir_open(d->sim->state_dir, d->info.uuid, &dir) < 0)
@@ -77,7 +76,7 @@ void sim_changed(struct sim_domain *d, bool guest_only)
     struct hv_driver_state *sim = d->sim;
     struct hv_err err;
     domain_info_copy(&info, &d->info);
-    if (!guest_only && info.state != DOMAIN_STATE_GONE && write_down(d, &err) < 0)
+    if (!guest_only && info.state != DOMAIN_STATE_GONE && sim_write_down(d, &err) < 0)
         log_warn("sim", "a domain cannot be written down", "domain", info.uuid, "error", err.text);
     pthread_cond_broadcast(&sim->changed);
     pthread_mutex_unlock(&sim->lock);
@@ -112,7 +111,7 @@ void sim_end(struct sim_domain *d, enum end_reason reason, const char *text)
     pthread_cond_broadcast(&sim->changed);
 }
 
-static int wait_change(struct hv_driver_state *sim, const struct hv_deadline *deadline, struct hv_err *err)
+int sim_wait_change(struct hv_driver_state *sim, const struct hv_deadline *deadline, struct hv_err *err)
 {
     int64_t now = clock_mono_ms();
     if (deadline->cancelled && atomic_load(deadline->cancelled))
@@ -158,6 +157,23 @@ static void do_boot(void *arg)
     pthread_mutex_unlock(&a->sim->lock);
 }
 
+static void do_go_on(void *arg)
+{
+    struct action *a = arg;
+    pthread_mutex_lock(&a->sim->lock);
+    struct sim_domain *d = find(a->sim, a->uuid);
+    if (d->record.config.serial && !d->serial)
+        d->serial = fanout_new(a->sim->loop, typed, d);
+    sim_arm(d);
+    pthread_mutex_unlock(&a->sim->lock);
+}
+
+void sim_go_on(struct hv_driver_state *sim, const char *uuid)
+{
+    struct action a = {.sim = sim, .uuid = uuid};
+    loop_call(sim->loop, do_go_on, &a);
+}
+
 static void do_arm(void *arg)
 {
     struct action *a = arg;
@@ -166,6 +182,12 @@ static void do_arm(void *arg)
     if (d && d->info.state != DOMAIN_STATE_GONE)
         sim_arm(d);
     pthread_mutex_unlock(&a->sim->lock);
+}
+
+void sim_rearm(struct hv_driver_state *sim, const char *uuid)
+{
+    struct action a = {.sim = sim, .uuid = uuid};
+    loop_call(sim->loop, do_arm, &a);
 }
 
 static void do_destroy(void *arg)
@@ -187,7 +209,7 @@ static void do_reset(void *arg)
 {
     struct action *a = arg;
     pthread_mutex_lock(&a->sim->lock);
-    struct sim_domain *d = find_live(a->sim, a->uuid, &a->err);
+    struct sim_domain *d = sim_find_live(a->sim, a->uuid, &a->err);
     a->outcome = d ? 0 : -1;
     if (d) {
         d->info.state = DOMAIN_STATE_RUNNING;
@@ -216,7 +238,7 @@ static void do_attach(void *arg)
 {
     struct action *a = arg;
     pthread_mutex_lock(&a->sim->lock);
-    struct sim_domain *d = find_live(a->sim, a->uuid, &a->err);
+    struct sim_domain *d = sim_find_live(a->sim, a->uuid, &a->err);
     a->outcome = d ? attach(d, a->kind, &a->fd, &a->err) : -1;
     pthread_mutex_unlock(&a->sim->lock);
 }
@@ -248,6 +270,10 @@ static struct sim_domain *add_domain(struct hv_driver_state *sim, const struct r
     d->info.boot_time = record->boot_time;
     d->info.reboots = record->reboots;
     d->info.memory_bytes = record->config.memory_bytes;
+    d->info.memory_target_bytes =
+        record->memory_target_bytes > 0 ? record->memory_target_bytes : record->config.memory_bytes;
+    d->info.memory_actual_bytes =
+        sim_word(d, "sim.no_balloon") >= 0 ? record->config.memory_bytes : d->info.memory_target_bytes;
     d->info.vcpus = record->config.vcpus;
     d->paused_at_us = clock_unix_us();
     d->next = sim->domains;
@@ -368,7 +394,9 @@ static unsigned sim_capabilities(const struct hv_driver_state *sim)
 {
     (void)sim;
     return DRIVER_CAN_START | DRIVER_CAN_PAUSE | DRIVER_CAN_UEFI | DRIVER_CAN_KERNEL | DRIVER_CAN_VNC |
-           DRIVER_CAN_SERIAL | DRIVER_CAN_GUEST_AGENT | DRIVER_CAN_CD_CHANGE | DRIVER_CAN_USER_NET;
+           DRIVER_CAN_SERIAL | DRIVER_CAN_GUEST_AGENT | DRIVER_CAN_CD_CHANGE | DRIVER_CAN_USER_NET |
+           DRIVER_CAN_DISK_CLONE | DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CHECKPOINT | DRIVER_CAN_SUSPEND |
+           DRIVER_CAN_DISK_PLUG | DRIVER_CAN_NIC_PLUG | DRIVER_CAN_SET_VCPUS | DRIVER_CAN_SET_MEMORY;
 }
 
 static int sim_check(const struct hv_driver_state *sim, const struct domain_config *config,
@@ -389,9 +417,8 @@ static int64_t take_domid(struct hv_driver_state *sim)
     return sim->domid_next - 1;
 }
 
-/* With the lock held; the domain or NULL with err. */
-static struct sim_domain *make(struct hv_driver_state *sim, const struct domain_config *config,
-                               struct hv_err *err)
+struct sim_domain *sim_make(struct hv_driver_state *sim, const struct domain_config *config,
+                            struct hv_err *err)
 {
     struct sim_domain *old = find(sim, config->uuid);
     struct rundir dir = RUNDIR_INIT;
@@ -407,11 +434,13 @@ static struct sim_domain *make(struct hv_driver_state *sim, const struct domain_
         return NULL;
     rundir_close(&dir);
     domain_config_copy(&record.config, config);
+    if (record.config.vcpus_max < record.config.vcpus)
+        record.config.vcpus_max = record.config.vcpus;
     record.domid = take_domid(sim);
     record.start_time = record.boot_time = clock_unix_seconds();
     snprintf(record.boot_id, sizeof(record.boot_id), "%s", sim->boot_id);
     struct sim_domain *d = add_domain(sim, &record);
-    if (sim_word(d, "sim.start_fails") < 0 && write_down(d, err) == 0)
+    if (sim_word(d, "sim.start_fails") < 0 && sim_write_down(d, err) == 0)
         return d;
     if (sim_word(d, "sim.start_fails") >= 0)
         hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The guest could not be started: its arguments say so.");
@@ -429,7 +458,7 @@ static int sim_start(struct hv_driver_state *sim, const struct domain_config *co
     for (size_t i = 0; i < config->disks_count; i++)
         disk_chain_done(&chains[i]);
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = make(sim, config, err);
+    struct sim_domain *d = sim_make(sim, config, err);
     if (d)
         domain_info_copy(info, &d->info);
     pthread_mutex_unlock(&sim->lock);
@@ -445,7 +474,6 @@ static int sim_pause(struct hv_driver_state *sim, const char *uuid, const struct
                      struct hv_err *err)
 {
     (void)deadline;
-    struct action a = {.sim = sim, .uuid = uuid};
     pthread_mutex_lock(&sim->lock);
     struct sim_domain *d = find_in(sim, uuid, DOMAIN_STATE_RUNNING, "paused", err);
     if (d) {
@@ -456,7 +484,7 @@ static int sim_pause(struct hv_driver_state *sim, const char *uuid, const struct
     }
     pthread_mutex_unlock(&sim->lock);
     if (d)
-        loop_call(sim->loop, do_arm, &a);
+        sim_rearm(sim, uuid);
     return d ? 0 : -1;
 }
 
@@ -464,7 +492,6 @@ static int sim_unpause(struct hv_driver_state *sim, const char *uuid, const stru
                        struct hv_err *err)
 {
     (void)deadline;
-    struct action a = {.sim = sim, .uuid = uuid};
     pthread_mutex_lock(&sim->lock);
     struct sim_domain *d = find_in(sim, uuid, DOMAIN_STATE_PAUSED, "unpaused", err);
     if (d) {
@@ -475,14 +502,13 @@ static int sim_unpause(struct hv_driver_state *sim, const char *uuid, const stru
     }
     pthread_mutex_unlock(&sim->lock);
     if (d)
-        loop_call(sim->loop, do_arm, &a);
+        sim_rearm(sim, uuid);
     return d ? 0 : -1;
 }
 
 static int sim_shutdown(struct hv_driver_state *sim, const char *uuid, const struct hv_deadline *deadline,
                         struct hv_err *err)
 {
-    struct action a = {.sim = sim, .uuid = uuid};
     int outcome = 0;
     pthread_mutex_lock(&sim->lock);
     struct sim_domain *d = find_in(sim, uuid, DOMAIN_STATE_RUNNING, "shut down", err);
@@ -491,10 +517,10 @@ static int sim_shutdown(struct hv_driver_state *sim, const char *uuid, const str
     pthread_mutex_unlock(&sim->lock);
     if (!d)
         return -1;
-    loop_call(sim->loop, do_arm, &a);
+    sim_rearm(sim, uuid);
     pthread_mutex_lock(&sim->lock);
     while (outcome == 0 && (d = find(sim, uuid)) && d->info.state != DOMAIN_STATE_GONE)
-        outcome = wait_change(sim, deadline, err);
+        outcome = sim_wait_change(sim, deadline, err);
     if (outcome < 0 && d)
         d->leaving = d->asked_off = false;
     pthread_mutex_unlock(&sim->lock);
@@ -524,16 +550,16 @@ static int sim_reboot(struct hv_driver_state *sim, const char *uuid, const struc
         outcome = hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
                           "No agent answers in the guest: a clean reboot is not possible.");
     while (outcome == 0 && d && (!d->up || sim_word(d, "sim.ignore_shutdown") >= 0)) {
-        outcome = wait_change(sim, deadline, err);
-        d = find_live(sim, uuid, outcome == 0 ? err : NULL);
+        outcome = sim_wait_change(sim, deadline, err);
+        d = sim_find_live(sim, uuid, outcome == 0 ? err : NULL);
         outcome = d ? outcome : -1;
     }
     pthread_mutex_unlock(&sim->lock);
     return outcome < 0 ? -1 : sim_reset(sim, uuid, deadline, err);
 }
 
-static int sim_destroy(struct hv_driver_state *sim, const char *uuid, const struct hv_deadline *deadline,
-                       struct hv_err *err)
+int sim_destroy(struct hv_driver_state *sim, const char *uuid, const struct hv_deadline *deadline,
+                struct hv_err *err)
 {
     (void)deadline;
     (void)err;
@@ -570,7 +596,8 @@ static int sim_list(struct hv_driver_state *sim, struct domain_info **infos, siz
     struct domain_info *list = xcalloc(n + 1, sizeof(*list));
     n = 0;
     for (struct sim_domain *d = sim->domains; d; d = d->next)
-        domain_info_copy(&list[n++], &d->info);
+        if (!d->starting)
+            domain_info_copy(&list[n++], &d->info);
     pthread_mutex_unlock(&sim->lock);
     qsort(list, n, sizeof(*list), by_domid);
     *infos = list;
@@ -583,6 +610,8 @@ static int sim_info(struct hv_driver_state *sim, const char *uuid, struct domain
 {
     pthread_mutex_lock(&sim->lock);
     struct sim_domain *d = find(sim, uuid);
+    if (d && d->starting)
+        d = NULL;
     if (d)
         domain_info_copy(info, &d->info);
     pthread_mutex_unlock(&sim->lock);
@@ -593,7 +622,7 @@ static int sim_config(struct hv_driver_state *sim, const char *uuid, struct doma
                       struct hv_err *err)
 {
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = find_live(sim, uuid, err);
+    struct sim_domain *d = sim_find_live(sim, uuid, err);
     if (d)
         domain_config_copy(config, &d->record.config);
     pthread_mutex_unlock(&sim->lock);
@@ -604,7 +633,7 @@ static int sim_stats(struct hv_driver_state *sim, const char *uuid, struct domai
                      struct hv_err *err)
 {
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = find_live(sim, uuid, err);
+    struct sim_domain *d = sim_find_live(sim, uuid, err);
     if (d)
         sim_count(d, stats);
     pthread_mutex_unlock(&sim->lock);
@@ -633,7 +662,7 @@ static int sim_cd_change(struct hv_driver_state *sim, const char *uuid, const st
     disk_chain_done(chain);
     int outcome = -1;
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = find_live(sim, uuid, err);
+    struct sim_domain *d = sim_find_live(sim, uuid, err);
     if (d)
         hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "The domain has no CD drive %s.", drive->device);
     for (size_t i = 0; d && i < d->record.config.disks_count; i++) {
@@ -644,7 +673,7 @@ static int sim_cd_change(struct hv_driver_state *sim, const char *uuid, const st
         str_assign(&disk->sr, drive->sr ? drive->sr : "");
         str_assign(&disk->disk, drive->disk ? drive->disk : "");
         str_assign(&disk->iso, drive->iso ? drive->iso : "");
-        outcome = write_down(d, err);
+        outcome = sim_write_down(d, err);
     }
     pthread_mutex_unlock(&sim->lock);
     return outcome;
@@ -684,5 +713,14 @@ const struct hv_driver hv_sim_driver = {
     .stats = sim_stats,
     .guest_refresh = sim_guest_refresh,
     .cd_change = sim_cd_change,
+    .snapshot = sim_snapshot,
+    .suspend = sim_suspend,
+    .resume = sim_resume,
+    .disk_plug = sim_disk_plug,
+    .disk_unplug = sim_disk_unplug,
+    .nic_plug = sim_nic_plug,
+    .nic_unplug = sim_nic_unplug,
+    .set_vcpus = sim_set_vcpus,
+    .set_memory = sim_set_memory,
     .console_open = sim_console_open,
 };

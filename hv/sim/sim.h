@@ -5,11 +5,15 @@
  *
  * Words in the kernel's arguments (firmware = kernel) make a guest misbehave, for tests:
  * sim.ignore_shutdown, sim.no_agent, sim.start_fails, sim.crash_ms=N, sim.poweroff_ms=N, sim.reboot_ms=N
- * (milliseconds after it is up). sim.cpu_percent=N says how busy its processors are. */
+ * (milliseconds after it is up); sim.suspend_ms=N, sim.snapshot_ms=N, sim.resume_ms=N (how long that takes,
+ * one after another steps of progress), sim.suspend_fails, sim.snapshot_fails, sim.resume_fails,
+ * sim.refuse_plug, sim.refuse_unplug, sim.no_vcpu_plug (unsupported), sim.refuse_vcpus (the guest keeps
+ * them), sim.no_balloon (it keeps its memory). sim.cpu_percent=N says how busy its processors are. */
 #pragma once
 #include <hv/driver.h>
 #include <io/fanout.h>
 #include <io/rundir.h>
+#include <io/savefile.h>
 #include <pthread.h>
 
 struct sim_screen;
@@ -19,6 +23,7 @@ struct sim_domain {
     struct rundir_record record;
     struct domain_info info;
     bool starting, leaving, up;
+    bool held;      /* stopped for a snapshot or a suspend; nobody is told */
     bool asked_off; /* somebody waits for it to power off */
     int64_t up_at;  /* mono ms at which it will be up; while paused: what is left */
     int64_t resets;
@@ -49,6 +54,30 @@ void sim_arm(struct sim_domain *d);
 /* Value of "word" or "word=N" in the kernel's arguments; -1: not there, 0: without a number. */
 int64_t sim_word(const struct sim_domain *d, const char *word);
 void sim_say(struct sim_domain *d, const char *text);
+/* Its nics are others: so are its addresses. */
+void sim_guest_nics(struct sim_domain *d);
+
+/* ---- live.c: changes of a live domain, for the table in sim.c ---- */
+int sim_snapshot(struct hv_driver_state *sim, const char *uuid, const struct hv_layer *layers, size_t count,
+                 const struct hv_save *memory, const struct hv_deadline *deadline, bool *applied,
+                 int64_t *state_bytes, struct hv_err *err);
+int sim_suspend(struct hv_driver_state *sim, const char *uuid, const struct hv_save *to,
+                const struct hv_deadline *deadline, int64_t *state_bytes, struct hv_err *err);
+int sim_resume(struct hv_driver_state *sim, const struct domain_config *config,
+               const struct save_header *header, const struct hv_save *from, struct disk_chain *chains,
+               const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err);
+int sim_disk_plug(struct hv_driver_state *sim, const char *uuid, const struct domain_disk *disk,
+                  struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);
+int sim_disk_unplug(struct hv_driver_state *sim, const char *uuid, const char *device, bool force,
+                    const struct hv_deadline *deadline, struct hv_err *err);
+int sim_nic_plug(struct hv_driver_state *sim, const char *uuid, const struct domain_nic *nic,
+                 const struct hv_deadline *deadline, struct hv_err *err);
+int sim_nic_unplug(struct hv_driver_state *sim, const char *uuid, int64_t index, bool force,
+                   const struct hv_deadline *deadline, struct hv_err *err);
+int sim_set_vcpus(struct hv_driver_state *sim, const char *uuid, int64_t vcpus,
+                  const struct hv_deadline *deadline, struct hv_err *err);
+int sim_set_memory(struct hv_driver_state *sim, const char *uuid, int64_t memory_bytes,
+                   const struct hv_deadline *deadline, struct hv_err *err);
 
 /* ---- stats.c: with the lock held ---- */
 /* Fills an uninitialised struct. */
@@ -60,6 +89,21 @@ int sim_screen_open(struct loop *loop, struct sim_screen **list, int *fd);
 void sim_screens_close(struct sim_screen **list);
 
 /* ---- sim.c ---- */
+/* With the lock held; NULL with err. */
+struct sim_domain *sim_find_live(struct hv_driver_state *sim, const char *uuid, struct hv_err *err);
+/* With the lock held: writes down what runs, so that it outlives the agent. */
+int sim_write_down(struct sim_domain *d, struct hv_err *err);
+/* With the lock held: waits a moment for a change. -1: cancelled, or GUEST when the time is over. */
+int sim_wait_change(struct hv_driver_state *sim, const struct hv_deadline *deadline, struct hv_err *err);
+/* With the lock held: a domain that does not run yet, written down; NULL with err. */
+struct sim_domain *sim_make(struct hv_driver_state *sim, const struct domain_config *config,
+                            struct hv_err *err);
+/* Without the lock: (re)arms its timers on the loop. */
+void sim_rearm(struct hv_driver_state *sim, const char *uuid);
+/* Without the lock: makes its consoles and lets it go on where up_at says. */
+void sim_go_on(struct hv_driver_state *sim, const char *uuid);
+int sim_destroy(struct hv_driver_state *sim, const char *uuid, const struct hv_deadline *deadline,
+                struct hv_err *err);
 /* With the lock held, on the loop: the domain is over. Frees it if no record is to stay. */
 void sim_end(struct sim_domain *d, enum end_reason reason, const char *text);
 /* With the lock held: writes down what has changed and tells the agent (the lock is free meanwhile). */

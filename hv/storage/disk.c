@@ -72,12 +72,12 @@ bool disk_name_parse(const struct storage_sr *sr, const char *name, char locatio
     return strncmp(location, name, 36) == 0; /* lower case only */
 }
 
-static void file_name(char out[static FILE_NAME_SIZE], const char *uuid, enum disk_format format)
+void disk_file_name(char out[static FILE_NAME_SIZE], const char *uuid, enum disk_format format)
 {
     snprintf(out, FILE_NAME_SIZE, "%s.%s", uuid, disk_format_name(format));
 }
 
-static int refuse_change(const struct storage_sr *sr, struct storage_error *error)
+int disk_refuse_change(const struct storage_sr *sr, struct storage_error *error)
 {
     return sr->kind->read_only ? storage_fail(error, STORAGE_READ_ONLY, "the disks of this SR are read-only")
                                : 0;
@@ -90,7 +90,7 @@ void disk_file_done(struct disk_file *d)
     fd_close_cleanup(&d->fd);
 }
 
-static int look(struct disk_file *d, struct storage_error *error)
+int disk_file_look(struct disk_file *d, struct storage_error *error)
 {
     if (fstat(d->fd, &d->st) < 0)
         return storage_fail_errno(error, errno, "cannot look at the disk's file");
@@ -100,8 +100,11 @@ static int look(struct disk_file *d, struct storage_error *error)
     struct qcow2_header header;
     if (!qcow2_header_read(d->fd, &header))
         return storage_fail(error, STORAGE_BAD_IMAGE, "the disk's file is not a qcow2 image");
-    if (header.data_file || header.backing_file)
+    char base[UUID_TEXT_SIZE];
+    enum disk_format base_format;
+    if (header.data_file || (header.backing_file && !base_name_parse(header.backing, base, &base_format)))
         return storage_fail(error, STORAGE_BAD_IMAGE, "the disk's image refers to another file");
+    snprintf(d->backing, sizeof(d->backing), "%s", header.backing);
     d->virtual_size = header.virtual_size;
     return 0;
 }
@@ -136,7 +139,7 @@ int disk_file_open(const struct storage_sr *sr, const char *location, int flags,
             return -1;
         for (size_t i = 0; i < ARRAY_LEN(formats) && found == 0; i++) {
             d.format = formats[i];
-            file_name(d.name, uuid, d.format);
+            disk_file_name(d.name, uuid, d.format);
             found = try_name(sr, flags, &d, error);
         }
     }
@@ -144,7 +147,7 @@ int disk_file_open(const struct storage_sr *sr, const char *location, int flags,
         return -1;
     if (found == 0)
         return storage_fail(error, STORAGE_NO_DISK, "there is no such disk in the SR");
-    if (look(&d, error) < 0)
+    if (disk_file_look(&d, error) < 0)
         return -1;
     *out = d;
     d.fd = -1;
@@ -168,20 +171,46 @@ int storage_disk_stat(struct storage_sr *sr, const char *location, struct storag
         .virtual_size_bytes = d.virtual_size,
         .physical_bytes = (int64_t)d.st.st_blocks * 512,
     };
+    if (d.backing[0])
+        base_name_parse(d.backing, out->parent, &format);
     return 0;
 }
 
 int storage_disk_open(struct storage_sr *sr, const char *location, bool writable, int *fd,
                       enum disk_format *format, struct storage_error *error)
 {
-    if (writable && refuse_change(sr, error) < 0)
+    if (writable && disk_refuse_change(sr, error) < 0)
         return -1;
     AUTO_DISK_FILE struct disk_file d = DISK_FILE_INIT;
     if (disk_file_open(sr, location, writable ? O_RDWR : O_RDONLY, &d, error) < 0)
         return -1;
+    if (d.backing[0])
+        return storage_fail(error, STORAGE_NOT_SUPPORTED, "the disk is a thin copy, not one file");
     *format = d.format;
     *fd = TAKE_FD(d.fd);
     return 0;
+}
+
+int storage_disk_open_images(struct storage_sr *sr, const char *location, bool writable,
+                             struct storage_images *out, struct storage_error *error)
+{
+    AUTO_DISK_LAYERS struct disk_layers layers = {0};
+    if ((writable && disk_refuse_change(sr, error) < 0) ||
+        disk_layers_open(sr, location, writable ? O_RDWR : O_RDONLY, &layers, error) < 0)
+        return -1;
+    out->items = xcalloc(layers.count, sizeof(*out->items));
+    out->count = layers.count;
+    for (size_t i = 0; i < layers.count; i++)
+        out->items[i] = (struct storage_image){TAKE_FD(layers.files[i].fd), layers.files[i].format};
+    return 0;
+}
+
+void storage_images_done(struct storage_images *images)
+{
+    for (size_t i = 0; i < images->count; i++)
+        fd_close_cleanup(&images->items[i].fd);
+    free(images->items);
+    *images = (struct storage_images){0};
 }
 
 /* ---- changing ---- */
@@ -204,11 +233,11 @@ int disk_make(struct temp_file *t, enum disk_format format, int64_t size, struct
                     error);
 }
 
-static int exists_already(const struct storage_sr *sr, const char *uuid, struct storage_error *error)
+int disk_exists_already(const struct storage_sr *sr, const char *uuid, struct storage_error *error)
 {
     for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
         char name[FILE_NAME_SIZE];
-        file_name(name, uuid, formats[i]);
+        disk_file_name(name, uuid, formats[i]);
         if (faccessat(sr->dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
             return storage_fail(error, STORAGE_EXISTS, "there is a disk of that name already");
     }
@@ -221,11 +250,11 @@ int storage_disk_create(struct storage_sr *sr, const char *uuid_text, int64_t si
     AUTO_TEMP struct temp_file t = TEMP_FILE_INIT;
     char uuid[UUID_TEXT_SIZE], name[FILE_NAME_SIZE];
     int64_t made = 0;
-    if (refuse_change(sr, error) < 0 || disk_check_uuid(uuid_text, uuid, error) < 0 ||
-        disk_check_size(size, &made, error) < 0 || exists_already(sr, uuid, error) < 0 ||
+    if (disk_refuse_change(sr, error) < 0 || disk_check_uuid(uuid_text, uuid, error) < 0 ||
+        disk_check_size(size, &made, error) < 0 || disk_exists_already(sr, uuid, error) < 0 ||
         temp_open(sr, &t, error) < 0 || disk_make(&t, format, made, error) < 0)
         return -1;
-    file_name(name, uuid, format);
+    disk_file_name(name, uuid, format);
     if (temp_commit(&t, name, false, error) < 0)
         return -1;
     *out = made;
@@ -235,41 +264,41 @@ int storage_disk_create(struct storage_sr *sr, const char *uuid_text, int64_t si
 int storage_disk_destroy(struct storage_sr *sr, const char *location, struct storage_error *error)
 {
     char uuid[UUID_TEXT_SIZE];
-    if (refuse_change(sr, error) < 0 || disk_check_uuid(location, uuid, error) < 0)
+    if (disk_refuse_change(sr, error) < 0 || disk_check_uuid(location, uuid, error) < 0)
         return -1;
+    struct storage_error ignored; /* what cannot be read can be removed all the same */
+    AUTO_DISK_FILE struct disk_file d = DISK_FILE_INIT;
+    bool on_base = disk_file_open(sr, location, O_RDONLY, &d, &ignored) == 0 && d.backing[0];
     for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
         char name[FILE_NAME_SIZE];
-        file_name(name, uuid, formats[i]);
+        disk_file_name(name, uuid, formats[i]);
         if (unlinkat(sr->dir, name, 0) < 0 && errno != ENOENT)
             return storage_fail_errno(error, errno, "cannot remove the disk's file");
     }
+    if (on_base)
+        layers_sweep(sr);
     return folder_sync(sr, error);
 }
 
 int storage_disk_resize(struct storage_sr *sr, const char *location, int64_t size, int64_t *out,
                         struct storage_error *error)
 {
-    AUTO_DISK_FILE struct disk_file d = DISK_FILE_INIT;
+    AUTO_DISK_LAYERS struct disk_layers layers = {0};
     int64_t wanted = 0;
-    if (refuse_change(sr, error) < 0 || disk_check_size(size, &wanted, error) < 0 ||
-        disk_file_open(sr, location, O_RDWR, &d, error) < 0)
+    if (disk_refuse_change(sr, error) < 0 || disk_check_size(size, &wanted, error) < 0 ||
+        disk_layers_open(sr, location, O_RDWR, &layers, error) < 0)
         return -1;
-    if (wanted < d.virtual_size)
+    const struct disk_file *d = &layers.files[0];
+    if (wanted < d->virtual_size)
         return storage_fail(error, STORAGE_BAD_SIZE, "a disk can only grow: it has %lld bytes",
-                            (long long)d.virtual_size);
-    if (wanted > d.virtual_size && d.format == DISK_RAW) {
-        if (ftruncate(d.fd, wanted) < 0)
+                            (long long)d->virtual_size);
+    if (wanted > d->virtual_size && d->format == DISK_RAW) {
+        if (ftruncate(d->fd, wanted) < 0)
             return storage_fail_errno(error, errno, "cannot size the disk's file");
-    } else if (wanted > d.virtual_size) {
-        char size_text[24];
-        snprintf(size_text, sizeof(size_text), "%lld", (long long)wanted);
-        const char *const argv[] = {"resize", "-q", "-f", "qcow2", TOOL_PATH_SOURCE, size_text, NULL};
-        struct tool_run run = {
-            .argv = argv, .fds = &d.fd, .fd_count = 1, .timeout_ms = 120000, .file_size_max = RLIM_INFINITY};
-        if (tool_run(sr, &run, error) < 0)
-            return -1;
+    } else if (wanted > d->virtual_size && image_resize(sr, &layers, wanted, error) < 0) {
+        return -1;
     }
-    if (fsync(d.fd) < 0)
+    if (fsync(d->fd) < 0)
         return storage_fail_errno(error, errno, "cannot write the disk's data");
     *out = wanted;
     return 0;
@@ -279,32 +308,17 @@ int storage_disk_copy(struct storage_sr *sr, const char *location, struct storag
                       const char *to_uuid, enum disk_format to_format, const struct storage_job *job,
                       struct storage_error *error)
 {
-    AUTO_DISK_FILE struct disk_file d = DISK_FILE_INIT;
+    AUTO_DISK_LAYERS struct disk_layers layers = {0};
     AUTO_TEMP struct temp_file t = TEMP_FILE_INIT;
     char uuid[UUID_TEXT_SIZE], name[FILE_NAME_SIZE];
     int64_t size = 0;
-    if (refuse_change(to_sr, error) < 0 || disk_check_uuid(to_uuid, uuid, error) < 0 ||
-        exists_already(to_sr, uuid, error) < 0 || disk_file_open(sr, location, O_RDONLY, &d, error) < 0 ||
-        disk_check_size(d.virtual_size, &size, error) < 0 || temp_open(to_sr, &t, error) < 0 ||
+    if (disk_refuse_change(to_sr, error) < 0 || disk_check_uuid(to_uuid, uuid, error) < 0 ||
+        disk_exists_already(to_sr, uuid, error) < 0 ||
+        disk_layers_open(sr, location, O_RDONLY, &layers, error) < 0 ||
+        disk_check_size(layers.files[0].virtual_size, &size, error) < 0 || temp_open(to_sr, &t, error) < 0 ||
         disk_make(&t, to_format, size, error) < 0 ||
-        image_convert(to_sr, d.fd, d.format, t.fd, to_format, size, job, 0, 1, error) < 0)
+        image_convert_layers(to_sr, &layers, t.fd, to_format, size, job, 0, 1, error) < 0)
         return -1;
-    file_name(name, uuid, to_format);
+    disk_file_name(name, uuid, to_format);
     return temp_commit(&t, name, false, error);
-}
-
-int storage_disk_snapshot(struct storage_sr *sr, const char *location, const char *new_uuid,
-                          struct storage_error *error)
-{
-    (void)location, (void)new_uuid;
-    return storage_fail(error, STORAGE_NOT_SUPPORTED, "an SR of type %s makes no snapshots yet",
-                        sr->kind->type);
-}
-
-int storage_disk_clone(struct storage_sr *sr, const char *location, const char *new_uuid,
-                       struct storage_error *error)
-{
-    (void)location, (void)new_uuid;
-    return storage_fail(error, STORAGE_NOT_SUPPORTED, "an SR of type %s makes no clones yet: copy the disk",
-                        sr->kind->type);
 }

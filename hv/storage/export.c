@@ -36,18 +36,19 @@ int storage_disk_export(struct storage_sr *sr, const char *location, enum disk_f
                         const struct storage_sink *sink, const struct storage_job *job,
                         struct storage_error *error)
 {
-    AUTO_DISK_FILE struct disk_file d = DISK_FILE_INIT;
-    if (disk_file_open(sr, location, O_RDONLY, &d, error) < 0)
+    AUTO_DISK_LAYERS struct disk_layers layers = {0};
+    if (disk_layers_open(sr, location, O_RDONLY, &layers, error) < 0)
         return -1;
-    if (format == DISK_RAW && d.format == DISK_RAW)
-        return send_file(d.fd, d.virtual_size, sink, job, 0, error);
+    const struct disk_file *d = &layers.files[0];
+    if (format == DISK_RAW && d->format == DISK_RAW)
+        return send_file(d->fd, d->virtual_size, sink, job, 0, error);
     AUTO_TEMP struct temp_file copy = TEMP_FILE_INIT;
     struct stat st;
     if (sr->kind->read_only)
         return storage_fail(error, STORAGE_NOT_SUPPORTED, "an SR of type %s gives its disks in raw form only",
                             sr->kind->type);
-    if (temp_open(sr, &copy, error) < 0 || disk_make(&copy, format, d.virtual_size, error) < 0 ||
-        image_convert(sr, d.fd, d.format, copy.fd, format, d.virtual_size, job, 0, 0.5, error) < 0)
+    if (temp_open(sr, &copy, error) < 0 || disk_make(&copy, format, d->virtual_size, error) < 0 ||
+        image_convert_layers(sr, &layers, copy.fd, format, d->virtual_size, job, 0, 0.5, error) < 0)
         return -1;
     if (fstat(copy.fd, &st) < 0)
         return storage_fail_errno(error, errno, "cannot look at the copy");

@@ -14,6 +14,7 @@
  * tells), compression type, extended L2. Bit 2 is the external data file. */
 #define FEATURE_DATA_FILE (UINT64_C(1) << 2)
 #define FEATURES_KNOWN UINT64_C(0x1f)
+#define BACKING_AT_MAX (2 << 20) /* it stands in the first cluster */
 
 static uint32_t be32_at(const uint8_t *p)
 {
@@ -48,6 +49,11 @@ bool qcow2_header_read(int fd, struct qcow2_header *out)
         .data_file = (features & FEATURE_DATA_FILE) != 0,
         .unknown_features = (features & ~FEATURES_KNOWN) != 0,
     };
+    uint64_t at = be64_at(h + 8);
+    uint32_t len = be32_at(h + 16);
+    if (out->backing_file && len < sizeof(out->backing) && at < BACKING_AT_MAX &&
+        pread(fd, out->backing, len, (off_t)at) != (ssize_t)len)
+        out->backing[0] = '\0';
     return true;
 }
 
@@ -142,7 +148,7 @@ int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct sto
             abort(); /* a longer command line would be a mistake in this folder */
         argv[n] = run->argv[n - 1];
     }
-    struct proc_fd fds[4];
+    struct proc_fd fds[LAYERS_MAX + 2];
     for (size_t i = 0; i < run->fd_count && i < ARRAY_LEN(fds); i++) {
         fds[i] = (struct proc_fd){run->fds[i], TOOL_FD + (int)i};
         /* The child opens the file anew through /proc, as the storage user: it must own it. */
@@ -222,6 +228,104 @@ int image_convert(const struct storage_sr *sr, int from, enum disk_format from_f
         .progress_from = progress_from,
         .progress_to = progress_to,
     };
+    return tool_run(sr, &run, error);
+}
+
+/* ---- disks of several images ---- */
+
+/* The disk in QEMU's words, with every file a descriptor: images[i] is descriptor TOOL_FD + first + i. */
+static char *layers_spec(const struct disk_layers *layers, int first)
+{
+    json_t *below = json_null();
+    for (size_t i = layers->count; i-- > 0;) {
+        char path[40];
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", TOOL_FD + first + (int)i);
+        json_t *node = json_pack("{s:s, s:{s:s, s:s}}", "driver", disk_format_name(layers->files[i].format),
+                                 "file", "driver", "file", "filename", path);
+        if (layers->files[i].format == DISK_QCOW2)
+            json_object_set(node, "backing", below);
+        json_decref(below);
+        below = node;
+    }
+    struct buf text = BUF_INIT;
+    buf_add_str(&text, "json:");
+    json_write(&text, below);
+    json_decref(below);
+    return buf_take(&text);
+}
+
+static size_t layers_fds(const struct disk_layers *layers, int *fds)
+{
+    for (size_t i = 0; i < layers->count; i++)
+        fds[i] = layers->files[i].fd;
+    return layers->count;
+}
+
+int image_convert_layers(const struct storage_sr *sr, const struct disk_layers *from, int to,
+                         enum disk_format to_format, int64_t target_size, const struct storage_job *job,
+                         double progress_from, double progress_to, struct storage_error *error)
+{
+    AUTO_FREE char *source = layers_spec(from, 1);
+    const char *const argv[] = {
+        "convert",        "-p", "-n", "--target-is-zero", "-O", disk_format_name(to_format), source,
+        TOOL_PATH_SOURCE, NULL};
+    int fds[LAYERS_MAX + 1] = {to};
+    static const struct storage_job nobody = {0};
+    struct tool_run run = {
+        .argv = argv,
+        .fds = fds,
+        .fd_count = 1 + layers_fds(from, fds + 1),
+        .timeout_ms = -1,
+        .file_size_max = (rlim_t)target_size + (rlim_t)target_size / 64 + ((rlim_t)64 << 20),
+        .job = job ? job : &nobody,
+        .progress_from = progress_from,
+        .progress_to = progress_to,
+    };
+    return tool_run(sr, &run, error);
+}
+
+int image_make_overlay(struct temp_file *t, const char *base, enum disk_format base_format, int64_t size,
+                       struct storage_error *error)
+{
+    char size_text[24];
+    snprintf(size_text, sizeof(size_text), "%lld", (long long)size);
+    /* -u: the base is not looked for; it may not have its name yet. */
+    const char *const argv[] = {"create",
+                                "-q",
+                                "-f",
+                                "qcow2",
+                                "-o",
+                                "lazy_refcounts=off",
+                                "-u",
+                                "-b",
+                                base,
+                                "-F",
+                                disk_format_name(base_format),
+                                TOOL_PATH_SOURCE,
+                                size_text,
+                                NULL};
+    return tool_run(t->sr,
+                    &(struct tool_run){.argv = argv,
+                                       .fds = &t->fd,
+                                       .fd_count = 1,
+                                       .timeout_ms = 60000,
+                                       .file_size_max = (rlim_t)size / 64 + (64 << 20)},
+                    error);
+}
+
+int image_resize(const struct storage_sr *sr, const struct disk_layers *layers, int64_t size,
+                 struct storage_error *error)
+{
+    char size_text[24];
+    int fds[LAYERS_MAX];
+    AUTO_FREE char *source = layers_spec(layers, 0);
+    snprintf(size_text, sizeof(size_text), "%lld", (long long)size);
+    const char *const argv[] = {"resize", "-q", source, size_text, NULL};
+    struct tool_run run = {.argv = argv,
+                           .fds = fds,
+                           .fd_count = layers_fds(layers, fds),
+                           .timeout_ms = 120000,
+                           .file_size_max = RLIM_INFINITY};
     return tool_run(sr, &run, error);
 }
 

@@ -150,5 +150,9 @@ int storage_disk_import(struct storage_sr *sr, const char *location, enum disk_f
     if (temp_open(sr, &converted, error) < 0 || disk_make(&converted, d.format, d.virtual_size, error) < 0 ||
         image_convert(sr, spooled.fd, format, converted.fd, d.format, d.virtual_size, job, 0.7, 1, error) < 0)
         return -1;
-    return temp_commit(&converted, d.name, true, error);
+    if (temp_commit(&converted, d.name, true, error) < 0)
+        return -1;
+    if (d.backing[0])
+        layers_sweep(sr); /* it may have been the last on its base */
+    return 0;
 }

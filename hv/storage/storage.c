@@ -186,8 +186,11 @@ int storage_sr_attach(const char *type, const struct str_map *config, struct sto
     sr->kind = kind;
     sr->location = xstrdup(location);
     sr->dir = dir;
-    if (!kind->read_only)
+    pthread_mutex_init(&sr->layers, NULL);
+    if (!kind->read_only) {
         folder_clean(sr);
+        layers_repair(sr);
+    }
     *out = sr;
     return 0;
 }
@@ -197,6 +200,7 @@ void storage_sr_detach(struct storage_sr *sr)
     if (!sr)
         return;
     close(sr->dir);
+    pthread_mutex_destroy(&sr->layers);
     free(sr->location);
     free(sr);
 }

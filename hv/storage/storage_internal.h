@@ -2,6 +2,7 @@
 #pragma once
 #include <base/proc.h>
 #include <hv/storage.h>
+#include <pthread.h>
 #include <sys/stat.h>
 
 /* What differs between kinds of SR: small enough for flags; a back end with code of its own (LVM) would
@@ -16,7 +17,8 @@ struct sr_kind {
 struct storage_sr {
     const struct sr_kind *kind;
     char *location;
-    int dir; /* the folder, open: everything is reached through it */
+    int dir;                /* the folder, open: everything is reached through it */
+    pthread_mutex_t layers; /* held while bases get or lose names (layers.c) */
 };
 
 /* Always -1. */
@@ -60,6 +62,7 @@ struct disk_file {
     int64_t virtual_size;
     struct stat st;
     char name[FILE_NAME_SIZE];
+    char backing[FILE_NAME_SIZE]; /* file of the base below; "": none */
 };
 #define DISK_FILE_INIT                                                                                       \
     {                                                                                                        \
@@ -70,6 +73,12 @@ void disk_file_done(struct disk_file *d);
 /* Finds and opens a disk (`flags`: O_RDONLY or O_RDWR) and reads its size. */
 int disk_file_open(const struct storage_sr *sr, const char *location, int flags, struct disk_file *out,
                    struct storage_error *error);
+/* Reads size and backing of an open file of that name and format. */
+int disk_file_look(struct disk_file *d, struct storage_error *error);
+/* <uuid>.<format> */
+void disk_file_name(char out[static FILE_NAME_SIZE], const char *uuid, enum disk_format format);
+int disk_exists_already(const struct storage_sr *sr, const char *uuid, struct storage_error *error);
+int disk_refuse_change(const struct storage_sr *sr, struct storage_error *error);
 /* False: not a disk's file name in this kind of SR. Sets the location and the format. */
 bool disk_name_parse(const struct storage_sr *sr, const char *name, char location[static FILE_NAME_SIZE],
                      enum disk_format *format);
@@ -79,10 +88,30 @@ int disk_check_size(int64_t size, int64_t *out, struct storage_error *error);
 /* Makes `t` an empty image. */
 int disk_make(struct temp_file *t, enum disk_format format, int64_t size, struct storage_error *error);
 
+/* ---- layers.c: thin copies ---- */
+/* A disk's images, files[0] on top. */
+#define LAYERS_MAX 64
+#define LAYERS_DEEP 32 /* from here on a copy at rest starts anew with a full one */
+struct disk_layers {
+    struct disk_file *files; /* heap */
+    size_t count;
+};
+void disk_layers_done(struct disk_layers *layers);
+#define AUTO_DISK_LAYERS __attribute__((cleanup(disk_layers_done)))
+/* The same as disk_file_open, with all that it stands on (opened for reading). */
+int disk_layers_open(const struct storage_sr *sr, const char *location, int flags, struct disk_layers *out,
+                     struct storage_error *error);
+/* base-<uuid>.<format>, and nothing else. */
+bool base_name_parse(const char *name, char uuid[static UUID_TEXT_SIZE], enum disk_format *format);
+/* Removes bases that nothing stands on, and what a death in the middle of a copy left of names. */
+void layers_sweep(struct storage_sr *sr);
+void layers_repair(struct storage_sr *sr);
+
 /* ---- image.c: qcow2's header, and qemu-img ---- */
 struct qcow2_header {
     int64_t virtual_size;
     bool backing_file, encrypted, data_file, unknown_features;
+    char backing[64]; /* name of the backing file; "" when it has none, or one longer than ours are */
 };
 /* False: not a qcow2 header. Only the header is read. */
 bool qcow2_header_read(int fd, struct qcow2_header *out);
@@ -107,6 +136,16 @@ int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct sto
 int image_convert(const struct storage_sr *sr, int from, enum disk_format from_format, int to,
                   enum disk_format to_format, int64_t target_size, const struct storage_job *job,
                   double progress_from, double progress_to, struct storage_error *error);
+/* The same from a disk with all its images. */
+int image_convert_layers(const struct storage_sr *sr, const struct disk_layers *from, int to,
+                         enum disk_format to_format, int64_t target_size, const struct storage_job *job,
+                         double progress_from, double progress_to, struct storage_error *error);
+/* Makes `t` an empty image over a base, which is only named. */
+int image_make_overlay(struct temp_file *t, const char *base, enum disk_format base_format, int64_t size,
+                       struct storage_error *error);
+/* Grows the image on top. */
+int image_resize(const struct storage_sr *sr, const struct disk_layers *layers, int64_t size,
+                 struct storage_error *error);
 /* Refuses an uploaded qcow2 image that is broken, refers to other files, or is larger than `size_max`. */
 int image_check_qcow2(const struct storage_sr *sr, int fd, int64_t size_max, int64_t *virtual_size,
                       struct storage_error *error);

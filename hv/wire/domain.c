@@ -140,6 +140,9 @@ int domain_config_check(const struct domain_config *config, struct hv_err *err)
         return hv_fail(err, BAD, "The domain has less than 1 MiB of memory.");
     if (config->vcpus < 1 || config->vcpus > 255)
         return hv_fail(err, BAD, "The domain has %d processors; 1 to 255 are possible.", (int)config->vcpus);
+    if (config->vcpus_max != 0 && config->vcpus_max < config->vcpus)
+        return hv_fail(err, BAD, "The domain has more processors (%d) than it may have (%d).",
+                       (int)config->vcpus, (int)config->vcpus_max);
     if (check_boot(config, err) < 0)
         return -1;
     for (size_t i = 0; i < config->disks_count; i++)

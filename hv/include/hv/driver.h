@@ -74,6 +74,27 @@ struct hv_deadline {
     const _Atomic bool *cancelled; /* NULL: cannot be cancelled */
 };
 
+/* A new top of one disk of a live domain: what the domain writes from now on goes there. */
+struct hv_layer {
+    const char *sr, *disk; /* the disk as in the domain's configuration */
+    int fd;         /* an empty qcow2 image, open for writing, borrowed; -1: storage made a copy and the
+                     * driver has only to keep the domain still (simulator) */
+    char token[24]; /* a name for the image that no other has */
+};
+
+/* The file that memory and devices are saved into or read from: a raw disk, beginning with a header
+ * (hv/io/savefile.h). */
+struct hv_save {
+    int fd; /* borrowed; its file position is the driver's */
+    int64_t size_bytes;
+    void (*progress)(void *ctx, double fraction); /* on the calling thread; NULL: not wanted */
+    void *ctx;
+};
+/* How large the disk for a domain's state must be. */
+int64_t hv_save_size(const struct domain_config *config);
+
+struct save_header;
+
 struct hv_driver {
     const char *name; /* "qemu" */
 
@@ -121,7 +142,8 @@ struct hv_driver {
     int (*list)(struct hv_driver_state *state, struct domain_info **infos, size_t *count, struct hv_err *err);
     int (*info)(struct hv_driver_state *state, const char *uuid, struct domain_info *info,
                 struct hv_err *err);
-    /* What a live domain was started with, media changed since included: which disks are in use. */
+    /* What a live domain was started with, media, devices and processors changed since included: which disks
+     * are in use. */
     int (*config)(struct hv_driver_state *state, const char *uuid, struct domain_config *config,
                   struct hv_err *err);
     int (*stats)(struct hv_driver_state *state, const char *uuid, struct domain_stats *stats,
@@ -133,6 +155,38 @@ struct hv_driver {
      */
     int (*cd_change)(struct hv_driver_state *state, const char *uuid, const struct domain_disk *drive,
                      struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);
+
+    /* ---- Changes of a live domain. Repeated with the same arguments they are done. ---- */
+
+    /* Puts all layers on their disks at one instant, and with `memory` saves that instant into it; the domain
+     * goes on. *applied tells also after a failure whether the layers are (or may be) in use: it must be true
+     * then that what was below them is not written any more. */
+    int (*snapshot)(struct hv_driver_state *state, const char *uuid, const struct hv_layer *layers,
+                    size_t count, const struct hv_save *memory, const struct hv_deadline *deadline,
+                    bool *applied, int64_t *state_bytes, struct hv_err *err);
+    /* Saves the domain and ends it; its record is dropped. After a failure it goes on as before. */
+    int (*suspend)(struct hv_driver_state *state, const char *uuid, const struct hv_save *to,
+                   const struct hv_deadline *deadline, int64_t *state_bytes, struct hv_err *err);
+    /* As `start`, from what was saved: `config` is header->config with the sources to use now. FORMAT: this
+     * driver cannot read it. */
+    int (*resume)(struct hv_driver_state *state, const struct domain_config *config,
+                  const struct save_header *header, const struct hv_save *from, struct disk_chain *chains,
+                  const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err);
+    /* The chain moves to the driver. */
+    int (*disk_plug)(struct hv_driver_state *state, const char *uuid, const struct domain_disk *disk,
+                     struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);
+    /* On return the device model has let go of the disk's files. */
+    int (*disk_unplug)(struct hv_driver_state *state, const char *uuid, const char *device, bool force,
+                       const struct hv_deadline *deadline, struct hv_err *err);
+    int (*nic_plug)(struct hv_driver_state *state, const char *uuid, const struct domain_nic *nic,
+                    const struct hv_deadline *deadline, struct hv_err *err);
+    int (*nic_unplug)(struct hv_driver_state *state, const char *uuid, int64_t index, bool force,
+                      const struct hv_deadline *deadline, struct hv_err *err);
+    int (*set_vcpus)(struct hv_driver_state *state, const char *uuid, int64_t vcpus,
+                     const struct hv_deadline *deadline, struct hv_err *err);
+    int (*set_memory)(struct hv_driver_state *state, const char *uuid, int64_t memory_bytes,
+                      const struct hv_deadline *deadline, struct hv_err *err);
+
     /* A new stream socket to one console, owned by the caller; many may be open at once. Serial: the
      * scroll-back comes first. VNC: a fresh RFB session. A viewer that does not read is dropped. */
     int (*console_open)(struct hv_driver_state *state, const char *uuid, enum console_kind kind, int *fd,

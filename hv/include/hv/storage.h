@@ -80,7 +80,8 @@ struct storage_disk {
     enum disk_format format;
     bool read_only;
     int64_t virtual_size_bytes;
-    int64_t physical_bytes; /* allocated */
+    int64_t physical_bytes;      /* allocated by its own image, without the base below */
+    char parent[UUID_TEXT_SIZE]; /* the base that it stands on; "": none */
 };
 struct storage_disks {
     struct storage_disk *items;
@@ -108,14 +109,49 @@ int storage_disk_resize(struct storage_sr *sr, const char *location, int64_t vir
 int storage_disk_copy(struct storage_sr *sr, const char *location, struct storage_sr *to_sr,
                       const char *to_uuid, enum disk_format to_format, const struct storage_job *job,
                       struct storage_error *error);
-/* Answers STORAGE_NOT_SUPPORTED for now. */
-int storage_disk_snapshot(struct storage_sr *sr, const char *location, const char *new_uuid,
-                          struct storage_error *error);
+/* ---- thin copies ----
+ * A disk at rest and its copy share what the disk held: that becomes a base, a file that is never listed,
+ * never changed and removed with the last disk on it. Whatever dies in the middle leaves both whole or the
+ * copy absent; names that it left are put right at the next attach. */
 int storage_disk_clone(struct storage_sr *sr, const char *location, const char *new_uuid,
-                       struct storage_error *error);
+                       const struct storage_job *job, struct storage_error *error);
 
-/* An open descriptor (close-on-exec, the caller's) of the disk's file for the device model: a regular file,
- * reached without following any link. QEMU is to be told *format, always. */
+/* The same in two steps, for a disk that a device model writes to. After `begin` the disk's name leads to a
+ * new empty image over the base, while whoever has the disk open still writes into the base: that is to
+ * change to storage_layer_fd() now. Then `commit` gives the copy its name. `abort`, with applied false:
+ * nobody changed to it, and all is as before; true: the disk keeps its new image, the copy is dropped. Both
+ * free the layer. */
+struct storage_layer;
+int storage_layer_begin(struct storage_sr *sr, const char *location, const char *new_uuid,
+                        struct storage_layer **out, struct storage_error *error);
+int storage_layer_fd(const struct storage_layer *layer); /* the layer's; qcow2, for reading and writing */
+/* A name that no other layer has, of at most 20 letters and digits. */
+const char *storage_layer_token(const struct storage_layer *layer);
+int storage_layer_commit(struct storage_layer *layer, struct storage_error *error);
+void storage_layer_abort(struct storage_layer *layer, bool applied);
+
+/* Without QEMU's tools, for raw disks: full copies. storage_layer_fd() is -1 then, nobody has to change to
+ * anything, and the disk's content must not be written between begin and commit. */
+int storage_disk_copy_plain(struct storage_sr *sr, const char *location, struct storage_sr *to_sr,
+                            const char *to_uuid, const struct storage_job *job, struct storage_error *error);
+int storage_layer_begin_plain(struct storage_sr *sr, const char *location, const char *new_uuid,
+                              struct storage_layer **out, struct storage_error *error);
+
+/* A disk's images for the device model, the disk's own first, each standing on the next: those below are open
+ * for reading. Descriptors are close-on-exec and regular files, reached without following any link. */
+struct storage_image {
+    int fd;
+    enum disk_format format;
+};
+struct storage_images {
+    struct storage_image *items;
+    size_t count;
+};
+void storage_images_done(struct storage_images *images);
+int storage_disk_open_images(struct storage_sr *sr, const char *location, bool writable,
+                             struct storage_images *out, struct storage_error *error);
+
+/* The same for a disk that is one file; STORAGE_NOT_SUPPORTED for a thin copy. */
 int storage_disk_open(struct storage_sr *sr, const char *location, bool writable, int *fd,
                       enum disk_format *format, struct storage_error *error);
 

@@ -320,11 +320,3 @@ Test(disk, copy_between_formats_with_progress)
     cr_assert_eq(count_files(&f), 1);
     fixture_close(&f);
 }
-
-Test(disk, what_is_not_built_says_so)
-{
-    struct fixture f = fixture_open("file");
-    expect(&f, storage_disk_snapshot(f.sr, UUID_1, UUID_2, &f.error), STORAGE_NOT_SUPPORTED);
-    expect(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, &f.error), STORAGE_NOT_SUPPORTED);
-    fixture_close(&f);
-}
