@@ -5,6 +5,7 @@
 #include "../handlers/alert.h"
 #include "../handlers/vm_state.h"
 #include "../server.h"
+#include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <stdio.h>
@@ -174,7 +175,9 @@ static struct reboot_count *count_of(struct reconcile *state, struct ref vm)
 static void note_reboots(struct look *look, const struct vm_row *vm, const struct domain_info *info)
 {
     struct reboot_count *count = count_of(look->state, vm->row.ref);
-    bool news = count->domid == info->domid && info->reboots > count->reboots;
+    if (count->domid != info->domid)
+        count->reboots = info->start_time >= look->state->since ? 0 : info->reboots;
+    bool news = info->reboots > count->reboots;
     count->domid = info->domid;
     count->reboots = info->reboots;
     if (!news)
@@ -242,6 +245,8 @@ int reconcile_host(struct server *server, struct ref host, struct hv_host *agent
     struct hv_err err;
     struct hv_op op = {.timeout_ms = 10000};
     struct look look = {.server = server, .host = host, .agent = agent, .state = state};
+    if (!state->since)
+        state->since = clock_unix_seconds();
     /* The rows first: a VM that starts after this look at them is in the list or busy in the rows. */
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
     hv_domain_list_args_init(&args);

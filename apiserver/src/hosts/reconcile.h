@@ -12,6 +12,8 @@ struct reconcile {
         int64_t domid, reboots;
     } * counts;
     size_t count;
+    int64_t
+        since; /* unix seconds of the first look: a domain that started later is known from its birth on */
 };
 void reconcile_done(struct reconcile *state);
 
