@@ -1,4 +1,4 @@
-# corral test and corral bench.
+# corral test, corral coverage and corral bench.
 # shellcheck shell=bash disable=SC2154  # options and places are variables of ../corral
 
 command_test() {
@@ -10,8 +10,17 @@ command_test() {
     echo
     ctest --test-dir "$folder" --output-on-failure --no-tests=error --parallel "$(nproc)" --label-exclude '^bench$' \
         --output-junit "$folder/results.xml" "${rest[@]}" </dev/null || rc=$?
+    echo
+    python3 -B "$corral_root/scripts/coverage.py" --calls "$folder/calls"
     check_count "$folder/results.xml"
     exit "$rc"
+}
+
+command_coverage() {
+    local arguments=(--calls "$corral_root/build/test/calls")
+    if $list; then arguments+=(--list); fi
+    packages_ensure "$corral_root/build/coverage.log" build
+    python3 -B "$corral_root/scripts/coverage.py" "${arguments[@]}"
 }
 
 # The plain last line: how many passed and failed.

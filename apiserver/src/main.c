@@ -3,6 +3,7 @@
 #include "blobs.h"
 #include "bootstrap.h"
 #include "gate/auth.h"
+#include "gate/call_log.h"
 #include "gate/event.h"
 #include "gate/session.h"
 #include "gate/task.h"
@@ -38,7 +39,7 @@
 #define LEAF_DAYS 3650
 
 struct options {
-    const char *state_dir, *listen, *web_dir, *log_level;
+    const char *state_dir, *listen, *web_dir, *log_level, *call_log;
     long long port, http_port, session_idle_s, event_heartbeat_s;
 };
 
@@ -207,10 +208,21 @@ static void sweep_later(void *arg)
         log_warn("poold", "old sessions, tasks and files are cleared later: all workers are busy");
 }
 
+static int open_call_log(struct pool_server *p)
+{
+    if (!p->options.call_log || (p->server.call_log = call_log_open(p->options.call_log)))
+        return 0;
+    log_error("poold", "the log of calls could not be opened", "file", p->options.call_log, "cause",
+              strerror(errno));
+    return -1;
+}
+
 static int start(struct pool_server *p)
 {
     struct server *s = &p->server;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    if (open_call_log(p) < 0)
+        return -1;
     s->state_dir = p->options.state_dir;
     p->connections_max = raise_limits();
     if (make_dir(s->state_dir) < 0 || make_certificates(s->state_dir) < 0 || auth_init(s) < 0 ||
@@ -273,6 +285,7 @@ static void stop(struct pool_server *p)
     tasks_free(s->tasks);
     sessions_free(s->sessions);
     auth_free(s->auth);
+    call_log_close(s->call_log);
     if (s->store)
         store_close(s->store);
     xmlCleanupParser();
@@ -294,6 +307,8 @@ static int parse_options(int argc, char **argv, struct options *o)
         {"event-heartbeat", ARG_INT, "SECONDS",
          "touch the pool's record so often, for subscribers; 0: never (default 60)", &o->event_heartbeat_s, 0,
          86400, false},
+        {"call-log", ARG_TEXT, "FILE", "append the name of each message that succeeds, once (default: no)",
+         &o->call_log, 0, 0, false},
         {"log-level", ARG_TEXT, "LEVEL", "error, warn, info or debug (default info)", &o->log_level, 0, 0,
          false},
     };

@@ -21,6 +21,7 @@ struct claims;
 struct joins;
 struct console_tokens;
 struct auth;
+struct call_log;
 
 /* Lives as long as the process serves. The parts have locks of their own; the pointers never change
  * once the server answers. */
@@ -40,6 +41,7 @@ struct server {
     const char *state_dir;
     const char *web_dir;
     struct auth *auth;
+    struct call_log *call_log; /* NULL: none is kept */
     uint16_t port; /* HTTPS */
     struct ref pool_ref;
     /* Network threads that are inside, and whether no more get in: see doors_close. */

@@ -138,6 +138,21 @@ class Description:
         self._relations()
         for n in names:
             self._messages(self.classes[n], raw[n].get("messages", {}))
+        self.tiers = self._tiers(load_toml(root / "tiers.toml"))
+
+    def _tiers(self, raw):
+        """(class, message) -> 1, 2 or 3."""
+        tiers = {(c.name, m): 3 for c in self.classes.values() for m in c.messages}
+        for key, classes in raw.items():
+            if key not in ("tier1", "tier2"):
+                raise DescriptionError(f"tiers.toml: unknown table {key}; tier1 and tier2 list messages, all others are tier 3")
+            for cls, names in classes.items():
+                for name in names:
+                    if tiers.get((cls, name)) != 3:
+                        what = "is listed twice" if (cls, name) in tiers else "does not exist"
+                        raise DescriptionError(f"tiers.toml: {cls}.{name} {what}")
+                    tiers[cls, name] = int(key[-1])
+        return tiers
 
     # ---- enums, errors, types ----
 

@@ -22,6 +22,7 @@ roles = ["pool-admin", "pool-operator", "vm-power-admin", "vm-admin", "vm-operat
 classes = ["Cow", "Herd"]
 """
 ENUMS = 'cow_operations = ["graze", "milk"]\n'
+TIERS = '[tier1]\nCow = ["milk"]\n[tier2]\nHerd = ["get_all"]\n'
 ERRORS = 'COW_ASLEEP = { params = ["cow"], doc = "The cow is asleep; wait until it wakes." }\n'
 COW = """
 name = "Cow"
@@ -73,6 +74,7 @@ class Fixture(unittest.TestCase):
         self.write("enums.toml", ENUMS)
         self.write("errors.toml", ERRORS)
         self.write("alerts.toml", "COW_LOST = 3\n")
+        self.write("tiers.toml", TIERS)
         self.write("classes/Cow.toml", COW)
         self.write("classes/Herd.toml", HERD)
 
@@ -102,6 +104,10 @@ class Accepts(Fixture):
         self.assertEqual(cow.messages["set_name_label"].role, "vm-admin")
         self.assertNotIn("set_uuid", cow.messages)
 
+    def test_tiers(self):
+        tiers = self.load().tiers
+        self.assertEqual((tiers["Cow", "milk"], tiers["Herd", "get_all"], tiers["Cow", "get_all"]), (1, 2, 3))
+
     def test_what_is_written(self):
         d = self.load()
         self.assertIn("struct cow_row {", rows_writer.header(d))
@@ -119,6 +125,11 @@ class Accepts(Fixture):
 class Refuses(Fixture):
     def test_unknown_type(self):
         self.refused("classes/Cow.toml", COW, '"litres: int', '"litres: integer', ["Cow.toml", "milk", "integer"])
+
+    def test_tiers_of_nothing(self):
+        self.refused("tiers.toml", TIERS, '"milk"', '"shear"', ["tiers.toml", "Cow.shear", "does not exist"])
+        self.refused("tiers.toml", TIERS, '"milk"', '"milk", "milk"', ["Cow.milk", "twice"])
+        self.refused("tiers.toml", TIERS, "tier1", "tier0", ["tier0"])
 
     def test_unknown_class_in_a_type(self):
         self.refused("classes/Cow.toml", COW, '"Herd ref"', '"Flock ref"', ["Cow.toml", "herd", "Flock"])

@@ -28,6 +28,22 @@ sys.path.insert(0, os.path.join(ROOT, "openapi", "gen"))
 import xenapi  # noqa: E402
 from xenapi import Failure  # noqa: E402,F401
 
+def call_log():
+    """Options that make poold note the messages that succeed, for `./corral coverage`: a file a test program, begun
+    anew by each run of it."""
+    folder = os.environ.get("CORRAL_CALL_LOGS")
+    if not folder:
+        return []
+    path = os.path.join(folder, os.path.splitext(os.path.basename(sys.argv[0]))[0])
+    if not call_log.begun:
+        os.makedirs(folder, exist_ok=True)
+        with open(path, "w", encoding="ascii"):
+            call_log.begun = True
+    return ["--call-log", path]
+
+
+call_log.begun = False
+
 COMPLAINTS = re.compile(r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|runtime error:|Assertion")
 NULL = "OpaqueRef:NULL"
 
@@ -159,7 +175,7 @@ class TestPool:
         if not binary:
             raise AssertionError(f"no poold in {BUILD}: set CORRAL_TEST_BUILD to a build folder")
         self.poold = Daemon("poold", self.state, [binary, "--state", self.state, "--port", "0", "--http", "0",
-                                                  "--log-level", "debug", *options])
+                                                  "--log-level", "debug", *call_log(), *options])
         try:
             self.start()
             for _ in range(hosts):

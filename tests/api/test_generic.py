@@ -3,6 +3,7 @@ import sys
 import unittest
 
 from pool import NULL, Failure, TestPool, description, has_hostd
+from coverage import is_built
 from test_events import network_record, vm_record
 
 POOL = API = MODEL = None
@@ -224,6 +225,7 @@ class Everything(unittest.TestCase):
                         self.assertNotEqual(failure.code, "MESSAGE_PARAMETER_COUNT_MISMATCH", name)
                         if failure.code == "NOT_IMPLEMENTED":
                             self.assertEqual(failure.params, [f"{cls.name}.{name}"])
+                            self.assertFalse(is_built(message), f"{form}{cls.name}.{name} is built and says that it is not")
         self.assertGreater(codes["HANDLE_INVALID"], 500)
         self.assertEqual(len(API.pool.get_all()), 1)
 

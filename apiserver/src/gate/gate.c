@@ -3,6 +3,8 @@
  * unmark. Reads and other messages that never block run where they arrive; all else goes to the workers. */
 #include "gate.h"
 
+#include "call_log.h"
+
 #include "../rules/operations.h"
 #include "../timers.h"
 #include "auth.h"
@@ -122,6 +124,8 @@ struct call *call_new(struct server *server, const char *name, json_t *params, b
 
 void call_free(struct call *call)
 {
+    if (!call->failed && call->method && call->server->call_log)
+        call_log_note(call->server->call_log, call->method);
     args_free(call->method, call->args);
     if (call->result_type)
         cell_done(call->result_type, &call->result);
@@ -436,6 +440,7 @@ static void work(void *arg)
         rc = run_marked(call);
     log_outcome(call, rc);
     unmark_and_end(call, rc);
+    call->failed = rc < 0;
     if (call->async)
         call_free(call); /* the client has its answer, the task */
     else
