@@ -34,12 +34,13 @@
 #define SETTLE_MS 3000
 #define CONNECTIONS_MAX 20000
 #define DESCRIPTORS_KEPT 512
+#define LOCAL_CONNECTIONS_MAX 128
 #define SWEEP_MAX_MS 60000
 #define CA_DAYS 7300
 #define LEAF_DAYS 3650
 
 struct options {
-    const char *state_dir, *listen, *web_dir, *log_level, *call_log;
+    const char *state_dir, *listen, *web_dir, *log_level, *call_log, *socket;
     long long port, http_port, session_idle_s, event_heartbeat_s;
 };
 
@@ -47,7 +48,7 @@ struct pool_server {
     struct server server;
     struct options options;
     struct web *web;
-    struct http_server *https, *http;
+    struct http_server *https, *http, *local;
     unsigned connections_max;
 };
 
@@ -163,12 +164,37 @@ static struct http_server *listen_on(struct pool_server *p, uint16_t port, bool 
         .key_file = tls ? key : NULL,
         .on_request = web_request,
         .context = p->web,
+        .error_page = web_error_page,
         .connections_max = p->connections_max,
     };
     if (http_server_start(&config, &server, &cause) == 0)
         return server;
     log_error("poold", "cannot listen", "cause", cause.text);
     return NULL;
+}
+
+/* The socket of this machine's root. Its default path may be too long for a socket's, deep in a folder: then
+ * there is none. */
+static int listen_locally(struct pool_server *p)
+{
+    AUTO_FREE char *path =
+        p->options.socket ? xstrdup(p->options.socket) : xasprintf("%s/poold.sock", p->server.state_dir);
+    struct http_server_error cause;
+    const struct http_server_config config = {
+        .socket_path = path,
+        .on_request = web_request,
+        .context = p->web,
+        .error_page = web_error_page,
+        .threads = 1,
+        .connections_max = LOCAL_CONNECTIONS_MAX,
+    };
+    if (streq(path, "none") || http_server_start(&config, &p->local, &cause) == 0)
+        return 0;
+    if (p->options.socket)
+        log_error("poold", "cannot listen", "cause", cause.text);
+    else
+        log_warn("poold", "no socket for this machine's root", "cause", cause.text);
+    return p->options.socket ? -1 : 0;
 }
 
 static int write_port(const struct server *s, const char *name, const struct http_server *server)
@@ -245,6 +271,8 @@ static int start(struct pool_server *p)
     s->port = http_server_port(p->https);
     if (p->options.http_port >= 0 && !(p->http = listen_on(p, (uint16_t)p->options.http_port, false)))
         return -1;
+    if (listen_locally(p) < 0)
+        return -1;
     int64_t sweep_ms = p->options.session_idle_s * 1000 / 4;
     timers_every(s->timers, sweep_ms < SWEEP_MAX_MS ? sweep_ms : SWEEP_MAX_MS, sweep_later, p);
     if (p->http && write_port(s, "poold.http", p->http) < 0)
@@ -261,6 +289,8 @@ static void stop(struct pool_server *p)
         http_server_quiesce(p->https);
     if (p->http)
         http_server_quiesce(p->http);
+    if (p->local)
+        http_server_quiesce(p->local);
     doors_close(s);
     timers_stop(s->timers);
     hosts_stop(s->hosts);
@@ -276,6 +306,7 @@ static void stop(struct pool_server *p)
         http_server_stop(p->https);
     if (p->http)
         http_server_stop(p->http);
+    http_server_stop(p->local);
     console_tokens_free(s->console_tokens);
     hosts_free(s->hosts);
     claims_free(s->claims);
@@ -301,6 +332,9 @@ static int parse_options(int argc, char **argv, struct options *o)
         {"listen", ARG_TEXT, "ADDR", "address for HTTPS (default 127.0.0.1)", &o->listen, 0, 0, false},
         {"http", ARG_INT, "N", "also plain HTTP on this port of 127.0.0.1; 0: a free one", &o->http_port, 0,
          65535, false},
+        {"socket", ARG_TEXT, "PATH",
+         "unix socket where root logs in without a password (default DIR/poold.sock; none: no such)",
+         &o->socket, 0, 0, false},
         {"web", ARG_TEXT, "DIR", "files of the web console (default: none)", &o->web_dir, 0, 0, false},
         {"session-idle", ARG_INT, "SECONDS", "end sessions that are idle for longer (default 86400)",
          &o->session_idle_s, 1, 86400 * 365, false},

@@ -8,6 +8,8 @@
 /* Hands a response to the server thread, which queues it. The claim was won. */
 static void give(struct http_request *req, unsigned status, struct MHD_Response *response)
 {
+    /* Also to clients of HTTP/1.1, who may take it for granted: old ones look for it. */
+    MHD_set_response_options(response, MHD_RF_SEND_KEEP_ALIVE_HEADER, MHD_RO_END);
     pthread_mutex_lock(&req->lock);
     bool late = req->completed, gone = atomic_load(&req->gone);
     if (gone)
@@ -94,29 +96,37 @@ void http_answer_json(struct http_request *req, unsigned status, char *body, siz
     http_answer(req, status, json_headers, body, len, HTTP_FREE);
 }
 
-static struct MHD_Response *error_response(const char *text)
+static void write_json_error(const char *text, struct buf *b)
+{
+    buf_clear(b);
+    buf_add_str(b, "{\"error\":");
+    json_write_string(b, text);
+    buf_add_str(b, "}\n");
+}
+
+static struct MHD_Response *error_response(struct http_request *req, unsigned status, const char *text)
 {
     struct buf b = BUF_INIT;
-    buf_add_str(&b, "{\"error\":");
-    json_write_string(&b, text);
-    buf_add_str(&b, "}\n");
+    const struct http_header *headers = json_headers;
+    if (!req->server->error_page || !req->path || !req->server->error_page(req, status, text, &b, &headers))
+        write_json_error(text, &b);
     size_t len = b.len;
     struct MHD_Response *response =
         must(MHD_create_response_from_buffer(len, buf_take(&b), MHD_RESPMEM_MUST_FREE));
-    add_headers(response, json_headers);
+    add_headers(response, headers);
     return response;
 }
 
 /* The caller has won the claim and keeps its count. */
 void answer_error_claimed(struct http_request *req, unsigned status, const char *text)
 {
-    give(req, status, error_response(text));
+    give(req, status, error_response(req, status, text));
 }
 
 void http_answer_error(struct http_request *req, unsigned status, const char *text)
 {
     if (request_claim(req))
-        give(req, status, error_response(text));
+        give(req, status, error_response(req, status, text));
     http_request_unref(req);
 }
 

@@ -41,6 +41,7 @@ void head_copy_take(struct http_request *req)
     MHD_get_connection_values(req->connection, MHD_HEADER_KIND | MHD_COOKIE_KIND | MHD_GET_ARGUMENT_KIND,
                               copy_value, copy);
     http_request_peer(req); /* keeps its text in the request */
+    http_request_is_local_root(req); /* likewise */
     req->path = copy->path;
     req->copy = copy;
 }
@@ -149,12 +150,38 @@ const char *http_request_peer(struct http_request *req)
         return req->peer;
     const struct sockaddr *address =
         MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+    if (address->sa_family == AF_UNIX) {
+        snprintf(req->peer, sizeof(req->peer), "local");
+        return req->peer;
+    }
     const void *bytes = address->sa_family == AF_INET6
                             ? (const void *)&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr
                             : (const void *)&((const struct sockaddr_in *)(const void *)address)->sin_addr;
     if (!inet_ntop(address->sa_family, bytes, req->peer, sizeof(req->peer)))
         snprintf(req->peer, sizeof(req->peer), "unknown");
     return req->peer;
+}
+
+static bool is_local_root(struct MHD_Connection *connection)
+{
+    int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    int domain = 0;
+    struct ucred peer;
+    socklen_t domain_size = sizeof(domain), peer_size = sizeof(peer);
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &domain_size) < 0 || domain != AF_UNIX)
+        return false;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_size) < 0 || peer_size != sizeof(peer))
+        return false;
+    return peer.pid > 0 && (peer.uid == 0 || peer.uid == geteuid());
+}
+
+bool http_request_is_local_root(struct http_request *req)
+{
+    if (!req->local_root_known) {
+        req->local_root = is_local_root(req->connection);
+        req->local_root_known = true;
+    }
+    return req->local_root;
 }
 
 const char *http_request_client_name(const struct http_request *req)

@@ -50,6 +50,9 @@ struct http_server {
     struct MHD_Daemon *daemon;
     void (*on_request)(struct http_request *req, void *context);
     void *context;
+    bool (*error_page)(const struct http_request *req, unsigned status, const char *text, struct buf *out,
+                       const struct http_header **headers);
+    char *socket_path; /* NULL: by address */
     char *client_name; /* required of clients; NULL: any name */
     bool tls, client_certificates;
     uint16_t port;
@@ -139,6 +142,7 @@ struct http_request {
     const struct http_body_sink *sink;
     void *body_arg;
     char peer[48];
+    bool local_root, local_root_known;
 
     pthread_mutex_t lock; /* guards what follows */
     bool asleep, woken;

@@ -13,6 +13,8 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 
 #define PEM_MAX (256 * 1024)
@@ -69,6 +71,38 @@ static int open_listener(const struct http_server_config *config, uint16_t *port
         return fail(error, "cannot ask for the port: %s", strerror(errno));
     *port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
                                               : ((struct sockaddr_in *)&bound)->sin_port);
+    return TAKE_FD(fd);
+}
+
+/* A socket of this path that nobody listens on any more goes; whatever else is there stays. */
+static int clear_path(const struct sockaddr_un *address, struct http_server_error *error)
+{
+    struct stat st;
+    if (lstat(address->sun_path, &st) < 0)
+        return 0;
+    if (!S_ISSOCK(st.st_mode))
+        return fail(error, "%s is there already and no socket", address->sun_path);
+    AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
+        return fail(error, "another process listens on %s", address->sun_path);
+    if (unlink(address->sun_path) < 0 && errno != ENOENT)
+        return fail(error, "cannot remove the old socket %s: %s", address->sun_path, strerror(errno));
+    return 0;
+}
+
+static int open_unix_listener(const char *path, struct http_server_error *error)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(address.sun_path))
+        return fail(error, "the path of a socket has at most %zu bytes: %.80s...",
+                    sizeof(address.sun_path) - 1, path);
+    memcpy(address.sun_path, path, strlen(path) + 1);
+    if (clear_path(&address, error) < 0)
+        return -1;
+    AUTO_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 || chmod(path, 0600) < 0 ||
+        listen(fd, 1024) < 0)
+        return fail(error, "cannot listen on %s: %s", path, strerror(errno));
     return TAKE_FD(fd);
 }
 
@@ -228,6 +262,7 @@ static void server_free(struct http_server *server)
     free(server->key_pem);
     free(server->trust_pem);
     free(server->client_name);
+    free(server->socket_path);
     free(server->watched);
     free(server);
 }
@@ -247,6 +282,8 @@ static struct http_server *server_new(const struct http_server_config *config)
     server->watch_epoll = server->watch_stop = -1;
     server->on_request = config->on_request;
     server->context = config->context;
+    server->error_page = config->error_page;
+    server->socket_path = config->socket_path ? xstrdup(config->socket_path) : NULL;
     server->idle_timeout_ms = (config->idle_timeout_s ? config->idle_timeout_s : 60) * INT64_C(1000);
     server->body_timeout_ms = (config->body_timeout_s ? config->body_timeout_s : 120) * INT64_C(1000);
     return server;
@@ -257,7 +294,10 @@ int http_server_start(const struct http_server_config *config, struct http_serve
 {
     struct http_server *server = server_new(config);
     AUTO_CLOSE int listener = -1;
-    if (load_tls(server, config, error) < 0 || (listener = open_listener(config, &server->port, error)) < 0) {
+    if (load_tls(server, config, error) == 0)
+        listener = config->socket_path ? open_unix_listener(config->socket_path, error)
+                                       : open_listener(config, &server->port, error);
+    if (listener < 0) {
         server_free(server);
         return -1;
     }
@@ -286,8 +326,10 @@ uint16_t http_server_port(const struct http_server *server)
 
 void http_server_quiesce(struct http_server *server)
 {
-    AUTO_CLOSE int listener = MHD_quiesce_daemon(server->daemon);
-    (void)listener; /* -1 the second time */
+    AUTO_CLOSE int listener = MHD_quiesce_daemon(server->daemon); /* -1 the second time */
+    if (listener >= 0 && server->socket_path && unlink(server->socket_path) < 0)
+        log_warn("http", "the socket could not be removed", "path", server->socket_path, "cause",
+                 strerror(errno));
 }
 
 /* Answers that were given get a moment to leave. */

@@ -20,7 +20,7 @@ PAGE = b"<!doctype html><title>x</title>"
 def setUpModule():
     global POOL, API, WEB
     WEB = tempfile.mkdtemp(prefix="corral-web-")
-    files = {"index.html": PAGE, "app.js": b"1", "sub/style.css": b"a{}", "sub/deep/er/x.svg": b"<svg/>", ".hidden": b"no",
+    files = {"index.html": PAGE, "app.js": b"1", "sub/style.css": b"a{}", "sub/deep/er/x.svg": b"<svg/>", "docs/index.html": b"folder", ".hidden": b"no",
              "odd name.txt": b"odd", "console.css": b"b{}"}
     for name, data in files.items():
         os.makedirs(os.path.dirname(os.path.join(WEB, name)), exist_ok=True)
@@ -52,6 +52,21 @@ class Static(unittest.TestCase):
                                  ("/odd%20name.txt", b"odd", "text/plain; charset=utf-8")):
             status, headers, got = POOL.http("GET", path)
             self.assertEqual((status, got, headers["Content-Type"]), (200, body, kind), path)
+
+    def test_a_folder_adds_its_index(self):
+        for path in ("/docs", "/docs/", "/docs/index.html"):
+            self.assertEqual(POOL.http("GET", path)[::2], (200, b"folder"), path)
+
+    def test_error_pages(self):
+        for method, path, status, title in (("GET", "/nope", 404, b"Not found"), ("PUT", "/nope", 403, b"Forbidden"),
+                                            ("DELETE", "/", 501, b"Method not implemented"),
+                                            ("POST", "/", 500, b"Internal error")):
+            got, headers, body = POOL.http(method, path, b"" if method in ("PUT", "POST") else None)
+            self.assertEqual((got, headers["Content-Type"], headers["Cache-Control"]), (status, "text/html", "no-cache, no-store"))
+            self.assertTrue(body.startswith(b"<html><body><h1>HTTP %d %s</h1>" % (status, title)), body)
+            self.assertEqual(headers["Connection"].lower(), "close" if status == 403 else "keep-alive", path)
+        _, headers, body = POOL.http("PUT", "/api/nope", b"")
+        self.assertEqual((headers["Content-Type"], list(json.loads(body))), ("application/json", ["error"]))
 
     def test_a_file_whose_name_begins_like_a_door(self):
         status, _, got = POOL.http("GET", "/console.css")
@@ -93,7 +108,8 @@ class Static(unittest.TestCase):
         self.assertIn(answer.split(b" ")[1], (b"200", b"400", b"404"))
 
     def test_other_methods(self):
-        self.assertEqual(POOL.http("DELETE", "/app.js")[0], 403)
+        self.assertEqual(POOL.http("DELETE", "/app.js")[0], 501)
+        self.assertEqual(POOL.http("PATCH", "/app.js", b"x")[0], 501)
         self.assertEqual(POOL.http("PUT", "/app.js", b"x")[0], 403)
         self.assertEqual(POOL.http("POST", "/", b"x")[0], 500)
         self.assertEqual(POOL.http("POST", "/app.js", b"x")[0], 500)

@@ -32,6 +32,7 @@ struct call *rpc_call(struct server *server, struct http_request *req, const cha
     *reply = (struct rpc_reply){.req = http_request_ref(req), .own = own};
     struct call *call = call_new(server, method, params, true, http_request_peer(req), complete);
     call->form = form;
+    call->local_root = http_request_is_local_root(req);
     call->reply = reply;
     /* The call may go to another thread: from here on its parameters are its own alone. */
     json_decref(params);

@@ -10,10 +10,10 @@
 int handle_session_login_with_password(struct call *call, const struct session_login_with_password_args *args,
                                        struct ref *result, struct api_err *err)
 {
-    enum role role;
-    bool superuser;
-    if (auth_check(call->server, call->peer, args->uname, args->pwd, &role, &superuser, &call->delay_ms,
-                   err) < 0)
+    enum role role = ROLE_POOL_ADMIN;
+    bool superuser = true;
+    if (!call->local_root && auth_check(call->server, call->peer, args->uname, args->pwd, &role, &superuser,
+                                        &call->delay_ms, err) < 0)
         return -1;
     AUTO_SESSION struct session *session = NULL;
     if (session_open(call->server, args->uname, role, superuser, REF_NULL, args->originator, &session, err) <

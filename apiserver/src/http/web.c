@@ -13,6 +13,7 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <base/secret.h>
+#include <base/xml.h>
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -129,14 +130,23 @@ void web_free(struct web *web)
     free(web);
 }
 
-static const struct web_file *find_file(const struct web *web, const char *path)
+static const struct web_file *find_exactly(const struct web *web, const char *path)
 {
-    if (streq(path, "/"))
-        path = "/index.html";
     for (size_t i = 0; i < web->count; i++)
         if (streq(web->files[i].path, path))
             return &web->files[i];
     return NULL;
+}
+
+/* The file itself, or the index.html of a folder. */
+static const struct web_file *find_file(const struct web *web, const char *path)
+{
+    const struct web_file *file = find_exactly(web, path);
+    if (file)
+        return file;
+    bool slash = path[0] && path[strlen(path) - 1] == '/';
+    AUTO_FREE char *index = xasprintf("%.1024s%sindex.html", path, slash ? "" : "/");
+    return find_exactly(web, index);
 }
 
 static void serve_file(const struct web *web, struct http_request *req)
@@ -165,6 +175,51 @@ static void serve_file(const struct web *web, struct http_request *req)
         http_answer(req, 200, headers, file->data, file->len, HTTP_STATIC);
 }
 
+/* ---- error pages ---- */
+
+static const char *status_name(unsigned status)
+{
+    static const struct {
+        unsigned status;
+        const char *name;
+    } names[] = {
+        {400, "Bad request"},
+        {401, "Unauthorised"},
+        {403, "Forbidden"},
+        {404, "Not found"},
+        {408, "Request timeout"},
+        {413, "Request entity too large"},
+        {431, "Request header fields too large"},
+        {500, "Internal error"},
+        {501, "Method not implemented"},
+        {503, "Service unavailable"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (names[i].status == status)
+            return names[i].name;
+    return "Error";
+}
+
+bool web_error_page(const struct http_request *req, unsigned status, const char *text, struct buf *out,
+                    const struct http_header **headers)
+{
+    static const struct http_header page_headers[] = {
+        {"Content-Type", "text/html"}, {"Cache-Control", "no-cache, no-store"}, {NULL, NULL}};
+    static const struct http_header last_headers[] = {{"Content-Type", "text/html"},
+                                                      {"Cache-Control", "no-cache, no-store"},
+                                                      {"Connection", "close"},
+                                                      {NULL, NULL}};
+    if (strncmp(http_request_path(req), "/api/", 5) == 0)
+        return false;
+    *headers = status == 403 ? last_headers : page_headers;
+    buf_printf(out, "<html><body><h1>HTTP %u ", status);
+    xml_write_text(out, status_name(status));
+    buf_add_str(out, "</h1>");
+    xml_write_text(out, text);
+    buf_add_str(out, "</body></html>");
+    return true;
+}
+
 static void answer_options(struct http_request *req)
 {
     const char *asked = http_request_header(req, "Access-Control-Request-Headers");
@@ -174,6 +229,7 @@ static void answer_options(struct http_request *req)
         {"Access-Control-Allow-Origin", "*"},
         {"Access-Control-Allow-Headers", allowed},
         {"Access-Control-Allow-Methods", "PUT"},
+        {"Cache-Control", "no-cache, no-store"},
         {NULL, NULL},
     };
     http_answer(req, 200, headers, "", 0, HTTP_STATIC);
@@ -223,15 +279,30 @@ static const struct route *find_route(enum http_method method, const char *path)
 
 static void serve(struct web *web, struct http_request *req)
 {
-    const struct route *route = find_route(http_request_method(req), http_request_path(req));
-    if (route)
+    enum http_method method = http_request_method(req);
+    const struct route *route = find_route(method, http_request_path(req));
+    if (route) {
         route->serve(web->server, req);
-    else if (http_request_method(req) == HTTP_GET || http_request_method(req) == HTTP_HEAD)
+        return;
+    }
+    switch (method) {
+    case HTTP_GET:
+    case HTTP_HEAD:
         serve_file(web, req);
-    else if (http_request_method(req) == HTTP_OPTIONS)
+        break;
+    case HTTP_OPTIONS:
         answer_options(req);
-    else
-        http_answer_error(req, 403, "this method is not served here");
+        break;
+    case HTTP_POST:
+    case HTTP_PUT:
+    case HTTP_CONNECT:
+        http_answer_error(req, 403, "nothing of this name takes this method");
+        break;
+    case HTTP_PATCH:
+    case HTTP_DELETE:
+        http_answer_error(req, 501, "this method is not known here");
+        break;
+    }
 }
 
 void web_request(struct http_request *req, void *context)

@@ -23,12 +23,16 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+struct buf;
 struct http_server;
 struct http_request;
 
 struct http_server_config {
     const char *address; /* numeric, "127.0.0.1" or "::1" or "0.0.0.0"... */
     uint16_t port;       /* 0: a free one */
+    /* Listen on this unix socket instead: plain HTTP for this machine, where http_request_is_local_root tells
+     * who asks. One that a dead process left is replaced; removed by http_server_quiesce. NULL: by address. */
+    const char *socket_path;
     /* PEM files; the certificate file holds the chain, leaf first. Both NULL: plain HTTP, which is refused
      * unless the address is a loopback one. */
     const char *certificate_file, *key_file;
@@ -45,6 +49,10 @@ struct http_server_config {
     unsigned body_timeout_s; /* for a collected body to arrive whole; 0: 120 */
     void (*on_request)(struct http_request *req, void *context);
     void *context;
+    /* Writes what http_answer_error sends instead of {"error":"<text>"}: false leaves it at that. The headers
+     * are static, ended by a NULL name. NULL: always JSON. Any thread; `req` may be asked for its path. */
+    bool (*error_page)(const struct http_request *req, unsigned status, const char *text, struct buf *out,
+                       const struct http_header **headers);
 };
 
 struct http_server_error {
@@ -77,8 +85,11 @@ const char *http_request_cookie(const struct http_request *req, const char *name
 /* Declared length of the body; -1: none declared (chunked); 0: no body. */
 int64_t http_request_content_length(const struct http_request *req);
 bool http_request_is_tls(const struct http_request *req);
-/* Numeric address of the peer ("127.0.0.1", "::1"), written into the request on first use. */
+/* Numeric address of the peer ("127.0.0.1", "::1"), "local" over a unix socket, written into the request on first use. */
 const char *http_request_peer(struct http_request *req);
+/* The peer came over a unix socket and is the machine's root or the user that this process runs as. Asked of the
+ * kernel when the head is there. */
+bool http_request_is_local_root(struct http_request *req);
 /* DNS name that the client's certificate was checked for; NULL: no client certificate required. */
 const char *http_request_client_name(const struct http_request *req);
 /* A number of the request in this process, for logs. */
@@ -143,7 +154,8 @@ void http_answer_release(struct http_request *req, unsigned status, const struct
                          const void *body, size_t len, void (*release)(void *arg), void *arg);
 /* application/json, HTTP_FREE. */
 void http_answer_json(struct http_request *req, unsigned status, char *body, size_t len);
-/* {"error":"<text>"} with the status; closes the connection if the body was not read. */
+/* {"error":"<text>"} with the status, or the server's error_page; closes the connection if the body was not
+ * read. */
 void http_answer_error(struct http_request *req, unsigned status, const char *text);
 
 #define HTTP_PRODUCER_END (-1)  /* that was all */
