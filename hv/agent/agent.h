@@ -168,6 +168,9 @@ int srs_attach(struct agent *agent, const char *uuid, const char *type, const st
 int srs_detach(struct agent *agent, const char *uuid, struct hv_err *err);
 int storage_to_hv(struct hv_err *err, const struct storage_error *error);
 int srs_stats(struct sr *sr, struct sr_stats *stats, struct hv_err *err);
+struct sr_stats srs_stats_of(const struct storage_stats *stats);
+/* Another SR than `uuid` is attached here in this very way. */
+bool srs_attached_at(struct agent *agent, const char *uuid, const char *type, const struct str_map *config);
 /* What a disk is, by location. */
 int srs_disk_info(struct agent *agent, struct sr *sr, const char *location, struct disk_info *info,
                   struct hv_err *err);

@@ -15,18 +15,32 @@ int agent_sr_create(struct agent *agent, struct agent_op *op, const struct hv_sr
     struct storage_error error;
     struct storage_sr *sr;
     struct storage_stats stats;
+    if (srs_attached_at(agent, args->sr, args->type, args->config))
+        return hv_fail(err, HV_ERR_KIND_EXISTS, "Another repository of this host is at that place.");
     if (agent->storage->sr_create(args->type, args->config, &error) < 0 ||
         agent->storage->sr_attach(args->type, args->config, &sr, &error) < 0)
         return storage_to_hv(err, &error);
-    int outcome = storage_sr_stats(sr, &stats, &error);
+    int outcome =
+        storage_sr_claim(sr, args->sr, true, &error) < 0 ? -1 : storage_sr_stats(sr, &stats, &error);
     storage_sr_detach(sr);
     if (outcome < 0)
         return storage_to_hv(err, &error);
-    result->stats =
-        (struct sr_stats){.physical_size_bytes = stats.physical_size_bytes,
-                          .physical_used_bytes = stats.physical_used_bytes,
-                          .physical_free_bytes = stats.physical_size_bytes - stats.physical_used_bytes,
-                          .virtual_allocation_bytes = stats.virtual_bytes};
+    result->stats = srs_stats_of(&stats);
+    return 0;
+}
+
+int agent_sr_probe(struct agent *agent, struct agent_op *op, const struct hv_sr_probe_args *args,
+                   struct hv_sr_probe_result *result, struct hv_err *err)
+{
+    (void)agent;
+    (void)op;
+    struct storage_error error;
+    struct storage_probe probe;
+    if (storage_sr_probe(args->type, args->config, &probe, &error) < 0)
+        return storage_to_hv(err, &error);
+    str_assign(&result->found.sr, probe.uuid);
+    result->found.stats = srs_stats_of(&probe.stats);
+    result->found.disks = (int64_t)probe.disk_count;
     return 0;
 }
 

@@ -125,6 +125,16 @@ static bool same(const struct sr *sr, const char *type, const struct str_map *co
     return wire_equal(&hv_sr_attach_args_desc, &a, &b);
 }
 
+bool srs_attached_at(struct agent *agent, const char *uuid, const char *type, const struct str_map *config)
+{
+    bool found = false;
+    pthread_mutex_lock(&agent->srs_lock);
+    for (size_t i = 0; i < agent->sr_count && !found; i++)
+        found = !streq(agent->srs[i]->uuid, uuid) && same(agent->srs[i], type, config);
+    pthread_mutex_unlock(&agent->srs_lock);
+    return found;
+}
+
 int srs_attach(struct agent *agent, const char *uuid, const char *type, const struct str_map *config,
                struct hv_err *err)
 {
@@ -141,6 +151,10 @@ int srs_attach(struct agent *agent, const char *uuid, const char *type, const st
     struct storage_sr *storage;
     if (agent->storage->sr_attach(type, config, &storage, &error) < 0)
         return storage_to_hv(err, &error);
+    if (storage_sr_claim(storage, uuid, false, &error) < 0) {
+        storage_sr_detach(storage);
+        return storage_to_hv(err, &error);
+    }
     struct sr *sr = xcalloc(1, sizeof(*sr));
     snprintf(sr->uuid, sizeof(sr->uuid), "%s", uuid);
     sr->type = str_new(type);
@@ -225,16 +239,21 @@ void srs_close(struct agent *agent)
     agent->sr_count = 0;
 }
 
+struct sr_stats srs_stats_of(const struct storage_stats *stats)
+{
+    return (struct sr_stats){.physical_size_bytes = stats->physical_size_bytes,
+                             .physical_used_bytes = stats->physical_used_bytes,
+                             .physical_free_bytes = stats->physical_size_bytes - stats->physical_used_bytes,
+                             .virtual_allocation_bytes = stats->virtual_bytes};
+}
+
 int srs_stats(struct sr *sr, struct sr_stats *stats, struct hv_err *err)
 {
     struct storage_stats got;
     struct storage_error error;
     if (storage_sr_stats(sr->storage, &got, &error) < 0)
         return storage_to_hv(err, &error);
-    stats->physical_size_bytes = got.physical_size_bytes;
-    stats->physical_used_bytes = got.physical_used_bytes;
-    stats->physical_free_bytes = got.physical_size_bytes - got.physical_used_bytes;
-    stats->virtual_allocation_bytes = got.virtual_bytes;
+    *stats = srs_stats_of(&got);
     return 0;
 }
 

@@ -231,9 +231,11 @@ int storage_sr_destroy(const char *type, const struct str_map *config, struct st
     struct storage_sr *sr;
     if (storage_sr_attach(type, config, &sr, error) < 0)
         return -1;
+    int outcome = folder_is_empty(sr) ? mark_remove(sr, error)
+                                      : storage_fail(error, STORAGE_EXISTS, "the directory is not empty");
     storage_sr_detach(sr);
-    if (rmdir(location) == 0 || errno == ENOENT)
-        return 0;
+    if (outcome < 0 || rmdir(location) == 0 || errno == ENOENT)
+        return outcome;
     if (errno == ENOTEMPTY || errno == EEXIST)
         return storage_fail(error, STORAGE_EXISTS, "the directory is not empty");
     return storage_fail_errno(error, errno, "cannot remove the directory");

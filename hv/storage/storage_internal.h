@@ -55,6 +55,11 @@ void temp_done(struct temp_file *t);
 void folder_clean(const struct storage_sr *sr);
 int folder_sync(const struct storage_sr *sr, struct storage_error *error);
 
+/* ---- mark.c: whose folder it is ---- */
+int mark_remove(const struct storage_sr *sr, struct storage_error *error);
+/* Nothing but the mark is in it. */
+bool folder_is_empty(const struct storage_sr *sr);
+
 /* ---- disk.c ---- */
 struct disk_file {
     int fd; /* -1: none */

@@ -339,6 +339,11 @@ class TestPool:
         return sum(m["live"] for m in client.host_metrics.get_all_records().values())
 
 
+def disk_files(path):
+    """Names of the files in an SR's folder, without its mark."""
+    return sorted(name for name in os.listdir(path) if name != ".corral-sr")
+
+
 def description():
     """The description of the API, as the generator reads it."""
     from description import Description

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import unittest
 
-from pool import NULL, Failure, Late, TestPool, until
+from pool import Failure, Late, NULL, TestPool, disk_files, until
 
 MIB = 1 << 20
 POOL = None
@@ -60,7 +60,7 @@ class StorageTest(unittest.TestCase):
         return caught.exception.params
 
     def files(self, path=None):
-        return sorted(os.listdir(path or self.path))
+        return disk_files(path or self.path)
 
     def file_of(self, vdi):
         """The simulator may keep a qcow2 disk as raw."""
@@ -181,6 +181,51 @@ class Repositories(StorageTest):
         self.refuses("HANDLE_INVALID", self.api.SR.get_record, self.sr)
         self.refuses("HANDLE_INVALID", self.api.PBD.get_record, pbd)
         self.assertFalse(os.path.exists(self.path))
+
+    def introduce(self, uuid):
+        """An SR of this uuid over the same folder, with its PBD."""
+        sr = self.api.SR.introduce(uuid, "other", "", "file", "user", False, {})
+        return sr, self.api.PBD.create({"host": self.host, "SR": sr, "device_config": {"location": self.path}})
+
+    def test_a_folder_is_one_repository(self):
+        self.create_vdi()
+        uuid = self.api.SR.get_uuid(self.sr)
+        other, pbd = self.introduce("5a5a5a5a-0000-4000-8000-00000000abcd")
+        with self.assertRaises(Failure) as caught:
+            self.api.PBD.plug(pbd)
+        self.assertEqual(caught.exception.code, "SR_BACKEND_FAILURE")
+        self.assertIn(uuid, caught.exception.params[1])
+        self.api.SR.forget(other)
+        with self.assertRaises(Failure) as caught:
+            self.create_sr("file", self.path)
+        self.assertEqual(caught.exception.code, "SR_BACKEND_FAILURE")
+        self.assertEqual(self.api.PBD.get_currently_attached(self.api.SR.get_PBDs(self.sr)[0]), True)
+
+    def test_probe(self):
+        def probe(kind, location):
+            return (self.api.SR.probe(self.host, {"location": location}, kind, {}),
+                    self.api.SR.probe_ext(self.host, {"location": location}, kind))
+        self.create_vdi()
+        xml, found = probe("file", self.path)
+        self.assertIn(f"<UUID>{self.api.SR.get_uuid(self.sr)}</UUID>", xml)
+        self.assertEqual(len(found), 1)
+        self.assertEqual((found[0]["configuration"], found[0]["complete"], found[0]["extra_info"]),
+                         ({"location": self.path}, True, {"disks": "1"}))
+        self.assertEqual((found[0]["sr"]["uuid"], found[0]["sr"]["health"]), (self.api.SR.get_uuid(self.sr), "healthy"))
+        self.assertGreater(found[0]["sr"]["total_space"], found[0]["sr"]["free_space"])
+        empty = self.path + ".empty"
+        os.mkdir(empty, 0o700)
+        xml, found = probe("file", empty)
+        self.assertTrue(xml.endswith("<SRlist></SRlist>\n"), xml)
+        self.assertNotIn("sr", found[0])
+        self.assertEqual(os.listdir(empty), [])
+        self.image("probed.iso")
+        xml, found = probe("iso", self.isos)
+        self.assertNotIn("UUID", xml)
+        self.assertNotIn("uuid", found[0]["sr"])
+        self.refuses("SR_UNKNOWN_DRIVER", probe, "lvm", self.path)
+        self.refuses("SR_BACKEND_FAILURE", probe, "file", self.path + "/nowhere")
+        self.refuses("SR_BACKEND_FAILURE", probe, "file", "relative")
 
     def test_an_iso_library_is_forgotten_not_destroyed(self):
         self.image("a.iso")
@@ -395,7 +440,7 @@ class Crash(unittest.TestCase):
             agent.signal(signal.SIGCONT)
             pool.start()
             api = pool.login()
-            until("only what is known stays", lambda: len(os.listdir(path)) == 1)
+            until("only what is known stays", lambda: len(disk_files(path)) == 1)
             api.SR.scan(sr)
             self.assertEqual(api.SR.get_VDIs(sr), [kept])
 

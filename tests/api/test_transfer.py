@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import unittest
 
-from pool import NULL, Failure, TestPool, until
+from pool import NULL, Failure, TestPool, disk_files, until
 
 MIB = 1 << 20
 POOL = None
@@ -66,7 +66,7 @@ class TransferTest(unittest.TestCase):
     def untouched(self, before):
         self.assertEqual(self.content(), before)
         self.assertEqual(self.api.VDI.get_current_operations(self.vdi), {})
-        self.assertEqual(len(os.listdir(self.path)), len(self.api.SR.get_VDIs(self.sr)), os.listdir(self.path))
+        self.assertEqual(len(disk_files(self.path)), len(self.api.SR.get_VDIs(self.sr)), disk_files(self.path))
 
 
 class Bytes(TransferTest):
@@ -301,7 +301,7 @@ class Stop(unittest.TestCase):
             pool.start()
             api = pool.login()
             self.assertEqual([api.VDI.get_current_operations(disk) for disk in disks], [{}, {}])
-            self.assertEqual(len(os.listdir(pool.folder + "/sr")), 2)
+            self.assertEqual(len(disk_files(pool.folder + "/sr")), 2)
 
 
 if __name__ == "__main__":

@@ -65,6 +65,9 @@ void storage_sr_detach(struct storage_sr *sr);
 int storage_sr_check(struct storage_sr *sr, struct storage_error *error);
 /* Removes the directory of a `file` SR, which must hold nothing. */
 int storage_sr_destroy(const char *type, const struct str_map *device_config, struct storage_error *error);
+/* Notes in the folder that it is the SR of this uuid; STORAGE_EXISTS when it is another's. `anew`: it was just
+ * created, so an old note (of an SR without disks) does not count. Success for an `iso` SR, which has no note. */
+int storage_sr_claim(struct storage_sr *sr, const char *uuid, bool anew, struct storage_error *error);
 bool storage_type_known(const char *type);
 const char *storage_sr_type(const struct storage_sr *sr);
 
@@ -74,6 +77,15 @@ struct storage_stats {
     int64_t virtual_bytes;       /* sum of the disks' virtual sizes */
 };
 int storage_sr_stats(struct storage_sr *sr, struct storage_stats *out, struct storage_error *error);
+/* What stands at a place that is (perhaps) no SR of this host: STORAGE_UNAVAILABLE when there is no such
+ * directory. Makes nothing. */
+struct storage_probe {
+    char uuid[UUID_TEXT_SIZE]; /* of the SR that it is; "": none says so */
+    struct storage_stats stats;
+    size_t disk_count;
+};
+int storage_sr_probe(const char *type, const struct str_map *device_config, struct storage_probe *out,
+                     struct storage_error *error);
 
 struct storage_disk {
     char *location;
