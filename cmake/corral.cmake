@@ -27,6 +27,16 @@ else()
   add_link_options(-Wl,-z,relro,-z,now)
 endif()
 
+option(CORRAL_FUZZ "Build the fuzz targets (needs clang); see ./corral fuzz" OFF)
+if(CORRAL_FUZZ)
+  if(NOT CMAKE_C_COMPILER_ID MATCHES "Clang")
+    message(FATAL_ERROR "CORRAL_FUZZ needs clang: cmake -DCMAKE_C_COMPILER=clang")
+  endif()
+  add_compile_options(-fsanitize=fuzzer-no-link) # so that the fuzzer sees where it gets in all code
+  file(WRITE ${CMAKE_BINARY_DIR}/fuzz/targets "")
+  add_custom_target(fuzz-programs)
+endif()
+
 if(CORRAL_TESTS)
   pkg_check_modules(CRITERION REQUIRED IMPORTED_TARGET criterion)
 endif()
@@ -44,4 +54,29 @@ function(corral_unit_test name)
   set_tests_properties(${name} PROPERTIES
     TIMEOUT 300
     FAIL_REGULAR_EXPRESSION "AddressSanitizer;LeakSanitizer;runtime error:")
+endfunction()
+
+# corral_fuzz(PART FOLDER SUBJECTS... LINK targets...): the fuzz targets FOLDER/fuzz_SUBJECT.c, each with the inputs
+# that are kept in FOLDER/corpus/SUBJECT. With CORRAL_FUZZ they are programs PART_SUBJECT for ./corral fuzz; otherwise
+# each is a test that runs all kept inputs once.
+function(corral_fuzz part folder)
+  cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
+  foreach(subject ${arg_UNPARSED_ARGUMENTS})
+    set(source ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/fuzz_${subject}.c)
+    set(corpus ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/corpus/${subject})
+    set(name ${part}_fuzz_${subject})
+    if(CORRAL_FUZZ)
+      add_executable(${name} EXCLUDE_FROM_ALL ${source})
+      target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+      target_link_libraries(${name} PRIVATE ${arg_LINK})
+      set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/fuzz)
+      add_dependencies(fuzz-programs ${name})
+      file(APPEND ${CMAKE_BINARY_DIR}/fuzz/targets "${name} ${corpus}\n")
+    elseif(CORRAL_TESTS)
+      add_executable(${name} ${source} ${CMAKE_SOURCE_DIR}/base/tests/fuzz/replay.c)
+      target_link_libraries(${name} PRIVATE ${arg_LINK})
+      add_test(NAME ${name} COMMAND ${name} ${corpus})
+      set_tests_properties(${name} PROPERTIES TIMEOUT 300 LABELS fuzz)
+    endif()
+  endforeach()
 endfunction()

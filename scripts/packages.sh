@@ -36,6 +36,8 @@ test|c:grub-mkimage|grub-common|its boot loader
 test|d:isolinux|isolinux|bootable test CD
 test|c:xorriso|xorriso|its file system
 test|d:debian-installer-12-netboot-amd64|debian-installer-12-netboot-amd64|an installer to boot
+fuzz|c:clang|clang|compiler with a fuzzer
+fuzz|d:libclang-rt-14-dev|libclang-rt-14-dev|its fuzzer and sanitizers
 bench|c:wrk|wrk|load generator
 '
 

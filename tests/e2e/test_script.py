@@ -40,7 +40,7 @@ class Options(unittest.TestCase):
                 self.assertIn(words, run.stdout)
 
     def test_each_command_has_help(self):
-        for command in ("up", "down", "status", "env", "doctor", "test", "bench", "coverage"):
+        for command in ("up", "down", "status", "env", "doctor", "test", "bench", "coverage", "fuzz"):
             with self.subTest(command=command):
                 run = corral(command, "--help")
                 self.assertEqual(run.returncode, 0)
