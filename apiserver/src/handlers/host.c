@@ -1,12 +1,18 @@
 /* host.*: what one asks of a host, and whether it takes new VMs. */
 #include "../blobs.h"
+#include "../gate/session.h"
 #include "../hosts/hosts.h"
 #include "../plan/placement.h"
 #include "../server.h"
+#include "vm_state.h"
 #include <base/clock.h>
+#include <base/file.h>
+#include <base/log.h>
 #include <base/mem.h>
+#include <errno.h>
 #include <handlers.h>
 #include <model/errors.h>
+#include <time.h>
 
 static int set_enabled(struct call *call, struct ref ref, bool enabled, struct api_err *err)
 {
@@ -57,18 +63,139 @@ int handle_host_compute_free_memory(struct call *call, const struct host_compute
     return 0;
 }
 
+/* Seconds of the zone's own clock, as clients show them. */
+int handle_host_get_server_localtime(struct call *call, const struct host_get_server_localtime_args *args,
+                                     int64_t *result, struct api_err *err)
+{
+    struct tm local;
+    time_t now = clock_unix_seconds();
+    if (!find_host(call, args->host, err))
+        return -1;
+    if (!localtime_r(&now, &local))
+        return fail_internal(err, "The local time is not known.");
+    *result = now + local.tm_gmtoff;
+    return 0;
+}
+
+int handle_host_compute_memory_overhead(struct call *call,
+                                        const struct host_compute_memory_overhead_args *args, int64_t *result,
+                                        struct api_err *err)
+{
+    const struct host_row *host = find_host(call, args->host, err);
+    if (!host)
+        return -1;
+    int64_t sum = host->memory_overhead;
+    for (size_t i = 0; host->resident_VMs && i < host->resident_VMs->count; i++) {
+        const struct vm_row *vm =
+            vm_row(snapshot_get(call->snapshot, CLASS_VM, host->resident_VMs->items[i]));
+        if (vm)
+            sum += vm->memory_overhead;
+    }
+    *result = sum;
+    return 0;
+}
+
+/* Clients of the API reach every host through this server: it is its certificate that they see. */
+int handle_host_get_server_certificate(struct call *call, const struct host_get_server_certificate_args *args,
+                                       const char **result, struct api_err *err)
+{
+    AUTO_FREE char *path = xasprintf("%s/pki/server.pem", call->server->state_dir);
+    if (!find_host(call, args->host, err))
+        return -1;
+    AUTO_FREE char *pem = file_read(path, 65536, NULL);
+    if (!pem) {
+        log_error("host", "the server's certificate could not be read", "cause", strerror(errno));
+        return fail_internal(err, "The server's certificate cannot be read.");
+    }
+    *result = str_new(pem);
+    return 0;
+}
+
+int handle_host_is_in_emergency_mode(struct call *call, bool *result, struct api_err *err)
+{
+    (void)call;
+    (void)err;
+    *result = false; /* who answers is the coordinator */
+    return 0;
+}
+
+int handle_host_list_methods(struct call *call, const struct str_set **result, struct api_err *err)
+{
+    (void)call;
+    (void)err;
+    AUTO_FREE const char **names = xcalloc(model_method_count, sizeof(*names));
+    for (size_t i = 0; i < model_method_count; i++)
+        names[i] = model_methods[i].name;
+    *result = str_set_new(names, model_method_count);
+    return 0;
+}
+
+int handle_host_apply_edition(struct call *call, const struct host_apply_edition_args *args,
+                              struct api_err *err)
+{
+    if (!find_host(call, args->host, err))
+        return -1;
+    return streq(args->edition, "free") ? 0 : err_invalid_edition(err, args->edition);
+}
+
+/* Hosts have no plugins and the API no extensions: what is asked for is missing. */
+int handle_host_call_plugin(struct call *call, const struct host_call_plugin_args *args, const char **result,
+                            struct api_err *err)
+{
+    (void)result;
+    return find_host(call, args->host, err) ? err_xenapi_missing_plugin(err, args->plugin) : -1;
+}
+
+int handle_host_call_extension(struct call *call, const struct host_call_extension_args *args,
+                               const char **result, struct api_err *err)
+{
+    (void)result;
+    return find_host(call, args->host, err) ? err_message_method_unknown(err, args->call) : -1;
+}
+
+int handle_host_has_extension(struct call *call, const struct host_has_extension_args *args, bool *result,
+                              struct api_err *err)
+{
+    *result = false;
+    return find_host(call, args->host, err) ? 0 : -1;
+}
+
+static bool is_live(struct tx *tx, const struct host_row *host)
+{
+    const struct row *metrics = tx_get(tx, CLASS_host_metrics, host->metrics);
+    return metrics && host_metrics_row(metrics)->live;
+}
+
+/* The operator's word that nothing runs there any more: its VMs may be started elsewhere. */
+int handle_host_declare_dead(struct call *call, const struct host_declare_dead_args *args,
+                             struct api_err *err)
+{
+    struct tx *tx = store_begin(call->server->store);
+    const struct host_row *host = host_row(tx_get(tx, CLASS_host, args->host));
+    if (!host || is_live(tx, host)) {
+        tx_abort(tx);
+        return host ? err_host_is_live(err, REF_TEXT(args->host)) : fail_handle(err, CLASS_host, args->host);
+    }
+    AUTO_REF_SET const struct ref_set *vms = ref_set_ref(host->resident_VMs);
+    struct ref control = host->control_domain;
+    for (size_t i = 0; vms && i < vms->count; i++)
+        if (!ref_eq(vms->items[i], control))
+            vm_state_halted(tx, vms->items[i]);
+    log_warn("host", "declared dead: its VMs count as halted", "host", REF_TEXT(args->host), "user",
+             call->session->user);
+    return server_commit(tx, err);
+}
+
 /* Takes the rows of a host that is gone for good out of the pool; one that still answers has to be ended
  * first. */
 int handle_host_destroy(struct call *call, const struct host_destroy_args *args, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
     const struct host_row *host = host_row(tx_get(tx, CLASS_host, args->self));
-    const struct host_metrics_row *metrics =
-        host ? host_metrics_row(tx_get(tx, CLASS_host_metrics, host->metrics)) : NULL;
     int rc = 0;
     if (!host)
         rc = fail_handle(err, CLASS_host, args->self);
-    else if (metrics && metrics->live)
+    else if (is_live(tx, host))
         rc = err_host_is_live(err, REF_TEXT(args->self));
     for (size_t i = 0; rc == 0 && host->resident_VMs && i < host->resident_VMs->count; i++)
         if (!ref_eq(host->resident_VMs->items[i], host->control_domain))

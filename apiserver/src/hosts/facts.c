@@ -73,11 +73,14 @@ static void put_time(struct host_row *host, const char *key, int64_t seconds)
 void host_rows_update(struct tx *tx, struct ref ref, const struct host_facts *facts)
 {
     static const char *const capabilities[] = {"hvm-3.0-x86_64", "hvm-3.0-x86_32"};
+    static const char *const editions[] = {"free"};
     struct host_row *host = host_row_mut(tx_edit(tx, CLASS_host, ref));
     str_assign(&host->hostname, facts->hostname);
     str_map_assign(&host->software_version, software_version(facts));
     str_map_assign(&host->cpu_info, cpu_info(facts));
     str_set_assign(&host->capabilities, str_set_new(capabilities, ARRAY_LEN(capabilities)));
+    str_assign(&host->edition, editions[0]);
+    str_set_assign(&host->editions, str_set_new(editions, ARRAY_LEN(editions)));
     put_time(host, "boot_time", facts->boot_time);
     put_time(host, "agent_start_time", facts->agent_start_time);
     if (tx_get(tx, CLASS_host_metrics, host->metrics))

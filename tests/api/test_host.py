@@ -1,0 +1,88 @@
+"""What one asks of hosts and of the pool as a whole."""
+import ssl
+import time
+import unittest
+
+from pool import NULL, Failure, TestPool, until
+from test_events import vm_record
+
+POOL = None
+GONE = "OpaqueRef:00000000-0000-4000-8000-000000000000"
+
+
+def setUpModule():
+    global POOL
+    POOL = TestPool(hosts=1)
+
+
+def tearDownModule():
+    POOL.close()
+
+
+class HostTest(unittest.TestCase):
+    def setUp(self):
+        self.api = POOL.login()
+        self.host = self.api.host.get_all()[0]
+        self.pool = self.api.pool.get_all()[0]
+
+    def refused(self, error, call, *args):
+        with self.assertRaises(Failure) as caught:
+            call(*args)
+        self.assertEqual([caught.exception.code, *caught.exception.params], error)
+
+    def test_the_server_s_certificate(self):
+        pem = self.api.host.get_server_certificate(self.host)
+        self.assertEqual(ssl.PEM_cert_to_DER_cert(pem[:pem.index("-----END CERTIFICATE-----") + 25] + "\n"),
+                         ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", POOL.port))))
+
+    def test_editions(self):
+        self.assertEqual(self.api.host.get_edition(self.host), "free")
+        self.assertEqual(self.api.host.get_editions(self.host), ["free"])
+        self.assertEqual(self.api.pool.get_license_state(self.pool), {"edition": "free", "expiry": "never"})
+        self.api.host.apply_edition(self.host, "free")
+        self.api.pool.apply_edition(self.pool, "free")
+        self.refused(["INVALID_EDITION", "gold"], self.api.host.apply_edition, self.host, "gold", True)
+        self.refused(["INVALID_EDITION", "gold"], self.api.pool.apply_edition, self.pool, "gold")
+
+    def test_plugins_and_extensions(self):
+        self.refused(["XENAPI_MISSING_PLUGIN", "echo"], self.api.host.call_plugin, self.host, "echo", "main", {"a": "b"})
+        self.refused(["MESSAGE_METHOD_UNKNOWN", "Test.test"], self.api.host.call_extension, self.host, "Test.test")
+        self.assertIs(self.api.host.has_extension(self.host, "Test.test"), False)
+        self.assertIs(self.api.pool.has_extension(self.pool, "Test.test"), False)
+
+    def test_small_questions(self):
+        self.assertIn("VM.start", self.api.host.list_methods())
+        self.assertIs(self.api.host.is_in_emergency_mode(), False)
+        self.assertGreaterEqual(self.api.host.compute_memory_overhead(self.host), 0)
+        told = time.strptime(self.api.host.get_server_localtime(self.host), "%Y%m%dT%H:%M:%SZ")
+        self.assertLess(abs(time.mktime(told) - time.time()), 300)
+        self.api.pool.sync_database()
+
+    def test_no_such_object(self):
+        for call, args in ((self.api.host.get_server_certificate, []), (self.api.host.apply_edition, ["free"]),
+                           (self.api.host.call_plugin, ["a", "b", {}]), (self.api.host.has_extension, ["x"]),
+                           (self.api.host.compute_memory_overhead, []), (self.api.host.declare_dead, [])):
+            self.refused(["HANDLE_INVALID", "host", GONE], call, GONE, *args)
+        self.refused(["HANDLE_INVALID", "pool", GONE], self.api.pool.apply_edition, GONE, "free")
+
+    def test_a_dead_host_keeps_no_vm(self):
+        with TestPool(hosts=2) as pool:
+            api = pool.login()
+            by_uuid = {pool.read(f"../host{n}/pki/host-uuid"): n for n in (1, 2)}
+            host = api.host.get_all()[0]
+            left = next(h for h in api.host.get_all() if h != host)
+            vm = api.VM.create({**vm_record("stranded"), "PV_kernel": "vmlinuz", "HVM_boot_policy": ""})
+            api.VM.start_on(vm, host, False, False)
+            self.refused(["HOST_IS_LIVE", host], api.host.declare_dead, host)
+            pool.hosts[by_uuid[api.host.get_uuid(host)] - 1].kill()
+            until("the host is lost", lambda: not api.host_metrics.get_live(api.host.get_metrics(host)), 60)
+            self.assertEqual(api.VM.get_power_state(vm), "Running")
+            api.host.declare_dead(host)
+            record = api.VM.get_record(vm)
+            self.assertEqual((record["power_state"], record["resident_on"]), ("Halted", NULL))
+            api.VM.start_on(vm, left, False, False)
+            self.assertEqual(api.VM.get_resident_on(vm), left)
+
+
+if __name__ == "__main__":
+    unittest.main()
