@@ -7,15 +7,20 @@
 #include <pthread.h>
 #include <time.h>
 
+/* libmicrohttpd hands on at most this in one piece. */
+#define READER_SPARE 65536
+
 struct ring {
     pthread_mutex_t lock; /* guards everything below */
     pthread_cond_t changed;
     unsigned refs;
     char *data;
     size_t size, start, len;
-    bool ended;    /* the writing side has written all */
-    bool lost;     /* the server's side is gone, or failed */
-    bool let_go;   /* the worker's side is gone */
+    size_t
+        window;  /* a reader's: from here on nothing more is wanted; the rest of `size` is for late comers */
+    bool ended;  /* the writing side has written all */
+    bool lost;   /* the server's side is gone, or failed */
+    bool let_go; /* the worker's side is gone */
     bool was_full; /* reader: the connection sleeps until there is room */
     bool fail;     /* writer: cut the connection */
     struct http_request *req;
@@ -126,12 +131,25 @@ static void reader_end(void *arg, bool ok)
     ring_unref(r);
 }
 
-static const struct http_body_sink reader_sink = {reader_take, reader_end};
+static bool reader_full(void *arg)
+{
+    struct ring *r = arg;
+    pthread_mutex_lock(&r->lock);
+    bool full = !r->let_go && r->len >= r->window;
+    if (full)
+        r->was_full = true;
+    pthread_mutex_unlock(&r->lock);
+    return full;
+}
+
+static const struct http_body_sink reader_sink = {
+    .take = reader_take, .end = reader_end, .full = reader_full};
 
 struct http_reader *http_reader_open(struct http_request *req, size_t window)
 {
     struct http_reader *reader = xcalloc(1, sizeof(*reader));
-    ring_init(&reader->ring, req, window);
+    ring_init(&reader->ring, req, window + READER_SPARE);
+    reader->ring.window = window;
     http_stream_body(req, &reader_sink, &reader->ring);
     return reader;
 }
@@ -140,7 +158,8 @@ struct http_reader *http_reader_open_answered(struct http_request *req, const st
                                               size_t window)
 {
     struct http_reader *reader = xcalloc(1, sizeof(*reader));
-    ring_init(&reader->ring, req, window);
+    ring_init(&reader->ring, req, window + READER_SPARE);
+    reader->ring.window = window;
     reader->answered = true;
     if (!http_stream_body_answered(req, headers, &reader_sink, &reader->ring))
         reader_end(&reader->ring, false);

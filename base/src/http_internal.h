@@ -111,7 +111,6 @@ enum early {
     EARLY_NONE,
     EARLY_ASKED, /* the head waits in early_head */
     EARLY_SENT,
-    EARLY_OVER, /* nobody wants more of the body: the connection ends */
 };
 
 struct http_request {
@@ -148,6 +147,7 @@ struct http_request {
     bool asleep, woken;
     bool completed; /* the connection is no longer this request's */
     enum early early;
+    bool early_over; /* nobody wants more of the body: the connection ends */
     struct buf early_head;
     bool ready; /* response and status are set and not queued yet, or an upgrade is asked for */
     struct MHD_Response *response;

@@ -109,7 +109,7 @@ static enum MHD_Result queue_answer(struct http_request *req)
 static bool answer_at_head(struct http_request *req)
 {
     return MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND, "Expect") != NULL ||
-           req->content_length < 0 || (uint64_t)req->content_length > DISCARD_MAX;
+           (req->content_length > 0 && (uint64_t)req->content_length > DISCARD_MAX);
 }
 
 /* True while the body belongs to a sink that was opened with an early answer; sends its head if `now`. */
@@ -127,11 +127,21 @@ static bool early_take(struct http_request *req, bool now)
     return any;
 }
 
+/* A connection that waits for more of the body reads what is there, and then its end. */
+static void stop_reading(struct http_request *req)
+{
+    shutdown(req->socket->fd, SHUT_RD);
+}
+
+/* Reading stops only once the head is sent and while the request is awake: a sleeper's end would be taken for
+ * its client's, and libmicrohttpd ends a connection without a further call. */
 static bool early_is_over(struct http_request *req)
 {
     pthread_mutex_lock(&req->lock);
-    bool over = req->early == EARLY_OVER;
+    bool over = req->early_over, sent = req->early == EARLY_SENT;
     pthread_mutex_unlock(&req->lock);
+    if (over && sent)
+        stop_reading(req);
     return over;
 }
 
@@ -145,6 +155,7 @@ static enum MHD_Result at_head(struct http_request *req)
         /* libmicrohttpd's "100 Continue" has to come first: then the head goes with the first data. */
         if (early_take(req, MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND, "Expect") == NULL))
             req->body_mode = BODY_SINK;
+        early_is_over(req);
         if (is_ready(req)) {
             if (req->upgraded || answer_at_head(req))
                 return queue_answer(req);
@@ -241,9 +252,12 @@ static enum MHD_Result on_data(struct http_request *req, const char *data, size_
             size_t taken = req->sink->take(req->body_arg, data, *len);
             *len -= taken;
             data += taken;
-            if (*len == 0)
-                return MHD_YES;
-            break;
+            if (*len > 0)
+                break;
+            /* What libmicrohttpd keeps while a connection sleeps is lost if that has ended meanwhile. */
+            if (req->sink->full && req->sink->full(req->body_arg))
+                request_sleep(req, false);
+            return MHD_YES;
         }
         }
         if (request_sleep(req, false))
@@ -402,9 +416,9 @@ void http_body_finish(struct http_request *req)
     pthread_mutex_lock(&req->lock);
     bool over = req->early != EARLY_NONE && !req->completed;
     if (over) {
-        req->early = EARLY_OVER;
-        /* A connection that waits for more of the body reads what is there, and then its end. */
-        shutdown(req->socket->fd, SHUT_RD);
+        req->early_over = true;
+        if (!req->asleep && req->early == EARLY_SENT)
+            stop_reading(req);
     }
     pthread_mutex_unlock(&req->lock);
     if (over)

@@ -105,7 +105,7 @@ static void end(void *arg, bool ok)
         http_answer(arg, 200, NULL, "taken", 5, HTTP_STATIC);
     sem_post(&t.ended);
 }
-static const struct http_body_sink sink = {take, end};
+static const struct http_body_sink sink = {.take = take, .end = end};
 
 static void *read_body(void *arg)
 {
@@ -675,7 +675,7 @@ static void linger_end(void *arg, bool ok)
     cr_assert(!ok);
     sem_post(&t.closed);
 }
-static const struct http_body_sink linger_sink = {take, linger_end};
+static const struct http_body_sink linger_sink = {.take = take, .end = linger_end};
 static void linger(struct http_request *req, void *context)
 {
     (void)context;

@@ -3,9 +3,13 @@
 #include "agent.h"
 #include <base/mem.h>
 
-static enum disk_format to_storage(enum image_format format)
+/* How a disk is to be kept. */
+static int to_storage(enum image_format format, enum disk_format *out, struct hv_err *err)
 {
-    return format == IMAGE_FORMAT_QCOW2 ? DISK_QCOW2 : DISK_RAW;
+    if (format == IMAGE_FORMAT_VHD)
+        return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "Disks are kept as raw or as qcow2.");
+    *out = format == IMAGE_FORMAT_QCOW2 ? DISK_QCOW2 : DISK_RAW;
+    return 0;
 }
 
 int agent_sr_create(struct agent *agent, struct agent_op *op, const struct hv_sr_create_args *args,
@@ -124,13 +128,16 @@ int agent_disk_create(struct agent *agent, struct agent_op *op, const struct hv_
     (void)op;
     struct sr *sr = srs_get(agent, args->sr, err);
     struct storage_error error;
+    enum disk_format format;
     int64_t size;
     if (!sr)
         return -1;
-    int outcome = agent->storage->disk_create(sr->storage, args->disk, args->virtual_size_bytes,
-                                              to_storage(args->format), &size, &error);
-    outcome =
-        outcome < 0 ? storage_to_hv(err, &error) : srs_disk_info(agent, sr, args->disk, &result->info, err);
+    int outcome = to_storage(args->format, &format, err);
+    if (outcome == 0)
+        outcome = agent->storage->disk_create(sr->storage, args->disk, args->virtual_size_bytes, format,
+                                              &size, &error) < 0
+                      ? storage_to_hv(err, &error)
+                      : srs_disk_info(agent, sr, args->disk, &result->info, err);
     srs_put(agent, sr);
     return outcome;
 }
@@ -190,13 +197,14 @@ int agent_disk_copy(struct agent *agent, struct agent_op *op, const struct hv_di
 {
     struct op_job job;
     struct storage_error error;
+    enum disk_format format;
     op_job_init(&job, agent, op);
-    struct sr *from = srs_get(agent, args->sr, err);
+    struct sr *from = to_storage(args->format, &format, err) == 0 ? srs_get(agent, args->sr, err) : NULL;
     struct sr *to = from ? srs_get(agent, args->new_sr, err) : NULL;
     int outcome = to ? disks_take(agent, args->sr, args->disk, false, err) : -1;
     if (outcome == 0) {
-        outcome = agent->storage->disk_copy(from->storage, args->disk, to->storage, args->new_disk,
-                                            to_storage(args->format), &job.job, &error) < 0
+        outcome = agent->storage->disk_copy(from->storage, args->disk, to->storage, args->new_disk, format,
+                                            &job.job, &error) < 0
                       ? storage_to_hv(err, &error)
                       : srs_disk_info(agent, to, args->new_disk, &result->info, err);
         disks_release(agent, args->sr, args->disk, false);

@@ -74,6 +74,19 @@ static ssize_t read_body(void *arg, void *to, size_t max)
     return http_reader_read(job->reader, to, max, STALL_MS);
 }
 
+static enum disk_format stream_format(enum image_format format)
+{
+    switch (format) {
+    case IMAGE_FORMAT_RAW:
+        break;
+    case IMAGE_FORMAT_QCOW2:
+        return DISK_QCOW2;
+    case IMAGE_FORMAT_VHD:
+        return DISK_VHD;
+    }
+    return DISK_RAW;
+}
+
 static int import_disk(struct stream_job *job, struct hv_disk_import_result *result, struct hv_err *err)
 {
     const struct hv_disk_import_args *args = job->op->args;
@@ -85,7 +98,7 @@ static int import_disk(struct stream_job *job, struct hv_disk_import_result *res
     struct storage_error error;
     int outcome = disks_take(job->agent, args->sr, args->disk, true, err);
     if (outcome == 0) {
-        enum disk_format format = args->format == IMAGE_FORMAT_QCOW2 ? DISK_QCOW2 : DISK_RAW;
+        enum disk_format format = stream_format(args->format);
         outcome = storage_disk_import(sr->storage, args->disk, format, &source, &watch, &error) < 0
                       ? storage_to_hv(err, &error)
                       : srs_disk_info(job->agent, sr, args->disk, &result->info, err);
@@ -145,7 +158,7 @@ static int export_disk(struct stream_job *job, struct hv_err *err)
     const char *location = is_disk ? args->disk : args->iso;
     int outcome = is_disk ? disks_take(job->agent, args->sr, location, false, err) : 0;
     if (outcome == 0) {
-        enum disk_format format = args->format == IMAGE_FORMAT_QCOW2 ? DISK_QCOW2 : DISK_RAW;
+        enum disk_format format = stream_format(args->format);
         if (storage_disk_export(sr->storage, location, format, &sink, &watch, &error) < 0)
             outcome = storage_to_hv(err, &error);
         if (is_disk)

@@ -220,6 +220,8 @@ int disk_make(struct temp_file *t, enum disk_format format, int64_t size, struct
     if (format == DISK_RAW)
         return ftruncate(t->fd, size) == 0 ? 0
                                            : storage_fail_errno(error, errno, "cannot size the disk's file");
+    if (format == DISK_VHD)
+        return vhd_make(t, size, error);
     char size_text[24];
     snprintf(size_text, sizeof(size_text), "%lld", (long long)size);
     const char *const argv[] = {"create",         "-q",      "-f", "qcow2", "-o", "lazy_refcounts=off",

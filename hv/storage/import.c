@@ -112,9 +112,10 @@ static int import_raw(struct temp_file *spooled, const struct disk_file *d,
     return 0;
 }
 
-static int import_qcow2(struct temp_file *spooled, const struct disk_file *d,
-                        const struct storage_source *source, const struct storage_job *job,
-                        double progress_to, struct storage_error *error)
+/* An image is spooled as it comes, then checked. */
+static int import_image(struct temp_file *spooled, const struct disk_file *d,
+                        const struct storage_source *source, enum disk_format format,
+                        const struct storage_job *job, double progress_to, struct storage_error *error)
 {
     /* Data, tables and some snapshots: enough for an honest image, a bound for another. */
     int64_t max = d->virtual_size + d->virtual_size / 8 + (INT64_C(64) << 20), virtual_size;
@@ -125,7 +126,17 @@ static int import_qcow2(struct temp_file *spooled, const struct disk_file *d,
                             (long long)source->length, (long long)d->virtual_size);
     if (spool_all(&s, source, job, progress_to, error) < 0)
         return -1;
+    if (format == DISK_VHD)
+        return vhd_check(spooled->fd, s.at, d->virtual_size, &virtual_size, error);
     return image_check_qcow2(spooled->sr, spooled->fd, d->virtual_size, &virtual_size, error);
+}
+
+static int convert(const struct storage_sr *sr, int from, enum disk_format format, int to,
+                   const struct disk_file *d, const struct storage_job *job, struct storage_error *error)
+{
+    if (format == DISK_VHD)
+        return vhd_convert(sr, from, to, d->format, d->virtual_size, job, 0.7, 1, error);
+    return image_convert(sr, from, format, to, d->format, d->virtual_size, job, 0.7, 1, error);
 }
 
 int storage_disk_import(struct storage_sr *sr, const char *location, enum disk_format format,
@@ -140,15 +151,13 @@ int storage_disk_import(struct storage_sr *sr, const char *location, enum disk_f
     if (disk_file_open(sr, location, O_RDONLY, &d, error) < 0 || temp_open(sr, &spooled, error) < 0)
         return -1;
     bool as_it_is = format == DISK_RAW && d.format == DISK_RAW;
-    int (*take)(struct temp_file *, const struct disk_file *, const struct storage_source *,
-                const struct storage_job *, double, struct storage_error *) =
-        format == DISK_RAW ? import_raw : import_qcow2;
-    if (take(&spooled, &d, source, job, as_it_is ? 1 : 0.7, error) < 0)
+    if (format == DISK_RAW ? import_raw(&spooled, &d, source, job, as_it_is ? 1 : 0.7, error) < 0
+                           : import_image(&spooled, &d, source, format, job, 0.7, error) < 0)
         return -1;
     if (as_it_is)
         return temp_commit(&spooled, d.name, true, error);
     if (temp_open(sr, &converted, error) < 0 || disk_make(&converted, d.format, d.virtual_size, error) < 0 ||
-        image_convert(sr, spooled.fd, format, converted.fd, d.format, d.virtual_size, job, 0.7, 1, error) < 0)
+        convert(sr, spooled.fd, format, converted.fd, &d, job, error) < 0)
         return -1;
     if (temp_commit(&converted, d.name, true, error) < 0)
         return -1;

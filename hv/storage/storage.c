@@ -48,7 +48,8 @@ const char *storage_failure_name(enum storage_failure kind)
 
 const char *disk_format_name(enum disk_format format)
 {
-    return format == DISK_QCOW2 ? "qcow2" : "raw";
+    static const char *const names[] = {[DISK_RAW] = "raw", [DISK_QCOW2] = "qcow2", [DISK_VHD] = "vpc"};
+    return names[format];
 }
 
 bool disk_format_parse(const char *text, enum disk_format *out)

@@ -155,6 +155,17 @@ int image_resize(const struct storage_sr *sr, const struct disk_layers *layers, 
 int image_check_qcow2(const struct storage_sr *sr, int fd, int64_t size_max, int64_t *virtual_size,
                       struct storage_error *error);
 
+/* ---- vhd.c ---- */
+/* Refuses an uploaded VHD image (of `file_size` bytes) that is damaged, cut short, refers to another file, or
+ * whose disk has more than `size_max` bytes. Reads the file alone. */
+int vhd_check(int fd, int64_t file_size, int64_t size_max, int64_t *virtual_size, struct storage_error *error);
+/* As image_convert, from such an image. */
+int vhd_convert(const struct storage_sr *sr, int from, int to, enum disk_format to_format,
+                int64_t target_size, const struct storage_job *job, double progress_from, double progress_to,
+                struct storage_error *error);
+/* Makes `t` an empty dynamic image. */
+int vhd_make(struct temp_file *t, int64_t size, struct storage_error *error);
+
 static inline bool job_cancelled(const struct storage_job *job)
 {
     return job && job->cancel && *job->cancel;

@@ -15,6 +15,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -296,9 +297,13 @@ class TestPool:
         status, _, body = self.http("POST", "/jsonrpc", message, {"Content-Type": "application/json"}, timeout_s, source)
         return status, body.decode("utf-8")
 
-    def connect(self, timeout_s=30):
-        """A bare socket to the plain port."""
-        return socket.create_connection(("127.0.0.1", self.http_port), timeout_s)
+    def connect(self, timeout_s=30, tls=False):
+        """A bare socket to the plain port, or one with TLS."""
+        if not tls:
+            return socket.create_connection(("127.0.0.1", self.http_port), timeout_s)
+        context = ssl.create_default_context(cafile=self.ca)
+        return context.wrap_socket(socket.create_connection(("127.0.0.1", self.port), timeout_s),
+                                   server_hostname="127.0.0.1")
 
     def basic(self, user="root", password=None):
         text = f"{user}:{self.password if password is None else password}"

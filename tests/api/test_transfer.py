@@ -100,8 +100,88 @@ class Bytes(TransferTest):
     def test_chunked_body(self):
         data = pattern(2 * MIB)
         blocks = (data[i:i + 100000] for i in range(0, len(data), 100000))
-        self.assertEqual(self.upload(blocks)[0], 200)
-        self.assertEqual(self.content()[:2 * MIB], data)
+        task = self.task()
+        self.assertEqual(self.upload(blocks, f"&task_id={task}")[0], 404)
+        self.assertEqual(self.api.task.get_error_info(task), ["IMPORT_ERROR_CANNOT_HANDLE_CHUNKED"])
+        self.untouched(bytes(4 * MIB))
+
+    def test_the_answer_comes_before_the_body(self):
+        for tls in (False, True):
+            task, data = self.task(), pattern(4 * MIB, b"early%d" % tls)
+            sock = POOL.connect(tls=tls)
+            self.addCleanup(sock.close)
+            sock.sendall((f"PUT /import_raw_vdi/?vdi={self.vdi}&task_id={task} HTTP/1.1\r\nHost: x\r\n"
+                          f"Cookie: session_id={self.api.session}\r\nContent-Length: {4 * MIB}\r\n\r\n").encode())
+            head = sock.recv(4096)
+            self.assertTrue(head.startswith(b"HTTP/1.1 200 OK\r\n"), head)
+            self.assertIn(f"task-id: {task}".encode(), head)
+            sock.sendall(data)
+            self.assertEqual(sock.recv(4096), b"")
+            self.assertEqual(self.api.task.get_status(task), "success")
+            self.assertEqual(self.content(), data)
+
+    def test_an_empty_body_asks_whether_one_may(self):
+        data = pattern(4 * MIB)
+        self.assertEqual(self.upload(data)[0], 200)
+        for query in (f"vdi={self.vdi}", f"sr_id={self.sr}", f"vdi={self.vdi}&format=vhd"):
+            self.assertEqual(self.request("PUT", query, b"")[0], 200)
+        self.assertEqual(self.request("PUT", "vdi=OpaqueRef:x", b"")[0], 404)
+        self.untouched(data)
+
+    def test_a_length_that_nobody_means(self):
+        data, task = pattern(3 * MIB), self.task()
+        sock = POOL.connect()
+        sock.sendall((f"PUT /import_raw_vdi?vdi={self.vdi}&task_id={task} HTTP/1.1\r\nHost: x\r\n"
+                      f"Cookie: session_id={self.api.session}\r\nContent-Length: {1 << 50}\r\n\r\n").encode())
+        self.assertIn(b"200 OK", sock.recv(4096))
+        sock.sendall(data)
+        sock.close()
+        until("the task ends", lambda: self.api.task.get_status(task) != "pending")
+        self.assertEqual(self.api.task.get_error_info(task), [])
+        self.assertEqual(self.content(), data + bytes(MIB))
+
+    def test_an_upload_that_makes_its_disk(self):
+        data, task = pattern(3 * MIB), self.task()
+        for key, value in (("sr_id", self.sr), ("sr_uuid", self.api.SR.get_uuid(self.sr))):
+            self.assertEqual(self.request("PUT", f"{key}={value}&task_id={task}", data)[0], 200)
+            vdi = self.api.task.get_result(task).replace("<value>", "").replace("</value>", "")
+            self.assertEqual(self.api.VDI.get_virtual_size(vdi), 3 * MIB)
+            self.assertEqual(self.content(vdi), data)
+            self.assertEqual(self.api.VDI.get_current_operations(vdi), {})
+            task = self.task()
+        disks = self.api.SR.get_VDIs(self.sr)
+        self.assertEqual(len(disks), 3)
+        self.assertEqual(self.request("PUT", f"sr_id={self.sr}&format=qcow2", data)[0], 404)
+        # Nothing stays of one that broke off.
+        sock = POOL.connect()
+        sock.sendall((f"PUT /import_raw_vdi?sr_id={self.sr}&task_id={task} HTTP/1.1\r\nHost: x\r\n"
+                      f"Cookie: session_id={self.api.session}\r\nContent-Length: {4 * MIB}\r\n\r\n").encode() + data)
+        self.assertIn(b"200 OK", sock.recv(4096))
+        sock.close()
+        until("the task ends", lambda: self.api.task.get_status(task) != "pending")
+        self.assertEqual(self.api.task.get_error_info(task), ["IMPORT_ERROR_PREMATURE_EOF"])
+        self.assertEqual(self.api.SR.get_VDIs(self.sr), disks)
+        self.assertEqual(len(os.listdir(self.path)), 3)
+
+    @unittest.skipUnless(shutil.which("qemu-img"), "no qemu-img")
+    def test_vhd(self):
+        raw, vhd = os.path.join(POOL.folder, "b.raw"), os.path.join(POOL.folder, "b.vhd")
+        data = pattern(2 * MIB, b"vhd")
+        for subformat in ("fixed", "dynamic"):
+            with open(raw, "wb") as file:
+                file.write(data)
+            subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o",
+                            f"subformat={subformat},force_size=on", raw, vhd], check=True)
+            with open(vhd, "rb") as file:
+                self.assertEqual(self.upload(file.read(), "&format=vhd")[0], 200)
+            self.assertEqual(self.content(), data + bytes(2 * MIB))
+        status, headers, body = self.download("&format=vhd")
+        self.assertEqual((status, headers["Content-Type"], body[:8]), (200, "application/vhd", b"conectix"))
+        with open(vhd, "wb") as file:
+            file.write(body)
+        subprocess.run(["qemu-img", "convert", "-f", "vpc", "-O", "raw", vhd, raw], check=True)
+        with open(raw, "rb") as file:
+            self.assertEqual(file.read(), data + bytes(2 * MIB))
 
     @unittest.skipUnless(shutil.which("qemu-img"), "no qemu-img")
     def test_qcow2(self):
@@ -145,6 +225,9 @@ class Doors(TransferTest):
         self.assertEqual(self.upload(data, headers={"Cookie": "session_id=OpaqueRef:nothing"})[0], 401)
         self.assertEqual(self.upload(data, headers=POOL.basic("root", "wrong"))[0], 401)
         self.assertEqual(self.download(headers={})[0], 401)
+        task = self.task()
+        self.assertEqual(self.upload(data, f"&task_id={task}", headers={})[0], 401)
+        self.assertEqual(self.api.task.get_error_info(task)[0], "SESSION_AUTHENTICATION_FAILED")
         self.untouched(bytes(4 * MIB))
         # The wrong one above may make this source wait.
         until("the right password", lambda: self.upload(data, headers=POOL.basic())[0] == 200)
@@ -159,10 +242,10 @@ class Doors(TransferTest):
             ("vdi=OpaqueRef:NULL", 404, "HANDLE_INVALID"),
             ("vdi=../../etc/passwd", 404, "HANDLE_INVALID"),
             (f"vdi={self.sr}", 404, "HANDLE_INVALID"),
-            (f"vdi={self.vdi}&format=vhd", 404, "VALUE_NOT_SUPPORTED"),
+            (f"vdi={self.vdi}&format=vmdk", 404, "VALUE_NOT_SUPPORTED"),
             (f"vdi={self.vdi}&format=", 404, "VALUE_NOT_SUPPORTED"),
             (f"vdi={self.vdi}&chunked=true", 501, "NOT_IMPLEMENTED"),
-            (f"sr_id={self.sr}", 501, "NOT_IMPLEMENTED"),
+            (f"sr_id={self.vdi}", 404, "HANDLE_INVALID"),
             (f"vdi={self.vdi}&task_id={NULL}", 404, "HANDLE_INVALID"),
             (f"vdi={self.vdi}&task_id=x", 404, "HANDLE_INVALID"),
         ]
@@ -203,7 +286,7 @@ class Failures(TransferTest):
     def fails(self, code, body, query=""):
         task = self.task()
         status, _ = self.upload(body, f"&task_id={task}{query}")
-        self.assertGreaterEqual(status, 400)
+        self.assertEqual(status, 200)  # it leaves before the body is read
         record = self.api.task.get_record(task)
         self.assertEqual((record["status"], record["error_info"][0]), ("failure", code), record["error_info"])
         self.untouched(self.before)

@@ -83,6 +83,9 @@ int storage_announce_disk(struct server *server, struct ref sr, const char *uuid
 void storage_settle_disk(struct tx *tx, struct ref sr, const char *uuid);
 /* The call failed. `made`: there may be a disk, which is removed; if that fails too, by a later sweep. */
 void storage_undo_disk(const struct storage_agent *at, const struct sr_row *sr, const char *uuid, bool made);
+/* A stream to or from the agent broke off: its operation is cancelled, and has ended (or the agent is silent)
+ * when this returns, so that the disk is nobody's. Blocks. */
+void storage_end_operation(struct hv_host *agent, const char *id);
 /* Removes disks that nobody waits for: of an earlier run of the server, or that could not be undone. */
 void storage_sweep_disks(struct server *server, struct ref sr, struct hv_host *agent);
 

@@ -83,7 +83,7 @@ void storage_undo_disk(const struct storage_agent *at, const struct sr_row *sr, 
 
 /* ---- sweeping ---- */
 
-static void cancel_operation(struct hv_host *agent, const char *id)
+void storage_end_operation(struct hv_host *agent, const char *id)
 {
     struct hv_operation_cancel_args cancel;
     struct hv_operation_cancel_result cancelled;
@@ -118,7 +118,7 @@ static void cancel_operations_on(struct hv_host *agent, const char *disk_uuid)
         return;
     for (size_t i = 0; i < result.operations_count; i++)
         if (streq(result.operations[i].key, disk_uuid))
-            cancel_operation(agent, result.operations[i].id);
+            storage_end_operation(agent, result.operations[i].id);
     hv_operation_list_result_done(&result);
 }
 

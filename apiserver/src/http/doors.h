@@ -58,6 +58,6 @@ void door_console_tokens(struct server *server, struct http_request *req); /* ht
 void door_console(struct server *server, struct http_request *req);        /* http/console.c */
 void door_get_blob(struct server *server, struct http_request *req);       /* http/blob.c */
 void door_put_blob(struct server *server, struct http_request *req);       /* http/blob.c */
-void door_import_raw_vdi(struct server *server, struct http_request *req); /* http/transfer.c */
-void door_export_raw_vdi(struct server *server, struct http_request *req); /* http/transfer.c */
+void door_import_raw_vdi(struct server *server, struct http_request *req); /* http/raw_vdi.c */
+void door_export_raw_vdi(struct server *server, struct http_request *req); /* http/raw_vdi.c */
 void door_cli(struct server *server, struct http_request *req);            /* cli/door.c */

@@ -1,68 +1,38 @@
-/* PUT /import_raw_vdi and GET /export_raw_vdi: the content of a VDI as bytes of a request or an answer.
+/* Transfers: authentication, task, bytes with their waits, answer.
  *
- * Each runs on a worker, as a task (the client's own when task_id names one) and with an operation marked on
- * the VDI. The classic server answers an upload with 200 before it reads the body, and only the task tells
- * how it went; here the answer comes when the disk has the new content, with the error's status and code if
- * it does not, so the task is needed only for progress. A download begins when the agent has begun; a failure
- * after that cuts the connection. */
+ * An upload is answered with 200 as soon as the checks are over and before its body is read, as clients of
+ * the XenAPI expect; how it went stands in the task. What is refused before has the error's status and code
+ * as its answer, too. A download begins when its first bytes are there; a failure after that cuts the
+ * connection. */
+#include "transfer.h"
+
 #include "../gate/gate.h"
 #include "../gate/roles.h"
 #include "../gate/session.h"
 #include "../gate/task.h"
-#include "../handlers/storage.h"
-#include "../rules/operations.h"
-#include "doors.h"
 #include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
+#include <hv/client.h>
 #include <model/errors.h>
+#include <stdio.h>
 
 #define TRANSFERS_MAX 32 /* each holds a worker thread */
 #define WINDOW_BYTES (1024 * 1024)
 #define SLICE_MS 1000            /* how often a wait looks at the cancel flag */
 #define STALL_MS (5 * 60 * 1000) /* a client that moves no byte for so long is given up */
-#define TRANSFER_TIMEOUT_MS (24LL * 3600 * 1000)
-
-/* What differs between the two. */
-struct direction {
-    const char *label, *permission, *word;
-    bool writes;
-};
-static const struct direction importing = {"Importing raw VDI", "http/put_import_raw_vdi", "import", true};
-static const struct direction exporting = {"Exporting raw VDI", "http/get_export_raw_vdi", "export", false};
-
-/* One transfer, from the request's head to its answer. */
-struct transfer {
-    struct server *server;
-    struct http_request *req; /* counted */
-    const struct direction *direction;
-    struct door_claim claim;
-    char *vdi_text, *format_text, *task_text, *unbuilt;
-    int64_t length; /* of the body; -1: unknown */
-    struct http_reader *reader;
-    struct http_writer *writer; /* once the answer has begun */
-
-    struct session *session;
-    bool temporary;
-    struct ref task;
-    const _Atomic bool *cancel;
-    struct ref vdi;
-    enum image_format format;
-    int64_t done;
-    bool lost; /* the client went away, or stalled */
-    /* A download's last byte so far waits until the task has ended and the mark is off: who has all bytes may
-     * go on. */
-    bool holds;
-    char held;
-};
+#define DRAIN_BYTES (1024 * 1024)
+#define OPERATION_TIMEOUT_MS (24LL * 3600 * 1000)
+/* Clients that do not know the length of what they send declare 1 PiB and close the connection at the end. */
+#define OPEN_ENDED (INT64_C(1) << 50)
 
 static _Atomic int transfer_count;
 static const _Atomic bool never;
 
 /* ---- errors as HTTP ---- */
 
-static unsigned status_of(const struct api_err *err)
+static unsigned status_of(const struct transfer *t, const struct api_err *err)
 {
     static const struct {
         const char *code;
@@ -72,138 +42,132 @@ static unsigned status_of(const struct api_err *err)
         {"HANDLE_INVALID", 404},
         {"UUID_INVALID", 404},
         {"VALUE_NOT_SUPPORTED", 404}, /* an unknown format, as the classic server says */
+        {"INVALID_VALUE", 400},
         {"NOT_IMPLEMENTED", 501},
+        {"VM_BAD_POWER_STATE", 409},
         {"VDI_IN_USE", 409},
         {"VDI_READONLY", 409},
         {"OTHER_OPERATION_IN_PROGRESS", 409},
+        {"OPERATION_BLOCKED", 409},
+        {"OPERATION_NOT_ALLOWED", 409},
         {"SR_OPERATION_NOT_SUPPORTED", 409},
         {"SR_HAS_NO_PBDS", 409},
         {"SR_BACKEND_FAILURE_44", 507},
         {"IMPORT_ERROR", 400},
-        {"IMPORT_ERROR_CANNOT_HANDLE_CHUNKED", 400},
         {"HOST_NOT_LIVE", 503},
         {"HOST_OFFLINE", 503},
     };
+    if (streq(err->code, "IMPORT_ERROR_CANNOT_HANDLE_CHUNKED"))
+        return t->kind->chunked_status;
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (streq(err->code, table[i].code))
             return table[i].status;
     return 500;
 }
 
-/* ---- before the bytes ---- */
+/* ---- the request ---- */
 
-static int choose_format(struct transfer *t, struct api_err *err)
+const char *transfer_query(const struct transfer *t, const char *name)
 {
-    if (t->unbuilt)
-        return err_not_implemented(err, t->unbuilt);
-    if (streq(t->format_text, "raw"))
-        t->format = IMAGE_FORMAT_RAW;
-    else if (streq(t->format_text, "qcow2"))
-        t->format = IMAGE_FORMAT_QCOW2;
-    else
-        return err_value_not_supported(err, "format", t->format_text, "it is raw or qcow2");
-    return 0;
+    return http_request_query(t->req, name);
+}
+
+bool transfer_flag(const struct transfer *t, const char *name)
+{
+    const char *value = transfer_query(t, name);
+    return value && streq(value, "true");
+}
+
+static const char *task_named(const struct transfer *t)
+{
+    const char *given = http_request_cookie(t->req, "task_id");
+    return given ? given : transfer_query(t, "task_id");
 }
 
 /* The task of the request. One that somebody else made needs the role that may touch it. */
 static int begin_task(struct transfer *t, struct api_err *err)
 {
     struct ref adopt = REF_NULL;
-    if (t->task_text) {
+    const char *text = task_named(t);
+    if (text) {
         AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(t->server->store);
-        if (!ref_parse(t->task_text, &adopt) || ref_is_null(adopt) || !snapshot_get(snap, CLASS_task, adopt))
-            return err_handle_invalid(err, "task", t->task_text);
+        if (!ref_parse(text, &adopt) || ref_is_null(adopt) || !snapshot_get(snap, CLASS_task, adopt))
+            return err_handle_invalid(err, "task", text);
         const struct task_row *task = task_row(snapshot_get(snap, CLASS_task, adopt));
         if (!ref_eq(task->session, t->session->ref) &&
-            roles_require(t->session, ROLE_POOL_OPERATOR, t->direction->permission, err) < 0)
+            roles_require(t->session, ROLE_POOL_OPERATOR, t->kind->permission, err) < 0)
             return -1;
     }
-    return gate_task_begin(t->server, t->session, t->direction->label, adopt, &t->task, &t->cancel, err);
+    return gate_task_begin(t->server, t->session, t->kind->label, adopt, &t->task, &t->cancel, err);
 }
 
-static const struct row *find_vdi(struct tx *tx, const char *text)
-{
-    struct ref ref;
-    if (ref_parse(text, &ref))
-        return tx_get(tx, CLASS_VDI, ref);
-    return tx_by_uuid(tx, CLASS_VDI, text);
-}
+/* ---- waiting ---- */
 
-static int check_vdi(struct tx *tx, const struct transfer *t, const struct vdi_row *vdi, struct api_err *err)
-{
-    const struct sr_row *sr = sr_row(tx_get(tx, CLASS_SR, vdi->SR));
-    if (!sr)
-        return fail_handle(err, CLASS_SR, vdi->SR);
-    if (storage_sr_is_iso(sr) && (t->direction->writes || t->format != IMAGE_FORMAT_RAW))
-        return err_sr_operation_not_supported(err, REF_TEXT(vdi->SR));
-    if (t->direction->writes && vdi->read_only)
-        return err_vdi_readonly(err, REF_TEXT(vdi->row.ref));
-    if (t->direction->writes ? storage_vdi_attached(tx, vdi) : storage_vdi_written(tx, vdi))
-        return err_vdi_in_use(err, REF_TEXT(vdi->row.ref), t->direction->word);
-    return operation_check(tx, CLASS_VDI, vdi->row.ref, VDI_OPERATIONS_BLOCKED, err);
-}
-
-static int mark(struct transfer *t, struct api_err *err)
-{
-    struct tx *tx = store_begin(t->server->store);
-    const struct row *row = find_vdi(tx, t->vdi_text);
-    int rc = row ? check_vdi(tx, t, vdi_row(row), err) : err_handle_invalid(err, "VDI", t->vdi_text);
-    if (rc < 0) {
-        tx_abort(tx);
-        return -1;
-    }
-    struct ref vdi = row->ref;
-    operation_mark(tx, CLASS_VDI, vdi, t->task, VDI_OPERATIONS_BLOCKED);
-    if (server_commit(tx, err) < 0)
-        return -1;
-    t->vdi = vdi;
-    return 0;
-}
-
-/* Takes the mark off and records what became of the disk. */
-static void unmark(struct transfer *t, const struct disk_info *info, const struct sr_stats *stats)
-{
-    struct tx *tx = store_begin(t->server->store);
-    const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, t->vdi));
-    operation_unmark(tx, CLASS_VDI, t->vdi, t->task);
-    if (info)
-        storage_update_vdi(tx, t->vdi, info);
-    if (vdi && stats)
-        storage_apply_stats(tx, vdi->SR, stats);
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    if (server_commit(tx, &err) < 0)
-        log_error("transfer", "the end of a transfer could not be recorded", "vdi", REF_TEXT(t->vdi));
-}
-
-/* ---- the bytes ---- */
-
-static void report(struct transfer *t, double fraction)
-{
-    task_progress(t->server, t->task, fraction);
-}
-
-static void report_op(void *ctx, double fraction)
-{
-    struct transfer *t = ctx;
-    if (t->length <= 0)
-        report(t, fraction);
-}
-
-static bool told_to_stop(const struct transfer *t)
+bool transfer_told_to_stop(const struct transfer *t)
 {
     return *t->cancel || atomic_load(&t->server->closing);
 }
 
-/* The last hundredth is the agent's to finish. */
-static void report_body(struct transfer *t)
+void transfer_report(struct transfer *t, double fraction)
 {
-    if (t->length > 0)
-        report(t, 0.99 * (double)t->done / (double)t->length);
+    task_progress(t->server, t->task, fraction);
 }
 
-static ssize_t read_body(void *ctx, void *data, size_t len)
+bool transfer_interrupted(const struct transfer *t, struct api_err *err)
 {
-    struct transfer *t = ctx;
+    if (*t->cancel)
+        err_task_cancelled(err, REF_TEXT(t->task));
+    else if (atomic_load(&t->server->closing))
+        fail_internal(err, "The server was stopped in the middle of the transfer.");
+    else if (t->lost && t->kind->uploads)
+        err_import_error_premature_eof(err);
+    else if (t->lost)
+        err_vdi_copy_failed(err);
+    else
+        return false;
+    return true;
+}
+
+struct hv_op transfer_op(struct transfer *t, struct transfer_op *keep)
+{
+    return (struct hv_op){
+        .id = uuid_format(ref_new(), keep->id), .timeout_ms = OPERATION_TIMEOUT_MS, .cancel = t->cancel};
+}
+
+void transfer_call(struct transfer *t, struct call *call)
+{
+    *call = (struct call){.server = t->server,
+                          .session = t->session,
+                          .snapshot = store_snapshot(t->server->store),
+                          .cancel = t->cancel};
+}
+
+void transfer_call_done(struct call *call)
+{
+    snapshot_unref(call->snapshot);
+}
+
+/* ---- bytes coming ---- */
+
+int transfer_accept(struct transfer *t, struct api_err *err)
+{
+    char task[REF_TEXT_SIZE];
+    const struct http_header headers[] = {
+        {"Cache-Control", "no-cache, no-store"}, {"task-id", ref_format(t->task, task)}, {NULL, NULL}};
+    t->reader = http_reader_open_answered(t->req, headers, WINDOW_BYTES);
+    return t->length == 0 ? err_import_error_premature_eof(err) : 0;
+}
+
+/* The last hundredth is what comes after the bytes. */
+static void report_body(struct transfer *t)
+{
+    if (t->length > 0 && !t->open_ended)
+        transfer_report(t, 0.99 * (double)t->done / (double)t->length);
+}
+
+ssize_t transfer_read(void *transfer, void *data, size_t len)
+{
+    struct transfer *t = transfer;
     int64_t deadline = clock_mono_ms() + STALL_MS;
     for (;;) {
         ssize_t got = http_reader_read(t->reader, data, len, SLICE_MS);
@@ -214,8 +178,10 @@ static ssize_t read_body(void *ctx, void *data, size_t len)
         }
         bool slow = errno == ETIMEDOUT;
         report_body(t); /* the last time may have been too soon after the one before */
-        if (told_to_stop(t))
+        if (transfer_told_to_stop(t))
             return -1;
+        if (!slow && t->open_ended)
+            return 0;
         if (!slow || clock_mono_ms() >= deadline) {
             t->lost = true;
             return -1;
@@ -223,14 +189,33 @@ static ssize_t read_body(void *ctx, void *data, size_t len)
     }
 }
 
-static int begin_answer(void *ctx, int64_t size)
+void transfer_drain(struct transfer *t)
 {
-    static const struct http_header headers[] = {
-        {"Content-Type", "application/octet-stream"}, {"Cache-Control", "no-cache, no-store"}, {NULL, NULL}};
-    struct transfer *t = ctx;
-    t->length = size;
-    t->writer = http_writer_open(t->req, 200, headers, size, WINDOW_BYTES);
-    return 0;
+    char piece[4096];
+    int64_t end = t->done + DRAIN_BYTES;
+    while (t->done < end && !transfer_told_to_stop(t)) {
+        ssize_t got = http_reader_read(t->reader, piece, sizeof(piece), SLICE_MS);
+        if (got <= 0)
+            return;
+        t->done += got;
+    }
+}
+
+/* ---- bytes going ---- */
+
+void transfer_answer(struct transfer *t, const char *type, const char *filename, int64_t length)
+{
+    char task[REF_TEXT_SIZE];
+    AUTO_FREE char *disposition =
+        filename ? xasprintf("attachment; filename=\"%s\"", filename) : xstrdup("attachment");
+    const struct http_header headers[] = {{"Content-Type", type},
+                                          {"Cache-Control", "no-cache, no-store"},
+                                          {"Connection", "close"},
+                                          {"task-id", ref_format(t->task, task)},
+                                          {filename ? "Content-Disposition" : NULL, disposition},
+                                          {NULL, NULL}};
+    t->length = length;
+    t->writer = http_writer_open(t->req, 200, headers, length, WINDOW_BYTES);
 }
 
 static int send_bytes(struct transfer *t, const void *data, size_t len)
@@ -240,7 +225,7 @@ static int send_bytes(struct transfer *t, const void *data, size_t len)
     while (len > 0) {
         ssize_t put = http_writer_put(t->writer, from, len, SLICE_MS);
         bool slow = put < 0 && errno == ETIMEDOUT;
-        if (told_to_stop(t))
+        if (transfer_told_to_stop(t))
             return -1;
         if (put < 0 && (!slow || clock_mono_ms() >= deadline)) {
             t->lost = true;
@@ -262,9 +247,9 @@ static int send_held(struct transfer *t)
     return send_bytes(t, &t->held, holds ? 1 : 0);
 }
 
-static int write_answer(void *ctx, const void *data, size_t len)
+int transfer_write(void *transfer, const void *data, size_t len)
 {
-    struct transfer *t = ctx;
+    struct transfer *t = transfer;
     if (len == 0)
         return 0;
     if (send_held(t) < 0 || send_bytes(t, data, len - 1) < 0)
@@ -273,108 +258,20 @@ static int write_answer(void *ctx, const void *data, size_t len)
     t->holds = true;
     t->done += (int64_t)len;
     if (t->length > 0)
-        report(t, (double)t->done / (double)t->length);
+        transfer_report(t, (double)t->done / (double)t->length);
     return 0;
-}
-
-static int import(struct transfer *t, const struct storage_agent *at, const struct hv_op *op,
-                  const struct sr_row *sr, const struct vdi_row *vdi, struct disk_info *info,
-                  struct hv_err *cause)
-{
-    struct hv_disk_import_args args;
-    struct hv_disk_import_result result;
-    hv_disk_import_args_init(&args);
-    str_assign(&args.sr, sr->uuid);
-    str_assign(&args.disk, vdi->uuid);
-    args.format = t->format;
-    args.size_bytes = t->length;
-    int rc = hv_disk_import(at->agent, op, &args, read_body, t, &result, cause);
-    hv_disk_import_args_done(&args);
-    if (rc == 0)
-        *info = result.info;
-    return rc;
-}
-
-static int export(struct transfer *t, const struct storage_agent *at, const struct hv_op *op,
-                  const struct sr_row *sr, const struct vdi_row *vdi, struct hv_err *cause)
-{
-    struct hv_disk_export_args args;
-    const char *disk, *iso;
-    storage_disk_name(sr, vdi, &disk, &iso);
-    hv_disk_export_args_init(&args);
-    str_assign(&args.sr, sr->uuid);
-    str_assign(&args.disk, disk);
-    str_assign(&args.iso, iso);
-    args.format = t->format;
-    int rc = hv_disk_export(at->agent, op, &args, begin_answer, write_answer, t, cause);
-    hv_disk_export_args_done(&args);
-    return rc;
-}
-
-static int fail_move(const struct transfer *t, const struct storage_agent *at, struct ref sr,
-                     const struct hv_err *cause, struct api_err *err)
-{
-    if (*t->cancel)
-        return err_task_cancelled(err, REF_TEXT(t->task));
-    if (atomic_load(&t->server->closing))
-        return fail_internal(err, "The server was stopped in the middle of the transfer.");
-    if (t->lost)
-        return t->direction->writes ? err_import_error_premature_eof(err) : err_vdi_copy_failed(err);
-    if (t->direction->writes &&
-        (cause->kind == HV_ERR_KIND_FORMAT || cause->kind == HV_ERR_KIND_BAD_ARGUMENT))
-        return err_import_error(err, cause->text);
-    return storage_fail(err, at->host, sr, t->vdi, t->direction->word, cause);
-}
-
-/* With the mark on. */
-static int move(struct transfer *t, struct api_err *err)
-{
-    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(t->server->store);
-    const struct vdi_row *vdi = vdi_row(snapshot_get(snap, CLASS_VDI, t->vdi));
-    const struct sr_row *sr = vdi ? sr_row(snapshot_get(snap, CLASS_SR, vdi->SR)) : NULL;
-    AUTO_STORAGE_AGENT struct storage_agent at = STORAGE_AGENT_NONE;
-    int rc = sr ? storage_agent_get(t->server, snap, vdi->SR, REF_NULL, &at, err)
-                : fail_handle(err, CLASS_VDI, t->vdi);
-    if (rc < 0) {
-        unmark(t, NULL, NULL);
-        return -1;
-    }
-    char id[UUID_TEXT_SIZE];
-    const struct hv_op op = {.id = uuid_format(ref_new(), id),
-                             .timeout_ms = TRANSFER_TIMEOUT_MS,
-                             .cancel = t->cancel,
-                             .progress = report_op,
-                             .ctx = t};
-    struct hv_err cause;
-    struct disk_info info;
-    struct sr_stats stats;
-    if (!t->direction->writes) {
-        rc = export(t, &at, &op, sr, vdi, &cause);
-        unmark(t, NULL, NULL);
-    } else if ((rc = import(t, &at, &op, sr, vdi, &info, &cause)) == 0) {
-        bool have_stats = storage_read_stats(at.agent, sr->uuid, &stats);
-        unmark(t, &info, have_stats ? &stats : NULL);
-        disk_info_done(&info);
-    } else {
-        unmark(t, NULL, NULL);
-    }
-    return rc < 0 ? fail_move(t, &at, vdi->SR, &cause, err) : 0;
 }
 
 /* ---- one transfer ---- */
 
 static void transfer_free(struct transfer *t)
 {
-    if (t->reader)
-        http_reader_close(t->reader);
     if (t->temporary)
         session_close(t->server, t->session);
     session_unref(t->session);
     door_claim_done(&t->claim);
-    free(t->vdi_text);
-    free(t->format_text);
-    free(t->task_text);
-    free(t->unbuilt);
+    free(t->object);
+    free(t->result);
     http_request_unref(t->req);
     free(t);
     atomic_fetch_sub(&transfer_count, 1);
@@ -382,21 +279,37 @@ static void transfer_free(struct transfer *t)
 
 static int run(struct transfer *t, struct api_err *err)
 {
-    if (roles_require(t->session, ROLE_VM_ADMIN, t->direction->permission, err) < 0 ||
-        choose_format(t, err) < 0)
+    if (roles_require(t->session, t->kind->role, t->kind->permission, err) < 0)
         return -1;
-    return mark(t, err) < 0 ? -1 : move(t, err);
+    if (t->kind->uploads && t->kind->chunked_status && t->length < 0)
+        return err_import_error_cannot_handle_chunked(err);
+    return t->kind->run(t, err);
 }
 
 static void answer(struct transfer *t, int rc, const struct api_err *err)
 {
-    if (t->writer)
+    if (t->reader)
+        http_reader_close(t->reader);
+    else if (t->writer)
         http_writer_close(t->writer, rc == 0 && send_held(t) == 0);
     else if (rc < 0)
-        door_fail(t->req, status_of(err), err);
+        door_fail(t->req, status_of(t, err), err);
     else
         http_answer(t->req, 200, NULL, "", 0, HTTP_STATIC);
+    t->reader = NULL;
     t->writer = NULL;
+}
+
+/* Nobody who may: the task that was named, if there is one, waits for nothing any more. */
+static void fail_task(struct server *server, const char *text)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    struct ref task;
+    if (!text || !ref_parse(text, &task) || !snapshot_get(snap, CLASS_task, task))
+        return;
+    err_session_authentication_failed(&err, "", "The transfer came without a session that may do it.");
+    gate_task_end(server, task, "", &err);
 }
 
 /* On a worker. */
@@ -404,48 +317,27 @@ static void work(void *arg)
 {
     struct transfer *t = arg;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    AUTO_FREE char *named = task_named(t) ? xstrdup(task_named(t)) : NULL;
     t->session = door_authenticate_claim(t->server, t->req, &t->claim, &t->temporary);
     if (!t->session) {
+        fail_task(t->server, named);
         transfer_free(t); /* answered */
         return;
     }
     int rc = begin_task(t, &err);
     if (rc == 0) {
         rc = run(t, &err);
-        AUTO_FREE char *result = t->direction->writes ? xasprintf("<value>%s</value>", REF_TEXT(t->vdi))
-                                                      : xstrdup("<value></value>");
-        gate_task_end(t->server, t->task, result, rc < 0 ? &err : NULL);
+        gate_task_end(t->server, t->task, t->result ? t->result : "<value></value>", rc < 0 ? &err : NULL);
         t->cancel = &never; /* the flag went with the task */
     }
-    log_info("transfer", rc < 0 ? "refused or failed" : "done", "what", t->direction->word, "vdi",
-             t->vdi_text, "user", t->session->user, "from", t->claim.peer, "bytes", LOG_INT(t->done), "error",
-             rc < 0 ? err.code : "");
+    log_info("transfer", rc < 0 ? "refused or failed" : "done", "what", t->kind->word, "object",
+             t->object ? t->object : "", "user", t->session->user, "from", t->claim.peer, "bytes",
+             LOG_INT(t->done), "error", rc < 0 ? err.code : "");
     answer(t, rc, &err);
     transfer_free(t);
 }
 
-static char *copy_query(struct http_request *req, const char *name, const char *otherwise)
-{
-    const char *given = http_request_query(req, name);
-    if (!given && streq(name, "task_id"))
-        given = http_request_cookie(req, name);
-    if (!given)
-        given = otherwise;
-    return given ? xstrdup(given) : NULL;
-}
-
-/* Parameters of the classic server that would change what happens, and that nobody wrote yet. */
-static char *find_unbuilt(struct http_request *req)
-{
-    static const char *const names[] = {"sr_id", "sr_uuid", "base", "chunked"};
-    for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        if (http_request_query(req, names[i]))
-            return xasprintf("%s with %s", http_request_path(req), names[i]);
-    return NULL;
-}
-
-/* Server thread. */
-static void begin(struct server *server, struct http_request *req, const struct direction *direction)
+void transfer_begin(struct server *server, struct http_request *req, const struct transfer_kind *kind)
 {
     if (atomic_fetch_add(&transfer_count, 1) >= TRANSFERS_MAX) {
         atomic_fetch_sub(&transfer_count, 1);
@@ -455,27 +347,12 @@ static void begin(struct server *server, struct http_request *req, const struct 
     struct transfer *t = xcalloc(1, sizeof(*t));
     t->server = server;
     t->req = http_request_ref(req);
-    t->direction = direction;
+    t->kind = kind;
     door_claim_copy(req, &t->claim);
-    t->vdi_text = copy_query(req, "vdi", "");
-    t->format_text = copy_query(req, "format", "raw");
-    t->task_text = copy_query(req, "task_id", NULL);
-    t->unbuilt = find_unbuilt(req);
-    t->length = direction->writes ? http_request_content_length(req) : -1;
-    if (direction->writes)
-        t->reader = http_reader_open(req, WINDOW_BYTES);
+    t->length = kind->uploads ? http_request_content_length(req) : -1;
+    t->open_ended = t->length >= OPEN_ENDED;
     if (worker_submit(server->workers, work, t) == 0)
-        return;
+        return; /* the request sleeps at its head until it is answered or accepted */
     http_answer_error(req, 503, "the server is too busy now: try again in a moment");
     transfer_free(t);
-}
-
-void door_import_raw_vdi(struct server *server, struct http_request *req)
-{
-    begin(server, req, &importing);
-}
-
-void door_export_raw_vdi(struct server *server, struct http_request *req)
-{
-    begin(server, req, &exporting);
 }

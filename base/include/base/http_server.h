@@ -122,6 +122,8 @@ struct http_body_sink {
     /* Once: the body is complete (ok), or the connection was lost or the request answered before (not ok). No
      * call follows. */
     void (*end)(void *arg, bool ok);
+    /* After all was taken: true lets the connection sleep until http_body_wake. NULL: never. */
+    bool (*full)(void *arg);
 };
 /* The answer is owed from now on whatever happens; one given before the end of the body drops the rest of it.
  */

@@ -35,8 +35,12 @@ struct storage_error {
 };
 const char *storage_failure_name(enum storage_failure kind);
 
-enum disk_format { DISK_RAW, DISK_QCOW2 };
-const char *disk_format_name(enum disk_format format); /* "raw", "qcow2": as QEMU says */
+enum disk_format {
+    DISK_RAW,
+    DISK_QCOW2,
+    DISK_VHD, /* of imports and exports alone: no disk is kept so */
+};
+const char *disk_format_name(enum disk_format format); /* "raw", "qcow2", "vpc": as QEMU says */
 bool disk_format_parse(const char *text, enum disk_format *out);
 
 /* The user that owns disk files and runs qemu-img; 0, 0 (or a caller that is not root): as the caller. Once,
