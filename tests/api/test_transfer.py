@@ -161,7 +161,7 @@ class Bytes(TransferTest):
         until("the task ends", lambda: self.api.task.get_status(task) != "pending")
         self.assertEqual(self.api.task.get_error_info(task), ["IMPORT_ERROR_PREMATURE_EOF"])
         self.assertEqual(self.api.SR.get_VDIs(self.sr), disks)
-        self.assertEqual(len(os.listdir(self.path)), 3)
+        self.assertEqual(len(disk_files(self.path)), 3)
 
     @unittest.skipUnless(shutil.which("qemu-img"), "no qemu-img")
     def test_vhd(self):
