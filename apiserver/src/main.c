@@ -13,6 +13,7 @@
 #include "http/console.h"
 #include "http/doors.h"
 #include "http/web.h"
+#include "metrics/metrics.h"
 #include "server.h"
 #include "timers.h"
 #include <base/args.h>
@@ -264,6 +265,7 @@ static int start(struct pool_server *p)
     if (bootstrap(s, &err) < 0 || blobs_start(s) < 0)
         return -1;
     s->hosts = hosts_new(s, SETTLE_MS);
+    s->metrics = metrics_new(s);
     p->web = web_new(s, p->options.web_dir);
     p->https = listen_on(p, (uint16_t)p->options.port, true);
     if (!p->https)
@@ -301,6 +303,7 @@ static void stop(struct pool_server *p)
     events_free(s->events);
     if (s->cli_workers)
         worker_pool_stop(s->cli_workers);
+    metrics_stop(s->metrics);
     console_tokens_stop(s->console_tokens);
     if (p->https)
         http_server_stop(p->https);
@@ -308,6 +311,7 @@ static void stop(struct pool_server *p)
         http_server_stop(p->http);
     http_server_stop(p->local);
     console_tokens_free(s->console_tokens);
+    metrics_free(s->metrics);
     hosts_free(s->hosts);
     claims_free(s->claims);
     timers_free(s->timers);

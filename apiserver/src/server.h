@@ -21,6 +21,7 @@ struct claims;
 struct joins;
 struct console_tokens;
 struct auth;
+struct metrics;
 struct call_log;
 
 /* Lives as long as the process serves. The parts have locks of their own; the pointers never change
@@ -41,6 +42,7 @@ struct server {
     const char *state_dir;
     const char *web_dir;
     struct auth *auth;
+    struct metrics *metrics;
     struct call_log *call_log; /* NULL: none is kept */
     uint16_t port; /* HTTPS */
     struct ref pool_ref;

@@ -61,3 +61,8 @@ void door_put_blob(struct server *server, struct http_request *req);       /* ht
 void door_import_raw_vdi(struct server *server, struct http_request *req); /* http/raw_vdi.c */
 void door_export_raw_vdi(struct server *server, struct http_request *req); /* http/raw_vdi.c */
 void door_cli(struct server *server, struct http_request *req);            /* cli/door.c */
+void door_rrd_updates(struct server *server, struct http_request *req);    /* http/rrds.c */
+void door_vm_rrd(struct server *server, struct http_request *req);         /* http/rrds.c */
+void door_host_rrd(struct server *server, struct http_request *req);       /* http/rrds.c */
+void door_sr_rrd(struct server *server, struct http_request *req);         /* http/rrds.c */
+void door_put_rrd(struct server *server, struct http_request *req);        /* http/rrds.c */

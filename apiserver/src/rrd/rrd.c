@@ -1,5 +1,6 @@
 /* Sources, samples and consolidation. The names of the quantities are those of rrdtool's own documentation:
- * a PDP is a primary data point (5 s), a CDP a consolidated one (a row of an archive). */
+ * a PDP is a primary data point (5 s), a CDP a consolidated one (a row of an archive). Unlike there, unknown
+ * time is not rounded to whole seconds. */
 #include "rrd.h"
 
 #include "rrd_internal.h"
@@ -86,7 +87,7 @@ struct rrd_source *rrd_source_add(struct rrd *rrd, const char *name, enum rrd_ki
     /* What of the PDP and the CDPs under way is over already is unknown. */
     double into_pdp = fmod(rrd->updated, RRD_STEP_S);
     source->value = NAN;
-    source->unknown_sec = floor(into_pdp);
+    source->unknown_sec = into_pdp;
     for (unsigned a = 0; a < RRD_ARCHIVE_COUNT; a++) {
         size_t rows = (size_t)rrd->rings[a].cap * rrd_cfs_kept(a);
         int64_t pdps = (int64_t)floor(rrd->updated / RRD_STEP_S);
@@ -245,7 +246,7 @@ static double rate_of(struct rrd_source *source, const struct rrd_sample *sample
 static void gather(struct rrd_source *source, double rate, double interval)
 {
     if (isnan(rate))
-        source->unknown_sec += floor(interval);
+        source->unknown_sec += interval;
     else
         source->value = (isnan(source->value) ? 0 : source->value) + rate * interval;
 }
