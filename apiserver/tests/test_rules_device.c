@@ -2,6 +2,7 @@
 #include <base/mem.h>
 #include <criterion/criterion.h>
 #include <db/store.h>
+#include <handlers/storage.h>
 #include <model/errors.h>
 #include <model/rows.h>
 #include <rules/device.h>
@@ -16,6 +17,7 @@ static void start(void)
     const struct store_config config = {.path = NULL};
     cr_assert_eq(store_open(&store, &config, &err), 0);
     tx = store_begin(store);
+    storage_bootstrap(tx);
 }
 
 static void stop(void)
@@ -29,13 +31,18 @@ TestSuite(device, .init = start, .fini = stop);
 static const char *verdict(const struct row *row, int operation)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    return device_operation_check(tx, row, operation, &err) < 0 ? error_find(err.code)->code : "";
+    if (device_operation_check(tx, row, operation, &err) == 0)
+        return "";
+    const struct error_desc *desc = error_find(err.code);
+    cr_assert_not_null(desc, "%s", err.code);
+    return desc->code;
 }
 
 Test(device, vbd)
 {
     enum {
         HALTED = VM_POWER_STATE_HALTED,
+        PAUSED = VM_POWER_STATE_PAUSED,
         RUNNING = VM_POWER_STATE_RUNNING,
         SUSPENDED = VM_POWER_STATE_SUSPENDED
     };
@@ -60,6 +67,15 @@ Test(device, vbd)
         {RUNNING, VBD_TYPE_DISK, VBD_OPERATIONS_UNPLUG, false, false, true, "DEVICE_ALREADY_DETACHED"},
         {RUNNING, VBD_TYPE_DISK, VBD_OPERATIONS_UNPLUG, false, true, false, "VBD_NOT_UNPLUGGABLE"},
         {HALTED, VBD_TYPE_DISK, VBD_OPERATIONS_UNPLUG, false, true, true, "VM_BAD_POWER_STATE"},
+        {SUSPENDED, VBD_TYPE_CD, VBD_OPERATIONS_EJECT, false, true, true, "VM_BAD_POWER_STATE"},
+        {RUNNING, VBD_TYPE_CD, VBD_OPERATIONS_PLUG, true, false, true, "OPERATION_NOT_ALLOWED"},
+        {RUNNING, VBD_TYPE_CD, VBD_OPERATIONS_UNPLUG, true, true, true, "OPERATION_NOT_ALLOWED"},
+        {RUNNING, VBD_TYPE_DISK, VBD_OPERATIONS_UNPLUG_FORCE, false, true, false, "VBD_NOT_UNPLUGGABLE"},
+        {RUNNING, VBD_TYPE_DISK, VBD_OPERATIONS_PAUSE, false, true, true, ""},
+        {PAUSED, VBD_TYPE_DISK, VBD_OPERATIONS_PAUSE, false, true, true, ""},
+        {PAUSED, VBD_TYPE_DISK, VBD_OPERATIONS_PLUG, false, false, true, "VM_BAD_POWER_STATE"},
+        {HALTED, VBD_TYPE_DISK, VBD_OPERATIONS_UNPAUSE, false, false, true, "VM_BAD_POWER_STATE"},
+        {HALTED, VBD_TYPE_DISK, VBD_OPERATIONS_ATTACH, false, false, true, ""},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
         struct vm_row *vm = vm_row_mut(tx_create(tx, CLASS_VM));
@@ -122,6 +138,8 @@ static struct storage make_storage(const char *type, bool plugged, bool disk, bo
         struct vdi_row *vdi = vdi_row_mut(tx_create(tx, CLASS_VDI));
         struct vbd_row *vbd = vbd_row_mut(tx_create(tx, CLASS_VBD));
         vdi->SR = s.sr;
+        vdi->managed = true;
+        vbd->mode = VBD_MODE_RW;
         vbd->VDI = s.vdi = vdi->row.ref;
         vbd->VM = tx_create(tx, CLASS_VM)->ref;
         vbd->currently_attached = attached;
@@ -201,7 +219,8 @@ Test(device, marks)
     cr_assert_str_eq(err.params[2], "copy");
     cr_assert_str_eq(err.params[3], REF_TEXT(task));
     operations_refresh(tx, CLASS_VDI, s.vdi);
-    cr_assert_eq(vdi_row(tx_get(tx, CLASS_VDI, s.vdi))->allowed_operations, 0);
+    /* Copies of one disk go side by side. */
+    cr_assert_eq(vdi_row(tx_get(tx, CLASS_VDI, s.vdi))->allowed_operations, 1u << VDI_OPERATIONS_COPY);
     operation_unmark(tx, CLASS_VDI, s.vdi, task);
     operations_refresh(tx, CLASS_VDI, s.vdi);
     cr_assert_neq(vdi_row(tx_get(tx, CLASS_VDI, s.vdi))->allowed_operations & (1u << VDI_OPERATIONS_DESTROY),
@@ -209,4 +228,182 @@ Test(device, marks)
     cr_assert_eq(operation_check(tx, CLASS_VDI, s.vdi, VDI_OPERATIONS_DESTROY, &err), 0);
     operation_unmark(tx, CLASS_VDI, s.vdi, task); /* twice does no harm, nor on what is gone */
     operation_unmark(tx, CLASS_VDI, REF_NULL, task);
+}
+
+/* A device while its VM does something else, and while the guest says that it cannot take any. */
+Test(device, plugging_and_the_vm)
+{
+    static const struct {
+        const char *running; /* on the VM */
+        enum tristate_type hotplug;
+        const char *wanted;
+    } table[] = {
+        {NULL, TRISTATE_TYPE_UNSPECIFIED, ""},
+        {NULL, TRISTATE_TYPE_YES, ""},
+        {NULL, TRISTATE_TYPE_NO, "OPERATION_NOT_ALLOWED"},
+        {"clean_shutdown", TRISTATE_TYPE_YES, "OPERATION_NOT_ALLOWED"},
+        {"hard_shutdown", TRISTATE_TYPE_YES, "OPERATION_NOT_ALLOWED"},
+        {"suspend", TRISTATE_TYPE_YES, "OPERATION_NOT_ALLOWED"},
+        {"pause", TRISTATE_TYPE_YES, "OPERATION_NOT_ALLOWED"},
+        {"snapshot", TRISTATE_TYPE_YES, ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct vm_row *vm = vm_row_mut(tx_create(tx, CLASS_VM));
+        struct vbd_row *vbd = vbd_row_mut(tx_create(tx, CLASS_VBD));
+        struct vif_row *vif = vif_row_mut(tx_create(tx, CLASS_VIF));
+        struct vm_guest_metrics_row *guest = vm_guest_metrics_row_mut(tx_create(tx, CLASS_VM_guest_metrics));
+        vm->power_state = VM_POWER_STATE_RUNNING;
+        vm->guest_metrics = guest->row.ref;
+        guest->can_use_hotplug_vbd = guest->can_use_hotplug_vif = table[i].hotplug;
+        if (table[i].running)
+            str_map_put(&vm->current_operations, "OpaqueRef:t", table[i].running);
+        vbd->VM = vif->VM = vm->row.ref;
+        vbd->type = VBD_TYPE_DISK;
+        cr_expect_str_eq(verdict(&vbd->row, VBD_OPERATIONS_PLUG), table[i].wanted, "VBD, row %zu", i);
+        cr_expect_str_eq(verdict(&vif->row, VIF_OPERATIONS_PLUG), table[i].wanted, "VIF, row %zu", i);
+    }
+}
+
+/* Who may have one disk at the same time. */
+Test(device, sharing)
+{
+    static const struct {
+        bool sharable, read_only, managed;
+        enum vbd_mode mine, other;
+        bool other_attached;
+        const char *copying; /* operation on the VDI */
+        const char *wanted;
+    } table[] = {
+        {false, false, true, VBD_MODE_RW, VBD_MODE_RW, false, NULL, ""},
+        {false, false, true, VBD_MODE_RW, VBD_MODE_RW, true, NULL, "VDI_IN_USE"},
+        {false, false, true, VBD_MODE_RW, VBD_MODE_RO, true, NULL, "VDI_IN_USE"},
+        {false, false, true, VBD_MODE_RO, VBD_MODE_RW, true, NULL, "VDI_IN_USE"},
+        {false, false, true, VBD_MODE_RO, VBD_MODE_RO, true, NULL, ""},
+        {true, false, true, VBD_MODE_RW, VBD_MODE_RW, true, NULL, ""},
+        {false, true, true, VBD_MODE_RW, VBD_MODE_RW, false, NULL, "VDI_READONLY"},
+        {false, true, true, VBD_MODE_RO, VBD_MODE_RW, false, NULL, ""},
+        {false, false, false, VBD_MODE_RW, VBD_MODE_RW, false, NULL, "VDI_NOT_MANAGED"},
+        {false, false, true, VBD_MODE_RW, VBD_MODE_RW, false, "resize", "OTHER_OPERATION_IN_PROGRESS"},
+        {false, false, true, VBD_MODE_RW, VBD_MODE_RW, false, "copy", ""},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct vm_row *vm = vm_row_mut(tx_create(tx, CLASS_VM));
+        struct vdi_row *vdi = vdi_row_mut(tx_create(tx, CLASS_VDI));
+        struct vbd_row *mine = vbd_row_mut(tx_create(tx, CLASS_VBD));
+        struct vbd_row *other = vbd_row_mut(tx_create(tx, CLASS_VBD));
+        vm->power_state = VM_POWER_STATE_RUNNING;
+        vdi->sharable = table[i].sharable;
+        vdi->read_only = table[i].read_only;
+        vdi->managed = table[i].managed;
+        if (table[i].copying)
+            str_map_put(&vdi->current_operations, "OpaqueRef:t", table[i].copying);
+        mine->VM = other->VM = vm->row.ref;
+        mine->VDI = other->VDI = vdi->row.ref;
+        mine->type = other->type = VBD_TYPE_DISK;
+        mine->mode = table[i].mine;
+        other->mode = table[i].other;
+        other->currently_attached = table[i].other_attached;
+        struct ref ref = mine->row.ref;
+        next_tx();
+        cr_expect_str_eq(verdict(tx_get(tx, CLASS_VBD, ref), VBD_OPERATIONS_PLUG), table[i].wanted, "row %zu",
+                         i);
+        cr_expect_str_eq(verdict(tx_get(tx, CLASS_VBD, ref), VBD_OPERATIONS_ATTACH), table[i].wanted,
+                         "row %zu", i);
+    }
+}
+
+/* Every operation on a VDI while every other runs on it: all exclude each other but two copies, and a
+ * mirrored disk may go. */
+Test(device, operations_on_one_disk)
+{
+    struct storage s = make_storage("file", true, true, false);
+    for (int running = 0; running < model_enum_vdi_operations.count; running++) {
+        struct vdi_row *vdi = vdi_row_mut(tx_edit(tx, CLASS_VDI, s.vdi));
+        str_map_assign(&vdi->current_operations, NULL);
+        str_map_put(&vdi->current_operations, "OpaqueRef:t", model_enum_vdi_operations.values[running]);
+        for (int op = 0; op < model_enum_vdi_operations.count; op++) {
+            bool beside = (running == VDI_OPERATIONS_COPY && op == VDI_OPERATIONS_COPY) ||
+                          (running == VDI_OPERATIONS_MIRROR && op == VDI_OPERATIONS_DESTROY);
+            cr_expect_eq(streq(verdict(&vdi->row, op), "OTHER_OPERATION_IN_PROGRESS"), !beside, "%s while %s",
+                         model_enum_vdi_operations.values[op], model_enum_vdi_operations.values[running]);
+        }
+    }
+}
+
+/* What kind of disk allows what. */
+Test(device, kinds_of_disk)
+{
+    static const struct {
+        int operation;
+        enum vdi_type type;
+        bool sharable, snapshot, reset, ha;
+        const char *wanted;
+    } table[] = {
+        {VDI_OPERATIONS_SNAPSHOT, VDI_TYPE_USER, false, false, false, false, ""},
+        {VDI_OPERATIONS_SNAPSHOT, VDI_TYPE_USER, true, false, false, false, "VDI_IS_SHARABLE"},
+        {VDI_OPERATIONS_SNAPSHOT, VDI_TYPE_USER, false, false, true, false,
+         "VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION"},
+        {VDI_OPERATIONS_COPY, VDI_TYPE_USER, false, false, true, false,
+         "VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION"},
+        {VDI_OPERATIONS_COPY, VDI_TYPE_REDO_LOG, false, false, false, false, "OPERATION_NOT_ALLOWED"},
+        {VDI_OPERATIONS_DESTROY, VDI_TYPE_RRD, false, false, false, false, "VDI_HAS_RRDS"},
+        {VDI_OPERATIONS_DESTROY, VDI_TYPE_HA_STATEFILE, false, false, false, false, ""},
+        {VDI_OPERATIONS_DESTROY, VDI_TYPE_HA_STATEFILE, false, false, false, true, "HA_IS_ENABLED"},
+        {VDI_OPERATIONS_FORGET, VDI_TYPE_REDO_LOG, false, false, false, true, "HA_IS_ENABLED"},
+        {VDI_OPERATIONS_ENABLE_CBT, VDI_TYPE_USER, false, false, false, false, "SR_OPERATION_NOT_SUPPORTED"},
+        {VDI_OPERATIONS_SET_ON_BOOT, VDI_TYPE_USER, false, false, false, false, "SR_OPERATION_NOT_SUPPORTED"},
+        {VDI_OPERATIONS_RESIZE_ONLINE, VDI_TYPE_USER, false, false, false, false,
+         "SR_OPERATION_NOT_SUPPORTED"},
+        {VDI_OPERATIONS_BLOCKED, VDI_TYPE_USER, false, false, false, false, ""},
+    };
+    struct ref pool = tx_create(tx, CLASS_pool)->ref;
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct storage s = make_storage("file", true, true, false);
+        struct vdi_row *vdi = vdi_row_mut(tx_edit(tx, CLASS_VDI, s.vdi));
+        pool_row_mut(tx_edit(tx, CLASS_pool, pool))->ha_enabled = table[i].ha;
+        vdi->type = table[i].type;
+        vdi->sharable = table[i].sharable;
+        vdi->is_a_snapshot = table[i].snapshot;
+        vdi->on_boot = table[i].reset ? ON_BOOT_RESET : ON_BOOT_PERSIST;
+        cr_expect_str_eq(verdict(&vdi->row, table[i].operation), table[i].wanted, "row %zu", i);
+    }
+}
+
+/* Every operation on a host while every other runs on it. */
+Test(device, hosts)
+{
+    enum { CREATES = 1, REMOVES = 2, ENDS = 4 };
+    static const int kind[] = {
+        [HOST_ALLOWED_OPERATIONS_PROVISION] = CREATES,
+        [HOST_ALLOWED_OPERATIONS_EVACUATE] = REMOVES,
+        [HOST_ALLOWED_OPERATIONS_SHUTDOWN] = REMOVES | ENDS,
+        [HOST_ALLOWED_OPERATIONS_REBOOT] = REMOVES | ENDS,
+        [HOST_ALLOWED_OPERATIONS_POWER_ON] = 0,
+        [HOST_ALLOWED_OPERATIONS_VM_START] = CREATES,
+        [HOST_ALLOWED_OPERATIONS_VM_RESUME] = CREATES,
+        [HOST_ALLOWED_OPERATIONS_VM_MIGRATE] = CREATES,
+        [HOST_ALLOWED_OPERATIONS_APPLY_UPDATES] = ENDS,
+        [HOST_ALLOWED_OPERATIONS_ENABLE] = 0,
+    };
+    struct host_row *host = host_row_mut(tx_create(tx, CLASS_host));
+    str_assign(&host->power_on_mode, "wake-on-lan");
+    for (int running = 0; running < model_enum_host_allowed_operations.count; running++) {
+        str_map_assign(&host->current_operations, NULL);
+        str_map_put(&host->current_operations, "OpaqueRef:t",
+                    model_enum_host_allowed_operations.values[running]);
+        for (int op = 0; op < model_enum_host_allowed_operations.count; op++) {
+            bool busy = (kind[op] & CREATES && kind[running] & (REMOVES | ENDS)) ||
+                        (kind[op] & (REMOVES | ENDS) && kind[running] & (REMOVES | ENDS)) ||
+                        (kind[op] & REMOVES && kind[running] & CREATES);
+            cr_expect_eq(streq(verdict(&host->row, op), "OTHER_OPERATION_IN_PROGRESS"), busy, "%s while %s",
+                         model_enum_host_allowed_operations.values[op],
+                         model_enum_host_allowed_operations.values[running]);
+        }
+    }
+    str_map_assign(&host->current_operations, NULL);
+    host->enabled = true;
+    cr_expect_str_eq(verdict(&host->row, HOST_ALLOWED_OPERATIONS_REBOOT), "HOST_NOT_DISABLED");
+    cr_expect_str_eq(verdict(&host->row, HOST_ALLOWED_OPERATIONS_POWER_ON), "");
+    str_assign(&host->power_on_mode, "");
+    cr_expect_str_eq(verdict(&host->row, HOST_ALLOWED_OPERATIONS_POWER_ON), "HOST_POWER_ON_MODE_DISABLED");
 }

@@ -1,14 +1,14 @@
-/* What a VM allows, for every kind of VM and every power state, and what may run side by side. The table is
- * the XenAPI's own: a guest with drivers, nothing blocked, nothing running. */
+/* What a VM allows: every operation, for every kind of VM, in every power state, with every other operation
+ * running, compared with the facts in vm_operations.txt; and in which order refusals come. */
 #include "rules/vm.h"
 
 #include <base/mem.h>
 #include <criterion/criterion.h>
 #include <model/errors.h>
+#include <stdio.h>
 
-#define OP(name) ((uint64_t)1 << VM_OPERATIONS_##name)
-
-enum kind { KIND_VM, KIND_TEMPLATE, KIND_DEFAULT_TEMPLATE, KIND_SNAPSHOT, KIND_CONTROL };
+enum kind { KIND_VM, KIND_TEMPLATE, KIND_DEFAULT_TEMPLATE, KIND_SNAPSHOT, KIND_CONTROL, KIND_COUNT };
+static const char *const kind_names[] = {"vm", "template", "default-template", "snapshot", "control"};
 
 static struct vm_view view_of(enum kind kind, enum vm_power_state state)
 {
@@ -18,68 +18,72 @@ static struct vm_view view_of(enum kind kind, enum vm_power_state state)
         .is_default_template = kind == KIND_DEFAULT_TEMPLATE,
         .is_snapshot = kind == KIND_SNAPSHOT,
         .is_control_domain = kind == KIND_CONTROL,
+        .features = VM_FEATURE_ALL,
     };
 }
 
-static const struct {
-    enum kind kind;
-    enum vm_power_state state;
-    uint64_t allowed;
-} table[] = {
-    {KIND_VM, VM_POWER_STATE_HALTED,
-     OP(CHANGING_NVRAM) | OP(CHANGING_DYNAMIC_RANGE) | OP(CHANGING_SHADOW_MEMORY) |
-         OP(CHANGING_STATIC_RANGE) | OP(CLONE) | OP(COPY) | OP(CREATE_VTPM) | OP(DESTROY) | OP(EXPORT) |
-         OP(MAKE_INTO_TEMPLATE) | OP(METADATA_EXPORT) | OP(MIGRATE_SEND) | OP(SNAPSHOT) | OP(START) |
-         OP(START_ON)},
-    {KIND_VM, VM_POWER_STATE_PAUSED,
-     OP(CHECKPOINT) | OP(HARD_REBOOT) | OP(HARD_SHUTDOWN) | OP(METADATA_EXPORT) | OP(SNAPSHOT) | OP(UNPAUSE)},
-    {KIND_VM, VM_POWER_STATE_SUSPENDED,
-     OP(CHECKPOINT) | OP(DESTROY) | OP(EXPORT) | OP(HARD_SHUTDOWN) | OP(METADATA_EXPORT) | OP(MIGRATE_SEND) |
-         OP(RESUME) | OP(RESUME_ON) | OP(SNAPSHOT)},
-    {KIND_VM, VM_POWER_STATE_RUNNING,
-     OP(CHANGING_VCPUS_LIVE) | OP(CHANGING_DYNAMIC_RANGE) | OP(CHECKPOINT) | OP(CLEAN_REBOOT) |
-         OP(CLEAN_SHUTDOWN) | OP(HARD_REBOOT) | OP(HARD_SHUTDOWN) | OP(METADATA_EXPORT) | OP(MIGRATE_SEND) |
-         OP(PAUSE) | OP(POOL_MIGRATE) | OP(SNAPSHOT) | OP(SUSPEND) | OP(SYSPREP)},
-    {KIND_TEMPLATE, VM_POWER_STATE_HALTED,
-     OP(CHANGING_NVRAM) | OP(CHANGING_DYNAMIC_RANGE) | OP(CHANGING_SHADOW_MEMORY) |
-         OP(CHANGING_STATIC_RANGE) | OP(CLONE) | OP(COPY) | OP(DESTROY) | OP(EXPORT) | OP(METADATA_EXPORT) |
-         OP(MIGRATE_SEND) | OP(PROVISION)},
-    {KIND_TEMPLATE, VM_POWER_STATE_PAUSED, OP(METADATA_EXPORT)},
-    {KIND_TEMPLATE, VM_POWER_STATE_SUSPENDED,
-     OP(DESTROY) | OP(EXPORT) | OP(METADATA_EXPORT) | OP(MIGRATE_SEND)},
-    {KIND_TEMPLATE, VM_POWER_STATE_RUNNING,
-     OP(CHANGING_DYNAMIC_RANGE) | OP(METADATA_EXPORT) | OP(MIGRATE_SEND)},
-    {KIND_DEFAULT_TEMPLATE, VM_POWER_STATE_HALTED,
-     OP(CHANGING_NVRAM) | OP(CHANGING_DYNAMIC_RANGE) | OP(CHANGING_SHADOW_MEMORY) |
-         OP(CHANGING_STATIC_RANGE) | OP(CLONE) | OP(COPY) | OP(EXPORT) | OP(METADATA_EXPORT) | OP(PROVISION)},
-    {KIND_DEFAULT_TEMPLATE, VM_POWER_STATE_PAUSED, OP(METADATA_EXPORT)},
-    {KIND_DEFAULT_TEMPLATE, VM_POWER_STATE_SUSPENDED, OP(EXPORT) | OP(METADATA_EXPORT)},
-    {KIND_DEFAULT_TEMPLATE, VM_POWER_STATE_RUNNING, OP(CHANGING_DYNAMIC_RANGE) | OP(METADATA_EXPORT)},
-    {KIND_SNAPSHOT, VM_POWER_STATE_HALTED,
-     OP(CLONE) | OP(COPY) | OP(DESTROY) | OP(EXPORT) | OP(METADATA_EXPORT) | OP(REVERT)},
-    {KIND_SNAPSHOT, VM_POWER_STATE_PAUSED, OP(HARD_SHUTDOWN) | OP(METADATA_EXPORT) | OP(REVERT)},
-    {KIND_SNAPSHOT, VM_POWER_STATE_SUSPENDED,
-     OP(CLONE) | OP(COPY) | OP(DESTROY) | OP(EXPORT) | OP(HARD_SHUTDOWN) | OP(METADATA_EXPORT) | OP(REVERT)},
-    {KIND_SNAPSHOT, VM_POWER_STATE_RUNNING, OP(HARD_SHUTDOWN) | OP(METADATA_EXPORT) | OP(REVERT)},
-    {KIND_CONTROL, VM_POWER_STATE_HALTED,
-     OP(CHANGING_DYNAMIC_RANGE) | OP(CHANGING_STATIC_RANGE) | OP(METADATA_EXPORT) | OP(START) | OP(START_ON)},
-    {KIND_CONTROL, VM_POWER_STATE_PAUSED, OP(METADATA_EXPORT)},
-    {KIND_CONTROL, VM_POWER_STATE_SUSPENDED, OP(METADATA_EXPORT)},
-    {KIND_CONTROL, VM_POWER_STATE_RUNNING,
-     OP(CHANGING_DYNAMIC_RANGE) | OP(CHANGING_STATIC_RANGE) | OP(METADATA_EXPORT)},
-};
+/* ---- the facts ---- */
 
-Test(rules_vm, every_kind_in_every_state)
+#define WORDS_MAX 64
+struct fact {
+    char name[80]; /* "state start", "allowed vm Halted" */
+    char *words[WORDS_MAX];
+    size_t count;
+};
+static struct fact *facts;
+static size_t fact_count;
+
+static void read_facts(void)
 {
-    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
-        struct vm_view view = view_of(table[i].kind, table[i].state);
-        uint64_t allowed = vm_operations_allowed(&view);
-        for (int op = 0; op < model_enum_vm_operations.count; op++)
-            cr_expect_eq(allowed >> op & 1, table[i].allowed >> op & 1, "kind %d, %s: %s is %s",
-                         table[i].kind, model_enum_vm_power_state.values[table[i].state],
-                         model_enum_vm_operations.values[op], allowed >> op & 1 ? "allowed" : "refused");
+    FILE *file = fopen(TEST_DATA "/vm_operations.txt", "r");
+    char line[4096];
+    cr_assert_not_null(file);
+    while (fgets(line, sizeof(line), file)) {
+        char *colon = strchr(line, ':'), *save = NULL;
+        if (line[0] == '#' || !colon)
+            continue;
+        *colon = '\0';
+        facts = xreallocarray(facts, fact_count + 1, sizeof(*facts));
+        struct fact *fact = &facts[fact_count++];
+        fact->count = 0;
+        snprintf(fact->name, sizeof(fact->name), "%.79s", line);
+        for (char *w = strtok_r(colon + 1, " \n", &save); w; w = strtok_r(NULL, " \n", &save))
+            fact->words[fact->count++] = xstrdup(w);
     }
+    fclose(file);
 }
+
+static void free_facts(void)
+{
+    for (size_t i = 0; i < fact_count; i++)
+        for (size_t k = 0; k < facts[i].count; k++)
+            free(facts[i].words[k]);
+    free(facts);
+}
+
+TestSuite(rules_vm, .init = read_facts, .fini = free_facts);
+
+static const struct fact *fact_of(const char *what, const char *name)
+{
+    AUTO_FREE char *wanted = *name ? xasprintf("%s %s", what, name) : xstrdup(what);
+    for (size_t i = 0; i < fact_count; i++)
+        if (streq(facts[i].name, wanted))
+            return &facts[i];
+    return NULL;
+}
+
+static bool says(const struct fact *fact, const char *word)
+{
+    for (size_t i = 0; fact && i < fact->count; i++)
+        if (streq(fact->words[i], word))
+            return true;
+    return false;
+}
+
+#define FOR_OPERATIONS(op) for (int op = 0; op < model_enum_vm_operations.count; op++)
+#define FOR_STATES(state) for (int state = 0; state < model_enum_vm_power_state.count; state++)
+#define OP_NAME(op) (model_enum_vm_operations.values[op])
+#define STATE_NAME(state) (model_enum_vm_power_state.values[state])
 
 static const struct ref self = {1, 2};
 
@@ -87,6 +91,152 @@ static const char *refusal(const struct vm_view *view, enum vm_operations op, st
 {
     api_err_done(err);
     return vm_operation_check(view, self, op, err) == 0 ? "" : err->code;
+}
+
+Test(rules_vm, every_kind_in_every_state)
+{
+    for (int kind = 0; kind < KIND_COUNT; kind++)
+        FOR_STATES(state)
+        {
+            AUTO_FREE char *name = xasprintf("%s %s", kind_names[kind], STATE_NAME(state));
+            const struct fact *fact = fact_of("allowed", name);
+            struct vm_view view = view_of((enum kind)kind, (enum vm_power_state)state);
+            uint64_t allowed = vm_operations_allowed(&view);
+            cr_assert_not_null(fact, "%s", name);
+            FOR_OPERATIONS(op)
+            cr_expect_eq((allowed >> op & 1) != 0, says(fact, OP_NAME(op)), "%s: %s is %s", name, OP_NAME(op),
+                         allowed >> op & 1 ? "allowed" : "refused");
+        }
+}
+
+Test(rules_vm, what_is_listed_may_begin_and_what_is_not_hidden_is_listed)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    const struct fact *hidden = fact_of("hidden", "");
+    for (int kind = 0; kind < KIND_COUNT; kind++)
+        FOR_STATES(state)
+    FOR_OPERATIONS(op)
+    {
+        struct vm_view view = view_of((enum kind)kind, (enum vm_power_state)state);
+        bool listed = vm_operations_allowed(&view) >> op & 1;
+        bool may = *refusal(&view, (enum vm_operations)op, &err) == '\0';
+        bool never = says(hidden, OP_NAME(op)) || op == VM_OPERATIONS_SNAPSHOT_WITH_QUIESCE;
+        cr_expect_eq(listed, may && !never, "%s %s %s", kind_names[kind], STATE_NAME(state), OP_NAME(op));
+    }
+}
+
+/* The state that an operation needs is told, with all that would do, before anything else is looked at. */
+Test(rules_vm, states)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    FOR_OPERATIONS(op)
+    FOR_STATES(state)
+    {
+        const struct fact *fact = fact_of("state", OP_NAME(op));
+        struct vm_view view = view_of(KIND_VM, (enum vm_power_state)state);
+        const char *code = refusal(&view, (enum vm_operations)op, &err);
+        cr_assert_not_null(fact, "%s", OP_NAME(op));
+        cr_expect_eq(streq(code, "VM_BAD_POWER_STATE"), !says(fact, STATE_NAME(state)), "%s while %s: %s",
+                     OP_NAME(op), STATE_NAME(state), code);
+    }
+}
+
+static bool goes_beside(const char *op, const char *running)
+{
+    const struct fact *fact = fact_of("beside", op);
+    return says(fact, "*") ? !says(fact, running) : says(fact, running);
+}
+
+Test(rules_vm, every_operation_while_every_other_runs)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    FOR_OPERATIONS(op)
+    FOR_OPERATIONS(running)
+    FOR_STATES(state)
+    {
+        const struct str_pair pair = {"OpaqueRef:t", OP_NAME(running)};
+        AUTO_STR_MAP const struct str_map *current = str_map_new(&pair, 1);
+        struct vm_view view = view_of(KIND_VM, (enum vm_power_state)state);
+        if (streq(refusal(&view, (enum vm_operations)op, &err), "VM_BAD_POWER_STATE"))
+            continue;
+        view.current = current;
+        bool busy = streq(refusal(&view, (enum vm_operations)op, &err), "OTHER_OPERATION_IN_PROGRESS");
+        cr_expect_eq(busy, !goes_beside(OP_NAME(op), OP_NAME(running)), "%s while %s", OP_NAME(op),
+                     OP_NAME(running));
+    }
+}
+
+/* Each single feature, for each operation: without any of those that it needs it is refused. */
+Test(rules_vm, guest_features)
+{
+    static const struct {
+        const char *word;
+        unsigned feature;
+    } features[] = {{"suspend", VM_FEATURE_SUSPEND},
+                    {"shutdown", VM_FEATURE_SHUTDOWN},
+                    {"poweroff", VM_FEATURE_POWEROFF},
+                    {"reboot", VM_FEATURE_REBOOT},
+                    {"vcpu-hotplug", VM_FEATURE_VCPU_HOTPLUG}};
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    FOR_OPERATIONS(op)
+    for (size_t i = 0; i < ARRAY_LEN(features); i++) {
+        const struct fact *fact = fact_of("needs", OP_NAME(op));
+        struct vm_view view = view_of(KIND_VM, VM_POWER_STATE_RUNNING);
+        bool may = *refusal(&view, (enum vm_operations)op, &err) == '\0';
+        view.features = features[i].feature;
+        bool lacks = streq(refusal(&view, (enum vm_operations)op, &err), "VM_LACKS_FEATURE");
+        cr_expect_eq(lacks, may && fact && !says(fact, features[i].word), "%s with %s alone", OP_NAME(op),
+                     features[i].word);
+    }
+}
+
+/* What a VM has or belongs to rules out some operations, and those alone. */
+Test(rules_vm, parts_and_groups)
+{
+    static const char *const reasons[] = {"VM_IS_IMMOBILE",
+                                          "VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION",
+                                          "VM_HAS_PCI_ATTACHED",
+                                          "VM_HAS_VGPU",
+                                          "VM_HAS_VUSBS",
+                                          "VM_IS_PART_OF_AN_APPLIANCE",
+                                          "VM_ASSIGNED_TO_PROTECTION_POLICY",
+                                          "VM_ASSIGNED_TO_SNAPSHOT_SCHEDULE",
+                                          "VTPM_MAX_AMOUNT_REACHED"};
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    for (size_t i = 0; i < ARRAY_LEN(reasons); i++)
+        FOR_STATES(state)
+    FOR_OPERATIONS(op)
+    {
+        struct vm_view view = view_of(KIND_VM, (enum vm_power_state)state);
+        bool may = *refusal(&view, (enum vm_operations)op, &err) == '\0';
+        view.immobile = i == 0;
+        view.resets_disks = i == 1;
+        view.has_pci = i == 2;
+        view.has_vgpu = i == 3;
+        view.has_vusb = i == 4;
+        view.appliance = i == 5 ? self : REF_NULL;
+        view.protection_policy = i == 6 ? self : REF_NULL;
+        view.snapshot_schedule = i == 7 ? self : REF_NULL;
+        view.vtpms = i == 8;
+        const char *code = refusal(&view, (enum vm_operations)op, &err);
+        const char *wanted = may && says(fact_of("refused", reasons[i]), OP_NAME(op)) ? reasons[i] : "";
+        if (may)
+            cr_expect_str_eq(code, wanted, "%s while %s", OP_NAME(op), STATE_NAME(state));
+    }
+    struct vm_view cached = view_of(KIND_VM, VM_POWER_STATE_RUNNING);
+    cached.caches_reset = true;
+    cr_expect_str_eq(refusal(&cached, VM_OPERATIONS_POOL_MIGRATE, &err),
+                     "VDI_ON_BOOT_MODE_INCOMPATIBLE_WITH_OPERATION");
+}
+
+Test(rules_vm, suspended_vms_are_cloned_when_the_pool_says_so)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct vm_view view = view_of(KIND_VM, VM_POWER_STATE_SUSPENDED);
+    cr_expect_str_eq(refusal(&view, VM_OPERATIONS_CLONE, &err), "VM_BAD_POWER_STATE");
+    view.allow_clone_suspended = true;
+    cr_expect_str_eq(refusal(&view, VM_OPERATIONS_CLONE, &err), "");
+    cr_expect_str_eq(refusal(&view, VM_OPERATIONS_COPY, &err), "");
 }
 
 Test(rules_vm, the_state_is_told_with_those_that_would_do)
@@ -131,39 +281,4 @@ Test(rules_vm, kinds_are_told_apart)
     cr_assert_str_eq(refusal(&vm, VM_OPERATIONS_REVERT, &err), "REVERT_ONLY_ALLOWED_ON_SNAPSHOT");
     cr_assert_str_eq(refusal(&snapshot, VM_OPERATIONS_START, &err), "VM_IS_SNAPSHOT");
     cr_assert_str_eq(refusal(&control, VM_OPERATIONS_PAUSE, &err), "OPERATION_NOT_ALLOWED");
-}
-
-/* Does the first begin while the second runs? The VM is in a state that both need. */
-static const struct {
-    enum vm_operations op, running;
-    enum vm_power_state state;
-    bool allowed;
-} pairs[] = {
-    {VM_OPERATIONS_CLONE, VM_OPERATIONS_COPY, VM_POWER_STATE_HALTED, true},
-    {VM_OPERATIONS_EXPORT, VM_OPERATIONS_CLONE, VM_POWER_STATE_HALTED, true},
-    {VM_OPERATIONS_CLONE, VM_OPERATIONS_START, VM_POWER_STATE_HALTED, false},
-    {VM_OPERATIONS_START, VM_OPERATIONS_START, VM_POWER_STATE_HALTED, false},
-    {VM_OPERATIONS_SNAPSHOT, VM_OPERATIONS_CHECKPOINT, VM_POWER_STATE_RUNNING, true},
-    {VM_OPERATIONS_SNAPSHOT, VM_OPERATIONS_SUSPEND, VM_POWER_STATE_RUNNING, false},
-    {VM_OPERATIONS_HARD_SHUTDOWN, VM_OPERATIONS_CLEAN_SHUTDOWN, VM_POWER_STATE_RUNNING, true},
-    {VM_OPERATIONS_HARD_SHUTDOWN, VM_OPERATIONS_HARD_SHUTDOWN, VM_POWER_STATE_RUNNING, false},
-    {VM_OPERATIONS_HARD_REBOOT, VM_OPERATIONS_CLEAN_REBOOT, VM_POWER_STATE_RUNNING, true},
-    {VM_OPERATIONS_HARD_REBOOT, VM_OPERATIONS_HARD_SHUTDOWN, VM_POWER_STATE_RUNNING, false},
-    {VM_OPERATIONS_CLEAN_SHUTDOWN, VM_OPERATIONS_MIGRATE_SEND, VM_POWER_STATE_RUNNING, true},
-    {VM_OPERATIONS_PAUSE, VM_OPERATIONS_MIGRATE_SEND, VM_POWER_STATE_RUNNING, false},
-    {VM_OPERATIONS_GET_BOOT_RECORD, VM_OPERATIONS_HARD_SHUTDOWN, VM_POWER_STATE_RUNNING, true},
-};
-
-Test(rules_vm, what_runs_side_by_side)
-{
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    for (size_t i = 0; i < ARRAY_LEN(pairs); i++) {
-        const struct str_pair pair = {"OpaqueRef:t", model_enum_vm_operations.values[pairs[i].running]};
-        AUTO_STR_MAP const struct str_map *current = str_map_new(&pair, 1);
-        struct vm_view view = view_of(KIND_VM, pairs[i].state);
-        view.current = current;
-        const char *expected = pairs[i].allowed ? "" : "OTHER_OPERATION_IN_PROGRESS";
-        cr_expect_str_eq(refusal(&view, pairs[i].op, &err), expected, "%s while %s",
-                         model_enum_vm_operations.values[pairs[i].op], pair.value);
-    }
 }

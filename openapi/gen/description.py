@@ -356,11 +356,27 @@ class Description:
         for m in self._generated(c):
             self._add(c, m)
         for name, d in raw.items():
-            self._add(c, self._custom(c, name, d))
+            custom = self._custom(c, name, d)
+            if d.get("replaces"):
+                self._replace(c, custom)
+            else:
+                self._add(c, custom)
 
     def _add(self, c, m):
         if m.name in c.messages:
             raise DescriptionError(f"classes/{c.name}.toml: message {m.name} exists already (generated for a field?)")
+        c.messages[m.name] = m
+
+    def _replace(self, c, m):
+        """A listed message takes the place of the one that follows from a field: setting it means more."""
+        old = c.messages.get(m.name)
+        where = f"classes/{c.name}.toml, message {m.name}"
+        if not old or old.kind not in ("SETTER", "ADD", "REMOVE"):
+            raise DescriptionError(f"{where}: replaces nothing: no change to a field has this name")
+        if [(p.name, p.type.text) for p in old.params] != [(p.name, p.type.text) for p in m.params]:
+            raise DescriptionError(f"{where}: its parameters are not those of the message that it replaces")
+        if old.role != m.role:
+            raise DescriptionError(f"{where}: its role is not that of the field")
         c.messages[m.name] = m
 
     def _generated(self, c):
@@ -433,7 +449,7 @@ class Description:
         where = f"classes/{c.name}.toml, message {name}"
         known = {
             "doc", "role", "params", "result", "errors", "async", "session", "hidden", "pool_internal", "secret_args",
-            "operations", "key_roles", "lifecycle", "handler", "inline", "operation", "generic",
+            "operations", "key_roles", "lifecycle", "handler", "inline", "operation", "generic", "replaces",
         }  # fmt: skip
         if set(d) - known:
             raise DescriptionError(f"{where}: unknown keys {sorted(set(d) - known)}")

@@ -348,6 +348,7 @@ class Crashes(unittest.TestCase):
         with TestPool(hosts=1, host_options=BOOT) as pool:
             api = pool.login()
             vm, idle = self.running(api), api.VM.create(simulated("idle"))
+            until("the guest says what it can do", lambda: "clean_reboot" in api.VM.get_allowed_operations(vm))
             before = api.VM.get_record(vm)
             pool.restart(crash=True)
             api = pool.login()

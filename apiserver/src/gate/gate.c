@@ -53,37 +53,9 @@ int fail_store(struct api_err *err, const struct store_err *cause)
     return fail_internal(err, "The server's database could not be written: nothing was changed.");
 }
 
-static void refresh_device(struct tx *tx, const struct class_desc *cls, const struct ref_set *refs)
-{
-    for (size_t i = 0; refs && i < refs->count; i++)
-        operations_refresh(tx, cls, refs->items[i]);
-}
-
-/* allowed_operations follow from the row itself and from those it hangs on. */
-static void refresh_touched(struct tx *tx, const struct class_desc *cls, struct ref ref, void *arg)
-{
-    (void)arg;
-    const struct row *row = tx_get(tx, cls, ref);
-    operations_refresh(tx, cls, ref);
-    if (cls == CLASS_VM) {
-        refresh_device(tx, CLASS_VBD, vm_row(row)->VBDs);
-        refresh_device(tx, CLASS_VIF, vm_row(row)->VIFs);
-    } else if (cls == CLASS_VBD) {
-        operations_refresh(tx, CLASS_VDI, vbd_row(row)->VDI);
-    } else if (cls == CLASS_PBD) {
-        struct ref sr = pbd_row(row)->SR;
-        const struct row *sr_now = tx_get(tx, CLASS_SR, sr);
-        operations_refresh(tx, CLASS_SR, sr);
-        if (sr_now)
-            refresh_device(tx, CLASS_VDI, sr_row(sr_now)->VDIs);
-    } else if (cls == CLASS_VDI) {
-        operations_refresh(tx, CLASS_SR, vdi_row(row)->SR);
-    }
-}
-
 int server_commit(struct tx *tx, struct api_err *err)
 {
-    tx_each_touched(tx, refresh_touched, NULL);
+    tx_each_touched(tx, operations_refresh_touched, NULL);
     struct store_err cause;
     if (tx_commit(tx, NULL, &cause) < 0)
         return fail_store(err, &cause);

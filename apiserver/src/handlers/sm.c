@@ -12,9 +12,9 @@ struct kind {
 };
 
 static const char *const file_features[] = {
-    "SR_CREATE",  "SR_DELETE",  "SR_ATTACH",  "SR_DETACH",     "SR_SCAN",
-    "SR_UPDATE",  "SR_STATS",   "VDI_CREATE", "VDI_DELETE",    "VDI_ATTACH",
-    "VDI_DETACH", "VDI_RESIZE", "VDI_UPDATE", "VDI_INTRODUCE", "VDI_CLONE",
+    "SR_CREATE",  "SR_DELETE",     "SR_ATTACH",  "SR_DETACH",    "SR_SCAN",    "SR_UPDATE",
+    "SR_STATS",   "VDI_CREATE",    "VDI_DELETE", "VDI_ATTACH",   "VDI_DETACH", "VDI_RESIZE",
+    "VDI_UPDATE", "VDI_INTRODUCE", "VDI_CLONE",  "VDI_SNAPSHOT",
 };
 static const char *const iso_features[] = {
     "SR_CREATE",  "SR_ATTACH",  "SR_DETACH",  "SR_SCAN",       "SR_UPDATE",
@@ -29,6 +29,15 @@ static const struct kind kinds[] = {
      "absolute path of the directory that holds the images"},
 };
 
+/* What this version can do: a database of an earlier one is told. */
+static void set_features(struct sm_row *sm, const struct kind *kind)
+{
+    str_set_assign(&sm->capabilities, str_set_new(kind->features, kind->feature_count));
+    str_map_assign(&sm->features, NULL);
+    for (size_t i = 0; i < kind->feature_count; i++)
+        str_map_put(&sm->features, kind->features[i], "1");
+}
+
 static void add_kind(struct tx *tx, const struct kind *kind)
 {
     struct sm_row *sm = sm_row_mut(tx_create(tx, CLASS_SM));
@@ -40,21 +49,20 @@ static void add_kind(struct tx *tx, const struct kind *kind)
     str_assign(&sm->required_api_version, "1.0");
     str_assign(&sm->driver_filename, "hostd");
     str_map_put(&sm->configuration, "location", kind->location);
-    str_set_assign(&sm->capabilities, str_set_new(kind->features, kind->feature_count));
-    for (size_t i = 0; i < kind->feature_count; i++)
-        str_map_put(&sm->features, kind->features[i], "1");
+    set_features(sm, kind);
     sm->supported_image_formats = kind->formats;
 }
 
 struct search {
     const char *type;
-    bool found;
+    const struct sm_row *found;
 };
 
 static bool is_type(const struct row *row, void *arg)
 {
     struct search *search = arg;
-    search->found = streq(sm_row(row)->type, search->type);
+    if (streq(sm_row(row)->type, search->type))
+        search->found = sm_row(row);
     return !search->found;
 }
 
@@ -65,6 +73,8 @@ void storage_bootstrap(struct tx *tx)
         tx_each(tx, CLASS_SM, is_type, &search);
         if (!search.found)
             add_kind(tx, &kinds[i]);
+        else if (search.found->features == NULL || search.found->features->count != kinds[i].feature_count)
+            set_features(sm_row_mut(tx_edit(tx, CLASS_SM, search.found->row.ref)), &kinds[i]);
     }
 }
 

@@ -86,6 +86,11 @@ void storage_undo_disk(const struct storage_agent *at, const struct sr_row *sr, 
 /* A stream to or from the agent broke off: its operation is cancelled, and has ended (or the agent is silent)
  * when this returns, so that the disk is nobody's. Blocks. */
 void storage_end_operation(struct hv_host *agent, const char *id);
+/* Drops the row of a VDI and notes that its disk goes: with the next storage_sweep of its SR, or whenever
+ * that is attached again. */
+void storage_discard_vdi(struct tx *tx, struct ref vdi);
+/* storage_sweep_disks by any host that has the SR attached, and the space that is free then. Blocks. */
+void storage_sweep(struct server *server, struct ref sr);
 /* Removes disks that nobody waits for: of an earlier run of the server, or that could not be undone. */
 void storage_sweep_disks(struct server *server, struct ref sr, struct hv_host *agent);
 

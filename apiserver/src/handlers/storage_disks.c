@@ -78,7 +78,35 @@ static void record(struct server *server, struct ref sr, const char *uuid, bool 
 
 void storage_undo_disk(const struct storage_agent *at, const struct sr_row *sr, const char *uuid, bool made)
 {
-    record(at->server, sr->row.ref, uuid, !made || destroy(at->agent, sr->uuid, uuid));
+    record(at->server, sr->row.ref, uuid, !made || (at->agent && destroy(at->agent, sr->uuid, uuid)));
+}
+
+void storage_discard_vdi(struct tx *tx, struct ref ref)
+{
+    const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, ref));
+    if (!vdi)
+        return;
+    if (tx_get(tx, CLASS_SR, vdi->SR))
+        str_map_put(&sr_row_mut(tx_edit(tx, CLASS_SR, vdi->SR))->unfinished_disks, vdi->uuid, "");
+    storage_remove_vdi(tx, ref);
+}
+
+void storage_sweep(struct server *server, struct ref sr)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    AUTO_STORAGE_AGENT struct storage_agent at = STORAGE_AGENT_NONE;
+    struct sr_stats stats;
+    const struct sr_row *row = sr_row(snapshot_get(snap, CLASS_SR, sr));
+    if (!row || storage_agent_get(server, snap, sr, REF_NULL, &at, &err) < 0)
+        return; /* when the SR is attached again */
+    storage_sweep_disks(server, sr, at.agent);
+    if (!storage_read_stats(at.agent, row->uuid, &stats))
+        return;
+    struct tx *tx = store_begin(server->store);
+    storage_apply_stats(tx, sr, &stats);
+    if (server_commit(tx, &err) < 0)
+        log_warn("storage", "the space of an SR could not be recorded", "sr", row->uuid);
 }
 
 /* ---- sweeping ---- */
@@ -105,8 +133,9 @@ void storage_end_operation(struct hv_host *agent, const char *id)
     hv_operation_get_args_done(&get);
 }
 
-/* A copy may still run on the host for a server that is no more. */
-static void cancel_operations_on(struct hv_host *agent, const char *disk_uuid)
+/* A copy may still run on the host for a server that is no more. Snapshots have their domain for a key; those
+ * of an earlier run have nobody who would record them. */
+static void cancel_operations_on(struct hv_host *agent, const char *disk_uuid, bool earlier_run)
 {
     struct hv_operation_list_args args;
     struct hv_operation_list_result result;
@@ -117,7 +146,8 @@ static void cancel_operations_on(struct hv_host *agent, const char *disk_uuid)
     if (rc < 0)
         return;
     for (size_t i = 0; i < result.operations_count; i++)
-        if (streq(result.operations[i].key, disk_uuid))
+        if (streq(result.operations[i].key, disk_uuid) ||
+            (earlier_run && streq(result.operations[i].call, "domain_snapshot")))
             storage_end_operation(agent, result.operations[i].id);
     hv_operation_list_result_done(&result);
 }
@@ -130,7 +160,7 @@ void storage_sweep_disks(struct server *server, struct ref ref, struct hv_host *
         const struct str_pair *disk = &sr->unfinished_disks->pairs[i];
         if (streq(disk->value, this_run()))
             continue;
-        cancel_operations_on(agent, disk->key);
+        cancel_operations_on(agent, disk->key, *disk->value != '\0');
         if (!destroy(agent, sr->uuid, disk->key))
             continue;
         log_info("storage", "a disk that was never finished is removed", "sr", sr->uuid, "disk", disk->key);

@@ -1,13 +1,19 @@
 /* VM.*: power. Each message is one step on the agent between two transactions; the gate has marked the
  * operation before and unmarks it afterwards. */
+#include "../rules/vm.h"
 #include "../gate/gate.h"
 #include "../hosts/claims.h"
 #include "../hosts/hosts.h"
 #include "../plan/domain.h"
 #include "../plan/placement.h"
+#include "../rules/device.h"
 #include "../server.h"
 #include "alert.h"
+#include "storage.h"
+#include "vm_power.h"
+#include "vm_record.h"
 #include "vm_state.h"
+#include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <handlers.h>
@@ -15,8 +21,10 @@
 #include <stdio.h>
 
 #define CLEAN_SHUTDOWN_MS (10 * 60 * 1000)
+/* How long a start waits for copies of the VM's disks that are under way. */
+#define DISKS_WAIT_MS (120 * 1000)
 
-static const struct vm_row *find_vm(struct call *call, struct ref vm, struct api_err *err)
+const struct vm_row *vm_find(struct call *call, struct ref vm, struct api_err *err)
 {
     const struct row *row = snapshot_get(call->snapshot, CLASS_VM, vm);
     if (!row)
@@ -26,8 +34,7 @@ static const struct vm_row *find_vm(struct call *call, struct ref vm, struct api
 
 /* ---- start ---- */
 
-static int start_failed(struct api_err *err, const struct vm_row *vm, struct ref host,
-                        const struct hv_err *cause)
+int vm_start_failed(struct api_err *err, const struct vm_row *vm, struct ref host, const struct hv_err *cause)
 {
     switch (cause->kind) {
     case HV_ERR_KIND_NO_MEMORY: {
@@ -40,6 +47,8 @@ static int start_failed(struct api_err *err, const struct vm_row *vm, struct ref
         return err_failed_to_start_emulator(err, REF_TEXT(vm->row.ref), "qemu", cause->text);
     case HV_ERR_KIND_NOT_FOUND:
         return err_vm_requires_vdi(err, REF_TEXT(vm->row.ref), cause->text);
+    case HV_ERR_KIND_FORMAT:
+        return err_value_not_supported(err, "VM", vm->name_label, cause->text);
     default:
         return hosts_fail(err, host, cause);
     }
@@ -72,6 +81,8 @@ static int record_start(struct call *call, const struct vm_row *vm, struct ref h
         return fail_handle(err, CLASS_VM, vm->row.ref);
     }
     vm_state_running(tx, vm->row.ref, host, info);
+    AUTO_STR const char *record = vm_record_text(now);
+    str_assign(&vm_row_mut(tx_edit(tx, CLASS_VM, vm->row.ref))->last_booted_record, record);
     AUTO_FREE char *body = xasprintf("VM '%s' started", vm->name_label);
     alert_add(tx, ALERT_VM_STARTED, CLS_VM, vm->uuid, body);
     return server_commit(tx, err);
@@ -99,7 +110,7 @@ static int start_on(struct call *call, const struct vm_row *vm, struct ref host,
     int rc = hv_domain_start(agent, &op.op, &args, &result, &cause);
     hv_domain_start_args_done(&args);
     if (rc < 0) {
-        start_failed(err, vm, host, &cause);
+        vm_start_failed(err, vm, host, &cause);
     } else {
         rc = record_start(call, vm, host, &result.info, err);
         if (rc < 0)
@@ -110,11 +121,41 @@ static int start_on(struct call *call, const struct vm_row *vm, struct ref host,
     return rc;
 }
 
+static int check_disks(struct tx *tx, const struct vm_row *vm, struct api_err *err)
+{
+    for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
+        const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, vm->VBDs->items[i]));
+        if (vbd && !vbd->empty && vbd_sharing_check(tx, vbd, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int vm_wait_for_disks(struct call *call, const struct vm_row *vm, struct api_err *err)
+{
+    int64_t deadline = clock_mono_ms() + DISKS_WAIT_MS;
+    for (;;) {
+        struct tx *tx = store_begin(call->server->store);
+        uint64_t seen = tx_generation(tx);
+        int rc = check_disks(tx, vm, err);
+        tx_abort(tx);
+        bool busy = rc < 0 && err->desc == ERROR_OTHER_OPERATION_IN_PROGRESS;
+        if (!busy || clock_mono_ms() >= deadline)
+            return rc;
+        if (call->cancel && *call->cancel)
+            return err_task_cancelled(err, REF_TEXT(call->task));
+        if (call->server->closing)
+            return fail_internal(err, "The server is stopping.");
+        api_err_done(err);
+        store_wait(call->server->store, seen - 1, clock_mono_ms() + 1000);
+    }
+}
+
 /* `host` null: the best one. */
 static int start(struct call *call, struct ref ref, struct ref host, bool paused, struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, ref, err);
-    if (!vm || claims_take(call->server, ref, host, &host, err) < 0)
+    const struct vm_row *vm = vm_find(call, ref, err);
+    if (!vm || vm_wait_for_disks(call, vm, err) < 0 || claims_take(call->server, ref, host, &host, err) < 0)
         return -1;
     int rc = start_on(call, vm, host, paused, err);
     claims_drop(call->server->claims, ref);
@@ -136,14 +177,14 @@ int handle_vm_start_on(struct call *call, const struct vm_start_on_args *args, s
 int handle_vm_assert_can_boot_here(struct call *call, const struct vm_assert_can_boot_here_args *args,
                                    struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, args->self, err);
+    const struct vm_row *vm = vm_find(call, args->self, err);
     return vm ? placement_check(call->snapshot, vm, args->host, NULL, err) : -1;
 }
 
 int handle_vm_get_possible_hosts(struct call *call, const struct vm_get_possible_hosts_args *args,
                                  const struct ref_set **result, struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, args->vm, err);
+    const struct vm_row *vm = vm_find(call, args->vm, err);
     if (!vm)
         return -1;
     *result = placement_possible(call->snapshot, vm);
@@ -212,18 +253,21 @@ static int step_vm(struct call *call, const struct vm_row *vm, enum step step, s
     return rc < 0 ? step_failed(err, vm, step, &cause) : 0;
 }
 
-/* The row is still that of the domain which the agent was asked about: a hard shutdown, which overtakes other
- * operations, may have come in between. */
-static bool same_domain(struct tx *tx, const struct vm_row *vm)
+bool vm_same_domain(struct tx *tx, const struct vm_row *vm)
 {
     const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, vm->row.ref));
     return now && now->domid == vm->domid && ref_eq(now->resident_on, vm->resident_on);
 }
 
+int vm_gone(struct api_err *err, const struct vm_row *vm)
+{
+    return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), "running", "halted");
+}
+
 static int overtaken(struct tx *tx, const struct vm_row *vm, struct api_err *err)
 {
     tx_abort(tx);
-    return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), "running", "halted");
+    return vm_gone(err, vm);
 }
 
 /* `tell`: a message is made of it. */
@@ -231,7 +275,7 @@ static int record_paused(struct call *call, const struct vm_row *vm, bool paused
                          struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    if (!same_domain(tx, vm))
+    if (!vm_same_domain(tx, vm))
         return overtaken(tx, vm, err);
     vm_state_paused(tx, vm->row.ref, paused);
     AUTO_FREE char *body = xasprintf("VM '%s' %s", vm->name_label, paused ? "paused" : "unpaused");
@@ -246,7 +290,7 @@ static int record_paused(struct call *call, const struct vm_row *vm, bool paused
 static int record_halted(struct call *call, const struct vm_row *vm, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    if (same_domain(tx, vm) &&
+    if (vm_same_domain(tx, vm) &&
         vm_row(tx_get(tx, CLASS_VM, vm->row.ref))->power_state != VM_POWER_STATE_HALTED) {
         AUTO_FREE char *body = xasprintf("VM '%s' shut down", vm->name_label);
         vm_state_halted(tx, vm->row.ref);
@@ -263,7 +307,7 @@ static int record_reboot(struct call *call, const struct vm_row *vm, struct api_
 
 int handle_vm_pause(struct call *call, const struct vm_pause_args *args, struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, args->vm, err);
+    const struct vm_row *vm = vm_find(call, args->vm, err);
     if (!vm || step_vm(call, vm, STEP_PAUSE, err) < 0)
         return -1;
     return record_paused(call, vm, true, true, err);
@@ -271,7 +315,7 @@ int handle_vm_pause(struct call *call, const struct vm_pause_args *args, struct 
 
 int handle_vm_unpause(struct call *call, const struct vm_unpause_args *args, struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, args->vm, err);
+    const struct vm_row *vm = vm_find(call, args->vm, err);
     if (!vm || step_vm(call, vm, STEP_UNPAUSE, err) < 0)
         return -1;
     return record_paused(call, vm, false, true, err);
@@ -280,27 +324,46 @@ int handle_vm_unpause(struct call *call, const struct vm_unpause_args *args, str
 int handle_vm_clean_shutdown(struct call *call, const struct vm_clean_shutdown_args *args,
                              struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, args->vm, err);
+    const struct vm_row *vm = vm_find(call, args->vm, err);
     if (!vm || step_vm(call, vm, STEP_SHUTDOWN, err) < 0)
         return -1;
     return record_halted(call, vm, err);
 }
 
+int vm_end_domain(struct call *call, const struct vm_row *vm, struct api_err *err)
+{
+    return step_vm(call, vm, STEP_HARD_SHUTDOWN, err);
+}
+
+/* Of a suspended VM: its saved memory goes. */
+static int forget_memory(struct call *call, const struct vm_row *vm, struct api_err *err)
+{
+    const struct vdi_row *vdi = vdi_row(snapshot_get(call->snapshot, CLASS_VDI, vm->suspend_VDI));
+    struct ref sr = vdi ? vdi->SR : REF_NULL;
+    if (record_halted(call, vm, err) < 0)
+        return -1;
+    if (!ref_is_null(sr))
+        storage_sweep(call->server, sr);
+    return 0;
+}
+
 static int hard_shutdown(struct call *call, const struct vm_row *vm, struct api_err *err)
 {
+    if (vm->power_state == VM_POWER_STATE_SUSPENDED)
+        return forget_memory(call, vm, err);
     return step_vm(call, vm, STEP_HARD_SHUTDOWN, err) < 0 ? -1 : record_halted(call, vm, err);
 }
 
 int handle_vm_hard_shutdown(struct call *call, const struct vm_hard_shutdown_args *args, struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, args->vm, err);
+    const struct vm_row *vm = vm_find(call, args->vm, err);
     return vm ? hard_shutdown(call, vm, err) : -1;
 }
 
 /* Clean, and hard when the guest does not follow. */
 int handle_vm_shutdown(struct call *call, const struct vm_shutdown_args *args, struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, args->vm, err);
+    const struct vm_row *vm = vm_find(call, args->vm, err);
     if (!vm)
         return -1;
     if (vm->power_state == VM_POWER_STATE_RUNNING && step_vm(call, vm, STEP_SHUTDOWN, err) == 0)
@@ -313,7 +376,7 @@ int handle_vm_shutdown(struct call *call, const struct vm_shutdown_args *args, s
 
 int handle_vm_clean_reboot(struct call *call, const struct vm_clean_reboot_args *args, struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, args->vm, err);
+    const struct vm_row *vm = vm_find(call, args->vm, err);
     if (!vm || step_vm(call, vm, STEP_REBOOT, err) < 0)
         return -1;
     return record_reboot(call, vm, err);
@@ -321,7 +384,7 @@ int handle_vm_clean_reboot(struct call *call, const struct vm_clean_reboot_args 
 
 int handle_vm_hard_reboot(struct call *call, const struct vm_hard_reboot_args *args, struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, args->vm, err);
+    const struct vm_row *vm = vm_find(call, args->vm, err);
     if (!vm || step_vm(call, vm, STEP_HARD_REBOOT, err) < 0)
         return -1;
     return record_reboot(call, vm, err);
@@ -331,7 +394,7 @@ int handle_vm_hard_reboot(struct call *call, const struct vm_hard_reboot_args *a
 int handle_vm_power_state_reset(struct call *call, const struct vm_power_state_reset_args *args,
                                 struct api_err *err)
 {
-    const struct vm_row *vm = find_vm(call, args->vm, err);
+    const struct vm_row *vm = vm_find(call, args->vm, err);
     if (!vm)
         return -1;
     if (vm->is_control_domain)

@@ -1,8 +1,10 @@
 /* Rows of a VM as its power state changes (XenAPI: VM, "on becoming Halted", "Running"). */
 #include "vm_state.h"
 
+#include "../rules/operations.h"
 #include "../rules/vbd_device.h"
 #include "../server.h"
+#include "storage.h"
 #include <base/buf.h>
 #include <base/clock.h>
 #include <base/mem.h>
@@ -64,10 +66,20 @@ static struct vm_metrics_row *edit_metrics(struct tx *tx, struct vm_row *vm)
 
 /* ---- states ---- */
 
+/* The disk with its memory is of no use any more. */
+static void forget_memory(struct tx *tx, struct vm_row *vm)
+{
+    struct ref image = vm->suspend_VDI;
+    vm->suspend_VDI = REF_NULL;
+    if (!ref_is_null(image))
+        storage_discard_vdi(tx, image);
+}
+
 void vm_state_running(struct tx *tx, struct ref ref, struct ref host, const struct domain_info *info)
 {
     struct vm_row *vm = vm_row_mut(tx_edit(tx, CLASS_VM, ref));
     const struct host_row *on = host_row(tx_get(tx, CLASS_host, host));
+    enum vm_power_state was = vm->power_state;
     vm->power_state = info->state == DOMAIN_STATE_PAUSED ? VM_POWER_STATE_PAUSED : VM_POWER_STATE_RUNNING;
     vm->resident_on = host;
     vm->scheduled_to_be_resident_on = REF_NULL;
@@ -80,7 +92,9 @@ void vm_state_running(struct tx *tx, struct ref ref, struct ref host, const stru
     metrics->current_domain_type =
         vm->domain_type == DOMAIN_TYPE_UNSPECIFIED ? DOMAIN_TYPE_HVM : vm->domain_type;
     metrics->hvm = metrics->current_domain_type == DOMAIN_TYPE_HVM;
-    attach_devices(tx, vm, true);
+    if (was == VM_POWER_STATE_HALTED)
+        attach_devices(tx, vm, true); /* else they are as they were left */
+    forget_memory(tx, vm);
     if (!vm->consoles || vm->consoles->count == 0) {
         const char *address = on ? on->address : "";
         add_console(tx, vm, CONSOLE_PROTOCOL_RFB, address);
@@ -94,25 +108,40 @@ void vm_state_paused(struct tx *tx, struct ref ref, bool paused)
     vm->power_state = paused ? VM_POWER_STATE_PAUSED : VM_POWER_STATE_RUNNING;
 }
 
+static void leave_host(struct tx *tx, struct vm_row *vm)
+{
+    vm->resident_on = REF_NULL;
+    vm->scheduled_to_be_resident_on = REF_NULL;
+    vm->domid = -1;
+    remove_consoles(tx, vm);
+    struct vm_metrics_row *metrics = edit_metrics(tx, vm);
+    metrics->memory_actual = 0;
+    metrics->current_domain_type = DOMAIN_TYPE_UNSPECIFIED;
+    metrics->last_updated = clock_unix_seconds();
+}
+
+void vm_state_suspended(struct tx *tx, struct ref ref)
+{
+    struct vm_row *vm = vm_row_mut(tx_edit(tx, CLASS_VM, ref));
+    vm->power_state = VM_POWER_STATE_SUSPENDED;
+    leave_host(tx, vm);
+    if (tx_get(tx, CLASS_VM_guest_metrics, vm->guest_metrics))
+        vm_guest_metrics_row_mut(tx_edit(tx, CLASS_VM_guest_metrics, vm->guest_metrics))->live = false;
+}
+
 void vm_state_halted(struct tx *tx, struct ref ref)
 {
     struct vm_row *vm = vm_row_mut(tx_edit(tx, CLASS_VM, ref));
     vm->power_state = VM_POWER_STATE_HALTED;
-    vm->resident_on = REF_NULL;
-    vm->scheduled_to_be_resident_on = REF_NULL;
-    vm->domid = -1;
     vm->requires_reboot = false;
+    leave_host(tx, vm);
+    forget_memory(tx, vm);
     attach_devices(tx, vm, false);
-    remove_consoles(tx, vm);
     if (tx_get(tx, CLASS_VM_guest_metrics, vm->guest_metrics)) {
         struct ref guest = vm->guest_metrics;
         vm->guest_metrics = REF_NULL;
         tx_delete(tx, CLASS_VM_guest_metrics, guest);
     }
-    struct vm_metrics_row *metrics = edit_metrics(tx, vm);
-    metrics->memory_actual = 0;
-    metrics->current_domain_type = DOMAIN_TYPE_UNSPECIFIED;
-    metrics->last_updated = clock_unix_seconds();
 }
 
 /* ---- the guest's own word ---- */
@@ -213,4 +242,5 @@ void vm_state_guest(struct tx *tx, struct ref ref, const struct guest_info *gues
     version_parts(guest->agent_version, major, minor);
     const struct str_pair version[] = {{"major", major}, {"minor", minor}, {"micro", "0"}, {"build", ""}};
     str_map_assign(&edit->PV_drivers_version, str_map_new(version, ARRAY_LEN(version)));
+    operations_refresh(tx, CLASS_VM, ref);
 }

@@ -8,7 +8,9 @@
 void vm_state_running(struct tx *tx, struct ref vm, struct ref host, const struct domain_info *info);
 /* Running or Paused, with nothing else changed. */
 void vm_state_paused(struct tx *tx, struct ref vm, bool paused);
-/* Nothing of it runs any more. */
+/* Its memory is in suspend_VDI; no host has it, its devices stay attached. */
+void vm_state_suspended(struct tx *tx, struct ref vm);
+/* Nothing of it runs any more; a disk with its memory is discarded. */
 void vm_state_halted(struct tx *tx, struct ref vm);
 /* What the guest says of itself, into its VM_guest_metrics; nothing is touched when that is known already. */
 void vm_state_guest(struct tx *tx, struct ref vm, const struct guest_info *guest);

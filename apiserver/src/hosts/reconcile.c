@@ -3,6 +3,7 @@
 #include "reconcile.h"
 
 #include "../handlers/alert.h"
+#include "../handlers/storage.h"
 #include "../handlers/vm_state.h"
 #include "../server.h"
 #include <base/clock.h>
@@ -101,6 +102,80 @@ static void forget(struct look *look, const char *uuid)
 static bool is_live(enum domain_state state)
 {
     return state == DOMAIN_STATE_RUNNING || state == DOMAIN_STATE_PAUSED;
+}
+
+/* ---- VMs on their way to disk ---- */
+
+enum fate { FATE_UNKNOWN, FATE_UNDER_WAY, FATE_SUSPENDED, FATE_NOT_SUSPENDED };
+
+/* What the agent says of the operation that writes the VM's memory: its id is the uuid of the disk. */
+static enum fate suspend_fate(struct look *look, const struct vdi_row *image)
+{
+    struct hv_operation_get_args args;
+    struct hv_operation_get_result result;
+    struct hv_err err;
+    hv_operation_get_args_init(&args);
+    str_assign(&args.id, image->uuid);
+    int rc = hv_operation_get(look->agent, NULL, &args, &result, &err);
+    hv_operation_get_args_done(&args);
+    if (rc < 0)
+        return FATE_UNKNOWN;
+    enum fate fate = FATE_NOT_SUSPENDED;
+    if (result.status.state == OPERATION_STATE_QUEUED || result.status.state == OPERATION_STATE_RUNNING)
+        fate = FATE_UNDER_WAY;
+    else if (result.status.state == OPERATION_STATE_DONE)
+        fate = FATE_SUSPENDED;
+    hv_operation_get_result_done(&result);
+    return fate;
+}
+
+/* The VM has a disk for its memory though its row says that it runs: this server ended in the middle of a
+ * suspend. True: there was nothing to do, or it is done. */
+static bool settle_suspend(struct look *look, const struct snapshot *snap, const struct vm_row *seen,
+                           bool live, bool *halted)
+{
+    const struct vdi_row *image = vdi_row(snapshot_get(snap, CLASS_VDI, seen->suspend_VDI));
+    *halted = true;
+    if (!image || !runs_here(seen, look->host))
+        return true;
+    enum fate fate = suspend_fate(look, image);
+    if (fate == FATE_UNKNOWN || fate == FATE_UNDER_WAY || (live && fate == FATE_SUSPENDED)) {
+        look->busy++;
+        return false;
+    }
+    *halted = fate == FATE_NOT_SUSPENDED;
+    if (*halted && !live)
+        return true; /* becoming Halted discards the disk */
+    struct tx *tx = store_begin(look->server->store);
+    const struct vm_row *vm = unchanged(look, tx, seen);
+    if (!vm)
+        return false;
+    if (*halted) {
+        vm_row_mut(tx_edit(tx, CLASS_VM, vm->row.ref))->suspend_VDI = REF_NULL;
+        storage_discard_vdi(tx, image->row.ref);
+    } else {
+        AUTO_FREE char *body = xasprintf("VM '%s' suspended", vm->name_label);
+        alert_add(tx, ALERT_VM_SUSPENDED, CLS_VM, vm->uuid, body);
+        vm_state_suspended(tx, vm->row.ref);
+    }
+    return commit(look, tx, "a suspend that was under way");
+}
+
+static bool operation_on(struct look *look, const char *uuid)
+{
+    struct hv_operation_list_args args;
+    struct hv_operation_list_result result;
+    struct hv_err err;
+    bool found = false;
+    hv_operation_list_args_init(&args);
+    int rc = hv_operation_list(look->agent, NULL, &args, &result, &err);
+    hv_operation_list_args_done(&args);
+    if (rc < 0)
+        return true;
+    for (size_t i = 0; i < result.operations_count; i++)
+        found |= streq(result.operations[i].key, uuid);
+    hv_operation_list_result_done(&result);
+    return found;
 }
 
 /* The VM ended without this server's doing. False: look again. */
@@ -203,6 +278,16 @@ static void look_at_domain(struct look *look, const struct snapshot *snap, const
         return;
     }
     if (is_live(info->state)) {
+        bool halted;
+        /* Its saved memory is read as long as a resume goes on. */
+        if (vm->power_state == VM_POWER_STATE_SUSPENDED && operation_on(look, info->uuid)) {
+            look->busy++;
+            return;
+        }
+        if (!ref_is_null(vm->suspend_VDI) && runs_here(vm, look->host)) {
+            settle_suspend(look, snap, vm, true, &halted);
+            return; /* the change makes another look */
+        }
         note_reboots(look, vm, info);
         if (!row_is_right(snap, vm, look->host, info))
             record_live(look, vm, info);
@@ -231,9 +316,10 @@ static void look_for_lost(struct look *look, const struct snapshot *snap,
         const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, host->resident_VMs->items[i]));
         if (!vm || vm->is_control_domain || !runs_here(vm, look->host) || listed(list, vm->uuid))
             continue;
+        bool halted;
         if (is_busy(vm))
             look->busy++;
-        else
+        else if (settle_suspend(look, snap, vm, false, &halted) && halted)
             record_end(look, vm, END_REASON_NONE, "");
     }
 }

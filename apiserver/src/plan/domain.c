@@ -114,14 +114,16 @@ static void plan_nic(const struct vif_row *vif, struct domain_config *config)
 static int plan_devices(const struct snapshot *snap, const struct vm_row *vm, struct domain_config *config,
                         struct api_err *err)
 {
+    bool resuming = vm->power_state == VM_POWER_STATE_SUSPENDED;
     for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
         const struct vbd_row *vbd = vbd_row(snapshot_get(snap, CLASS_VBD, vm->VBDs->items[i]));
-        if (vbd && plan_disk(snap, vbd, config, err) < 0)
+        bool left_out = vbd && resuming && !vbd->currently_attached;
+        if (vbd && !left_out && plan_disk(snap, vbd, config, err) < 0)
             return -1;
     }
     for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
         const struct vif_row *vif = vif_row(snapshot_get(snap, CLASS_VIF, vm->VIFs->items[i]));
-        if (vif)
+        if (vif && (!resuming || vif->currently_attached))
             plan_nic(vif, config);
     }
     return 0;
@@ -136,6 +138,7 @@ int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start
     str_assign(&config.name, vm->name_label);
     config.memory_bytes = vm->memory_dynamic_max > 0 ? vm->memory_dynamic_max : vm->memory_static_max;
     config.vcpus = vm->VCPUs_at_startup;
+    config.vcpus_max = vm->VCPUs_max > vm->VCPUs_at_startup ? vm->VCPUs_max : 0;
     config.start_paused = start_paused;
     config.on_shutdown = normal_exit(vm->actions_after_shutdown);
     config.on_reboot = normal_exit(vm->actions_after_reboot);

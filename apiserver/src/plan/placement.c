@@ -49,6 +49,11 @@ static int check_storage(const struct snapshot *snap, const struct vm_row *vm, s
         if (!sr_on_host(snap, vdi->SR, host))
             return err_vm_requires_sr(err, REF_TEXT(vm->row.ref), REF_TEXT(vdi->SR));
     }
+    if (vm->power_state != VM_POWER_STATE_SUSPENDED)
+        return 0;
+    const struct vdi_row *memory = vdi_row(snapshot_get(snap, CLASS_VDI, vm->suspend_VDI));
+    if (memory && !sr_on_host(snap, memory->SR, host))
+        return err_vm_requires_sr(err, REF_TEXT(vm->row.ref), REF_TEXT(memory->SR));
     return 0;
 }
 

@@ -1,133 +1,214 @@
-/* Rules of VBDs and VIFs follow the VM they belong to; those of VDIs and SRs follow who uses them. */
+/* Rules of VBDs and VIFs: they follow the VM that they belong to, and the disk behind them. */
 #include "device.h"
 
 #include "../server.h"
+#include "vm.h"
 #include <base/mem.h>
 #include <model/errors.h>
-#include <model/rows.h>
+
+#define VBD_OP(name) (1u << VBD_OPERATIONS_##name)
+#define VIF_OP(name) (1u << VIF_OPERATIONS_##name)
+
+int operation_in_the_way(struct api_err *err, const struct row *row, const struct str_pair *running)
+{
+    return err_other_operation_in_progress(err, row->cls->name, REF_TEXT(row->ref), running->value,
+                                           running->key);
+}
 
 static const struct vm_row *vm_of(struct tx *tx, struct ref vm)
 {
     return vm_row(tx_get(tx, CLASS_VM, vm));
 }
 
-static int not_running(const struct vm_row *vm, struct api_err *err)
+/* Devices do not come and go while the VM does. */
+static int check_vm_busy(const struct vm_row *vm, struct api_err *err)
 {
-    static const char *const names[] = {[VM_POWER_STATE_HALTED] = "halted",
-                                        [VM_POWER_STATE_PAUSED] = "paused",
-                                        [VM_POWER_STATE_RUNNING] = "running",
-                                        [VM_POWER_STATE_SUSPENDED] = "suspended"};
-    return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), "running", names[vm->power_state]);
+    static const char *const words[] = {"clean_shutdown", "hard_shutdown", "suspend", "pause"};
+    for (size_t i = 0; vm->current_operations && i < vm->current_operations->count; i++)
+        for (size_t k = 0; k < ARRAY_LEN(words); k++)
+            if (streq(vm->current_operations->pairs[i].value, words[k])) {
+                AUTO_FREE char *text =
+                    xasprintf("Current operation on VM:%s is %s", REF_TEXT(vm->row.ref), words[k]);
+                return err_operation_not_allowed(err, text);
+            }
+    return 0;
 }
 
-static int check_vbd(struct tx *tx, const struct vbd_row *vbd, enum vbd_operations op, struct api_err *err)
+enum device_kind { DEVICE_VBD, DEVICE_VIF };
+
+/* Guests may say that they cannot take devices while they run; those that say nothing can: the device model
+ * plugs what the guest has been started with a driver for. */
+static int check_hotplug(struct tx *tx, const struct vm_row *vm, enum device_kind kind, struct api_err *err)
+{
+    const struct vm_guest_metrics_row *guest =
+        vm_guest_metrics_row(tx_get(tx, CLASS_VM_guest_metrics, vm->guest_metrics));
+    enum tristate_type can = TRISTATE_TYPE_UNSPECIFIED;
+    if (guest)
+        can = kind == DEVICE_VBD ? guest->can_use_hotplug_vbd : guest->can_use_hotplug_vif;
+    if (can != TRISTATE_TYPE_NO)
+        return 0;
+    return err_operation_not_allowed(err, kind == DEVICE_VBD ? "VM states it does not support VBD hotplug."
+                                                             : "VM states it does not support VIF hotplug.");
+}
+
+/* ---- VBD ---- */
+
+/* Some other VBD has the disk, or is about to; *writing: one that writes. */
+static bool others_have_disk(struct tx *tx, const struct vbd_row *self, const struct vdi_row *vdi,
+                             bool *writing)
+{
+    bool any = false;
+    for (size_t i = 0; vdi->VBDs && i < vdi->VBDs->count; i++) {
+        const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, vdi->VBDs->items[i]));
+        if (!vbd || vbd == self || ref_eq(vbd->row.ref, self->row.ref))
+            continue;
+        if (!vbd->currently_attached && !(vbd->current_operations && vbd->current_operations->count))
+            continue;
+        any = true;
+        *writing |= vbd->mode == VBD_MODE_RW;
+    }
+    return any;
+}
+
+static const struct str_pair *vdi_busy(const struct vdi_row *vdi)
+{
+    for (size_t i = 0; vdi->current_operations && i < vdi->current_operations->count; i++) {
+        const struct str_pair *running = &vdi->current_operations->pairs[i];
+        if (!streq(running->value, "copy") && !streq(running->value, "mirror"))
+            return running;
+    }
+    return NULL;
+}
+
+int vbd_sharing_check(struct tx *tx, const struct vbd_row *vbd, struct api_err *err)
+{
+    const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, vbd->VDI));
+    bool writes = vbd->mode == VBD_MODE_RW, written = false;
+    if (!vdi)
+        return 0;
+    const struct str_pair *busy = vdi_busy(vdi);
+    if (!vdi->managed)
+        return err_vdi_not_managed(err, REF_TEXT(vdi->row.ref));
+    if (busy)
+        return operation_in_the_way(err, &vdi->row, busy);
+    bool shared = others_have_disk(tx, vbd, vdi, &written);
+    if (!vdi->sharable && shared && (writes || written)) {
+        const char *params[] = {REF_TEXT(vdi->row.ref)};
+        return api_err_set_code(err, "VDI_IN_USE", params, 1);
+    }
+    if (writes && vdi->read_only)
+        return err_vdi_readonly(err, REF_TEXT(vdi->row.ref));
+    return 0;
+}
+
+/* What the drive is and holds. */
+static int check_drive(const struct vbd_row *vbd, enum vbd_operations op, struct api_err *err)
 {
     const char *self = REF_TEXT(vbd->row.ref);
-    const struct vm_row *vm = vm_of(tx, vbd->VM);
-    bool media = op == VBD_OPERATIONS_INSERT || op == VBD_OPERATIONS_EJECT;
-    bool unplug = op == VBD_OPERATIONS_UNPLUG || op == VBD_OPERATIONS_UNPLUG_FORCE;
-    if (!vm)
-        return fail_handle(err, CLASS_VM, vbd->VM);
-    if (unplug && !vbd->unpluggable)
+    unsigned bit = 1u << op;
+    if (!vbd->unpluggable && bit & (VBD_OP(UNPLUG) | VBD_OP(UNPLUG_FORCE)))
         return err_vbd_not_unpluggable(err, self);
-    if (media && vbd->type != VBD_TYPE_CD)
+    if (vbd->type != VBD_TYPE_CD && bit & (VBD_OP(INSERT) | VBD_OP(EJECT)))
         return err_vbd_not_removable_media(err, self);
     if (op == VBD_OPERATIONS_EJECT && vbd->empty)
         return err_vbd_is_empty(err, self);
     if (op == VBD_OPERATIONS_INSERT && !vbd->empty)
         return err_vbd_not_empty(err, self);
-    if (media && vm->power_state == VM_POWER_STATE_SUSPENDED)
-        return not_running(vm, err);
-    if (media)
-        return 0;
-    if (vm->power_state != VM_POWER_STATE_RUNNING)
-        return not_running(vm, err);
-    if (op == VBD_OPERATIONS_PLUG && vbd->currently_attached)
-        return err_device_already_attached(err, self);
-    if (unplug && !vbd->currently_attached)
-        return err_device_already_detached(err, self);
     return 0;
+}
+
+/* What the VM's state allows. */
+static int check_vbd_state(const struct vm_row *vm, const struct vbd_row *vbd, enum vbd_operations op,
+                           struct api_err *err)
+{
+    unsigned bit = 1u << op;
+    const unsigned plugging = VBD_OP(PLUG) | VBD_OP(UNPLUG) | VBD_OP(UNPLUG_FORCE);
+    const unsigned holding = VBD_OP(PAUSE) | VBD_OP(UNPAUSE);
+    if (vm->power_state == VM_POWER_STATE_RUNNING) {
+        if (op == VBD_OPERATIONS_PLUG && vbd->currently_attached)
+            return err_device_already_attached(err, REF_TEXT(vbd->row.ref));
+        if (bit & (VBD_OP(UNPLUG) | VBD_OP(UNPLUG_FORCE)) && !vbd->currently_attached)
+            return err_device_already_detached(err, REF_TEXT(vbd->row.ref));
+    } else if (bit & plugging || (bit & holding && vm->power_state != VM_POWER_STATE_PAUSED)) {
+        return vm_bad_state(err, vm, "running");
+    }
+    return 0;
+}
+
+static int check_vbd(struct tx *tx, const struct vbd_row *vbd, enum vbd_operations op, struct api_err *err)
+{
+    const struct vm_row *vm = vm_of(tx, vbd->VM);
+    unsigned bit = 1u << op;
+    const unsigned plugging = VBD_OP(PLUG) | VBD_OP(UNPLUG) | VBD_OP(UNPLUG_FORCE);
+    const struct str_map *current = vbd->current_operations;
+    if (!vm)
+        return fail_handle(err, CLASS_VM, vbd->VM);
+    if (current && current->count && !(bit & (VBD_OP(PAUSE) | VBD_OP(UNPAUSE))))
+        return operation_in_the_way(err, &vbd->row, &current->pairs[0]);
+    if (check_drive(vbd, op, err) < 0 || check_vbd_state(vm, vbd, op, err) < 0)
+        return -1;
+    if (bit & (VBD_OP(PLUG) | VBD_OP(UNPLUG)) && check_vm_busy(vm, err) < 0)
+        return -1;
+    if (bit & plugging && vbd->type == VBD_TYPE_CD)
+        return err_operation_not_allowed(
+            err, "HVM CDROMs cannot be hotplugged/unplugged, only inserted or ejected");
+    if (bit & plugging && check_hotplug(tx, vm, DEVICE_VBD, err) < 0)
+        return -1;
+    if (vbd->type == VBD_TYPE_CD && vm->power_state == VM_POWER_STATE_SUSPENDED &&
+        bit & (VBD_OP(INSERT) | VBD_OP(EJECT)))
+        return vm_bad_state(err, vm, "halted, running");
+    if (vbd->empty || ref_is_null(vbd->VDI) || !(bit & (VBD_OP(ATTACH) | VBD_OP(PLUG) | VBD_OP(INSERT))))
+        return 0;
+    return vbd_sharing_check(tx, vbd, err);
+}
+
+/* ---- VIF ---- */
+
+static int vif_in_the_way(const struct vif_row *vif, struct api_err *err)
+{
+    const char *list = str_new("");
+    for (size_t i = 0; i < vif->current_operations->count; i++) {
+        const char *more = str_newf("%s%s%s", list, i ? "; " : "", vif->current_operations->pairs[i].value);
+        str_unref(list);
+        list = more;
+    }
+    AUTO_FREE char *text = xasprintf("{%s}", list);
+    str_unref(list);
+    return err_other_operation_in_progress(err, "VIF", REF_TEXT(vif->row.ref), text,
+                                           vif->current_operations->pairs[0].key);
 }
 
 static int check_vif(struct tx *tx, const struct vif_row *vif, enum vif_operations op, struct api_err *err)
 {
     const struct vm_row *vm = vm_of(tx, vif->VM);
+    unsigned bit = 1u << op;
+    const unsigned plugging = VIF_OP(PLUG) | VIF_OP(UNPLUG);
     if (!vm)
         return fail_handle(err, CLASS_VM, vif->VM);
+    if (vif->current_operations && vif->current_operations->count)
+        return vif_in_the_way(vif, err);
+    if (!(bit & plugging))
+        return 0;
+    if (vm->is_control_domain)
+        return err_operation_not_allowed(err, "VIFs of a control domain are not plugged");
     if (vm->power_state != VM_POWER_STATE_RUNNING)
-        return not_running(vm, err);
+        return vm_bad_state(err, vm, "running");
     if (op == VIF_OPERATIONS_PLUG && vif->currently_attached)
         return err_device_already_attached(err, REF_TEXT(vif->row.ref));
     if (op == VIF_OPERATIONS_UNPLUG && !vif->currently_attached)
         return err_device_already_detached(err, REF_TEXT(vif->row.ref));
-    return 0;
+    if (check_vm_busy(vm, err) < 0)
+        return -1;
+    return check_hotplug(tx, vm, DEVICE_VIF, err);
 }
 
-static bool vdi_attached(struct tx *tx, const struct vdi_row *vdi)
-{
-    for (size_t i = 0; vdi->VBDs && i < vdi->VBDs->count; i++) {
-        const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, vdi->VBDs->items[i]));
-        if (vbd && vbd->currently_attached)
-            return true;
-    }
-    return false;
-}
+/* ---- all classes ---- */
 
-static bool sr_plugged(struct tx *tx, const struct sr_row *sr)
+/* Classes without rules of their own: one operation at a time. */
+static int check_exclusive(const struct row *row, struct api_err *err)
 {
-    for (size_t i = 0; sr && sr->PBDs && i < sr->PBDs->count; i++) {
-        const struct pbd_row *pbd = pbd_row(tx_get(tx, CLASS_PBD, sr->PBDs->items[i]));
-        if (pbd && pbd->currently_attached)
-            return true;
-    }
-    return false;
-}
-
-static int check_vdi(struct tx *tx, const struct vdi_row *vdi, enum vdi_operations op, struct api_err *err)
-{
-    const char *self = REF_TEXT(vdi->row.ref);
-    const struct sr_row *sr = sr_row(tx_get(tx, CLASS_SR, vdi->SR));
-    bool live_ok = op == VDI_OPERATIONS_SNAPSHOT || op == VDI_OPERATIONS_RESIZE_ONLINE ||
-                   op == VDI_OPERATIONS_BLOCKED || op == VDI_OPERATIONS_CLONE || op == VDI_OPERATIONS_MIRROR;
-    if (!live_ok && vdi_attached(tx, vdi))
-        return err_vdi_in_use(err, self, model_enum_vdi_operations.values[op]);
-    if (op != VDI_OPERATIONS_FORGET && !sr_plugged(tx, sr))
-        return err_sr_has_no_pbds(err, REF_TEXT(vdi->SR));
-    bool iso_ok = op == VDI_OPERATIONS_UPDATE || op == VDI_OPERATIONS_FORGET || op == VDI_OPERATIONS_BLOCKED;
-    if (sr && streq(sr->type, "iso") && !iso_ok)
-        return err_sr_operation_not_supported(err, REF_TEXT(vdi->SR));
-    return 0;
-}
-
-static int check_sr(struct tx *tx, const struct sr_row *sr, enum storage_operations op, struct api_err *err)
-{
-    const char *self = REF_TEXT(sr->row.ref);
-    bool plugged = sr_plugged(tx, sr);
-    switch (op) {
-    case STORAGE_OPERATIONS_FORGET:
-        return plugged ? err_sr_has_pbd(err, self) : 0;
-    case STORAGE_OPERATIONS_DESTROY:
-        if (plugged)
-            return err_sr_has_pbd(err, self);
-        if (!sr->PBDs || sr->PBDs->count == 0)
-            return err_sr_has_no_pbds(err, self);
-        if (sr->VDIs && sr->VDIs->count)
-            return err_sr_not_empty(err);
-        return streq(sr->type, "iso") ? err_sr_operation_not_supported(err, self) : 0;
-    case STORAGE_OPERATIONS_SCAN:
-    case STORAGE_OPERATIONS_UPDATE:
-    case STORAGE_OPERATIONS_VDI_INTRODUCE:
-        return plugged ? 0 : err_sr_has_no_pbds(err, self);
-    case STORAGE_OPERATIONS_VDI_CREATE:
-    case STORAGE_OPERATIONS_VDI_DESTROY:
-    case STORAGE_OPERATIONS_VDI_RESIZE:
-    case STORAGE_OPERATIONS_VDI_CLONE:
-        if (streq(sr->type, "iso"))
-            return err_sr_operation_not_supported(err, self);
-        return plugged ? 0 : err_sr_has_no_pbds(err, self);
-    default:
-        return 0;
-    }
+    const struct str_map *current = row_cell(row, field_find(row->cls, "current_operations"))->str_map;
+    return current && current->count ? operation_in_the_way(err, row, &current->pairs[0]) : 0;
 }
 
 int device_operation_check(struct tx *tx, const struct row *row, int operation, struct api_err *err)
@@ -137,19 +218,17 @@ int device_operation_check(struct tx *tx, const struct row *row, int operation, 
     if (row->cls == CLASS_VIF)
         return check_vif(tx, vif_row(row), (enum vif_operations)operation, err);
     if (row->cls == CLASS_VDI)
-        return check_vdi(tx, vdi_row(row), (enum vdi_operations)operation, err);
+        return vdi_operation_check(tx, vdi_row(row), (enum vdi_operations)operation, err);
     if (row->cls == CLASS_SR)
-        return check_sr(tx, sr_row(row), (enum storage_operations)operation, err);
-    return 0;
+        return sr_operation_check(tx, sr_row(row), (enum storage_operations)operation, err);
+    if (row->cls == CLASS_host)
+        return host_operation_check(tx, host_row(row), (enum host_allowed_operations)operation, err);
+    return check_exclusive(row, err);
 }
 
 uint64_t device_operations_allowed(struct tx *tx, const struct row *row)
 {
-    const struct field_desc *current = field_find(row->cls, "current_operations");
     const struct field_desc *allowed_field = field_find(row->cls, "allowed_operations");
-    const struct str_map *running = row_cell(row, current)->str_map;
-    if (running && running->count)
-        return 0;
     uint64_t allowed = 0;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     for (int op = 0; op < allowed_field->type->item->en->count; op++)

@@ -1,10 +1,26 @@
-/* Which operations devices and storage allow: VBD, VIF, VDI, SR and the rest of the classes that have
- * allowed_operations. Within a transaction; no I/O. */
+/* Which operations devices and storage allow: VBD, VIF, VDI, SR, host and the rest of the classes that have
+ * allowed_operations. Within a transaction; no I/O. The rules of VBDs and VIFs are in device.c, those of VDIs
+ * and SRs in disk.c, those of hosts in host.c. */
 #pragma once
 #include <db/store.h>
 #include <model/error.h>
+#include <model/rows.h>
 
-/* What else than "one at a time" speaks against the operation now. 0, or -1 with the reason. */
+/* 0, or -1 with the first reason against the operation now, what runs on the object included. */
 int device_operation_check(struct tx *tx, const struct row *row, int operation, struct api_err *err);
 /* The set for allowed_operations. */
 uint64_t device_operations_allowed(struct tx *tx, const struct row *row);
+
+/* ---- between the files of these rules ---- */
+
+int vdi_operation_check(struct tx *tx, const struct vdi_row *vdi, enum vdi_operations op,
+                        struct api_err *err);
+int sr_operation_check(struct tx *tx, const struct sr_row *sr, enum storage_operations op,
+                       struct api_err *err);
+int host_operation_check(struct tx *tx, const struct host_row *host, enum host_allowed_operations op,
+                         struct api_err *err);
+/* OTHER_OPERATION_IN_PROGRESS [class, ref, operation, task]. -1. */
+int operation_in_the_way(struct api_err *err, const struct row *row, const struct str_pair *running);
+/* The VDI may be attached through this VBD beside those that have it: VDI_NOT_MANAGED,
+ * OTHER_OPERATION_IN_PROGRESS, VDI_IN_USE, VDI_READONLY. */
+int vbd_sharing_check(struct tx *tx, const struct vbd_row *vbd, struct api_err *err);

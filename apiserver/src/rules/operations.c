@@ -18,16 +18,6 @@ static const struct enum_desc *operation_enum(const struct class_desc *cls)
     return current_field(cls)->type->item->en;
 }
 
-/* Classes without rules of their own: one operation at a time. */
-static int check_exclusive(const struct row *row, struct api_err *err)
-{
-    const struct str_map *current = row_cell(row, current_field(row->cls))->str_map;
-    if (!current || current->count == 0)
-        return 0;
-    return err_other_operation_in_progress(err, row->cls->name, REF_TEXT(row->ref), current->pairs[0].value,
-                                           current->pairs[0].key);
-}
-
 int operation_check(struct tx *tx, const struct class_desc *cls, struct ref object, int operation,
                     struct api_err *err)
 {
@@ -35,11 +25,9 @@ int operation_check(struct tx *tx, const struct class_desc *cls, struct ref obje
     if (!row)
         return fail_handle(err, cls, object);
     if (cls == CLASS_VM) {
-        struct vm_view view = vm_view_of(vm_row(row));
+        struct vm_view view = vm_view_of(tx, vm_row(row));
         return vm_operation_check(&view, object, (enum vm_operations)operation, err);
     }
-    if (check_exclusive(row, err) < 0)
-        return -1;
     return device_operation_check(tx, row, operation, err);
 }
 
@@ -129,6 +117,14 @@ static uint64_t built_operations(const struct class_desc *cls)
     }
     if (cls == CLASS_SR)
         built |= sr_operations_by_others();
+    if (cls == CLASS_VBD) /* done by VM.start */
+        built |= (uint64_t)1 << VBD_OPERATIONS_ATTACH;
+    if (cls == CLASS_VIF)
+        built |= (uint64_t)1 << VIF_OPERATIONS_ATTACH;
+    if (cls == CLASS_host) /* done by the VMs that come */
+        built |= (uint64_t)1 << HOST_ALLOWED_OPERATIONS_PROVISION |
+                 (uint64_t)1 << HOST_ALLOWED_OPERATIONS_VM_START |
+                 (uint64_t)1 << HOST_ALLOWED_OPERATIONS_VM_RESUME;
     atomic_store_explicit(&cache[cls->index], built, memory_order_relaxed);
     return built;
 }
@@ -141,7 +137,7 @@ void operations_refresh(struct tx *tx, const struct class_desc *cls, struct ref 
         return;
     uint64_t allowed;
     if (cls == CLASS_VM) {
-        struct vm_view view = vm_view_of(vm_row(row));
+        struct vm_view view = vm_view_of(tx, vm_row(row));
         allowed = vm_operations_allowed(&view);
     } else {
         allowed = device_operations_allowed(tx, row);
@@ -149,4 +145,45 @@ void operations_refresh(struct tx *tx, const struct class_desc *cls, struct ref 
     allowed &= built_operations(cls);
     if (row_cell(row, field)->enum_set != allowed)
         row_cell_mut(tx_edit(tx, cls, object), field)->enum_set = allowed;
+}
+
+static void refresh_all(struct tx *tx, const struct class_desc *cls, const struct ref_set *refs)
+{
+    for (size_t i = 0; refs && i < refs->count; i++)
+        operations_refresh(tx, cls, refs->items[i]);
+}
+
+/* The drives of a disk, and the VMs that they belong to. */
+static void refresh_users(struct tx *tx, const struct vdi_row *vdi)
+{
+    for (size_t i = 0; vdi && vdi->VBDs && i < vdi->VBDs->count; i++) {
+        const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, vdi->VBDs->items[i]));
+        operations_refresh(tx, CLASS_VBD, vdi->VBDs->items[i]);
+        if (vbd)
+            operations_refresh(tx, CLASS_VM, vbd->VM);
+    }
+}
+
+void operations_refresh_touched(struct tx *tx, const struct class_desc *cls, struct ref ref, void *arg)
+{
+    (void)arg;
+    const struct row *row = tx_get(tx, cls, ref);
+    operations_refresh(tx, cls, ref);
+    if (cls == CLASS_VM) {
+        refresh_all(tx, CLASS_VBD, vm_row(row)->VBDs);
+        refresh_all(tx, CLASS_VIF, vm_row(row)->VIFs);
+    } else if (cls == CLASS_VBD) {
+        operations_refresh(tx, CLASS_VM, vbd_row(row)->VM);
+        operations_refresh(tx, CLASS_VDI, vbd_row(row)->VDI);
+        refresh_users(tx, vdi_row(tx_get(tx, CLASS_VDI, vbd_row(row)->VDI)));
+    } else if (cls == CLASS_PBD) {
+        struct ref sr = pbd_row(row)->SR;
+        const struct row *sr_now = tx_get(tx, CLASS_SR, sr);
+        operations_refresh(tx, CLASS_SR, sr);
+        if (sr_now)
+            refresh_all(tx, CLASS_VDI, sr_row(sr_now)->VDIs);
+    } else if (cls == CLASS_VDI) {
+        operations_refresh(tx, CLASS_SR, vdi_row(row)->SR);
+        refresh_users(tx, vdi_row(row));
+    }
 }

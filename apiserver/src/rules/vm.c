@@ -3,7 +3,6 @@
 
 #include <base/buf.h>
 #include <base/mem.h>
-#include <ctype.h>
 #include <model/errors.h>
 
 #define OP(name) ((uint64_t)1 << VM_OPERATIONS_##name)
@@ -80,6 +79,8 @@ static const uint64_t never_listed =
     OP(AWAITING_MEMORY_LIVE) | OP(CHANGING_MEMORY_LIMITS) | OP(CHANGING_SHADOW_MEMORY_LIVE) |
     OP(CHANGING_VCPUS) | OP(ASSERT_OPERATION_VALID) | OP(DATA_SOURCE_OP) | OP(UPDATE_ALLOWED_OPERATIONS) |
     OP(IMPORT) | OP(REVERTING) | OP(SNAPSHOT_WITH_QUIESCE);
+/* These take the guest's memory along. */
+static const uint64_t moving = OP(SUSPEND) | OP(CHECKPOINT) | OP(POOL_MIGRATE) | OP(MIGRATE_SEND);
 
 enum verdict {
     ALLOWED,
@@ -90,21 +91,97 @@ enum verdict {
     REFUSED_SNAPSHOT,
     REFUSED_NOT_TEMPLATE,
     REFUSED_NOT_SNAPSHOT,
+    REFUSED_IMMOBILE,
     REFUSED_CONTROL,
+    REFUSED_FEATURE,
+    REFUSED_ON_BOOT,
+    REFUSED_PCI,
+    REFUSED_VGPU,
+    REFUSED_VUSB,
+    REFUSED_APPLIANCE,
+    REFUSED_POLICY,
+    REFUSED_SCHEDULE,
+    REFUSED_VTPM,
 };
 
-struct vm_view vm_view_of(const struct vm_row *vm)
+/* ---- what the rows say ---- */
+
+static unsigned features_of(struct tx *tx, const struct vm_row *vm)
 {
-    return (struct vm_view){
+    static const struct {
+        const char *key;
+        unsigned feature;
+    } keys[] = {{"feature-suspend", VM_FEATURE_SUSPEND},
+                {"feature-shutdown", VM_FEATURE_SHUTDOWN},
+                {"feature-poweroff", VM_FEATURE_POWEROFF},
+                {"feature-reboot", VM_FEATURE_REBOOT},
+                {"feature-vcpu-hotplug", VM_FEATURE_VCPU_HOTPLUG}};
+    unsigned features = VM_FEATURES_OF_DEVICE_MODEL;
+    const struct vm_guest_metrics_row *guest =
+        vm_guest_metrics_row(tx_get(tx, CLASS_VM_guest_metrics, vm->guest_metrics));
+    for (size_t i = 0; guest && i < ARRAY_LEN(keys); i++) {
+        const char *value = str_map_get(guest->other, keys[i].key);
+        if (value && streq(value, "1"))
+            features |= keys[i].feature;
+    }
+    return guest && guest->PV_drivers_detected ? VM_FEATURE_ALL : features;
+}
+
+static bool is_true(const char *word)
+{
+    return word && (streq(word, "true") || streq(word, "1"));
+}
+
+static void look_at_disks(struct tx *tx, const struct vm_row *vm, struct vm_view *view)
+{
+    for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
+        const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, vm->VBDs->items[i]));
+        const struct vdi_row *vdi = vbd ? vdi_row(tx_get(tx, CLASS_VDI, vbd->VDI)) : NULL;
+        if (!vdi || vdi->on_boot != ON_BOOT_RESET)
+            continue;
+        view->resets_disks = true;
+        view->caches_reset |= vdi->allow_caching;
+    }
+}
+
+static bool first_pool(const struct row *row, void *arg)
+{
+    *(const struct row **)arg = row;
+    return false;
+}
+
+struct vm_view vm_view_of(struct tx *tx, const struct vm_row *vm)
+{
+    struct vm_view view = {
         .power_state = vm->power_state,
         .is_template = vm->is_a_template,
         .is_default_template = vm->is_default_template,
         .is_snapshot = vm->is_a_snapshot,
         .is_control_domain = vm->is_control_domain,
+        .immobile = is_true(str_map_get(vm->platform, "nomigrate")) ||
+                    is_true(str_map_get(vm->platform, "nested-virt")),
+        .features = features_of(tx, vm),
+        .has_pci = vm->attached_PCIs && vm->attached_PCIs->count,
+        .has_vgpu = vm->VGPUs && vm->VGPUs->count,
+        .has_vusb = vm->VUSBs && vm->VUSBs->count,
+        .appliance = vm->appliance,
+        .protection_policy = vm->protection_policy,
+        .snapshot_schedule = vm->snapshot_schedule,
+        .vtpms = vm->VTPMs ? vm->VTPMs->count : 0,
         .blocked = vm->blocked_operations,
         .current = vm->current_operations,
     };
+    look_at_disks(tx, vm, &view);
+    if (vm->power_state == VM_POWER_STATE_SUSPENDED) {
+        const struct row *pool = NULL;
+        tx_each(tx, CLASS_pool, first_pool, &pool);
+        view.allow_clone_suspended =
+            pool && is_true(str_map_get(pool_row(pool)->other_config, "allow_clone_suspended_vm"));
+    }
+    return view;
 }
+
+/* ---- the rules ---- */
 
 static bool state_allows(const struct vm_view *v, enum vm_operations op)
 {
@@ -147,15 +224,10 @@ static const struct str_pair *in_the_way(const struct vm_view *v, enum vm_operat
     return NULL;
 }
 
-static enum verdict judge(const struct vm_view *v, enum vm_operations op)
+/* What a template, a snapshot, neither, or a host's own system allows. */
+static enum verdict judge_kind(const struct vm_view *v, enum vm_operations op)
 {
     uint64_t bit = (uint64_t)1 << op;
-    if (v->blocked && str_map_get(v->blocked, model_enum_vm_operations.values[op]))
-        return REFUSED_BLOCKED;
-    if (!state_allows(v, op))
-        return REFUSED_STATE;
-    if (v->current && in_the_way(v, op))
-        return REFUSED_BUSY;
     uint64_t of_template = changing | OP(CLONE) | OP(COPY) | OP(EXPORT) | OP(METADATA_EXPORT) | OP(PROVISION);
     if (!v->is_default_template)
         of_template |= OP(DESTROY) | OP(MIGRATE_SEND);
@@ -169,6 +241,8 @@ static enum verdict judge(const struct vm_view *v, enum vm_operations op)
         return REFUSED_NOT_TEMPLATE;
     if (op == VM_OPERATIONS_REVERT && !v->is_snapshot)
         return REFUSED_NOT_SNAPSHOT;
+    if (v->immobile && bit & moving)
+        return REFUSED_IMMOBILE;
     const uint64_t of_control = OP(CHANGING_DYNAMIC_RANGE) | OP(CHANGING_STATIC_RANGE) |
                                 OP(CHANGING_MEMORY_LIMITS) | OP(CHANGING_VCPUS) | OP(START) | OP(START_ON) |
                                 OP(METADATA_EXPORT) | OP(DATA_SOURCE_OP);
@@ -177,13 +251,80 @@ static enum verdict judge(const struct vm_view *v, enum vm_operations op)
     return ALLOWED;
 }
 
-static const char *lower(const char *text, char *out, size_t size)
+/* One of these features is needed for the operation on a guest that runs; 0: none. */
+static unsigned needed_features(enum vm_operations op)
 {
-    size_t i = 0;
-    for (; text[i] && i + 1 < size; i++)
-        out[i] = (char)tolower((unsigned char)text[i]);
-    out[i] = '\0';
-    return out;
+    if ((uint64_t)1 << op & moving)
+        return VM_FEATURE_SUSPEND;
+    if (op == VM_OPERATIONS_CLEAN_SHUTDOWN)
+        return VM_FEATURE_SHUTDOWN | VM_FEATURE_POWEROFF;
+    if (op == VM_OPERATIONS_CLEAN_REBOOT)
+        return VM_FEATURE_SHUTDOWN | VM_FEATURE_REBOOT;
+    return op == VM_OPERATIONS_CHANGING_VCPUS_LIVE ? VM_FEATURE_VCPU_HOTPLUG : 0;
+}
+
+/* What the VM's devices and groups allow. */
+static enum verdict judge_parts(const struct vm_view *v, enum vm_operations op)
+{
+    uint64_t bit = (uint64_t)1 << op;
+    unsigned needed = needed_features(op);
+    if (v->power_state == VM_POWER_STATE_RUNNING && needed && !(needed & v->features))
+        return REFUSED_FEATURE;
+    if (v->resets_disks && bit & (OP(SNAPSHOT) | OP(CHECKPOINT) | OP(SUSPEND) | OP(SNAPSHOT_WITH_QUIESCE)))
+        return REFUSED_ON_BOOT;
+    if (v->caches_reset && op == VM_OPERATIONS_POOL_MIGRATE)
+        return REFUSED_ON_BOOT;
+    if (v->has_pci && bit & moving)
+        return REFUSED_PCI;
+    if (v->has_vgpu && bit & moving)
+        return REFUSED_VGPU;
+    if (v->has_vusb && bit & (moving | OP(SNAPSHOT)))
+        return REFUSED_VUSB;
+    if (op == VM_OPERATIONS_MAKE_INTO_TEMPLATE) {
+        if (!ref_is_null(v->appliance))
+            return REFUSED_APPLIANCE;
+        if (!ref_is_null(v->protection_policy))
+            return REFUSED_POLICY;
+        if (!ref_is_null(v->snapshot_schedule))
+            return REFUSED_SCHEDULE;
+    }
+    if (op == VM_OPERATIONS_CREATE_VTPM && v->vtpms > 0)
+        return REFUSED_VTPM;
+    return ALLOWED;
+}
+
+static enum verdict judge(const struct vm_view *v, enum vm_operations op)
+{
+    if (v->blocked && str_map_get(v->blocked, model_enum_vm_operations.values[op]))
+        return REFUSED_BLOCKED;
+    if (!state_allows(v, op))
+        return REFUSED_STATE;
+    if (v->current && in_the_way(v, op))
+        return REFUSED_BUSY;
+    enum verdict verdict = judge_kind(v, op);
+    return verdict == ALLOWED ? judge_parts(v, op) : verdict;
+}
+
+/* ---- words ---- */
+
+const char *vm_state_word(enum vm_power_state state)
+{
+    switch (state) {
+    case VM_POWER_STATE_HALTED:
+        return "halted";
+    case VM_POWER_STATE_PAUSED:
+        return "paused";
+    case VM_POWER_STATE_RUNNING:
+        return "running";
+    case VM_POWER_STATE_SUSPENDED:
+        return "suspended";
+    }
+    return "unknown";
+}
+
+int vm_bad_state(struct api_err *err, const struct vm_row *vm, const char *expected)
+{
+    return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), expected, vm_state_word(vm->power_state));
 }
 
 static int bad_state(const struct vm_view *v, struct ref self, enum vm_operations op, struct api_err *err)
@@ -191,17 +332,15 @@ static int bad_state(const struct vm_view *v, struct ref self, enum vm_operation
     static const enum vm_power_state order[] = {VM_POWER_STATE_HALTED, VM_POWER_STATE_PAUSED,
                                                 VM_POWER_STATE_SUSPENDED, VM_POWER_STATE_RUNNING};
     AUTO_BUF struct buf expected = BUF_INIT;
-    char text[16];
     for (size_t i = 0; i < ARRAY_LEN(order); i++) {
         if (!(states_of[op] >> order[i] & 1))
             continue;
         if (expected.len)
             buf_add_str(&expected, ", ");
-        buf_add_str(&expected, lower(model_enum_vm_power_state.values[order[i]], text, sizeof(text)));
+        buf_add_str(&expected, vm_state_word(order[i]));
     }
-    return err_vm_bad_power_state(
-        err, REF_TEXT(self), expected.len ? expected.data : "",
-        lower(model_enum_vm_power_state.values[v->power_state], text, sizeof(text)));
+    return err_vm_bad_power_state(err, REF_TEXT(self), expected.len ? expected.data : "",
+                                  vm_state_word(v->power_state));
 }
 
 int vm_operation_check(const struct vm_view *v, struct ref self, enum vm_operations op, struct api_err *err)
@@ -226,8 +365,28 @@ int vm_operation_check(const struct vm_view *v, struct ref self, enum vm_operati
         return err_provision_only_allowed_on_template(err);
     case REFUSED_NOT_SNAPSHOT:
         return err_revert_only_allowed_on_snapshot(err);
+    case REFUSED_IMMOBILE:
+        return err_vm_is_immobile(err, REF_TEXT(self));
     case REFUSED_CONTROL:
         return err_operation_not_allowed(err, "This operation is not allowed on dom0");
+    case REFUSED_FEATURE:
+        return err_vm_lacks_feature(err, REF_TEXT(self));
+    case REFUSED_ON_BOOT:
+        return err_vdi_on_boot_mode_incompatible_with_operation(err);
+    case REFUSED_PCI:
+        return err_vm_has_pci_attached(err, REF_TEXT(self));
+    case REFUSED_VGPU:
+        return err_vm_has_vgpu(err, REF_TEXT(self));
+    case REFUSED_VUSB:
+        return err_vm_has_vusbs(err, REF_TEXT(self));
+    case REFUSED_APPLIANCE:
+        return err_vm_is_part_of_an_appliance(err, REF_TEXT(self), REF_TEXT(v->appliance));
+    case REFUSED_POLICY:
+        return err_vm_assigned_to_protection_policy(err, REF_TEXT(self), REF_TEXT(v->protection_policy));
+    case REFUSED_SCHEDULE:
+        return err_vm_assigned_to_snapshot_schedule(err, REF_TEXT(self), REF_TEXT(v->snapshot_schedule));
+    case REFUSED_VTPM:
+        return err_vtpm_max_amount_reached(err, "1");
     }
     return 0;
 }
