@@ -83,10 +83,10 @@ class Repositories(StorageTest):
         record = self.api.SR.get_record(self.sr)
         self.assertEqual((record["type"], record["content_type"], record["shared"]), ("file", "user", False))
         self.assertGreater(record["physical_size"], record["physical_utilisation"])
-        for operation in ("scan", "update", "vdi_create", "vdi_destroy", "vdi_resize", "vdi_clone", "vdi_introduce", "plug",
-                          "unplug", "pbd_create", "pbd_destroy"):
+        for operation in ("scan", "update", "vdi_create", "vdi_destroy", "vdi_resize", "vdi_clone", "vdi_snapshot", "vdi_introduce",
+                          "plug", "unplug", "pbd_create", "pbd_destroy"):
             self.assertIn(operation, record["allowed_operations"])
-        for operation in ("forget", "destroy", "vdi_snapshot"):
+        for operation in ("forget", "destroy", "vdi_enable_cbt"):
             self.assertNotIn(operation, record["allowed_operations"])
         pbd = self.api.PBD.get_record(record["PBDs"][0])
         self.assertEqual((pbd["host"], pbd["currently_attached"]), (self.host, True))
@@ -231,7 +231,7 @@ class Repositories(StorageTest):
         self.image("a.iso")
         sr = self.create_sr("iso", self.isos)
         self.api.PBD.unplug(self.api.SR.get_PBDs(sr)[0])
-        self.refuses("SR_NOT_EMPTY", self.api.SR.destroy, sr)
+        self.refuses("SR_OPERATION_NOT_SUPPORTED", self.api.SR.destroy, sr)
         self.api.VDI.forget(self.api.SR.get_VDIs(sr)[0])
         self.refuses("SR_OPERATION_NOT_SUPPORTED", self.api.SR.destroy, sr)
         self.api.SR.forget(sr)
@@ -255,7 +255,7 @@ class Disks(StorageTest):
         self.assertEqual(self.api.SR.get_virtual_allocation(self.sr), 5 * MIB + 512)
         for operation in ("destroy", "resize", "copy", "clone", "forget", "update"):
             self.assertIn(operation, record["allowed_operations"])
-        self.assertNotIn("snapshot", record["allowed_operations"])
+        self.assertIn("snapshot", record["allowed_operations"])
         self.api.VDI.destroy(vdi)
         self.refuses("HANDLE_INVALID", self.api.VDI.get_record, vdi)
         self.assertEqual(self.files(), [])

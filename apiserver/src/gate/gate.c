@@ -215,7 +215,7 @@ static int prepare(struct call *call, struct api_err *err)
         return -1;
     if (!(call->method->flags & METHOD_NO_SESSION) && take_session(call, err) < 0)
         return -1;
-    if (call->method->flags & METHOD_REMOVED)
+    if (call->method->flags & METHOD_REMOVED && !(call->method->flags & METHOD_HANDLER))
         return err_message_removed(err);
     if (call->async && !(call->method->flags & METHOD_ASYNC))
         return refuse_async(call, err);

@@ -237,7 +237,8 @@ static int record(const struct vm_copy *how, struct vm_drives *drives, const str
     }
     if (drives->has_memory)
         vm->power_state = VM_POWER_STATE_SUSPENDED;
-    vm_copy_vifs(tx, drives->disks.snap, source, vm, snapshot);
+    /* A saved memory knows the addresses that its nics have. */
+    vm_copy_vifs(tx, drives->disks.snap, source, vm, snapshot || drives->has_memory);
     tell(tx, how->kind, vm, source);
     *result = vm->row.ref;
     return server_commit(tx, err);

@@ -119,7 +119,16 @@ static int check_template(struct tx *tx, const struct vm_row *vm, struct api_err
     return vm_operation_check(&view, vm->row.ref, VM_OPERATIONS_MAKE_INTO_TEMPLATE, err);
 }
 
-/* Becoming a VM counts as its installation. */
+static void attach_all(struct tx *tx, const struct vm_row *vm)
+{
+    for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++)
+        vbd_row_mut(tx_edit(tx, CLASS_VBD, vm->VBDs->items[i]))->currently_attached = true;
+    for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++)
+        vif_row_mut(tx_edit(tx, CLASS_VIF, vm->VIFs->items[i]))->currently_attached = true;
+}
+
+/* Becoming a VM counts as its installation; one with saved memory (a copy of a checkpoint) has its devices
+ * attached then. */
 int handle_vm_set_is_a_template(struct call *call, const struct vm_set_is_a_template_args *args,
                                 struct api_err *err)
 {
@@ -134,6 +143,8 @@ int handle_vm_set_is_a_template(struct call *call, const struct vm_set_is_a_temp
     }
     struct vm_row *edit = vm_row_mut(tx_edit(tx, CLASS_VM, args->self));
     edit->is_a_template = args->value;
+    if (!args->value && edit->power_state == VM_POWER_STATE_SUSPENDED)
+        attach_all(tx, edit);
     if (args->value) { /* what restarts VMs leaves templates alone */
         str_assign(&edit->ha_restart_priority, "");
         edit->ha_always_run = false;

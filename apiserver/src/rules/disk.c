@@ -84,6 +84,17 @@ static int check_vdi_running(const struct vdi_row *vdi, enum vdi_operations op, 
     return 0;
 }
 
+/* A VM that starts takes its disks before its row says so. */
+static const struct str_pair *starting(const struct vm_row *vm)
+{
+    for (size_t i = 0; vm && vm->current_operations && i < vm->current_operations->count; i++) {
+        const struct str_pair *running = &vm->current_operations->pairs[i];
+        if (streq(running->value, "start") || streq(running->value, "start_on"))
+            return running;
+    }
+    return NULL;
+}
+
 /* Who has the disk attached, or is about to change that. */
 static int check_attachments(struct tx *tx, const struct vdi_row *vdi, enum vdi_operations op,
                              struct api_err *err)
@@ -97,6 +108,9 @@ static int check_attachments(struct tx *tx, const struct vdi_row *vdi, enum vdi_
             return err_other_operation_in_progress(err, "VDI", REF_TEXT(vdi->row.ref),
                                                    vbd->current_operations->pairs[0].value,
                                                    vbd->current_operations->pairs[0].key);
+        const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, vbd->VM));
+        if (starting(vm))
+            return operation_in_the_way(err, &vm->row, starting(vm));
         attached |= vbd->currently_attached;
         written |= vbd->currently_attached && vbd->mode == VBD_MODE_RW;
     }
@@ -251,16 +265,18 @@ int sr_operation_check(struct tx *tx, const struct sr_row *sr, enum storage_oper
     bool plugged = sr_plugged(tx, sr);
     const unsigned of_disks = SR_OP(SCAN) | SR_OP(UPDATE) | SR_OP(VDI_CREATE) | SR_OP(VDI_INTRODUCE) |
                               SR_OP(VDI_DESTROY) | SR_OP(VDI_RESIZE) | SR_OP(VDI_CLONE) | SR_OP(VDI_SNAPSHOT);
-    for (size_t i = 0; sr->current_operations && i < sr->current_operations->count; i++)
-        if (!streq(sr->current_operations->pairs[i].value, "plug") || op != STORAGE_OPERATIONS_PLUG)
-            return operation_in_the_way(err, &sr->row, &sr->current_operations->pairs[i]);
     if (sr->is_tools_sr && 1u << op & (SR_OP(VDI_CREATE) | SR_OP(VDI_DESTROY)))
         return err_sr_operation_not_supported(err, self);
     if (op < ARRAY_LEN(sr_features) && !sr_can(tx, sr, sr_features[op]))
         return err_sr_operation_not_supported(err, self);
     if (op == STORAGE_OPERATIONS_FORGET && plugged)
         return err_sr_has_pbd(err, self);
-    if (op == STORAGE_OPERATIONS_DESTROY)
-        return check_sr_destroy(tx, sr, plugged, err);
-    return 1u << op & of_disks && !plugged ? err_sr_has_no_pbds(err, self) : 0;
+    if (op == STORAGE_OPERATIONS_DESTROY && check_sr_destroy(tx, sr, plugged, err) < 0)
+        return -1;
+    if (1u << op & of_disks && !plugged)
+        return err_sr_has_no_pbds(err, self);
+    for (size_t i = 0; sr->current_operations && i < sr->current_operations->count; i++)
+        if (!streq(sr->current_operations->pairs[i].value, "plug") || op != STORAGE_OPERATIONS_PLUG)
+            return operation_in_the_way(err, &sr->row, &sr->current_operations->pairs[i]);
+    return 0;
 }

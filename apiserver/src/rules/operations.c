@@ -139,6 +139,8 @@ void operations_refresh(struct tx *tx, const struct class_desc *cls, struct ref 
     if (cls == CLASS_VM) {
         struct vm_view view = vm_view_of(tx, vm_row(row));
         allowed = vm_operations_allowed(&view);
+        if (view.power_state == VM_POWER_STATE_PAUSED) /* agents save the memory of guests that run */
+            allowed &= ~((uint64_t)1 << VM_OPERATIONS_CHECKPOINT);
     } else {
         allowed = device_operations_allowed(tx, row);
     }
@@ -170,7 +172,12 @@ void operations_refresh_touched(struct tx *tx, const struct class_desc *cls, str
     const struct row *row = tx_get(tx, cls, ref);
     operations_refresh(tx, cls, ref);
     if (cls == CLASS_VM) {
-        refresh_all(tx, CLASS_VBD, vm_row(row)->VBDs);
+        for (size_t i = 0; vm_row(row)->VBDs && i < vm_row(row)->VBDs->count; i++) {
+            const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, vm_row(row)->VBDs->items[i]));
+            operations_refresh(tx, CLASS_VBD, vm_row(row)->VBDs->items[i]);
+            if (vbd && !ref_is_null(vbd->VDI))
+                operations_refresh(tx, CLASS_VDI, vbd->VDI);
+        }
         refresh_all(tx, CLASS_VIF, vm_row(row)->VIFs);
     } else if (cls == CLASS_VBD) {
         operations_refresh(tx, CLASS_VM, vbd_row(row)->VM);
