@@ -104,6 +104,12 @@ struct row *tx_create(struct tx *tx, const struct class_desc *cls)
     struct ref ref = ref_new();
     while (tx_find(tx, cls, ref) || version_get(tx->store->head, cls, ref))
         ref = ref_new();
+    return tx_create_as(tx, cls, ref);
+}
+
+struct row *tx_create_as(struct tx *tx, const struct class_desc *cls, struct ref ref)
+{
+    assert(!tx_find(tx, cls, ref) && !version_get(tx->store->head, cls, ref));
     struct row *row = row_new(cls, ref);
     row->generation = row->created = tx->generation;
     if (cls->uuid) {

@@ -124,6 +124,9 @@ struct row *tx_edit(struct tx *tx, const struct class_desc *cls, struct ref ref)
 void tx_renew(struct tx *tx, const struct class_desc *cls, struct ref ref);
 /* A new row with fresh ref and uuid (when the class has one), all else initial. */
 struct row *tx_create(struct tx *tx, const struct class_desc *cls);
+/* The same with a reference of the caller's choice, which names no row of the class, nor did in this
+ * transaction. */
+struct row *tx_create_as(struct tx *tx, const struct class_desc *cls, struct ref ref);
 /* References to it in other rows become null, it leaves all sets. */
 void tx_delete(struct tx *tx, const struct class_desc *cls, struct ref ref);
 /* The transaction waits for the disk also when it changes rows of CLASS_LAZY alone. */
