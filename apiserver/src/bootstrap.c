@@ -1,6 +1,7 @@
 /* First rows, and what follows from those that are there. Idempotent: what exists is left alone. */
 #include "bootstrap.h"
 
+#include "gate/role_rows.h"
 #include "handlers/storage.h"
 #include "rules/operations.h"
 #include "server.h"
@@ -51,6 +52,7 @@ int bootstrap(struct server *server, struct api_err *err)
     tx_each(tx, CLASS_pool, first, &server->pool_ref);
     if (tx_count(tx, CLASS_network) == 0)
         add_network(tx);
+    role_rows_bootstrap(tx);
     storage_bootstrap(tx);
     refresh_operations(tx);
     return server_commit(tx, err);

@@ -2,6 +2,7 @@
  * the hosts, then serves until SIGTERM or SIGINT. */
 #include "blobs.h"
 #include "bootstrap.h"
+#include "gate/audit.h"
 #include "gate/auth.h"
 #include "gate/call_log.h"
 #include "gate/event.h"
@@ -32,6 +33,8 @@
 #define WORKERS_MAX 128
 #define WORKERS_QUEUE 4096
 #define CLI_MAX 64
+#define DIRECTORY_WORKERS_MAX 4
+#define LAST_ACTIVE_MS (10 * 60 * 1000) /* how much later than the truth session.last_active may be */
 #define SETTLE_MS 3000
 #define CONNECTIONS_MAX 20000
 #define DESCRIPTORS_KEPT 512
@@ -41,7 +44,7 @@
 #define LEAF_DAYS 3650
 
 struct options {
-    const char *state_dir, *listen, *web_dir, *log_level, *call_log, *socket;
+    const char *pam_dir, *state_dir, *listen, *web_dir, *log_level, *call_log, *socket;
     long long port, http_port, session_idle_s, event_heartbeat_s;
 };
 
@@ -117,10 +120,13 @@ static int start_workers(struct server *s)
         .name = "login", .threads_min = 2, .threads_max = 2, .queue_max = 256};
     const struct worker_config cli = {
         .name = "cli", .threads_min = 1, .threads_max = CLI_MAX, .queue_max = CLI_MAX};
+    const struct worker_config directory = {
+        .name = "directory", .threads_min = 1, .threads_max = DIRECTORY_WORKERS_MAX, .queue_max = 256};
     s->workers = worker_pool_new(&work);
     s->login_workers = worker_pool_new(&login);
     s->cli_workers = worker_pool_new(&cli);
-    if (s->workers && s->login_workers && s->cli_workers)
+    s->directory_workers = worker_pool_new(&directory);
+    if (s->workers && s->login_workers && s->cli_workers && s->directory_workers)
         return 0;
     log_error("poold", "no threads could be started", "cause", strerror(errno));
     return -1;
@@ -213,6 +219,7 @@ static void sweep_sessions(void *arg)
 {
     struct pool_server *p = arg;
     sessions_sweep(&p->server, p->options.session_idle_s * 1000);
+    sessions_note_activity(&p->server, LAST_ACTIVE_MS);
 }
 
 static void sweep_tasks(void *arg)
@@ -251,10 +258,12 @@ static int start(struct pool_server *p)
     if (open_call_log(p) < 0)
         return -1;
     s->state_dir = p->options.state_dir;
+    s->pam_dir = p->options.pam_dir;
     p->connections_max = raise_limits();
     if (make_dir(s->state_dir) < 0 || make_certificates(s->state_dir) < 0 || auth_init(s) < 0 ||
         open_store(s) < 0 || start_workers(s) < 0)
         return -1;
+    s->audit = audit_open(s->state_dir);
     s->timers = timers_new();
     s->sessions = sessions_new();
     s->tasks = tasks_new();
@@ -298,6 +307,8 @@ static void stop(struct pool_server *p)
     hosts_stop(s->hosts);
     if (s->login_workers)
         worker_pool_stop(s->login_workers);
+    if (s->directory_workers)
+        worker_pool_stop(s->directory_workers);
     if (s->workers)
         worker_pool_stop(s->workers);
     events_free(s->events);
@@ -320,6 +331,7 @@ static void stop(struct pool_server *p)
     tasks_free(s->tasks);
     sessions_free(s->sessions);
     auth_free(s->auth);
+    audit_close(s->audit);
     call_log_close(s->call_log);
     if (s->store)
         store_close(s->store);
@@ -347,6 +359,8 @@ static int parse_options(int argc, char **argv, struct options *o)
          86400, false},
         {"call-log", ARG_TEXT, "FILE", "append the name of each message that succeeds, once (default: no)",
          &o->call_log, 0, 0, false},
+        {"pam-dir", ARG_TEXT, "DIR", "folder of PAM's service files (default: the system's)", &o->pam_dir, 0,
+         0, false},
         {"log-level", ARG_TEXT, "LEVEL", "error, warn, info or debug (default info)", &o->log_level, 0, 0,
          false},
     };

@@ -23,6 +23,7 @@ struct console_tokens;
 struct auth;
 struct metrics;
 struct call_log;
+struct audit;
 
 /* Lives as long as the process serves. The parts have locks of their own; the pointers never change
  * once the server answers. */
@@ -30,7 +31,8 @@ struct server {
     struct store *store;
     struct worker_pool *workers;       /* calls that may block */
     struct worker_pool *login_workers; /* password hashes: few, so that guessing cannot take the processors */
-    struct worker_pool *cli_workers;   /* conversations with thin command lines */
+    struct worker_pool *directory_workers; /* logins that an outside directory decides: it may hang */
+    struct worker_pool *cli_workers;       /* conversations with thin command lines */
     struct timers *timers;
     struct sessions *sessions;
     struct tasks *tasks;
@@ -44,7 +46,9 @@ struct server {
     struct auth *auth;
     struct metrics *metrics;
     struct call_log *call_log; /* NULL: none is kept */
-    uint16_t port; /* HTTPS */
+    struct audit *audit;       /* NULL in tests of parts: nothing is noted */
+    const char *pam_dir;       /* folder of PAM's service files; NULL: the system's */
+    uint16_t port;             /* HTTPS */
     struct ref pool_ref;
     /* Network threads that are inside, and whether no more get in: see doors_close. */
     _Atomic unsigned inside;

@@ -121,9 +121,11 @@ class Description:
         self.enums = load_toml(root / "enums.toml")
         self.errors = dict(sorted(load_toml(root / "errors.toml").items()))  # error_find searches in this order
         self.alerts = load_toml(root / "alerts.toml")
+        self.http_actions = load_toml(root / "http.toml")
         self.types = {}
         self._check_enums()
         self._check_errors()
+        self._check_http()
         names = head["classes"]
         if len(set(names)) != len(names):
             twice = sorted({n for n in names if names.count(n) > 1})
@@ -139,6 +141,11 @@ class Description:
         for n in names:
             self._messages(self.classes[n], raw[n].get("messages", {}))
         self.tiers = self._tiers(load_toml(root / "tiers.toml"))
+        for name in head.get("client_cert", []):
+            c, _, m = name.partition(".")
+            if c not in self.classes or m not in self.classes[c].messages:
+                raise DescriptionError(f"model.toml: client_cert: there is no message {name}")
+            self.classes[c].messages[m].flags.add("CLIENT_CERT")
 
     def _tiers(self, raw):
         """(class, message) -> 1, 2 or 3."""
@@ -172,6 +179,19 @@ class Description:
                 raise DescriptionError(f"errors.toml: {code} has unknown keys {sorted(set(e) - {'params', 'doc'})}")
             if len(e["params"]) > 8:
                 raise DescriptionError(f"errors.toml: {code} has more than 8 parameters")
+
+    def _check_http(self):
+        for name, a in self.http_actions.items():
+            where = f"http.toml: {name}"
+            if not re.fullmatch(r"\w+(/\w+)?", name):
+                raise DescriptionError(f"{where}: not a name of an action")
+            self._doc(a, where)
+            if set(a) - {"method", "uri", "role", "open", "doc"} or "method" not in a or "uri" not in a:
+                raise DescriptionError(f"{where}: an action has method, uri, doc and either role or open")
+            if a.get("open", False) == ("role" in a):
+                raise DescriptionError(f"{where}: say its role, or open = true when anybody may")
+            if "role" in a:
+                self._role(a["role"], where)
 
     def type(self, text, where):
         text = text.strip()

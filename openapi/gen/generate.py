@@ -8,6 +8,7 @@ from pathlib import Path
 
 import errors
 import handlers
+import http_actions
 import methods
 import rows
 from description import Description, DescriptionError
@@ -20,6 +21,8 @@ OUTPUTS = {
     "include/model/errors.h": errors.header,
     "errors.c": errors.source,
     "include/model/alerts.h": errors.alerts,
+    "include/model/http_actions.h": http_actions.header,
+    "http_actions.c": http_actions.source,
     "handlers/handlers.h": handlers.header,
     "handlers/handlers.c": handlers.source,
 }

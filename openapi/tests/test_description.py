@@ -24,6 +24,7 @@ classes = ["Cow", "Herd"]
 ENUMS = 'cow_operations = ["graze", "milk"]\n'
 TIERS = '[tier1]\nCow = ["milk"]\n[tier2]\nHerd = ["get_all"]\n'
 ERRORS = 'COW_ASLEEP = { params = ["cow"], doc = "The cow is asleep; wait until it wakes." }\n'
+HTTP = '[get_milk]\nmethod = "GET"\nuri = "/milk"\nrole = "vm-admin"\ndoc = "Carries milk away."\n'
 COW = """
 name = "Cow"
 doc = "An animal that gives milk."
@@ -75,6 +76,7 @@ class Fixture(unittest.TestCase):
         self.write("errors.toml", ERRORS)
         self.write("alerts.toml", "COW_LOST = 3\n")
         self.write("tiers.toml", TIERS)
+        self.write("http.toml", HTTP)
         self.write("classes/Cow.toml", COW)
         self.write("classes/Herd.toml", HERD)
 
@@ -136,6 +138,10 @@ class Refuses(Fixture):
 
     def test_unknown_enum(self):
         self.refused("classes/Cow.toml", COW, "enum cow_operations set", "enum moo set", ["Cow.toml", "moo"])
+
+    def test_http_action_without_a_verdict(self):
+        self.refused("http.toml", HTTP, 'role = "vm-admin"\n', "", ["http.toml", "get_milk", "role", "open"])
+        self.refused("http.toml", HTTP, "vm-admin", "vm-owner", ["http.toml", "get_milk", "vm-owner"])
 
     def test_undeclared_error(self):
         self.refused("classes/Cow.toml", COW, '"COW_ASLEEP"', '"COW_AWAKE"', ["milk", "COW_AWAKE", "errors.toml"])

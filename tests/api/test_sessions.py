@@ -35,7 +35,7 @@ class Login(unittest.TestCase):
             session = API.call("session.login_with_password", "root", POOL.password, *more)
             record = API.call("session.get_record", session, session)
             self.assertEqual(record["originator"], more[1] if len(more) == 2 else "")
-            self.assertEqual((record["auth_user_name"], record["is_local_superuser"], record["pool"]), ("root", True, True))
+            self.assertEqual((record["auth_user_name"], record["is_local_superuser"], record["pool"]), ("root", True, False))
             API.call("session.logout", session)
 
     def test_sessions_differ_and_cannot_be_guessed(self):

@@ -1,22 +1,23 @@
-/* The superuser's password, and logging in without costing others anything.
- *
- * DIR/admin-password holds the first password, for the operator; DIR/admin-password.hash is what counts. A
- * changed password removes the clear one.
+/* Logging in without costing others anything, and who a name and a password stand for.
  *
  * A login waits in a timer as long as the brake (brake.c) says, then for a turn of its source (turns.c), then
- * it takes one of the few login workers for the time of a hash. No thread waits. */
+ * it takes one of the few login workers for the time of a hash. No thread waits. What an outside directory
+ * decides has workers of its own, so that one that hangs keeps nobody out who is known here.
+ *
+ * A name is looked for in this order, and the first place that knows it decides: root, the local users, and
+ * the machine's directory when external authentication is on. */
 #include "auth.h"
 
 #include "../timers.h"
+#include "accounts.h"
 #include "brake.h"
-#include "session.h"
+#include "directory.h"
+#include "superuser.h"
 #include "turns.h"
 #include <base/clock.h>
-#include <base/file.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <base/secret.h>
-#include <errno.h>
 #include <model/args.h>
 #include <model/errors.h>
 #include <pthread.h>
@@ -25,80 +26,38 @@
 #define TURNS_OF_ONE_SOURCE 2
 #define QUEUE_OF_ONE_SOURCE 256
 #define DIRECT_CHECKS_MAX 2
+#define KNOWN_MAX 256
+#define ROOT "root"
+
+/* A password that was right once: a keyed hash of it and of the slow hash that it fits. */
+struct known {
+    char keyed[SHA256_TEXT_SIZE];
+};
 
 struct auth {
+    struct superuser *superuser;
     struct brake *brake;
     struct turns *turns;
     char *known_key;      /* random, of this process */
     pthread_mutex_t lock; /* guards what follows */
-    char *hash;
-    char known[SHA256_TEXT_SIZE]; /* keyed hash of the password that was right last; "": none */
-    unsigned direct;              /* checks by HTTP Basic under way */
+    struct known known[KNOWN_MAX];
+    size_t known_next; /* the oldest goes */
+    unsigned direct;   /* checks by HTTP Basic under way */
 };
-
-static char *path_in(const struct server *server, const char *name)
-{
-    return xasprintf("%s/%s", server->state_dir, name);
-}
-
-static char *trimmed(char *text)
-{
-    text[strcspn(text, "\r\n")] = '\0';
-    return text;
-}
-
-static int write_secret(const char *path, const char *text)
-{
-    AUTO_SECRET char *line = xasprintf("%s\n", text);
-    if (file_write_atomic(path, line, strlen(line), 0600) == 0)
-        return 0;
-    log_error("auth", "a password file could not be written", "file", path, "cause", strerror(errno));
-    return -1;
-}
-
-/* The clear password: the one that is there, or a new random one. */
-static char *first_password(const char *path)
-{
-    char *text = file_read(path, 4096, NULL);
-    if (text)
-        return trimmed(text);
-    if (errno != ENOENT) {
-        log_error("auth", "the password file could not be read", "file", path, "cause", strerror(errno));
-        return NULL;
-    }
-    text = secret_token(18);
-    if (write_secret(path, text) < 0) {
-        secret_free_cleanup(&text);
-        return NULL;
-    }
-    return text;
-}
 
 int auth_init(struct server *server)
 {
-    AUTO_FREE char *hash_path = path_in(server, "admin-password.hash");
-    AUTO_FREE char *clear_path = path_in(server, "admin-password");
+    struct superuser *superuser = superuser_open(server->state_dir);
+    if (!superuser)
+        return -1;
     struct auth *auth = xcalloc(1, sizeof(*auth));
     pthread_mutex_init(&auth->lock, NULL);
+    auth->superuser = superuser;
     auth->known_key = secret_token(32);
     auth->brake = brake_new();
     auth->turns = turns_new(TURNS_OF_ONE_SOURCE, QUEUE_OF_ONE_SOURCE);
     server->auth = auth;
-    auth->hash = file_read(hash_path, 4096, NULL);
-    if (auth->hash) {
-        trimmed(auth->hash);
-        return 0;
-    }
-    AUTO_SECRET char *password = first_password(clear_path);
-    if (!password)
-        return -1;
-    auth->hash = secret_hash_password(password, strlen(password));
-    if (!auth->hash) {
-        log_error("auth", "the password file is empty: write a password into it, or remove it", "file",
-                  clear_path);
-        return -1;
-    }
-    return write_secret(hash_path, auth->hash);
+    return 0;
 }
 
 void auth_free(struct auth *auth)
@@ -106,7 +65,7 @@ void auth_free(struct auth *auth)
     if (!auth)
         return;
     secret_free_cleanup(&auth->known_key);
-    free(auth->hash);
+    superuser_free(auth->superuser);
     brake_free(auth->brake);
     turns_free(auth->turns);
     pthread_mutex_destroy(&auth->lock);
@@ -140,10 +99,19 @@ static void login_fail(struct login *login)
 
 static void run_login(void *arg);
 
+static struct worker_pool *workers_for(const struct login *login)
+{
+    struct server *server = login->call->server;
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    bool outside =
+        !streq(login->user, ROOT) && directory_enabled(server, snap) && !accounts_user(snap, login->user);
+    return outside ? server->directory_workers : server->login_workers;
+}
+
 static void submit(struct login *login)
 {
     struct server *server = login->call->server;
-    while (login && (server->closing || worker_submit(server->login_workers, run_login, login) < 0)) {
+    while (login && (server->closing || worker_submit(workers_for(login), run_login, login) < 0)) {
         struct login *next = turns_next(login->auth->turns, login->peer);
         fail_internal(&login->call->err, server->closing ? "The server is stopping."
                                                          : "Too many logins at once: try again in a moment.");
@@ -216,60 +184,139 @@ void auth_schedule(struct call *call, void (*work)(void *call))
     login->work = work;
     login->auth = call->server->auth;
     snprintf(login->peer, sizeof(login->peer), "%s", call->peer);
-    login->user = xstrdup(json_is_string(first) ? json_string_value(first) : "");
+    bool named = call->method->param_count > 1 && streq(call->method->params[0].name, "uname");
+    login->user = xstrdup(named && json_is_string(first) ? json_string_value(first) : "");
     schedule(login);
 }
 
 /* ---- checking ---- */
 
-/* A slow hash at every login would make each short-lived client wait for it. The password that was right once
- * is known again by a keyed hash, in memory only; a wrong one always costs the slow hash and the brake. */
-static void keyed_hash(const struct auth *auth, const char *password, char out[static SHA256_TEXT_SIZE])
+/* A slow hash at every login would make each short-lived client wait for it. A password that was right once
+ * is known again by a keyed hash, in memory only; a wrong one always costs the slow hash and the brake. The
+ * slow hash is part of it, so a changed password is not known any more. */
+static void keyed_hash(const struct auth *auth, const char *hash, const char *password,
+                       char out[static SHA256_TEXT_SIZE])
 {
-    AUTO_SECRET char *text = xasprintf("%s/%s", auth->known_key, password);
+    AUTO_SECRET char *text = xasprintf("%s/%s/%s", auth->known_key, hash, password);
     sha256_text(text, strlen(text), out);
 }
 
-static bool password_right(struct auth *auth, const char *password)
+static bool is_known(struct auth *auth, const char *keyed)
+{
+    bool known = false;
+    pthread_mutex_lock(&auth->lock);
+    for (size_t i = 0; i < KNOWN_MAX; i++)
+        known |= secret_equal_text(auth->known[i].keyed, keyed);
+    pthread_mutex_unlock(&auth->lock);
+    return known;
+}
+
+static bool password_right(struct auth *auth, const char *hash, const char *password)
 {
     char keyed[SHA256_TEXT_SIZE];
-    keyed_hash(auth, password, keyed);
-    pthread_mutex_lock(&auth->lock);
-    bool known = secret_equal_text(auth->known, keyed);
-    AUTO_FREE char *hash = xstrdup(auth->hash);
-    pthread_mutex_unlock(&auth->lock);
-    if (known)
+    keyed_hash(auth, hash, password, keyed);
+    if (is_known(auth, keyed))
         return true;
     if (!secret_verify_password(password, strlen(password), hash))
         return false;
     pthread_mutex_lock(&auth->lock);
-    if (streq(auth->hash, hash)) /* not changed meanwhile */
-        memcpy(auth->known, keyed, sizeof(auth->known));
+    memcpy(auth->known[auth->known_next].keyed, keyed, sizeof(keyed));
+    auth->known_next = (auth->known_next + 1) % KNOWN_MAX;
     pthread_mutex_unlock(&auth->lock);
     return true;
 }
 
-int auth_check(struct server *server, const char *peer, const char *user, const char *password,
-               enum role *role, bool *superuser, int64_t *delay_ms, struct api_err *err)
+enum found { FOUND_WRONG, FOUND_ROOT, FOUND_SUBJECT, FOUND_BROKEN };
+
+/* Whom the directory knows. */
+static enum found ask_directory(struct server *server, const char *peer, const char *user,
+                                const char *password, struct identity *who)
+{
+    AUTO_FREE char *name = NULL;
+    switch (directory_check(server->pam_dir, peer, user, password, &name)) {
+    case DIRECTORY_RIGHT:
+        break;
+    case DIRECTORY_WRONG:
+        return FOUND_WRONG;
+    case DIRECTORY_BROKEN:
+        return FOUND_BROKEN;
+    }
+    AUTO_FREE char *sid = directory_user_sid(name);
+    *who =
+        (struct identity){.user = xstrdup(user), .sid = TAKE_PTR(sid), .sids = directory_sids_of_user(name)};
+    return FOUND_SUBJECT;
+}
+
+/* Sets *who, but for its rights. A hash is computed for unknown users too, so that the time tells nothing. */
+static enum found find_user(struct server *server, const char *peer, const char *user, const char *password,
+                            struct identity *who)
 {
     struct auth *auth = server->auth;
-    /* The hash is computed for unknown users too, so that the time tells nothing. */
-    bool right = password_right(auth, password);
-    if (right && streq(user, "root")) {
-        brake_passed(auth->brake, peer, user);
-        *role = ROLE_POOL_ADMIN;
-        *superuser = true;
-        return 0;
+    AUTO_FREE char *hash = superuser_hash(auth->superuser);
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    if (streq(user, ROOT)) {
+        if (!password_right(auth, hash, password))
+            return FOUND_WRONG;
+        *who = identity_of_root(user);
+        return FOUND_ROOT;
     }
-    int64_t delay = brake_failed(auth->brake, peer, user, clock_mono_ms());
-    if (delay_ms)
-        *delay_ms = delay;
-    log_warn("auth", "wrong user or password", "user", user, "from", peer);
-    return err_session_authentication_failed(err, user, "Wrong user name or password.");
+    const struct user_row *local = accounts_user(snap, user);
+    if (!local && directory_enabled(server, snap))
+        return ask_directory(server, peer, user, password, who);
+    bool may = local && *local->password_hash;
+    if (!password_right(auth, may ? local->password_hash : hash, password) || !may)
+        return FOUND_WRONG;
+    AUTO_FREE char *sid = accounts_sid(local->uuid);
+    const char *sids[] = {sid};
+    *who = (struct identity){.user = xstrdup(user), .sids = str_set_new(sids, 1)};
+    who->sid = TAKE_PTR(sid);
+    return FOUND_SUBJECT;
+}
+
+/* The right person, but what may they do? */
+static int grant(struct server *server, struct identity *who, struct api_err *err)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    switch (accounts_rights(snap, who->sids, &who->subject, &who->role)) {
+    case RIGHTS_SOME:
+        return 0;
+    case RIGHTS_NO_ROLE:
+        return err_rbac_permission_denied(err, "session.login_with_password",
+                                          "The user has no role: an administrator can give one.");
+    case RIGHTS_NO_SUBJECT:
+        break;
+    }
+    return err_session_authorization_failed(
+        err, who->user, "Neither the user nor a group of the user was allowed to log in here.");
+}
+
+int auth_check(struct server *server, const char *peer, const char *user, const char *password,
+               struct identity *who, int64_t *delay_ms, struct api_err *err)
+{
+    struct auth *auth = server->auth;
+    struct identity found = {0};
+    enum found how = find_user(server, peer, user, password, &found);
+    if (how == FOUND_BROKEN)
+        return err_session_authentication_failed(err, user, "The directory of users cannot be asked now.");
+    if (how == FOUND_WRONG) {
+        int64_t delay = brake_failed(auth->brake, peer, user, clock_mono_ms());
+        if (delay_ms)
+            *delay_ms = delay;
+        log_warn("auth", "wrong user or password", "user", user, "from", peer);
+        return err_session_authentication_failed(err, user, "Wrong user name or password.");
+    }
+    brake_passed(auth->brake, peer, user);
+    if (how == FOUND_SUBJECT && grant(server, &found, err) < 0) {
+        log_warn("auth", "a user without rights", "user", user, "from", peer, "error", err->code);
+        identity_done(&found);
+        return -1;
+    }
+    *who = found;
+    return 0;
 }
 
 int auth_check_directly(struct server *server, const char *peer, const char *user, const char *password,
-                        enum role *role, bool *superuser, struct api_err *err)
+                        struct identity *who, struct api_err *err)
 {
     struct auth *auth = server->auth;
     pthread_mutex_lock(&auth->lock);
@@ -282,37 +329,41 @@ int auth_check_directly(struct server *server, const char *peer, const char *use
     int rc = wait > 0 ? err_session_authentication_failed(
                             err, user,
                             "The password was wrong just now: wait a few seconds before the next attempt.")
-                      : auth_check(server, peer, user, password, role, superuser, NULL, err);
+                      : auth_check(server, peer, user, password, who, NULL, err);
     pthread_mutex_lock(&auth->lock);
     auth->direct--;
     pthread_mutex_unlock(&auth->lock);
     return rc;
 }
 
-int auth_change_password(struct server *server, const char *old_password, const char *new_password,
-                         struct api_err *err)
+bool auth_is_pool_secret(struct server *server, const char *secret)
 {
-    struct auth *auth = server->auth;
-    pthread_mutex_lock(&auth->lock);
-    AUTO_FREE char *hash = xstrdup(auth->hash);
-    pthread_mutex_unlock(&auth->lock);
-    if (!secret_verify_password(old_password, strlen(old_password), hash))
-        return err_session_authentication_failed(err, "root", "The old password is wrong.");
-    char *fresh = secret_hash_password(new_password, strlen(new_password));
-    if (!fresh)
-        return err_change_password_rejected(err, "The new password is empty.");
-    AUTO_FREE char *hash_path = path_in(server, "admin-password.hash");
-    if (write_secret(hash_path, fresh) < 0) {
-        free(fresh);
-        return fail_internal(err, "The password could not be stored: it was not changed.");
-    }
-    AUTO_FREE char *clear_path = path_in(server, "admin-password");
-    if (unlink(clear_path) < 0 && errno != ENOENT)
-        log_warn("auth", "the file with the old password could not be removed", "cause", strerror(errno));
-    pthread_mutex_lock(&auth->lock);
-    free(auth->hash);
-    auth->hash = fresh;
-    auth->known[0] = '\0';
-    pthread_mutex_unlock(&auth->lock);
-    return 0;
+    return superuser_is_pool_secret(server->auth->superuser, secret);
+}
+
+int auth_check_secret(struct server *server, const char *peer, const char *secret, int64_t *delay_ms,
+                      struct api_err *err)
+{
+    if (auth_is_pool_secret(server, secret))
+        return 0;
+    *delay_ms = brake_failed(server->auth->brake, peer, "", clock_mono_ms());
+    log_warn("auth", "wrong pool secret", "from", peer);
+    return err_session_authentication_failed(err, "", "The secret is not that of this pool.");
+}
+
+int auth_check_own(struct server *server, const struct session *session, const char *password,
+                   struct api_err *err)
+{
+    AUTO_FREE char *hash = superuser_hash(server->auth->superuser);
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct user_row *user = session->superuser ? NULL : accounts_user_of_sid(snap, session->sid);
+    const char *counts = user ? user->password_hash : hash;
+    if (secret_verify_password(password, strlen(password), counts))
+        return 0;
+    return err_session_authentication_failed(err, session->user, "The old password is wrong.");
+}
+
+int auth_set_root_password(struct server *server, const char *password, struct api_err *err)
+{
+    return superuser_set_password(server->auth->superuser, password, err);
 }

@@ -94,7 +94,7 @@ static void answer_next(struct events *e, struct call *call, const struct snapsh
     struct answer out = answer_begin(call->form);
     event_list_write_numbered(list, first_id, clock_unix_seconds(), &out);
     answer_give(&out, call);
-    registration_told(e->registrations, call->session->ref, snapshot_generation(snap), list->count);
+    registration_told(e->registrations, call->session->token, snapshot_generation(snap), list->count);
     call->session->told_ms = clock_mono_ms();
     call->complete(call);
 }
@@ -108,7 +108,7 @@ static void fail_call(struct call *call)
 
 static void fail_gone(struct call *call)
 {
-    err_session_invalid(&call->err, REF_TEXT(call->session->ref));
+    err_session_invalid(&call->err, REF_TEXT(call->session->token));
     fail_call(call);
 }
 
@@ -220,7 +220,7 @@ static bool serve_from(struct waiter *w, const struct snapshot *snap)
 
 static bool serve_next(struct events *e, struct waiter *w, const struct snapshot *snap)
 {
-    struct ref session = w->call->session->ref;
+    struct ref session = w->call->session->token;
     struct registration at;
     if (!registration_get(e->registrations, session, &at)) {
         err_session_not_registered(&w->call->err, REF_TEXT(session));
@@ -439,10 +439,10 @@ int events_register(struct events *e, const struct session *session, const struc
                     struct api_err *err)
 {
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->server->store);
-    if (registration_add(e->registrations, session->ref, classes, snapshot_generation(snap), err) < 0)
+    if (registration_add(e->registrations, session->token, classes, snapshot_generation(snap), err) < 0)
         return -1;
     if (session->gone) /* perhaps before the entry stood there */
-        registration_drop(e->registrations, session->ref);
+        registration_drop(e->registrations, session->token);
     recheck(e, session);
     return 0;
 }
@@ -450,7 +450,7 @@ int events_register(struct events *e, const struct session *session, const struc
 int events_unregister(struct events *e, const struct session *session, const struct str_set *classes,
                       struct api_err *err)
 {
-    if (registration_remove(e->registrations, session->ref, classes, err) < 0)
+    if (registration_remove(e->registrations, session->token, classes, err) < 0)
         return -1;
     recheck(e, session);
     return 0;
@@ -459,8 +459,8 @@ int events_unregister(struct events *e, const struct session *session, const str
 void events_next(struct events *e, struct call *call)
 {
     struct registration at;
-    if (!registration_get(e->registrations, call->session->ref, &at)) {
-        err_session_not_registered(&call->err, REF_TEXT(call->session->ref));
+    if (!registration_get(e->registrations, call->session->token, &at)) {
+        err_session_not_registered(&call->err, REF_TEXT(call->session->token));
         fail_call(call);
         return;
     }
@@ -477,7 +477,7 @@ void events_next(struct events *e, struct call *call)
 
 void events_session_gone(struct events *e, const struct session *session)
 {
-    registration_drop(e->registrations, session->ref);
+    registration_drop(e->registrations, session->token);
     pthread_mutex_lock(&e->lock);
     for (struct waiter *w = e->waiters; w; w = w->next)
         if (w->call->session == session)

@@ -7,6 +7,7 @@
 
 #include "../rules/operations.h"
 #include "../timers.h"
+#include "audit.h"
 #include "auth.h"
 #include "decode.h"
 #include "generic.h"
@@ -209,6 +210,21 @@ static int refuse_async(const struct call *call, struct api_err *err)
     return api_err_set_code(err, "Fault", params, 1);
 }
 
+static bool is_built(const struct method_desc *method)
+{
+    return (method->flags & METHOD_HANDLER) || generic_serves(method);
+}
+
+/* Who may not call it hears just that. */
+static int refuse_unbuilt(const struct call *call, struct api_err *err)
+{
+    if (roles_check(call, err) < 0) {
+        audit_call(call, err);
+        return -1;
+    }
+    return err_not_implemented(err, call->method->name);
+}
+
 static int prepare(struct call *call, struct api_err *err)
 {
     if (find_method(call, err) < 0 || check_count(call, err) < 0)
@@ -219,16 +235,15 @@ static int prepare(struct call *call, struct api_err *err)
         return err_message_removed(err);
     if (call->async && !(call->method->flags & METHOD_ASYNC))
         return refuse_async(call, err);
-    bool built = (call->method->flags & METHOD_HANDLER) || generic_serves(call->method);
-    if (!built)
-        return err_not_implemented(err, call->method->name);
     if (call->method->param_count) {
         enum decode_mode mode = call->lenient ? DECODE_LENIENT : DECODE_STRICT;
         if (decode_args(call->method, call->params, mode, &call->args, err) < 0)
             return -1;
+        if (call->session)
+            session_translate(call->session, call->method, call->args);
     }
     call->snapshot = store_snapshot(call->server->store);
-    return 0;
+    return is_built(call->method) ? 0 : refuse_unbuilt(call, err);
 }
 
 /* ---- tasks and operations around the run ---- */
@@ -271,6 +286,20 @@ void gate_task_end(struct server *server, struct ref task, const char *result_xm
     struct ending ending = {.task = task, .result_xml = result_xml, .err = err};
     server_insist(server, end_task, &ending);
     task_ended(server->tasks, task);
+}
+
+static void end_waiting_task(struct tx *tx, void *arg)
+{
+    const struct ending *ending = arg;
+    const struct task_row *task = task_row(tx_get(tx, CLASS_task, ending->task));
+    if (task && task->status == TASK_STATUS_TYPE_PENDING)
+        end_task(tx, arg);
+}
+
+void gate_task_refuse(struct server *server, struct ref task, const struct api_err *err)
+{
+    struct ending ending = {.task = task, .err = err};
+    server_insist(server, end_waiting_task, &ending);
 }
 
 static bool wants_task(const struct call *call)
@@ -376,6 +405,7 @@ static void log_outcome(const struct call *call, int rc)
 {
     if (call->method->flags & METHOD_NO_SESSION)
         return; /* logins tell of themselves */
+    audit_call(call, rc < 0 ? &call->err : NULL);
     log_info("call", rc < 0 ? "refused or failed" : "done", "message", call->method->name, "user",
              call->session ? call->session->user : "", "from", call->peer, "error",
              rc < 0 ? call->err.code : "");

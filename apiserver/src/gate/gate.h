@@ -29,3 +29,5 @@ struct session *gate_session(struct server *server, const char *text, struct api
 int gate_task_begin(struct server *server, struct session *session, const char *label, struct ref adopt,
                     struct ref *task, const _Atomic bool **cancel, struct api_err *err);
 void gate_task_end(struct server *server, struct ref task, const char *result_xml, const struct api_err *err);
+/* The request that was to run for a client's task was turned away at the door: a pending task fails. */
+void gate_task_refuse(struct server *server, struct ref task, const struct api_err *err);

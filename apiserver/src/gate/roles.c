@@ -21,7 +21,7 @@ static int deny(const char *permission, enum role needed, struct api_err *err)
 int roles_require(const struct session *session, enum role needed, const char *permission,
                   struct api_err *err)
 {
-    if (session->superuser || session->role >= needed)
+    if (session->superuser || session->role >= (int)needed)
         return 0;
     return deny(permission, needed, err);
 }
@@ -117,7 +117,7 @@ int roles_check(const struct call *call, struct api_err *err)
     if (!call->session || call->session->superuser)
         return 0;
     bool create = method->kind == METHOD_CREATE;
-    if (call->session->role >= method->role && method->key_role_count == 0 && !create)
+    if (call->session->role >= (int)method->role && method->key_role_count == 0 && !create)
         return 0; /* the fast path */
     AUTO_FREE char *permission = permission_of(method);
     if (create && roles_require(call->session, method->role, permission, err) == 0)

@@ -2,6 +2,7 @@
  * the pool's CA, by which the joining host knows the server before it has any certificate. */
 #include "join.h"
 
+#include "../gate/audit.h"
 #include "../gate/gate.h"
 #include "../gate/roles.h"
 #include "../gate/session.h"
@@ -144,7 +145,8 @@ static void run_join_tokens(void *arg)
     struct door_job *job = arg;
     bool temporary;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    AUTO_SESSION struct session *session = door_authenticate(job->server, job->req, &temporary);
+    AUTO_SESSION struct session *session =
+        door_admit(job->server, job->req, ACTION_post_join_tokens, &temporary);
     if (!session) {
         door_job_free(job);
         return;

@@ -186,7 +186,8 @@ static void run_token(void *arg)
     struct door_job *job = arg;
     bool temporary;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    AUTO_SESSION struct session *session = door_authenticate(job->server, job->req, &temporary);
+    AUTO_SESSION struct session *session =
+        door_admit(job->server, job->req, ACTION_post_console_tokens, &temporary);
     if (!session) {
         door_job_free(job);
         return;
@@ -195,9 +196,7 @@ static void run_token(void *arg)
     const char *text = "";
     struct ref console;
     json_get_string(job->body, "console", &text);
-    if (roles_require(session, ROLE_VM_OPERATOR, "http/connect_console", &err) < 0) {
-        door_fail(job->req, 403, &err);
-    } else if (!ref_parse(text, &console) || !snapshot_get(snap, CLASS_console, console)) {
+    if (!ref_parse(text, &console) || !snapshot_get(snap, CLASS_console, console)) {
         err_handle_invalid(&err, "console", text);
         door_fail(job->req, 404, &err);
     } else {
@@ -353,8 +352,8 @@ static struct session *admit(struct server *server, struct http_request *req, co
             return NULL;
         *console = asked_console(snap, req);
     }
-    if (roles_require(session, ROLE_VM_OPERATOR, "http/connect_console_ws", &err) < 0) {
-        door_fail(req, 403, &err);
+    if (!door_allow(server, req, session, ACTION_connect_console_ws)) {
+        /* answered */
     } else if (!*console) {
         http_answer_error(req, 404, "there is no such console: is the VM running?");
     } else {

@@ -1,9 +1,12 @@
 /* Who stands at a door, and how a refusal looks. */
 #include "doors.h"
 
+#include "../gate/audit.h"
 #include "../gate/auth.h"
 #include "../gate/gate.h"
+#include "../gate/roles.h"
 #include "../gate/session.h"
+#include "../gate/task.h"
 #include <base/json.h>
 #include <base/mem.h>
 #include <base/secret.h>
@@ -102,87 +105,156 @@ void door_fail(struct http_request *req, unsigned status, const struct api_err *
     http_answer_json(req, status, buf_take(&out), len);
 }
 
-static void refuse(struct http_request *req, const struct api_err *err)
+/* ---- who asks ---- */
+
+static const char *cookie_or_query(struct http_request *req, const char *name)
 {
-    static const struct http_header headers[] = {
-        {"WWW-Authenticate", "Basic realm=\"corral\""}, {"Content-Type", "application/json"}, {NULL, NULL}};
-    struct buf out = BUF_INIT;
-    write_error(&out, err);
-    size_t len = out.len;
-    http_answer(req, 401, headers, buf_take(&out), len, HTTP_FREE);
+    const char *given = http_request_cookie(req, name);
+    return given ? given : http_request_query(req, name);
 }
 
-/* "Basic <base64 of user:password>" to a temporary session. */
+void door_claim_copy(struct http_request *req, struct door_claim *claim)
+{
+    const char *header = http_request_header(req, "Authorization");
+    const char *session = cookie_or_query(req, "session_id"),
+               *secret = http_request_cookie(req, "pool_secret");
+    const char *task = cookie_or_query(req, "task_id");
+    *claim = (struct door_claim){.local_root = http_request_is_local_root(req)};
+    snprintf(claim->peer, sizeof(claim->peer), "%s", http_request_peer(req));
+    if (!session && header && strncasecmp(header, "Bearer ", 7) == 0)
+        session = header + 7;
+    if (session)
+        claim->session = xstrdup(session);
+    else if (secret)
+        claim->secret = xstrdup(secret);
+    else if (header && strncasecmp(header, "Basic ", 6) == 0)
+        claim->basic = xstrdup(header + 6);
+    if (task)
+        claim->task = xstrdup(task);
+}
+
+void door_claim_done(struct door_claim *claim)
+{
+    secret_free_cleanup(&claim->session);
+    secret_free_cleanup(&claim->secret);
+    secret_free_cleanup(&claim->basic);
+    free(claim->task);
+    *claim = (struct door_claim){0};
+}
+
+/* "<base64 of user:password>" to a temporary session. */
 static struct session *basic_session(struct server *server, const char *peer, const char *encoded,
                                      struct api_err *err)
 {
     size_t len;
     AUTO_SECRET char *text = base64_decode(encoded, strlen(encoded), &len);
     char *colon = text ? strchr(text, ':') : NULL;
-    enum role role;
-    bool superuser;
+    struct identity who;
     struct session *session = NULL;
     if (!colon || strlen(text) != len) {
         err_session_authentication_failed(err, "", "The Authorization header is not Basic user:password.");
         return NULL;
     }
     *colon = '\0';
-    if (auth_check_directly(server, peer, text, colon + 1, &role, &superuser, err) < 0)
+    if (auth_check_directly(server, peer, text, colon + 1, &who, err) < 0)
         return NULL;
-    if (session_open(server, text, role, superuser, REF_NULL, "http", &session, err) < 0)
-        return NULL;
+    session_open(server, &who, "http", &session, err);
+    identity_done(&who);
     return session;
 }
 
-void door_claim_copy(struct http_request *req, struct door_claim *claim)
+static struct session *root_session(struct server *server, struct api_err *err)
 {
-    const char *header = http_request_header(req, "Authorization");
-    const char *given = http_request_cookie(req, "session_id");
-    *claim = (struct door_claim){0};
-    snprintf(claim->peer, sizeof(claim->peer), "%s", http_request_peer(req));
-    if (!given)
-        given = http_request_query(req, "session_id");
-    if (!given && header && strncasecmp(header, "Bearer ", 7) == 0)
-        given = header + 7;
-    if (given)
-        claim->session = xstrdup(given);
-    else if (header && strncasecmp(header, "Basic ", 6) == 0)
-        claim->basic = xstrdup(header + 6);
+    struct identity who = identity_of_root("root");
+    struct session *session = NULL;
+    session_open(server, &who, "http", &session, err);
+    identity_done(&who);
+    return session;
 }
 
-void door_claim_done(struct door_claim *claim)
+static struct session *find_session(struct server *server, const struct door_claim *claim, bool *temporary,
+                                    struct api_err *err)
 {
-    secret_free_cleanup(&claim->session);
-    secret_free_cleanup(&claim->basic);
-    *claim = (struct door_claim){0};
+    struct session *session;
+    if (claim->session && (!claim->local_root || *claim->session))
+        return gate_session(server, claim->session, err);
+    if (claim->local_root || (claim->secret && auth_is_pool_secret(server, claim->secret)))
+        session = root_session(server, err);
+    else if (claim->basic)
+        session = basic_session(server, claim->peer, claim->basic, err);
+    else {
+        err_session_authentication_failed(err, "", "Say who you are: a session_id, or user and password.");
+        return NULL;
+    }
+    *temporary = session != NULL;
+    return session;
 }
 
-struct session *door_authenticate_claim(struct server *server, struct http_request *req,
-                                        const struct door_claim *claim, bool *temporary)
+/* ---- refusals ---- */
+
+static void refuse(struct http_request *req, const struct http_action *action, const struct api_err *err)
+{
+    AUTO_FREE char *challenge = xasprintf("Basic realm=\"%s\"", action ? action->name : "corral");
+    const struct http_header headers[] = {
+        {"WWW-Authenticate", challenge}, {"Content-Type", "application/json"}, {NULL, NULL}};
+    struct buf out = BUF_INIT;
+    write_error(&out, err);
+    size_t len = out.len;
+    http_answer(req, 401, headers, buf_take(&out), len, HTTP_FREE);
+}
+
+/* The client waits for its task. Nobody knows who this one is: what runs already is not theirs to end. */
+static void fail_task(struct server *server, const struct door_claim *claim, const struct api_err *err)
+{
+    struct ref task;
+    if (claim->task && ref_parse(claim->task, &task) && !task_is_running(server->tasks, task))
+        gate_task_refuse(server, task, err);
+}
+
+struct session *door_admit_claim(struct server *server, struct http_request *req,
+                                 const struct door_claim *claim, const struct http_action *action,
+                                 bool *temporary)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    struct session *session = NULL;
     *temporary = false;
-    if (claim->session) {
-        session = gate_session(server, claim->session, &err);
-    } else if (claim->basic) {
-        session = basic_session(server, claim->peer, claim->basic, &err);
-        *temporary = session != NULL;
-    } else {
-        err_session_authentication_failed(&err, "", "Say who you are: a session_id, or user and password.");
-    }
-    if (!session && err.desc == ERROR_INTERNAL_ERROR)
+    struct session *session = find_session(server, claim, temporary, &err);
+    if (session && (!action || roles_require(session, action->role, action->permission, &err) == 0))
+        return session;
+    audit_door(server->audit, claim->peer, session, action ? action->permission : "http", &err);
+    if (session) {
+        fail_task(server, claim, &err);
+        door_fail(req, 403, &err);
+        if (*temporary)
+            session_close(server, session);
+        session_unref(session);
+    } else if (err.desc == ERROR_INTERNAL_ERROR) {
         door_fail(req, 503, &err);
-    else if (!session)
-        refuse(req, &err);
-    return session;
+    } else {
+        AUTO_API_ERR struct api_err told = API_ERR_INIT;
+        err_session_authentication_failed(&told, "", "The request did not say who it comes from.");
+        fail_task(server, claim, err.desc == ERROR_SESSION_AUTHENTICATION_FAILED ? &err : &told);
+        refuse(req, action, &err);
+    }
+    return NULL;
 }
 
-struct session *door_authenticate(struct server *server, struct http_request *req, bool *temporary)
+struct session *door_admit(struct server *server, struct http_request *req, const struct http_action *action,
+                           bool *temporary)
 {
     struct door_claim claim;
     door_claim_copy(req, &claim);
-    struct session *session = door_authenticate_claim(server, req, &claim, temporary);
+    struct session *session = door_admit_claim(server, req, &claim, action, temporary);
     door_claim_done(&claim);
     return session;
+}
+
+bool door_allow(struct server *server, struct http_request *req, const struct session *session,
+                const struct http_action *action)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    if (roles_require(session, action->role, action->permission, &err) == 0)
+        return true;
+    audit_door(server->audit, http_request_peer(req), session, action->permission, &err);
+    door_fail(req, 403, &err);
+    return false;
 }

@@ -2,6 +2,7 @@
 #pragma once
 #include <base/http_server.h>
 #include <jansson.h>
+#include <model/http_actions.h>
 
 struct server;
 struct worker_pool;
@@ -17,20 +18,42 @@ void doors_leave(struct server *server);
 /* First step of a stop. When it returns no network thread uses the server's parts, and none will. */
 void doors_close(struct server *server);
 
-/* Who asks: `Authorization: Bearer <session>`, the cookie or query parameter session_id, or Basic
- * user:password. Basic costs a password hash, so this blocks: for a worker. A counted session, or NULL after
- * answering 401. For Basic the session is a temporary one: *temporary tells, close it with session_close. */
-struct session *door_authenticate(struct server *server, struct http_request *req, bool *temporary);
-/* The same in two steps, for requests whose body arrives meanwhile: the head may only be read where the
- * request came in. Release the claim with door_claim_done. */
+/* Who asks, and the task that the request brings along: copied where the request came in, so that it is there
+ * when the body arrives meanwhile. In this order: the machine's root over the local socket; `session_id` as
+ * cookie or query parameter, or `Authorization: Bearer <session>`; the cookie pool_secret; Basic
+ * user:password. Release it with door_claim_done. */
 struct door_claim {
-    char *session, *basic; /* one of them, or neither */
+    bool local_root;
+    char *session, *secret, *basic; /* one of them, or none */
+    char *task;                     /* task_id of cookie or query; NULL: none */
     char peer[48];
 };
 void door_claim_copy(struct http_request *req, struct door_claim *claim);
 void door_claim_done(struct door_claim *claim);
-struct session *door_authenticate_claim(struct server *server, struct http_request *req,
-                                        const struct door_claim *claim, bool *temporary);
+/* Whether who claims to be somebody may do this (`action` NULL: anything): a counted session, or NULL after
+ * answering 401 (not logged in), 403 (not the role) or 503. After a refusal the task of the claim has failed
+ * too, unless it runs already. Whoever has no session gets a temporary one: *temporary tells, close it with
+ * session_close. A password costs a hash, so this blocks: for a worker. */
+struct session *door_admit_claim(struct server *server, struct http_request *req,
+                                 const struct door_claim *claim, const struct http_action *action,
+                                 bool *temporary);
+/* The same for a request whose head is still there. */
+struct session *door_admit(struct server *server, struct http_request *req, const struct http_action *action,
+                           bool *temporary);
+/* Without a role: the door judges by itself, perhaps not at all. */
+static inline struct session *door_authenticate_claim(struct server *server, struct http_request *req,
+                                                      const struct door_claim *claim, bool *temporary)
+{
+    return door_admit_claim(server, req, claim, NULL, temporary);
+}
+static inline struct session *door_authenticate(struct server *server, struct http_request *req,
+                                                bool *temporary)
+{
+    return door_admit(server, req, NULL, temporary);
+}
+/* The second half alone, for who has a session already: true, or false after answering 403. */
+bool door_allow(struct server *server, struct http_request *req, const struct session *session,
+                const struct http_action *action);
 /* A request on its way to a worker: doors block (passwords, agents), network threads must not. */
 struct door_job {
     struct server *server;
@@ -54,6 +77,7 @@ void door_fail(struct http_request *req, unsigned status, const struct api_err *
 
 void door_join_tokens(struct server *server, struct http_request *req);    /* hosts/join.c */
 void door_join(struct server *server, struct http_request *req);           /* hosts/join.c */
+void door_audit_log(struct server *server, struct http_request *req);      /* http/audit_log.c */
 void door_console_tokens(struct server *server, struct http_request *req); /* http/console.c */
 void door_console(struct server *server, struct http_request *req);        /* http/console.c */
 void door_get_blob(struct server *server, struct http_request *req);       /* http/blob.c */

@@ -265,6 +265,7 @@ static const struct route routes[] = {
     {HTTP_GET, "/host_rrds", door_host_rrd},
     {HTTP_GET, "/sr_rrd", door_sr_rrd},
     {HTTP_PUT, "/rrd", door_put_rrd},
+    {HTTP_GET, "/audit_log", door_audit_log},
     {HTTP_GET, "/blob", door_get_blob},
     {HTTP_PUT, "/blob", door_put_blob},
     {HTTP_PUT, "/import_raw_vdi", door_import_raw_vdi},

@@ -39,7 +39,8 @@ void trial_start(struct trial_server *t)
     s->console_tokens = console_tokens_new(s);
     cr_assert_eq(bootstrap(s, &err), 0);
     s->hosts = hosts_new(s, 0);
-    cr_assert_eq(session_open(s, "root", ROLE_POOL_ADMIN, true, REF_NULL, "test", &t->root, &err), 0);
+    AUTO_IDENTITY struct identity root = identity_of_root("root");
+    cr_assert_eq(session_open(s, &root, "test", &t->root, &err), 0);
 }
 
 void trial_stop(struct trial_server *t)
@@ -66,7 +67,8 @@ struct session *trial_session(struct trial_server *t, enum role role)
 {
     struct session *session;
     struct api_err err = API_ERR_INIT;
-    cr_assert_eq(session_open(&t->server, role_name(role), role, false, REF_NULL, "test", &session, &err), 0);
+    AUTO_IDENTITY struct identity who = {.user = xstrdup(role_name(role)), .sid = xstrdup(""), .role = role};
+    cr_assert_eq(session_open(&t->server, &who, "test", &session, &err), 0);
     return session;
 }
 
@@ -117,7 +119,7 @@ void trial_call(struct trial_server *t, const struct session *session, const cha
     struct pending pending = {.answer = answer};
     json_t *all = params ? params : json_array();
     if (session)
-        json_array_insert_new(all, 0, json_string(REF_TEXT(session->ref)));
+        json_array_insert_new(all, 0, json_string(REF_TEXT(session->token)));
     sem_init(&pending.over, 0, 0);
     struct call *call = call_new(&t->server, method, all, false, "127.0.0.1", take_answer);
     call->reply = &pending;

@@ -28,9 +28,10 @@ enum method_flag {
     METHOD_SECRET_ARGS = 1 << 4,   /* arguments are never logged */
     METHOD_REMOVED = 1 << 5,       /* answers MESSAGE_REMOVED */
     METHOD_DEPRECATED = 1 << 6,
-    METHOD_HANDLER = 1 << 7, /* has a handler function */
-    METHOD_GENERIC = 1 << 8, /* create or destroy done by generic code */
-    METHOD_INLINE = 1 << 9,  /* never blocks: may run on a network thread */
+    METHOD_HANDLER = 1 << 7,      /* has a handler function */
+    METHOD_GENERIC = 1 << 8,      /* create or destroy done by generic code */
+    METHOD_INLINE = 1 << 9,       /* never blocks: may run on a network thread */
+    METHOD_CLIENT_CERT = 1 << 12, /* a login by client certificate may call it, beyond what read-only may */
 };
 
 /* Roles from weakest to strongest; each includes those before it. ROLE_INTERNAL: the local root or

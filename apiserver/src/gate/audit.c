@@ -1,0 +1,355 @@
+/* Each line is one write to a file opened for appending. At a size the file is renamed away and a new one
+ * begun; a handful of older parts is kept. */
+#include "audit.h"
+
+#include "permissions.h"
+#include "session.h"
+#include <base/buf.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <model/errors.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define PART_BYTES_MAX (16 * 1024 * 1024)
+#define PARTS_KEPT 8
+#define WORD_BYTES_MAX 200
+#define READ_BYTES 65536
+
+struct audit {
+    char *path;
+    char host[65];
+    pthread_mutex_t lock; /* guards what follows, and the names of the parts */
+    int fd;               /* -1: not open */
+    off_t size;
+    bool complained;
+};
+
+static char *part_name(const struct audit *audit, unsigned part)
+{
+    return part ? xasprintf("%s.%u", audit->path, part) : xstrdup(audit->path);
+}
+
+static void complain(struct audit *audit, const char *sentence)
+{
+    if (!audit->complained)
+        log_error("audit", sentence, "file", audit->path, "cause", strerror(errno));
+    audit->complained = true;
+}
+
+static void open_part(struct audit *audit)
+{
+    struct stat st;
+    audit->fd = open(audit->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (audit->fd < 0 || fstat(audit->fd, &st) < 0)
+        complain(audit, "the audit log cannot be opened");
+    else
+        audit->size = st.st_size;
+}
+
+struct audit *audit_open(const char *state_dir)
+{
+    struct audit *audit = xcalloc(1, sizeof(*audit));
+    pthread_mutex_init(&audit->lock, NULL);
+    audit->path = xasprintf("%s/audit.log", state_dir);
+    if (gethostname(audit->host, sizeof(audit->host) - 1) < 0)
+        snprintf(audit->host, sizeof(audit->host), "localhost");
+    open_part(audit);
+    return audit;
+}
+
+void audit_close(struct audit *audit)
+{
+    if (!audit)
+        return;
+    if (audit->fd >= 0)
+        close(audit->fd);
+    pthread_mutex_destroy(&audit->lock);
+    free(audit->path);
+    free(audit);
+}
+
+static void rotate(struct audit *audit)
+{
+    for (unsigned part = PARTS_KEPT; part > 0; part--) {
+        AUTO_FREE char *from = part_name(audit, part - 1), *to = part_name(audit, part);
+        if (rename(from, to) < 0 && errno != ENOENT)
+            complain(audit, "a part of the audit log cannot be renamed");
+    }
+    close(audit->fd);
+    open_part(audit);
+}
+
+static void append(struct audit *audit, const struct buf *line)
+{
+    pthread_mutex_lock(&audit->lock);
+    if (audit->fd >= 0 && audit->size + (off_t)line->len > PART_BYTES_MAX)
+        rotate(audit);
+    if (audit->fd < 0)
+        open_part(audit);
+    ssize_t put = audit->fd >= 0 ? write(audit->fd, line->data, line->len) : -1;
+    if (put == (ssize_t)line->len) {
+        audit->size += put;
+        audit->complained = false;
+    } else {
+        complain(audit, "a line of the audit log cannot be written");
+        log_warn("audit", "not in the audit log", "line", line->data);
+    }
+    pthread_mutex_unlock(&audit->lock);
+}
+
+/* ---- a line ---- */
+
+/* In quotes, on one line whatever it holds, at most 200 bytes of it. */
+static void add_word(struct buf *line, const char *text)
+{
+    size_t len = strlen(text), cut = len > WORD_BYTES_MAX ? WORD_BYTES_MAX : len;
+    while (cut < len && cut > 0 && ((unsigned char)text[cut] & 0xc0) == 0x80)
+        cut--; /* not within a character */
+    buf_add_char(line, '\'');
+    for (size_t i = 0; i < cut; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '\'' || c == '\\')
+            buf_add_char(line, '\\');
+        if (c < ' ' || c == 0x7f)
+            buf_printf(line, "\\x%02x", c);
+        else
+            buf_add_char(line, (char)c);
+    }
+    buf_add_str(line, cut < len ? "...'" : "'");
+}
+
+static void begin_line(struct audit *audit, struct buf *line, const char *peer, const char *action)
+{
+    struct timespec now;
+    struct tm tm;
+    char stamp[32];
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &tm);
+    strftime(stamp, sizeof(stamp), "%Y%m%dT%H:%M:%S", &tm);
+    buf_printf(line, "[%s.%03ldZ|info|%s|%s|%.100s|audit] (", stamp, now.tv_nsec / 1000000, audit->host,
+               *peer ? peer : "local", action);
+}
+
+static void add_who(struct buf *line, const struct session *session, const char *user)
+{
+    AUTO_FREE char *track = session
+                                ? xasprintf("trackid=%.16s", REF_TEXT(session->ref) + strlen("OpaqueRef:"))
+                                : xstrdup("trackid=");
+    add_word(line, track);
+    buf_add_char(line, ' ');
+    add_word(line, !session ? "" : session->superuser ? "LOCAL_SUPERUSER" : session->sid);
+    buf_add_char(line, ' ');
+    add_word(line, session ? session->user : user);
+}
+
+static void add_outcome(struct buf *line, const struct api_err *err)
+{
+    bool denied = err && (err->desc == ERROR_RBAC_PERMISSION_DENIED ||
+                          err->desc == ERROR_SESSION_AUTHENTICATION_FAILED ||
+                          err->desc == ERROR_SESSION_AUTHORIZATION_FAILED);
+    AUTO_FREE char *outcome = err ? xasprintf("ERROR:%s", err->code) : xstrdup("OK");
+    buf_add_str(line, denied ? " 'DENIED' " : " 'ALLOWED' ");
+    add_word(line, outcome);
+}
+
+static void end_line(struct audit *audit, struct buf *line)
+{
+    buf_add_str(line, ")\n");
+    append(audit, line);
+}
+
+/* ('vm' 'web1' '<uuid>' 'OpaqueRef:...') */
+static void add_object(struct buf *line, const struct call *call, const struct param_desc *param,
+                       struct ref ref)
+{
+    const struct class_desc *cls = param->type->cls;
+    const struct row *row = call->snapshot && cls->row_size ? snapshot_get(call->snapshot, cls, ref) : NULL;
+    const char *name = row && cls->name_label ? row_cell(row, cls->name_label)->str : "";
+    const char *uuid = row && cls->uuid ? row_cell(row, cls->uuid)->str : "";
+    const char *text = cls == CLASS_session ? "" : REF_TEXT(ref);
+    const char *words[] = {param->name, name, cls == CLASS_session ? "" : uuid, text};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        buf_add_str(line, i ? " " : "('");
+        if (i)
+            add_word(line, words[i]);
+        else
+            buf_printf(line, "%s'", words[i]);
+    }
+    buf_add_char(line, ')');
+}
+
+static void add_param(struct buf *line, const struct call *call, size_t i)
+{
+    const struct method_desc *method = call->method;
+    const struct param_desc *param = &method->params[i];
+    const union cell *cell = (const union cell *)((const char *)call->args + param->offset);
+    AUTO_BUF struct buf text = BUF_INIT;
+    bool key = i == 1 && (method->kind == METHOD_ADD || method->kind == METHOD_REMOVE) && method->field &&
+               method->field->type->kind == TYPE_MAP;
+    if (param->type->kind == TYPE_REF) {
+        add_object(line, call, param, cell->ref);
+        return;
+    }
+    switch (param->type->rep) {
+    case REP_BOOL:
+    case REP_INT:
+    case REP_FLOAT:
+    case REP_ENUM:
+        cell_write_text(param->type, cell, &text);
+        break;
+    case REP_STRING:
+        if (key)
+            buf_add_str(&text, cell->str);
+        break;
+    default:
+        break;
+    }
+    if (!text.len)
+        return;
+    buf_printf(line, "('%s' ", param->name);
+    add_word(line, text.data);
+    buf_add_str(line, " '' '')");
+}
+
+static void add_params(struct buf *line, const struct call *call)
+{
+    buf_add_str(line, " (");
+    size_t begin = line->len;
+    bool hidden = call->method->flags & METHOD_SECRET_ARGS || call->method->kind == METHOD_CREATE;
+    for (size_t i = 0; call->args && !hidden && i < call->method->param_count; i++) {
+        size_t before = line->len;
+        if (before > begin)
+            buf_add_char(line, ' ');
+        size_t at = line->len;
+        add_param(line, call, i);
+        if (line->len == at)
+            line->len = before;
+    }
+    buf_add_char(line, ')');
+}
+
+static bool only_reads(const struct method_desc *method)
+{
+    switch (method->kind) {
+    case METHOD_CREATE:
+    case METHOD_DESTROY:
+    case METHOD_SETTER:
+    case METHOD_ADD:
+    case METHOD_REMOVE:
+        return false;
+    case METHOD_CUSTOM:
+        return method->role == ROLE_READ_ONLY;
+    default:
+        return true;
+    }
+}
+
+void audit_call(const struct call *call, const struct api_err *err)
+{
+    struct audit *audit = call->server->audit;
+    bool denied = err && err->desc == ERROR_RBAC_PERMISSION_DENIED;
+    if (!audit || (only_reads(call->method) && !denied) || call->method->flags & METHOD_NO_SESSION)
+        return;
+    AUTO_BUF struct buf line = BUF_INIT;
+    begin_line(audit, &line, call->peer, call->name);
+    add_who(&line, call->session, "");
+    add_outcome(&line, err);
+    buf_add_str(&line, " 'API' ");
+    add_word(&line, call->method->name);
+    add_params(&line, call);
+    end_line(audit, &line);
+}
+
+static void add_request(struct audit *audit, const char *peer, const struct session *session,
+                        const char *user, const char *kind, const char *action, const struct api_err *err)
+{
+    if (!audit)
+        return;
+    AUTO_BUF struct buf line = BUF_INIT;
+    begin_line(audit, &line, peer, action);
+    add_who(&line, session, user);
+    add_outcome(&line, err);
+    buf_printf(&line, " '%s' ", kind);
+    add_word(&line, action);
+    buf_add_str(&line, " ()");
+    end_line(audit, &line);
+}
+
+void audit_session(struct audit *audit, const char *peer, const char *message, const char *user,
+                   const struct session *session, const struct api_err *err)
+{
+    add_request(audit, peer, session, user, "API", message, err);
+}
+
+void audit_door(struct audit *audit, const char *peer, const struct session *session, const char *permission,
+                const struct api_err *err)
+{
+    add_request(audit, peer, session, "", "HTTP", permission, err);
+}
+
+/* ---- reading ---- */
+
+struct reading {
+    const char *since;
+    int (*put)(void *arg, const char *data, size_t len);
+    void *arg;
+    struct buf line; /* the part of a line that was read */
+};
+
+/* The stamp stands between the first bracket and the first bar. */
+static int put_line(struct reading *r)
+{
+    const char *bar = memchr(r->line.data, '|', r->line.len);
+    size_t stamp = bar && r->line.data[0] == '[' ? (size_t)(bar - r->line.data) - 1 : 0;
+    size_t since = strlen(r->since), least = stamp < since ? stamp : since;
+    int order = memcmp(r->line.data + 1, r->since, least);
+    bool old = order < 0 || (order == 0 && stamp < since);
+    int rc = old ? 0 : r->put(r->arg, r->line.data, r->line.len);
+    buf_clear(&r->line);
+    return rc;
+}
+
+static int read_part(int fd, struct reading *r)
+{
+    AUTO_FREE char *chunk = xcalloc(1, READ_BYTES);
+    ssize_t got;
+    while ((got = read(fd, chunk, READ_BYTES)) > 0)
+        for (ssize_t at = 0; at < got;) {
+            const char *end = memchr(chunk + at, '\n', (size_t)(got - at));
+            size_t len = end ? (size_t)(end - chunk - at) + 1 : (size_t)(got - at);
+            buf_add(&r->line, chunk + at, len);
+            at += (ssize_t)len;
+            if (end && put_line(r) < 0)
+                return -1;
+        }
+    buf_clear(&r->line);
+    return got < 0 ? -1 : 0;
+}
+
+int audit_read(struct audit *audit, const char *since, int (*put)(void *arg, const char *data, size_t len),
+               void *arg)
+{
+    int fds[PARTS_KEPT + 1];
+    struct reading reading = {.since = since, .put = put, .arg = arg};
+    pthread_mutex_lock(&audit->lock); /* the parts keep their names meanwhile */
+    for (unsigned part = 0; part <= PARTS_KEPT; part++) {
+        AUTO_FREE char *name = part_name(audit, part);
+        fds[part] = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    }
+    pthread_mutex_unlock(&audit->lock);
+    int rc = 0;
+    for (unsigned part = PARTS_KEPT + 1; part-- > 0;) {
+        if (fds[part] < 0)
+            continue;
+        if (rc == 0)
+            rc = read_part(fds[part], &reading);
+        close(fds[part]);
+    }
+    buf_done(&reading.line);
+    return rc;
+}

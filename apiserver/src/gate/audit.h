@@ -1,0 +1,25 @@
+/* The audit log: one line for each login, each change and each refusal. Lines look as clients of GET
+ * /audit_log know them; docs/users.md describes them. Never a secret: parameters are told by reference, name,
+ * number or map key, not by free text. Any thread. */
+#pragma once
+#include "../server.h"
+
+struct audit;
+/* DIR/audit.log and its older parts. Never NULL; what cannot be written goes to the log instead. */
+struct audit *audit_open(const char *state_dir);
+void audit_close(struct audit *audit);
+
+/* How a call through the gate ended: it changed something, or was refused. `err` NULL: success. Reads that
+ * were allowed leave no line. */
+void audit_call(const struct call *call, const struct api_err *err);
+/* A login or its end (`message`: "session.logout"): `user` as given, `session` when there is one. */
+void audit_session(struct audit *audit, const char *peer, const char *message, const char *user,
+                   const struct session *session, const struct api_err *err);
+/* A request at an HTTP door, when it ended or was refused; `session` NULL: nobody known. */
+void audit_door(struct audit *audit, const char *peer, const struct session *session, const char *permission,
+                const struct api_err *err);
+
+/* Writes the lines that are not older than `since` (compared as text with their stamp; "": all), oldest
+ * first, by calling put until it returns -1. 0, or -1 when put did or a file could not be read. */
+int audit_read(struct audit *audit, const char *since, int (*put)(void *arg, const char *data, size_t len),
+               void *arg);
