@@ -133,7 +133,7 @@ void json_write_real(struct buf *b, double value)
         return;
     }
     char text[40];
-    snprintf(text, sizeof(text), "%.15g", value);
+    snprintf(text, sizeof(text), "%.16g", value);
     if (strtod(text, NULL) != value)
         snprintf(text, sizeof(text), "%.17g", value);
     for (char *p = text; *p; p++)

@@ -279,8 +279,10 @@ int decode_cell(const struct type *type, const json_t *json, enum decode_mode mo
 int decode_record(const struct class_desc *cls, const json_t *record, enum decode_mode mode, struct row **out,
                   struct api_err *err)
 {
-    if (!json_is_object(record))
-        return fail_internal(err, "Expected %s record, got %s", cls->name, json_kind(record));
+    if (!json_is_object(record)) {
+        const char *got = json_kind(record);
+        return fail_internal(err, "Expected %s record, got '%.*s'", cls->name, shown_len(got), got);
+    }
     struct row *row = row_new(cls, REF_NULL);
     for (size_t i = 0; i < cls->field_count; i++) {
         const struct field_desc *field = &cls->fields[i];
