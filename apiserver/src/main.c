@@ -15,6 +15,7 @@
 #include "http/doors.h"
 #include "http/web.h"
 #include "metrics/metrics.h"
+#include "schedules.h"
 #include "server.h"
 #include "timers.h"
 #include <base/args.h>
@@ -275,6 +276,9 @@ static int start(struct pool_server *p)
         return -1;
     s->hosts = hosts_new(s, SETTLE_MS);
     s->metrics = metrics_new(s);
+    s->schedules = schedules_new(s);
+    if (!s->schedules)
+        return -1;
     p->web = web_new(s, p->options.web_dir);
     p->https = listen_on(p, (uint16_t)p->options.port, true);
     if (!p->https)
@@ -312,6 +316,7 @@ static void stop(struct pool_server *p)
     if (s->workers)
         worker_pool_stop(s->workers);
     events_free(s->events);
+    schedules_stop(s->schedules);
     if (s->cli_workers)
         worker_pool_stop(s->cli_workers);
     metrics_stop(s->metrics);
@@ -323,6 +328,7 @@ static void stop(struct pool_server *p)
     http_server_stop(p->local);
     console_tokens_free(s->console_tokens);
     metrics_free(s->metrics);
+    schedules_free(s->schedules);
     hosts_free(s->hosts);
     claims_free(s->claims);
     timers_free(s->timers);

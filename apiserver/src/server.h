@@ -20,6 +20,7 @@ struct hosts;
 struct claims;
 struct joins;
 struct console_tokens;
+struct schedules;
 struct auth;
 struct metrics;
 struct call_log;
@@ -41,6 +42,7 @@ struct server {
     struct claims *claims;
     struct joins *joins;
     struct console_tokens *console_tokens;
+    struct schedules *schedules;
     const char *state_dir;
     const char *web_dir;
     struct auth *auth;

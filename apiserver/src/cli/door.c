@@ -2,12 +2,12 @@
  * HTTP but the conversation of frames.h. The command runs in the engine that our own `xe` is made of, so the
  * two cannot differ; what the engine needs of its surroundings is done by the client at the other end. */
 #include "../gate/gate.h"
+#include "../gate/local.h"
 #include "../gate/session.h"
 #include "../hosts/join.h"
 #include "../http/doors.h"
 #include "../server.h"
 #include "frames.h"
-#include "local.h"
 #include "thin.h"
 #include <base/json.h>
 #include <base/log.h>

@@ -2,8 +2,8 @@
  * drops answers that wait in a timer. */
 #include "local.h"
 
-#include "../gate/gate.h"
 #include "../http/doors.h"
+#include "gate.h"
 #include <base/buf.h>
 #include <base/clock.h>
 #include <base/json.h>
