@@ -15,7 +15,7 @@ build|d:libssl-dev|libssl-dev|certificates, passwords
 build|d:uuid-dev|uuid-dev|identifiers
 build|d:libcurl4-openssl-dev|libcurl4-openssl-dev|HTTP client
 build|d:libmicrohttpd-dev|libmicrohttpd-dev|HTTP server
-build|d:libpam0g-dev|libpam0g-dev|logins of the machine's own users
+build|d:libpam0g-dev|libpam0g-dev|logins of users of this machine
 build|d:libxml2-dev|libxml2-dev|XML of disk templates
 build|d:libgnutls28-dev|libgnutls28-dev|TLS of the HTTP server
 build|d:ca-certificates|ca-certificates|npm checks certificates
@@ -28,7 +28,7 @@ test|d:libcriterion-dev|libcriterion-dev|unit tests
 test|c:chromium|chromium|tests of the web page
 test|d:fonts-dejavu-core|fonts-dejavu-core|text in screenshots
 test|c:rrdtool|rrdtool|tests compare with it
-test|d:libpam-wrapper|libpam-wrapper|users of a test's own for PAM
+test|d:libpam-wrapper|libpam-wrapper|made-up users for tests of PAM
 test|c:ss|iproute2|tests look at sockets
 test|c:syslinux|syslinux|bootable test disk (BIOS)
 test|d:syslinux-common|syslinux-common|its second stage
