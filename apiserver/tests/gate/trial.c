@@ -14,6 +14,7 @@
 #include <hosts/hosts.h>
 #include <hosts/join.h>
 #include <http/console.h>
+#include <metrics/metrics.h>
 #include <stdio.h>
 #include <timers.h>
 
@@ -39,6 +40,7 @@ void trial_start(struct trial_server *t)
     s->console_tokens = console_tokens_new(s);
     cr_assert_eq(bootstrap(s, &err), 0);
     s->hosts = hosts_new(s, 0);
+    s->metrics = metrics_new(s);
     AUTO_IDENTITY struct identity root = identity_of_root("root");
     cr_assert_eq(session_open(s, &root, "test", &t->root, &err), 0);
 }
@@ -52,8 +54,10 @@ void trial_stop(struct trial_server *t)
     worker_pool_stop(s->login_workers);
     worker_pool_stop(s->workers);
     events_free(s->events);
+    metrics_stop(s->metrics);
     console_tokens_stop(s->console_tokens);
     console_tokens_free(s->console_tokens);
+    metrics_free(s->metrics);
     hosts_free(s->hosts);
     claims_free(s->claims);
     timers_free(s->timers);
