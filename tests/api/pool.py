@@ -172,6 +172,8 @@ class TestPool:
         self.clients = []
         self.hosts = []
         self.host_options = list(host_options)
+        if "--event-heartbeat" not in options:
+            options = [*options, "--event-heartbeat", "0"]  # no event that a test did not make
         binary = program("poold")
         if not binary:
             raise AssertionError(f"no poold in {BUILD}: set CORRAL_TEST_BUILD to a build folder")

@@ -481,6 +481,50 @@ class Legacy(unittest.TestCase):
         self.assertEqual(caught.exception.code, "INVALID_VALUE")
 
 
+class XmlRpc(unittest.TestCase):
+    """The bytes of the other codec: numbers are text, but for the tagged ones of valid_ref_counts."""
+
+    def call(self, method, params):
+        body = f"<methodCall><methodName>{method}</methodName><params>{params}</params></methodCall>"
+        status, _, answer = POOL.http("POST", "/", body.encode(), {"Content-Type": "text/xml"})
+        self.assertEqual(status, 200)
+        return answer.decode()
+
+    def test_bytes_of_from(self):
+        ref = API.network.create(network_record("<xml> & co"))
+        text = self.call("event.from", f"<param><value>{API.session}</value></param><param><value><array><data>"
+                         f"<value>network/{ref}</value></data></array></value></param><param><value/></param>"
+                         "<param><value><double>0.0</double></value></param>")
+        self.assertRegex(text, r"<member><name>events</name><value><array><data><value><struct><member><name>id</name>"
+                         r"<value>\d+</value></member><member><name>timestamp</name><value>0.0</value></member>"
+                         r"<member><name>class</name><value>network</value></member><member><name>operation</name>"
+                         r"<value>add</value></member><member><name>ref</name><value>" + ref + r"</value></member>"
+                         r"<member><name>snapshot</name><value><struct><member><name>uuid</name>")
+        self.assertIn("<member><name>name_label</name><value>&lt;xml&gt; &amp; co</value></member>", text)
+        count = len(API.network.get_all())
+        self.assertIn(f"<member><name>network</name><value><i4>{count}</i4></value></member>", text)
+        self.assertRegex(text, r"<member><name>token</name><value>\d{20},\d{20}</value></member></struct></value>")
+        token = text.split("<name>token</name><value>")[1].split("<")[0]
+        API.network.destroy(ref)
+        for timeout in ("<int>0</int>", "<i4>0</i4>", "0", "<string>0.0</string>", "<double>0</double>"):
+            text = self.call("event.from", f"<param><value>{API.session}</value></param><param><value><array><data>"
+                             f"<value>network</value></data></array></value></param><param><value>{token}</value></param>"
+                             f"<param><value>{timeout}</value></param>")
+            self.assertIn(f"<name>operation</name><value>del</value></member><member><name>ref</name><value>{ref}</value>"
+                          "</member></struct></value></data></array></value></member>", text, timeout)
+
+    def test_bytes_of_next(self):
+        api = POOL.login()
+        api.event.register(["network"])
+        ref = API.network.create(network_record("n"))
+        text = self.call("event.next", f"<param><value>{api.session}</value></param>")
+        self.assertRegex(text, r"<name>Value</name><value><array><data><value><struct><member><name>id</name><value>\d+"
+                         r"</value></member><member><name>timestamp</name><value>\d{10}\.</value></member>")
+        self.assertIn("</struct></value></data></array></value>", text)
+        API.network.destroy(ref)
+        api.logout()
+
+
 class Heartbeat(unittest.TestCase):
     def test_the_pool_is_touched_in_memory_only(self):
         with TestPool(options=["--event-heartbeat", "1"]) as pool:
