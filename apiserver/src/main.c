@@ -2,12 +2,12 @@
  * the hosts, then serves until SIGTERM or SIGINT. */
 #include "blobs.h"
 #include "bootstrap.h"
-#include "gate/audit.h"
 #include "gate/auth.h"
 #include "gate/call_log.h"
 #include "gate/event.h"
 #include "gate/session.h"
 #include "gate/task.h"
+#include "gate/trail.h"
 #include "hosts/claims.h"
 #include "hosts/hosts.h"
 #include "hosts/join.h"
@@ -264,7 +264,7 @@ static int start(struct pool_server *p)
     if (make_dir(s->state_dir) < 0 || make_certificates(s->state_dir) < 0 || auth_init(s) < 0 ||
         open_store(s) < 0 || start_workers(s) < 0)
         return -1;
-    s->audit = audit_open(s->state_dir);
+    s->trail = trail_open(s->state_dir);
     s->timers = timers_new();
     s->sessions = sessions_new();
     s->tasks = tasks_new();
@@ -337,7 +337,7 @@ static void stop(struct pool_server *p)
     tasks_free(s->tasks);
     sessions_free(s->sessions);
     auth_free(s->auth);
-    audit_close(s->audit);
+    trail_close(s->trail);
     call_log_close(s->call_log);
     if (s->store)
         store_close(s->store);

@@ -24,7 +24,7 @@ struct schedules;
 struct auth;
 struct metrics;
 struct call_log;
-struct audit;
+struct trail;
 
 /* Lives as long as the process serves. The parts have locks of their own; the pointers never change
  * once the server answers. */
@@ -48,7 +48,7 @@ struct server {
     struct auth *auth;
     struct metrics *metrics;
     struct call_log *call_log; /* NULL: none is kept */
-    struct audit *audit;       /* NULL in tests of parts: nothing is noted */
+    struct trail *trail;       /* NULL in tests of parts: nothing is noted */
     const char *pam_dir;       /* folder of PAM's service files; NULL: the system's */
     uint16_t port;             /* HTTPS */
     struct ref pool_ref;

@@ -27,6 +27,17 @@ bool directory_enabled(const struct server *server, const struct snapshot *snap)
     return host && streq(host->external_auth_type, DIRECTORY_TYPE);
 }
 
+void directory_host_joined(const struct server *server, struct tx *tx, struct ref host)
+{
+    const struct pool_row *pool = pool_row(tx_get(tx, CLASS_pool, server->pool_ref));
+    const struct host_row *first = pool ? host_row(tx_get(tx, CLASS_host, pool->master)) : NULL;
+    if (!first || !*first->external_auth_type)
+        return;
+    struct host_row *row = host_row_mut(tx_edit(tx, CLASS_host, host));
+    str_assign(&row->external_auth_type, first->external_auth_type);
+    str_assign(&row->external_auth_service_name, first->external_auth_service_name);
+}
+
 bool directory_ready(const char *pam_dir, char why[static 256])
 {
     AUTO_FREE char *path = xasprintf("%s/" DIRECTORY_SERVICE, pam_dir ? pam_dir : SYSTEM_DIR);

@@ -9,6 +9,8 @@
 
 /* The coordinator's host says so. */
 bool directory_enabled(const struct server *server, const struct snapshot *snap);
+/* A host that joins is connected as the coordinator's is. */
+void directory_host_joined(const struct server *server, struct tx *tx, struct ref host);
 /* True if PAM has a service file for us; else `why` has a sentence that names the file. */
 bool directory_ready(const char *pam_dir, char why[static 256]);
 

@@ -7,7 +7,6 @@
 
 #include "../rules/operations.h"
 #include "../timers.h"
-#include "audit.h"
 #include "auth.h"
 #include "decode.h"
 #include "generic.h"
@@ -15,6 +14,7 @@
 #include "session.h"
 #include "system.h"
 #include "task.h"
+#include "trail.h"
 #include <base/buf.h>
 #include <base/clock.h>
 #include <base/log.h>
@@ -219,7 +219,7 @@ static bool is_built(const struct method_desc *method)
 static int refuse_unbuilt(const struct call *call, struct api_err *err)
 {
     if (roles_check(call, err) < 0) {
-        audit_call(call, err);
+        trail_call(call, err);
         return -1;
     }
     return err_not_implemented(err, call->method->name);
@@ -405,7 +405,7 @@ static void log_outcome(const struct call *call, int rc)
 {
     if (call->method->flags & METHOD_NO_SESSION)
         return; /* logins tell of themselves */
-    audit_call(call, rc < 0 ? &call->err : NULL);
+    trail_call(call, rc < 0 ? &call->err : NULL);
     log_info("call", rc < 0 ? "refused or failed" : "done", "message", call->method->name, "user",
              call->session ? call->session->user : "", "from", call->peer, "error",
              rc < 0 ? call->err.code : "");

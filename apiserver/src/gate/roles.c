@@ -1,10 +1,10 @@
 /* Role checks, driven by method_desc.role and method_desc.key_roles. */
 #include "roles.h"
 
+#include "permissions.h"
 #include "session.h"
 #include <base/buf.h>
 #include <base/mem.h>
-#include <ctype.h>
 #include <fnmatch.h>
 #include <model/errors.h>
 
@@ -26,13 +26,10 @@ int roles_require(const struct session *session, enum role needed, const char *p
     return deny(permission, needed, err);
 }
 
-/* "vm.start": the lower-cased name of the message. */
-static char *permission_of(const struct method_desc *method)
+int roles_allow(const struct session *session, const char *permission, struct api_err *err)
 {
-    char *text = xstrdup(method->name);
-    for (char *c = text; *c; c++)
-        *c = (char)tolower((unsigned char)*c);
-    return text;
+    const struct permission *known = permission_find(permission);
+    return roles_require(session, known ? known->role : ROLE_INTERNAL, permission, err);
 }
 
 static bool key_fits(const char *pattern, const char *key)
@@ -102,7 +99,7 @@ static int check_record(const struct call *call, struct api_err *err)
         const struct method_desc *door = map ? method_find(name, strlen(name)) : NULL;
         for (size_t k = 0; door && door->key_role_count && k < map->count; k++) {
             enum role role = role_of_key(door, map->pairs[k].key);
-            AUTO_FREE char *permission = permission_of(door);
+            AUTO_FREE char *permission = permission_of_method(door);
             AUTO_FREE char *full = xasprintf("%s/key:%s", permission, map->pairs[k].key);
             if (role > call->method->role && roles_require(call->session, role, full, err) < 0)
                 return -1;
@@ -119,7 +116,7 @@ int roles_check(const struct call *call, struct api_err *err)
     bool create = method->kind == METHOD_CREATE;
     if (call->session->role >= (int)method->role && method->key_role_count == 0 && !create)
         return 0; /* the fast path */
-    AUTO_FREE char *permission = permission_of(method);
+    AUTO_FREE char *permission = permission_of_method(method);
     if (create && roles_require(call->session, method->role, permission, err) == 0)
         return check_record(call, err);
     if (create)

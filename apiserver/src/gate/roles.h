@@ -5,6 +5,9 @@
 
 /* 0, or -1 with RBAC_PERMISSION_DENIED [permission, text]. */
 int roles_check(const struct call *call, struct api_err *err);
-/* The same for a door that is no message. */
+/* The same for a door that is no message, or for what a handler asks beyond its message: by the name of a
+ * permission (permissions.h) that the model knows. */
+int roles_allow(const struct session *session, const char *permission, struct api_err *err);
+/* The same with the role said here. */
 int roles_require(const struct session *session, enum role needed, const char *permission,
                   struct api_err *err);

@@ -1,9 +1,9 @@
 /* session.*: logging in and out. */
 #include "../gate/session.h"
 #include "../gate/accounts.h"
-#include "../gate/audit.h"
 #include "../gate/auth.h"
 #include "../gate/roles.h"
+#include "../gate/trail.h"
 #include "../server.h"
 #include <base/log.h>
 #include <base/mem.h>
@@ -19,14 +19,14 @@ static int admit(struct call *call, const struct identity *who, const char *orig
     if (session_open(call->server, who, originator, &session, err) < 0)
         return -1;
     log_info("session", "logged in", "user", who->user, "from", call->peer, "originator", originator);
-    audit_session(call->server->audit, call->peer, call->method->name, who->user, session, NULL);
+    trail_session(call->server->trail, call->peer, call->method->name, who->user, session, NULL);
     *result = session->token;
     return 0;
 }
 
 static int refuse(struct call *call, const char *user, const struct api_err *err)
 {
-    audit_session(call->server->audit, call->peer, call->method->name, user, NULL, err);
+    trail_session(call->server->trail, call->peer, call->method->name, user, NULL, err);
     return -1;
 }
 
@@ -92,7 +92,7 @@ int handle_session_slave_local_login(struct call *call, const struct session_sla
 
 static void close_own(struct call *call)
 {
-    audit_session(call->server->audit, call->peer, call->method->name, call->session->user, call->session,
+    trail_session(call->server->trail, call->peer, call->method->name, call->session->user, call->session,
                   NULL);
     session_close(call->server, call->session);
 }
@@ -145,7 +145,7 @@ int handle_session_change_password(struct call *call, const struct session_chang
         rc = set_local_password(call, args->new_pwd, err);
     else
         rc = auth_set_root_password(call->server, args->new_pwd, err);
-    audit_session(call->server->audit, call->peer, call->method->name, session->user, session,
+    trail_session(call->server->trail, call->peer, call->method->name, session->user, session,
                   rc < 0 ? err : NULL);
     return rc;
 }

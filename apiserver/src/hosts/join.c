@@ -2,10 +2,11 @@
  * the pool's CA, by which the joining host knows the server before it has any certificate. */
 #include "join.h"
 
-#include "../gate/audit.h"
+#include "../gate/directory.h"
 #include "../gate/gate.h"
 #include "../gate/roles.h"
 #include "../gate/session.h"
+#include "../gate/trail.h"
 #include "../handlers/storage.h"
 #include "../http/doors.h"
 #include "../server.h"
@@ -130,7 +131,7 @@ static char *new_token(struct server *server, struct api_err *err)
 json_t *join_token_make(struct server *server, const struct session *session, struct api_err *err)
 {
     char expires[DATETIME_TEXT_SIZE];
-    if (roles_require(session, ROLE_POOL_OPERATOR, "http/post_join_tokens", err) < 0)
+    if (roles_allow(session, ACTION_post_join_tokens->permission, err) < 0)
         return NULL;
     AUTO_SECRET char *token = new_token(server, err);
     if (!token)
@@ -152,6 +153,8 @@ static void run_join_tokens(void *arg)
         return;
     }
     AUTO_JSON json_t *token = join_token_make(job->server, session, &err);
+    trail_door(job->server->trail, http_request_peer(job->req), session, ACTION_post_join_tokens->permission,
+               token ? NULL : &err);
     if (!token) {
         door_fail(job->req, streq(err.code, "RBAC_PERMISSION_DENIED") ? 403 : 500, &err);
     } else {
@@ -202,6 +205,7 @@ static int add_host(struct server *server, const char *uuid, const char *address
     bool first = tx_count(tx, CLASS_host) == 0;
     struct ref host = host_rows_create(tx, uuid, address, port, facts);
     storage_host_joined(tx, host);
+    directory_host_joined(server, tx, host);
     if (first)
         pool_row_mut(tx_edit(tx, CLASS_pool, server->pool_ref))->master = host;
     return server_commit(tx, err);

@@ -1,6 +1,6 @@
 /* GET /audit_log?since=: lines of the audit log, those from a stamp on. */
-#include "../gate/audit.h"
 #include "../gate/session.h"
+#include "../gate/trail.h"
 #include "../server.h"
 #include "doors.h"
 #include <base/mem.h>
@@ -28,10 +28,10 @@ static void run(void *arg)
     }
     const char *given = http_request_query(job->req, "since");
     AUTO_FREE char *since = xstrdup(given ? given : "");
-    audit_door(job->server->audit, http_request_peer(job->req), session, ACTION_get_audit_log->permission,
+    trail_door(job->server->trail, http_request_peer(job->req), session, ACTION_get_audit_log->permission,
                NULL);
     struct http_writer *writer = http_writer_open(job->req, 200, headers, -1, WINDOW_BYTES);
-    http_writer_close(writer, audit_read(job->server->audit, since, put, writer) == 0);
+    http_writer_close(writer, trail_read(job->server->trail, since, put, writer) == 0);
     if (temporary)
         session_close(job->server, session);
     door_job_free(job);

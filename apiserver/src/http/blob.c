@@ -6,6 +6,7 @@
 #include "../gate/gate.h"
 #include "../gate/roles.h"
 #include "../gate/session.h"
+#include "../gate/trail.h"
 #include "doors.h"
 #include <base/log.h>
 #include <base/mem.h>
@@ -131,7 +132,7 @@ static int receive(struct blob_job *job, int fd, struct api_err *err)
 static int upload(struct blob_job *job, struct api_err *err)
 {
     struct blob_upload upload;
-    if (roles_require(job->session, ROLE_VM_POWER_ADMIN, "http/put_blob", err) < 0)
+    if (roles_allow(job->session, ACTION_put_blob->permission, err) < 0)
         return -1;
     if (blob_upload_begin(job->server, job->blob->uuid, &upload) < 0)
         return fail_internal(err, "The bytes of the blob could not be kept: %s.", strerror(errno));
@@ -178,6 +179,8 @@ static void upload_and_answer(struct blob_job *job)
         rc = upload(job, &err);
     if (!ref_is_null(task))
         gate_task_end(job->server, task, "<value></value>", rc < 0 ? &err : NULL);
+    trail_door(job->server->trail, job->claim.peer, job->session, ACTION_put_blob->permission,
+               rc < 0 ? &err : NULL);
     log_info("blobs", rc < 0 ? "an upload was refused or failed" : "uploaded", "blob", job->blob->uuid,
              "user", job->session->user, "from", job->claim.peer, "error", rc < 0 ? err.code : "");
     if (rc < 0)

@@ -1,12 +1,12 @@
 /* Who stands at a door, and how a refusal looks. */
 #include "doors.h"
 
-#include "../gate/audit.h"
 #include "../gate/auth.h"
 #include "../gate/gate.h"
 #include "../gate/roles.h"
 #include "../gate/session.h"
 #include "../gate/task.h"
+#include "../gate/trail.h"
 #include <base/json.h>
 #include <base/mem.h>
 #include <base/secret.h>
@@ -220,7 +220,7 @@ struct session *door_admit_claim(struct server *server, struct http_request *req
     struct session *session = find_session(server, claim, temporary, &err);
     if (session && (!action || roles_require(session, action->role, action->permission, &err) == 0))
         return session;
-    audit_door(server->audit, claim->peer, session, action ? action->permission : "http", &err);
+    trail_door(server->trail, claim->peer, session, action ? action->permission : "http", &err);
     if (session) {
         fail_task(server, claim, &err);
         door_fail(req, 403, &err);
@@ -254,7 +254,7 @@ bool door_allow(struct server *server, struct http_request *req, const struct se
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     if (roles_require(session, action->role, action->permission, &err) == 0)
         return true;
-    audit_door(server->audit, http_request_peer(req), session, action->permission, &err);
+    trail_door(server->trail, http_request_peer(req), session, action->permission, &err);
     door_fail(req, 403, &err);
     return false;
 }

@@ -98,18 +98,12 @@ static bool has(const struct filter *f, const char *uuid)
 }
 
 /* A session that may read; NULL after answering. */
-static struct session *admit(struct door_job *job, const char *permission, enum role role, bool *temporary)
+static struct session *admit(struct door_job *job, const struct http_action *action, bool *temporary)
 {
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    struct session *session = door_authenticate(job->server, job->req, temporary);
-    if (!session)
-        return NULL;
-    if (roles_require(session, role, permission, &err) == 0 && atomic_load(&outstanding) <= OUTSTANDING_MAX)
+    struct session *session = door_admit(job->server, job->req, action, temporary);
+    if (!session || atomic_load(&outstanding) <= OUTSTANDING_MAX)
         return session;
-    if (err.desc)
-        door_fail(job->req, 403, &err);
-    else
-        http_answer_error(job->req, 503, "too many measurements are on their way to slow clients");
+    http_answer_error(job->req, 503, "too many measurements are on their way to slow clients");
     if (*temporary)
         session_close(job->server, session);
     session_unref(session);
@@ -214,7 +208,7 @@ static void run_updates(void *arg)
     bool temporary;
     struct rrd_query query;
     const char *complaint;
-    struct session *session = admit(job, "http/rrd_updates", ROLE_READ_ONLY, &temporary);
+    struct session *session = admit(job, ACTION_rrd_updates, &temporary);
     if (!session) {
         door_job_free(job);
         return;
@@ -234,7 +228,7 @@ static void run_updates(void *arg)
 /* What differs between the doors. */
 struct dump_door {
     enum meter_kind kind;
-    const char *permission;
+    const struct http_action *action;
 };
 
 static const struct class_desc *class_of(enum meter_kind kind)
@@ -284,7 +278,7 @@ static void run_dump(struct door_job *job, const struct dump_door *door)
 {
     bool temporary, json = wants_json(job->req);
     struct buf text = BUF_INIT;
-    struct session *session = admit(job, door->permission, ROLE_READ_ONLY, &temporary);
+    struct session *session = admit(job, door->action, &temporary);
     if (!session) {
         door_job_free(job);
         return;
@@ -305,19 +299,19 @@ static void run_dump(struct door_job *job, const struct dump_door *door)
 
 static void run_vm(void *arg)
 {
-    static const struct dump_door door = {METER_VM, "http/vm_rrd"};
+    static const struct dump_door door = {METER_VM, ACTION_vm_rrd};
     run_dump(arg, &door);
 }
 
 static void run_host(void *arg)
 {
-    static const struct dump_door door = {METER_HOST, "http/host_rrd"};
+    static const struct dump_door door = {METER_HOST, ACTION_host_rrd};
     run_dump(arg, &door);
 }
 
 static void run_sr(void *arg)
 {
-    static const struct dump_door door = {METER_SR, "http/sr_rrd"};
+    static const struct dump_door door = {METER_SR, ACTION_sr_rrd};
     run_dump(arg, &door);
 }
 
@@ -325,7 +319,7 @@ static void run_put(void *arg)
 {
     struct door_job *job = arg;
     bool temporary;
-    struct session *session = admit(job, "http/rrd", ROLE_POOL_ADMIN, &temporary);
+    struct session *session = admit(job, ACTION_rrd, &temporary);
     if (!session) {
         door_job_free(job);
         return;

@@ -10,6 +10,7 @@
 #include "../gate/roles.h"
 #include "../gate/session.h"
 #include "../gate/task.h"
+#include "../gate/trail.h"
 #include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -279,7 +280,7 @@ static void transfer_free(struct transfer *t)
 
 static int run(struct transfer *t, struct api_err *err)
 {
-    if (roles_require(t->session, t->kind->role, t->kind->permission, err) < 0)
+    if (roles_allow(t->session, t->kind->permission, err) < 0)
         return -1;
     if (t->kind->uploads && t->kind->chunked_status && t->length < 0)
         return err_import_error_cannot_handle_chunked(err);
@@ -300,27 +301,13 @@ static void answer(struct transfer *t, int rc, const struct api_err *err)
     t->writer = NULL;
 }
 
-/* Nobody who may: the task that was named, if there is one, waits for nothing any more. */
-static void fail_task(struct server *server, const char *text)
-{
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
-    struct ref task;
-    if (!text || !ref_parse(text, &task) || !snapshot_get(snap, CLASS_task, task))
-        return;
-    err_session_authentication_failed(&err, "", "The transfer came without a session that may do it.");
-    gate_task_end(server, task, "", &err);
-}
-
 /* On a worker. */
 static void work(void *arg)
 {
     struct transfer *t = arg;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    AUTO_FREE char *named = task_named(t) ? xstrdup(task_named(t)) : NULL;
     t->session = door_authenticate_claim(t->server, t->req, &t->claim, &t->temporary);
     if (!t->session) {
-        fail_task(t->server, named);
         transfer_free(t); /* answered */
         return;
     }
@@ -330,6 +317,7 @@ static void work(void *arg)
         gate_task_end(t->server, t->task, t->result ? t->result : "<value></value>", rc < 0 ? &err : NULL);
         t->cancel = &never; /* the flag went with the task */
     }
+    trail_door(t->server->trail, t->claim.peer, t->session, t->kind->permission, rc < 0 ? &err : NULL);
     log_info("transfer", rc < 0 ? "refused or failed" : "done", "what", t->kind->word, "object",
              t->object ? t->object : "", "user", t->session->user, "from", t->claim.peer, "bytes",
              LOG_INT(t->done), "error", rc < 0 ? err.code : "");

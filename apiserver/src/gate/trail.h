@@ -4,22 +4,22 @@
 #pragma once
 #include "../server.h"
 
-struct audit;
+struct trail;
 /* DIR/audit.log and its older parts. Never NULL; what cannot be written goes to the log instead. */
-struct audit *audit_open(const char *state_dir);
-void audit_close(struct audit *audit);
+struct trail *trail_open(const char *state_dir);
+void trail_close(struct trail *trail);
 
 /* How a call through the gate ended: it changed something, or was refused. `err` NULL: success. Reads that
  * were allowed leave no line. */
-void audit_call(const struct call *call, const struct api_err *err);
+void trail_call(const struct call *call, const struct api_err *err);
 /* A login or its end (`message`: "session.logout"): `user` as given, `session` when there is one. */
-void audit_session(struct audit *audit, const char *peer, const char *message, const char *user,
+void trail_session(struct trail *trail, const char *peer, const char *message, const char *user,
                    const struct session *session, const struct api_err *err);
 /* A request at an HTTP door, when it ended or was refused; `session` NULL: nobody known. */
-void audit_door(struct audit *audit, const char *peer, const struct session *session, const char *permission,
+void trail_door(struct trail *trail, const char *peer, const struct session *session, const char *permission,
                 const struct api_err *err);
 
 /* Writes the lines that are not older than `since` (compared as text with their stamp; "": all), oldest
  * first, by calling put until it returns -1. 0, or -1 when put did or a file could not be read. */
-int audit_read(struct audit *audit, const char *since, int (*put)(void *arg, const char *data, size_t len),
+int trail_read(struct trail *trail, const char *since, int (*put)(void *arg, const char *data, size_t len),
                void *arg);

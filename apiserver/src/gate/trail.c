@@ -1,6 +1,6 @@
 /* Each line is one write to a file opened for appending. At a size the file is renamed away and a new one
  * begun; a handful of older parts is kept. */
-#include "audit.h"
+#include "trail.h"
 
 #include "permissions.h"
 #include "session.h"
@@ -20,7 +20,7 @@
 #define WORD_BYTES_MAX 200
 #define READ_BYTES 65536
 
-struct audit {
+struct trail {
     char *path;
     char host[65];
     pthread_mutex_t lock; /* guards what follows, and the names of the parts */
@@ -29,77 +29,77 @@ struct audit {
     bool complained;
 };
 
-static char *part_name(const struct audit *audit, unsigned part)
+static char *part_name(const struct trail *trail, unsigned part)
 {
-    return part ? xasprintf("%s.%u", audit->path, part) : xstrdup(audit->path);
+    return part ? xasprintf("%s.%u", trail->path, part) : xstrdup(trail->path);
 }
 
-static void complain(struct audit *audit, const char *sentence)
+static void complain(struct trail *trail, const char *sentence)
 {
-    if (!audit->complained)
-        log_error("audit", sentence, "file", audit->path, "cause", strerror(errno));
-    audit->complained = true;
+    if (!trail->complained)
+        log_error("audit", sentence, "file", trail->path, "cause", strerror(errno));
+    trail->complained = true;
 }
 
-static void open_part(struct audit *audit)
+static void open_part(struct trail *trail)
 {
     struct stat st;
-    audit->fd = open(audit->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (audit->fd < 0 || fstat(audit->fd, &st) < 0)
-        complain(audit, "the audit log cannot be opened");
+    trail->fd = open(trail->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (trail->fd < 0 || fstat(trail->fd, &st) < 0)
+        complain(trail, "the audit log cannot be opened");
     else
-        audit->size = st.st_size;
+        trail->size = st.st_size;
 }
 
-struct audit *audit_open(const char *state_dir)
+struct trail *trail_open(const char *state_dir)
 {
-    struct audit *audit = xcalloc(1, sizeof(*audit));
-    pthread_mutex_init(&audit->lock, NULL);
-    audit->path = xasprintf("%s/audit.log", state_dir);
-    if (gethostname(audit->host, sizeof(audit->host) - 1) < 0)
-        snprintf(audit->host, sizeof(audit->host), "localhost");
-    open_part(audit);
-    return audit;
+    struct trail *trail = xcalloc(1, sizeof(*trail));
+    pthread_mutex_init(&trail->lock, NULL);
+    trail->path = xasprintf("%s/audit.log", state_dir);
+    if (gethostname(trail->host, sizeof(trail->host) - 1) < 0)
+        snprintf(trail->host, sizeof(trail->host), "localhost");
+    open_part(trail);
+    return trail;
 }
 
-void audit_close(struct audit *audit)
+void trail_close(struct trail *trail)
 {
-    if (!audit)
+    if (!trail)
         return;
-    if (audit->fd >= 0)
-        close(audit->fd);
-    pthread_mutex_destroy(&audit->lock);
-    free(audit->path);
-    free(audit);
+    if (trail->fd >= 0)
+        close(trail->fd);
+    pthread_mutex_destroy(&trail->lock);
+    free(trail->path);
+    free(trail);
 }
 
-static void rotate(struct audit *audit)
+static void rotate(struct trail *trail)
 {
     for (unsigned part = PARTS_KEPT; part > 0; part--) {
-        AUTO_FREE char *from = part_name(audit, part - 1), *to = part_name(audit, part);
+        AUTO_FREE char *from = part_name(trail, part - 1), *to = part_name(trail, part);
         if (rename(from, to) < 0 && errno != ENOENT)
-            complain(audit, "a part of the audit log cannot be renamed");
+            complain(trail, "a part of the audit log cannot be renamed");
     }
-    close(audit->fd);
-    open_part(audit);
+    close(trail->fd);
+    open_part(trail);
 }
 
-static void append(struct audit *audit, const struct buf *line)
+static void append(struct trail *trail, const struct buf *line)
 {
-    pthread_mutex_lock(&audit->lock);
-    if (audit->fd >= 0 && audit->size + (off_t)line->len > PART_BYTES_MAX)
-        rotate(audit);
-    if (audit->fd < 0)
-        open_part(audit);
-    ssize_t put = audit->fd >= 0 ? write(audit->fd, line->data, line->len) : -1;
+    pthread_mutex_lock(&trail->lock);
+    if (trail->fd >= 0 && trail->size + (off_t)line->len > PART_BYTES_MAX)
+        rotate(trail);
+    if (trail->fd < 0)
+        open_part(trail);
+    ssize_t put = trail->fd >= 0 ? write(trail->fd, line->data, line->len) : -1;
     if (put == (ssize_t)line->len) {
-        audit->size += put;
-        audit->complained = false;
+        trail->size += put;
+        trail->complained = false;
     } else {
-        complain(audit, "a line of the audit log cannot be written");
+        complain(trail, "a line of the audit log cannot be written");
         log_warn("audit", "not in the audit log", "line", line->data);
     }
-    pthread_mutex_unlock(&audit->lock);
+    pthread_mutex_unlock(&trail->lock);
 }
 
 /* ---- a line ---- */
@@ -123,7 +123,7 @@ static void add_word(struct buf *line, const char *text)
     buf_add_str(line, cut < len ? "...'" : "'");
 }
 
-static void begin_line(struct audit *audit, struct buf *line, const char *peer, const char *action)
+static void begin_line(struct trail *trail, struct buf *line, const char *peer, const char *action)
 {
     struct timespec now;
     struct tm tm;
@@ -131,7 +131,7 @@ static void begin_line(struct audit *audit, struct buf *line, const char *peer, 
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
     strftime(stamp, sizeof(stamp), "%Y%m%dT%H:%M:%S", &tm);
-    buf_printf(line, "[%s.%03ldZ|info|%s|%s|%.100s|audit] (", stamp, now.tv_nsec / 1000000, audit->host,
+    buf_printf(line, "[%s.%03ldZ|info|%s|%s|%.100s|audit] (", stamp, now.tv_nsec / 1000000, trail->host,
                *peer ? peer : "local", action);
 }
 
@@ -157,10 +157,10 @@ static void add_outcome(struct buf *line, const struct api_err *err)
     add_word(line, outcome);
 }
 
-static void end_line(struct audit *audit, struct buf *line)
+static void end_line(struct trail *trail, struct buf *line)
 {
     buf_add_str(line, ")\n");
-    append(audit, line);
+    append(trail, line);
 }
 
 /* ('vm' 'web1' '<uuid>' 'OpaqueRef:...') */
@@ -249,47 +249,47 @@ static bool only_reads(const struct method_desc *method)
     }
 }
 
-void audit_call(const struct call *call, const struct api_err *err)
+void trail_call(const struct call *call, const struct api_err *err)
 {
-    struct audit *audit = call->server->audit;
+    struct trail *trail = call->server->trail;
     bool denied = err && err->desc == ERROR_RBAC_PERMISSION_DENIED;
-    if (!audit || (only_reads(call->method) && !denied) || call->method->flags & METHOD_NO_SESSION)
+    if (!trail || (only_reads(call->method) && !denied) || call->method->flags & METHOD_NO_SESSION)
         return;
     AUTO_BUF struct buf line = BUF_INIT;
-    begin_line(audit, &line, call->peer, call->name);
+    begin_line(trail, &line, call->peer, call->name);
     add_who(&line, call->session, "");
     add_outcome(&line, err);
     buf_add_str(&line, " 'API' ");
     add_word(&line, call->method->name);
     add_params(&line, call);
-    end_line(audit, &line);
+    end_line(trail, &line);
 }
 
-static void add_request(struct audit *audit, const char *peer, const struct session *session,
+static void add_request(struct trail *trail, const char *peer, const struct session *session,
                         const char *user, const char *kind, const char *action, const struct api_err *err)
 {
-    if (!audit)
+    if (!trail)
         return;
     AUTO_BUF struct buf line = BUF_INIT;
-    begin_line(audit, &line, peer, action);
+    begin_line(trail, &line, peer, action);
     add_who(&line, session, user);
     add_outcome(&line, err);
     buf_printf(&line, " '%s' ", kind);
     add_word(&line, action);
     buf_add_str(&line, " ()");
-    end_line(audit, &line);
+    end_line(trail, &line);
 }
 
-void audit_session(struct audit *audit, const char *peer, const char *message, const char *user,
+void trail_session(struct trail *trail, const char *peer, const char *message, const char *user,
                    const struct session *session, const struct api_err *err)
 {
-    add_request(audit, peer, session, user, "API", message, err);
+    add_request(trail, peer, session, user, "API", message, err);
 }
 
-void audit_door(struct audit *audit, const char *peer, const struct session *session, const char *permission,
+void trail_door(struct trail *trail, const char *peer, const struct session *session, const char *permission,
                 const struct api_err *err)
 {
-    add_request(audit, peer, session, "", "HTTP", permission, err);
+    add_request(trail, peer, session, "", "HTTP", permission, err);
 }
 
 /* ---- reading ---- */
@@ -331,17 +331,17 @@ static int read_part(int fd, struct reading *r)
     return got < 0 ? -1 : 0;
 }
 
-int audit_read(struct audit *audit, const char *since, int (*put)(void *arg, const char *data, size_t len),
+int trail_read(struct trail *trail, const char *since, int (*put)(void *arg, const char *data, size_t len),
                void *arg)
 {
     int fds[PARTS_KEPT + 1];
     struct reading reading = {.since = since, .put = put, .arg = arg};
-    pthread_mutex_lock(&audit->lock); /* the parts keep their names meanwhile */
+    pthread_mutex_lock(&trail->lock); /* the parts keep their names meanwhile */
     for (unsigned part = 0; part <= PARTS_KEPT; part++) {
-        AUTO_FREE char *name = part_name(audit, part);
+        AUTO_FREE char *name = part_name(trail, part);
         fds[part] = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     }
-    pthread_mutex_unlock(&audit->lock);
+    pthread_mutex_unlock(&trail->lock);
     int rc = 0;
     for (unsigned part = PARTS_KEPT + 1; part-- > 0;) {
         if (fds[part] < 0)

@@ -1,0 +1,506 @@
+"""Users, subjects and roles: who may log in, and what they may do then, through every door."""
+import base64
+import glob
+import json
+import os
+import sys
+import tempfile
+import unittest
+
+from pool import NULL, Failure, TestPool, until
+
+POOL = API = None
+ROLES = ["read-only", "vm-operator", "vm-admin", "vm-power-admin", "pool-operator", "pool-admin"]
+PASSWORD = "a long enough word"
+
+
+def setUpModule():
+    global POOL, API
+    POOL = TestPool(hosts=1)
+    API = POOL.login()
+
+
+def tearDownModule():
+    POOL.close()
+
+
+def role(name, api=None):
+    api = api or API
+    return api.call("role.get_by_name_label", api.session, name)[0]
+
+
+def make_user(name, *roles, api=None, password=PASSWORD):
+    api = api or API
+    return api.call("user.create_with_password", api.session, name, "Mr " + name, password, [role(r, api) for r in roles])
+
+
+def subject_of(name, api=None):
+    api = api or API
+    sid = api.call("auth.get_subject_identifier", api.session, name)
+    [(ref, record)] = [(r, s) for r, s in api.subject.get_all_records().items() if s["subject_identifier"] == sid]
+    return ref, record
+
+
+def login(name, password=PASSWORD, pool=None):
+    client = (pool or POOL).client()
+    client.login(name, password, "users")
+    return client
+
+
+class Case(unittest.TestCase):
+    def refused(self, code, method, *args, api=None):
+        api = api or API
+        with self.assertRaises(Failure) as caught:
+            api.call(method, api.session, *args)
+        self.assertEqual(caught.exception.code, code, caught.exception.params)
+        return caught.exception.params
+
+    def no_login(self, code, name, password=PASSWORD, pool=None):
+        with self.assertRaises(Failure) as caught:
+            login(name, password, pool)
+        self.assertEqual(caught.exception.code, code, caught.exception.params)
+        return caught.exception.params
+
+
+class Roles(Case):
+    def test_rows(self):
+        records = API.role.get_all_records()
+        whole = {r["name_label"]: r for r in records.values() if r["subroles"]}
+        self.assertEqual(sorted(whole), sorted([*ROLES, "client-cert"]))
+        self.assertEqual([n for n, r in whole.items() if r["is_internal"]], ["client-cert"])
+        sizes = [len(whole[name]["subroles"]) for name in ROLES]
+        self.assertEqual(sizes, sorted(set(sizes)))
+        self.assertGreater(len(records), 2000)
+        names = [r["name_label"] for r in records.values()]
+        self.assertEqual(len(names), len(set(names)))
+        for name in ("vm.start", "vm.add_to_other_config/key:pci", "http/get_export", "task.destroy/any"):
+            self.assertIn(name, names)
+        self.assertNotIn("host.add_to_license_params", [n for n in names if n != n.lower() and "/key:" not in n])
+
+    def test_permissions_of_roles(self):
+        for ref, record in [(role(n), API.call("role.get_record", API.session, role(n))) for n in ROLES]:
+            below = API.call("role.get_permissions", API.session, ref)
+            names = API.call("role.get_permissions_name_label", API.session, ref)
+            self.assertEqual(sorted(below), sorted(record["subroles"]))
+            self.assertEqual(len(names), len(below))
+        start = role("vm.start")
+        self.assertEqual(API.call("role.get_permissions_name_label", API.session, start), ["vm.start"])
+        by_ref = API.call("role.get_by_permission", API.session, start)
+        by_name = API.call("role.get_by_permission_name_label", API.session, "vm.start")
+        self.assertEqual(by_ref, by_name)
+        self.assertEqual(sorted(API.call("role.get_name_label", API.session, r) for r in by_ref), sorted(ROLES[1:]))
+        self.assertEqual(API.call("role.get_by_permission_name_label", API.session, "no.such"), [])
+        self.refused("HANDLE_INVALID", "role.get_permissions", NULL)
+
+    def test_they_are_the_same_everywhere_and_after_a_restart(self):
+        with TestPool() as pool:
+            api = pool.login()
+            self.assertEqual({r: x["uuid"] for r, x in api.role.get_all_records().items()},
+                             {r: x["uuid"] for r, x in API.role.get_all_records().items()})
+            token = api.call("event.from", api.session, ["role"], "", 1.0)["token"]
+            pool.restart()
+            api = pool.login()
+            self.assertEqual(api.call("event.from", api.session, ["role"], token, 0.1)["events"], [])
+
+
+class LocalUsers(Case):
+    def test_life_of_a_user(self):
+        ref = make_user("anna", "vm-admin")
+        self.assertEqual(API.call("user.get_record", API.session, ref)["short_name"], "anna")
+        _, subject = subject_of("anna")
+        self.assertEqual(subject["roles"], [role("vm-admin")])
+        self.assertEqual(subject["other_config"]["subject-name"], "anna")
+        anna = login("anna")
+        record = anna.call("session.get_record", anna.session, anna.session)
+        self.assertEqual((record["auth_user_name"], record["auth_user_sid"], record["is_local_superuser"], record["pool"],
+                          record["this_user"], record["originator"]),
+                         ("anna", subject["subject_identifier"], False, False, NULL, "users"))
+        self.assertEqual(record["subject"], subject_of("anna")[0])
+        self.assertEqual(record["rbac_permissions"],
+                         anna.call("role.get_permissions_name_label", anna.session, role("vm-admin")))
+        self.assertEqual(anna.call("subject.get_permissions_name_label", anna.session, record["subject"]),
+                         record["rbac_permissions"])
+        self.assertIn(subject["subject_identifier"], API.call("session.get_all_subject_identifiers", API.session))
+        API.call("user.destroy", API.session, ref)
+        self.refused("SESSION_INVALID", "VM.get_all", api=anna)
+        self.assertEqual(API.call("session.get_all_subject_identifiers", API.session), [])
+        self.refused("HANDLE_INVALID", "user.get_record", ref)
+        self.assertNotIn(subject["subject_identifier"],
+                         [s["subject_identifier"] for s in API.subject.get_all_records().values()])
+
+    def test_names_and_passwords_that_cannot_be(self):
+        for name in ("", "root", "-x", "a b", "a/b", "a:b", "a\nb", "x" * 256, "a'b"):
+            self.refused("INVALID_VALUE", "user.create_with_password", name, "", PASSWORD, [])
+        self.refused("CHANGE_PASSWORD_REJECTED", "user.create_with_password", "beate", "", "", [])
+        self.refused("ROLE_NOT_FOUND", "user.create_with_password", "beate", "", PASSWORD, [role("vm.start")])
+        self.refused("ROLE_NOT_FOUND", "user.create_with_password", "beate", "", PASSWORD, [role("client-cert")])
+        ref = make_user("beate")
+        self.refused("SUBJECT_ALREADY_EXISTS", "user.create_with_password", "beate", "", PASSWORD, [])
+        API.call("user.destroy", API.session, ref)
+
+    def test_without_a_password_nobody_gets_in(self):
+        ref = API.call("user.create", API.session, {"short_name": "carla", "fullname": "C", "other_config": {}})
+        API.call("subject.add_to_roles", API.session, subject_of("carla")[0], role("pool-admin"))
+        self.no_login("SESSION_AUTHENTICATION_FAILED", "carla", "")
+        API.call("user.set_password", API.session, ref, PASSWORD)
+        until("the brake lets go", lambda: login("carla"), 60)
+        API.call("user.destroy", API.session, ref)
+
+    def test_without_a_role_nobody_gets_in(self):
+        ref = make_user("dora")
+        params = self.no_login("RBAC_PERMISSION_DENIED", "dora")
+        self.assertEqual(params[0], "session.login_with_password")
+        API.call("subject.destroy", API.session, subject_of("dora")[0])
+        self.assertEqual(self.no_login("SESSION_AUTHORIZATION_FAILED", "dora")[0], "dora")
+        sid = API.call("auth.get_subject_identifier", API.session, "dora")
+        again = API.call("subject.create", API.session, {"subject_identifier": sid, "other_config": {"subject-name": "dora"}})
+        self.refused("SUBJECT_ALREADY_EXISTS", "subject.create", {"subject_identifier": sid, "other_config": {}})
+        API.call("subject.add_to_roles", API.session, again, role("read-only"))
+        login("dora").VM.get_all()
+        API.call("user.destroy", API.session, ref)
+
+    def test_changes_of_roles_hold_at_once(self):
+        ref = make_user("emma", "read-only")
+        subject, _ = subject_of("emma")
+        emma = login("emma")
+        pool = API.pool.get_all()[0]
+        change = ("pool.set_name_description", pool, "by emma")
+        self.refused("RBAC_PERMISSION_DENIED", *change, api=emma)
+        self.refused("ROLE_NOT_FOUND", "subject.add_to_roles", subject, NULL)
+        self.refused("ROLE_ALREADY_EXISTS", "subject.add_to_roles", subject, role("read-only"))
+        self.refused("ROLE_NOT_FOUND", "subject.remove_from_roles", subject, role("pool-admin"))
+        API.call("subject.add_to_roles", API.session, subject, role("pool-operator"))
+        emma.call(change[0], emma.session, *change[1:])
+        self.assertIn("pool.set_name_description",
+                      emma.call("session.get_rbac_permissions", emma.session, emma.session))
+        API.call("subject.remove_from_roles", API.session, subject, role("pool-operator"))
+        self.refused("RBAC_PERMISSION_DENIED", *change, api=emma)
+        API.call("subject.remove_from_roles", API.session, subject, role("read-only"))
+        self.refused("SESSION_INVALID", "VM.get_all", api=emma)
+        API.call("user.destroy", API.session, ref)
+
+    def test_passwords_are_changed_by_user_and_administrator(self):
+        ref = make_user("frida", "read-only")
+        frida = login("frida")
+        self.refused("SESSION_AUTHENTICATION_FAILED", "session.change_password", "wrong", "new", api=frida)
+        self.refused("CHANGE_PASSWORD_REJECTED", "session.change_password", PASSWORD, "", api=frida)
+        frida.call("session.change_password", frida.session, PASSWORD, "new word")
+        frida.VM.get_all()
+        login("frida", "new word")
+        self.refused("RBAC_PERMISSION_DENIED", "user.set_password", ref, "x", api=frida)
+        API.call("user.set_password", API.session, ref, "newest word")
+        self.refused("SESSION_INVALID", "VM.get_all", api=frida)
+        login("frida", "newest word")
+        self.no_login("SESSION_AUTHENTICATION_FAILED", "frida", "new word")
+        login("root", POOL.password)
+        API.call("user.destroy", API.session, ref)
+
+    def test_logout_by_identifier(self):
+        ref = make_user("gerda", "read-only")
+        one, two = login("gerda"), login("gerda")
+        sid = subject_of("gerda")[1]["subject_identifier"]
+        API.call("session.logout_subject_identifier", API.session, sid)
+        for client in (one, two):
+            self.refused("SESSION_INVALID", "VM.get_all", api=client)
+        API.VM.get_all()
+        API.call("user.destroy", API.session, ref)
+
+    def test_nothing_shows_a_password(self):
+        canary = "canary-5d41402abc4b"
+        ref = make_user("hanna", "pool-admin", password=canary)
+        hanna = login("hanna", canary)
+        hanna.call("session.change_password", hanna.session, canary, canary + "2")
+        API.call("user.set_password", API.session, ref, canary + "3")
+        seen = json.dumps([API.user.get_all_records(), API.subject.get_all_records(), API.task.get_all_records(),
+                           API.call("event.from", API.session, ["*"], "", 1.0)])
+        for text in (seen, POOL.poold.log(), POOL.read("audit.log")):
+            self.assertNotIn("canary", text)
+            self.assertNotIn("scrypt", text)
+        self.refused("INVALID_VALUE", "user.get_all_records_where", 'field "password_hash" = "x"')
+        API.call("user.destroy", API.session, ref)
+
+    def test_questions_about_people(self):
+        ref = make_user("ida", "read-only")
+        sid = API.call("auth.get_subject_identifier", API.session, "ida")
+        known = API.call("auth.get_subject_information_from_identifier", API.session, sid)
+        self.assertEqual((known["subject-name"], known["subject-displayname"], known["subject-is-group"]),
+                         ("ida", "Mr ida", "false"))
+        self.assertEqual(API.call("auth.get_group_membership", API.session, sid), [])
+        self.refused("AUTH_IS_DISABLED", "auth.get_subject_identifier", "nobody")
+        self.refused("AUTH_IS_DISABLED", "auth.get_subject_information_from_identifier", "pam-user:nobody")
+        API.call("user.destroy", API.session, ref)
+
+
+class Doors(Case):
+    """The same verdict at the doors that are no messages."""
+
+    DOORS = (  # method, path, weakest role, what an allowed caller gets who asks for nothing that exists
+        ("POST", "/api/v1/join-tokens", "pool-operator", (201,)),
+        ("POST", "/api/v1/console-tokens", "vm-operator", (404,)),
+        ("GET", "/export_raw_vdi?vdi=x", "vm-admin", (400, 404, 500)),
+        ("PUT", "/import_raw_vdi?vdi=x", "vm-admin", (400, 404, 500)),
+        ("GET", "/audit_log", "read-only", (200,)),
+    )
+
+    @classmethod
+    def setUpClass(cls):
+        cls.users = [make_user("door-" + name, name) for name in ROLES]
+        cls.sessions = {name: login("door-" + name) for name in ROLES}
+
+    @classmethod
+    def tearDownClass(cls):
+        for user in cls.users:
+            API.call("user.destroy", API.session, user)
+
+    def test_every_role_at_every_door(self):
+        for method, path, least, good in self.DOORS:
+            for at, name in enumerate(ROLES):
+                body = b"{}" if method == "POST" else b"" if method == "PUT" else None
+                status, _, text = POOL.http(method, path, body, {"Cookie": "session_id=" + self.sessions[name].session})
+                with self.subTest(door=path, role=name):
+                    if at < ROLES.index(least):
+                        self.assertEqual(status, 403, text)
+                        self.assertIn(b"RBAC_PERMISSION_DENIED", text)
+                        self.assertIn(b"http/", text)
+                    else:
+                        self.assertIn(status, good, text)
+
+    def test_ways_to_say_who_one_is(self):
+        session = self.sessions["pool-operator"].session
+        basic = POOL.basic("door-pool-operator", PASSWORD)
+        secret = POOL.read("pool-secret")
+        for title, path, headers, status in (
+                ("nothing", "", {}, 401),
+                ("cookie", "", {"Cookie": f"a=b; session_id={session}"}, 200),
+                ("query", "?session_id=" + session, {}, 200),
+                ("bearer", "", {"Authorization": "Bearer " + session}, 200),
+                ("basic", "", basic, 200),
+                ("basic without colon", "", {"Authorization": "Basic " + base64.b64encode(b"root").decode()}, 401),
+                ("basic, no base64", "", {"Authorization": "Basic %%%"}, 401),
+                ("wrong session", "?session_id=OpaqueRef:NULL", {}, 401),
+                ("wrong session, right password", "?session_id=x", basic, 401),
+                ("secret", "", {"Cookie": "pool_secret=" + secret}, 200),
+                ("wrong secret", "", {"Cookie": "pool_secret=" + secret[:-1]}, 401),
+                ("empty secret", "", {"Cookie": "pool_secret="}, 401)):
+            with self.subTest(title):
+                got, answered, _ = POOL.http("GET", "/audit_log" + path, None, headers)
+                self.assertEqual(got, status)
+                if status == 401:
+                    self.assertEqual(answered["WWW-Authenticate"], 'Basic realm="get_audit_log"')
+
+    def test_a_temporary_session_is_gone_afterwards(self):
+        sid = subject_of("door-vm-admin")[1]["subject_identifier"]
+        API.call("session.logout_subject_identifier", API.session, sid)
+        self.assertEqual(POOL.http("GET", "/audit_log", None, POOL.basic("door-vm-admin", PASSWORD))[0], 200)
+        until("its session has ended", lambda: sid not in API.call("session.get_all_subject_identifiers", API.session))
+        type(self).sessions["vm-admin"] = login("door-vm-admin")
+
+    def test_a_refusal_fails_the_clients_task(self):
+        for headers, code in (({}, "SESSION_AUTHENTICATION_FAILED"),
+                              ({"Cookie": "session_id=" + self.sessions["read-only"].session}, "RBAC_PERMISSION_DENIED")):
+            owner = self.sessions["read-only"]
+            task = owner.call("task.create", owner.session, "upload", "")
+            POOL.http("PUT", f"/import_raw_vdi?vdi=x&task_id={task}", b"", headers)
+            until("the task has failed", lambda t=task: API.call("task.get_status", API.session, t) == "failure")
+            self.assertEqual(API.call("task.get_error_info", API.session, task)[0], code)
+            API.call("task.destroy", API.session, task)
+
+    def test_what_shows_a_session_is_no_key_to_it(self):
+        """A uuid or reference in a record is not what the login answered."""
+        task = API.call("task.create", API.session, "mine", "")
+        shown = API.call("session.get_by_uuid", API.session, API.call("session.get_uuid", API.session, API.session))
+        self.assertNotIn(shown, (API.session, NULL))
+        with self.assertRaises(Failure) as caught:
+            API.call("VM.get_all", shown)
+        self.assertEqual(caught.exception.code, "SESSION_INVALID")
+        self.assertIn(task, API.call("session.get_record", API.session, API.session)["tasks"])
+        self.assertEqual(API.call("session.get_uuid", API.session, API.session),
+                         API.call("session.get_uuid", API.session, shown))
+        API.call("task.destroy", API.session, task)
+
+
+class Members(Case):
+    """Sessions of members of the pool, and on one host alone."""
+
+    def test_the_secret_opens_sessions(self):
+        secret = POOL.read("pool-secret")
+        for method, args, pool in (("session.slave_login", [NULL, secret], True), ("session.slave_local_login", [secret], False),
+                                   ("session.slave_local_login_with_password", ["root", POOL.password], False)):
+            session = API.call(method, *args)
+            record = API.call("session.get_record", session, session)
+            self.assertEqual((record["pool"], record["is_local_superuser"]), (pool, True), method)
+            API.call("session.local_logout", session)
+            if pool:
+                API.call("VM.get_all", session)
+                API.call("session.logout", session)
+            with self.assertRaises(Failure) as caught:
+                API.call("VM.get_all", session)
+            self.assertEqual(caught.exception.code, "SESSION_INVALID")
+
+    def test_wrong_ones_do_not(self):
+        ref = make_user("jana", "pool-admin")
+        client = POOL.client()
+        for method, args in (("session.slave_login", [NULL, ""]), ("session.slave_local_login", ["wrong"]),
+                             ("session.slave_local_login_with_password", ["jana", PASSWORD])):
+            with self.assertRaises(Failure) as caught:
+                client.call(method, *args)
+            self.assertEqual(caught.exception.code, "SESSION_AUTHENTICATION_FAILED", method)
+        API.call("user.destroy", API.session, ref)
+
+    def test_no_session_from_a_file(self):
+        self.refused("NOT_IMPLEMENTED", "session.create_from_db_file", "/etc/passwd")
+
+
+def matrix_module():
+    found = glob.glob("/usr/lib/*/pam_wrapper/pam_matrix.so")
+    return found[0] if found else None
+
+
+@unittest.skipUnless(matrix_module(), "libpam-wrapper is not installed")
+class Directory(Case):
+    """The machine's users through PAM, here with a list of passwords of the test's own. `daemon` and `games` are
+    users that every Debian has, each in a group of its name."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="corral-pam-")
+        with open(cls.folder + "/passwords", "w", encoding="ascii") as file:
+            for user in ("daemon", "games", "root", "karla"):
+                file.write(f"{user}:pam {user}:corral\n")
+        cls.service = cls.folder + "/corral"
+        cls.pool = TestPool(hosts=1, options=["--pam-dir", cls.folder])
+        cls.api = cls.pool.login()
+        cls.ref = cls.api.pool.get_all()[0]
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.pool.close()
+        for name in os.listdir(cls.folder):
+            os.unlink(os.path.join(cls.folder, name))
+        os.rmdir(cls.folder)
+
+    def write_service(self):
+        module = matrix_module()
+        with open(self.service, "w", encoding="ascii") as file:
+            for kind in ("auth", "account", "password", "session"):
+                file.write(f"{kind} required {module} passdb={self.folder}/passwords\n")
+
+    def enable(self, auth_type="PAM"):
+        self.api.call("pool.enable_external_auth", self.api.session, self.ref, {}, "machine", auth_type)
+
+    def add(self, sid, *roles):
+        ref = self.api.call("subject.create", self.api.session, {"subject_identifier": sid, "other_config": {}})
+        for name in roles:
+            self.api.call("subject.add_to_roles", self.api.session, ref, role(name, self.api))
+        return ref
+
+    def test_whole_life(self):
+        api, pool = self.api, self.pool
+        refused = lambda *args: self.refused(*args, api=api)
+        self.no_login("SESSION_AUTHENTICATION_FAILED", "daemon", "pam daemon", pool)
+
+        refused("AUTH_UNKNOWN_TYPE", "pool.enable_external_auth", self.ref, {}, "x", "AD")
+        words = refused("POOL_AUTH_ENABLE_FAILED", "pool.enable_external_auth", self.ref, {}, "x", "PAM")
+        self.assertIn("service file", words[1])
+        self.write_service()
+        self.enable()
+        refused("POOL_AUTH_ALREADY_ENABLED", "pool.enable_external_auth", self.ref, {}, "x", "PAM")
+        host = api.host.get_all()[0]
+        self.assertEqual(api.call("host.get_external_auth_type", api.session, host), "PAM")
+        self.assertEqual(api.call("host.get_external_auth_service_name", api.session, host), "machine")
+        refused("AUTH_ALREADY_ENABLED", "host.enable_external_auth", host, {}, "x", "PAM")
+
+        # In PAM, but nobody allowed them in.
+        self.assertEqual(self.no_login("SESSION_AUTHORIZATION_FAILED", "games", "pam games", pool)[0], "games")
+        # A subject without a role.
+        sid = api.call("auth.get_subject_identifier", api.session, "games")
+        self.assertEqual(sid, "pam-user:games")
+        subject = self.add(sid)
+        self.no_login("RBAC_PERMISSION_DENIED", "games", "pam games", pool)
+        api.call("subject.add_to_roles", api.session, subject, role("vm-operator", api))
+        games = login("games", "pam games", pool)
+        self.refused("RBAC_PERMISSION_DENIED", "pool.set_name_label", self.ref, "x", api=games)
+        record = games.call("session.get_record", games.session, games.session)
+        self.assertEqual((record["auth_user_sid"], record["is_local_superuser"]), (sid, False))
+        # The directory keeps this password, not this server.
+        self.refused("RBAC_PERMISSION_DENIED", "session.change_password", "pam games", "x", api=games)
+
+        # By group, and the stronger of two roles counts.
+        group = self.add("pam-group:daemon", "read-only")
+        daemon = login("daemon", "pam daemon", pool)
+        self.assertEqual(daemon.call("session.get_subject", daemon.session, daemon.session), group)
+        self.refused("RBAC_PERMISSION_DENIED", "pool.set_name_description", self.ref, "x", api=daemon)
+        self.add("pam-user:daemon", "pool-operator")
+        daemon = login("daemon", "pam daemon", pool)
+        daemon.call("pool.set_name_description", daemon.session, self.ref, "by daemon")
+        self.assertIn("pam-group:daemon", api.call("auth.get_group_membership", api.session, "pam-user:daemon"))
+        known = api.call("auth.get_subject_information_from_identifier", api.session, "pam-group:daemon")
+        self.assertEqual(known["subject-is-group"], "true")
+        refused("SUBJECT_CANNOT_BE_RESOLVED", "auth.get_subject_identifier", "no-such-user")
+        refused("SUBJECT_CANNOT_BE_RESOLVED", "auth.get_subject_information_from_identifier", "pam-user:no-such-user")
+
+        # Names that are known here are not looked for outside.
+        self.no_login("SESSION_AUTHENTICATION_FAILED", "root", "pam root", pool)
+        user = make_user("karla", "read-only", api=api)
+        self.no_login("SESSION_AUTHENTICATION_FAILED", "karla", "pam karla", pool)
+        api.call("user.destroy", api.session, user)
+
+        # A subject that goes takes its sessions along.
+        api.call("subject.destroy", api.session, subject)
+        self.refused("SESSION_INVALID", "VM.get_all", api=games)
+
+        # Hosts that come later are connected too.
+        pool.add_host()
+        self.assertEqual({r["external_auth_type"] for r in api.host.get_all_records().values()}, {"PAM"})
+
+        # Off: nobody from outside stays.
+        api.call("pool.disable_external_auth", api.session, self.ref, {})
+        self.refused("SESSION_INVALID", "VM.get_all", api=daemon)
+        self.no_login("SESSION_AUTHENTICATION_FAILED", "daemon", "pam daemon", pool)
+        api.VM.get_all()
+        self.assertNotIn("pam daemon", pool.poold.log() + pool.read("audit.log"))
+
+
+class AuditLog(Case):
+    def lines(self, since=""):
+        status, _, body = POOL.http("GET", f"/audit_log?since={since}", None, POOL.basic())
+        self.assertEqual(status, 200)
+        return body.decode().splitlines()
+
+    def test_changes_refusals_and_logins(self):
+        ref = make_user("lena", "read-only")
+        lena = login("lena")
+        pool = API.pool.get_all()[0]
+        self.refused("RBAC_PERMISSION_DENIED", "pool.set_name_label", pool, "secret word", api=lena)
+        API.call("pool.set_name_description", API.session, pool, "secret word")
+        API.call("pool.add_to_other_config", API.session, pool, "key-1", "secret word")
+        lena.call("session.logout", lena.session)
+        API.call("user.destroy", API.session, ref)
+        lines = self.lines()
+        text = "\n".join(lines)
+        for line in lines:
+            self.assertRegex(line, r"^\[\d{8}T\d\d:\d\d:\d\d\.\d{3}Z\|info\|[^|]+\|[^|]+\|[^|]+\|audit\] \('trackid=")
+        self.assertRegex(text, r"'lena' 'DENIED' 'ERROR:RBAC_PERMISSION_DENIED' 'API' 'pool.set_name_label' "
+                               rf"\(\('self' '[^']*' '[^']+' '{pool}'\)\)\)")
+        self.assertRegex(text, r"'LOCAL_SUPERUSER' 'root' 'ALLOWED' 'OK' 'API' 'pool.set_name_description'")
+        self.assertRegex(text, r"'pool.add_to_other_config' .*\('key' 'key-1' '' ''\)")
+        self.assertRegex(text, r"'lena' 'ALLOWED' 'OK' 'API' 'session.login_with_password'")
+        self.assertRegex(text, r"'lena' 'ALLOWED' 'OK' 'API' 'session.logout'")
+        self.assertNotIn("secret word", text)
+        self.assertNotIn("VM.get_all", text)
+
+    def test_refused_logins(self):
+        self.no_login("SESSION_AUTHENTICATION_FAILED", "no-one' 'x", "wrong")
+        self.assertTrue(any("'no-one\\' \\'x' 'DENIED' 'ERROR:SESSION_AUTHENTICATION_FAILED'" in line for line in self.lines()))
+
+    def test_since(self):
+        lines = self.lines()
+        stamp = lines[-1][1:].split("|")[0]
+        later = self.lines(stamp)
+        self.assertIn(lines[-1], later)
+        self.assertTrue(all(line[1:].split("|")[0] >= stamp for line in later))
+        self.assertEqual(self.lines("99991231T00:00:00Z"), [])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv)
