@@ -50,6 +50,7 @@ struct http_client *http_client_new(const struct http_client_config *config)
     client->key_file = copy_or_null(config->key_file);
     client->root_sha256 = copy_or_null(config->root_sha256);
     client->leaf_sha256 = copy_or_null(config->leaf_sha256);
+    client->socket_path = copy_or_null(config->socket_path);
     client->no_name_check = (config->no_name_check && config->root_sha256) || config->leaf_sha256;
     client->connect_timeout_ms = config->connect_timeout_ms ? (long)config->connect_timeout_ms : 5000;
     client->idle_max = config->idle_max ? config->idle_max : 8;
@@ -77,6 +78,7 @@ void http_client_free(struct http_client *client)
     free(client->key_file);
     free(client->root_sha256);
     free(client->leaf_sha256);
+    free(client->socket_path);
     free(client);
 }
 
@@ -121,6 +123,7 @@ struct easy *easy_new(const struct http_client *client)
     curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 131072L);
     curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 131072L);
     curl_easy_setopt(c, CURLOPT_CONNECT_TO, client->connect_to);
+    curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, client->no_name_check ? 0L : 2L);
     if (client->ca_file) {

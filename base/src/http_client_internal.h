@@ -16,7 +16,7 @@ struct easy {
 };
 
 struct http_client {
-    char *url, *ca_file, *cert_file, *key_file, *root_sha256, *leaf_sha256;
+    char *url, *socket_path, *ca_file, *cert_file, *key_file, *root_sha256, *leaf_sha256;
     struct curl_slist *connect_to;
     bool no_name_check;
     long connect_timeout_ms;

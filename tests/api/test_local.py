@@ -49,6 +49,20 @@ class Local(unittest.TestCase):
             status, text = pool.rpc({"jsonrpc": "2.0", "method": "session.login_with_password", "params": ["root", ""], "id": 1})
             self.assertEqual((status, json.loads(text)["error"]["message"]), (200, "SESSION_AUTHENTICATION_FAILED"))
 
+    def test_xe_needs_no_password(self):
+        with TestPool() as pool:
+            path = os.path.join(pool.state, "poold.sock")
+            env = {"PATH": os.environ["PATH"], "HOME": pool.folder}
+            for words, more in ((["-s", path], {}), ([], {"XE_SERVER": path})):
+                run = subprocess.run([program("xe"), *words, "pool-list", "params=uuid"], env={**env, **more}, text=True,
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
+                self.assertEqual((run.returncode, run.stderr), (0, ""))
+                self.assertIn(pool.login().pool.get_all_records().popitem()[1]["uuid"], run.stdout)
+            run = subprocess.run([program("xe"), "-s", path + "x", "pool-list"], env=env, text=True, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
+            self.assertEqual(run.returncode, 1)
+            self.assertIn(f"no server answers on the socket {path}x", run.stderr)
+
     def test_static_files_and_errors_as_elsewhere(self):
         with TestPool() as pool:
             local = Connection(os.path.join(pool.state, "poold.sock"))

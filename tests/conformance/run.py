@@ -354,7 +354,7 @@ class Answer:
 
 
 def main():
-    paths = sys.argv[1:] or sorted(glob.glob(os.path.join(HERE, "*.case")))
+    paths = [os.path.join(HERE, name) for name in sys.argv[1:]] or sorted(glob.glob(os.path.join(HERE, "*.case")))
     web = os.path.join(HERE, "web")
     with TestPool(hosts=1, options=["--web", web], host_options=["--sim-boot-ms", "50"]) as pool:
         runner = Runner(pool)

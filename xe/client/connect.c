@@ -20,6 +20,8 @@ void xe_debug(const struct xe_client *c, const char *format, ...)
 
 static char *url_of(const struct xe_options *o)
 {
+    if (o->local)
+        return xstrdup("http://localhost");
     bool v6 = strchr(o->server, ':') != NULL;
     return xasprintf("%s://%s%s%s:%d", o->plain_http ? "http" : "https", v6 ? "[" : "", o->server,
                      v6 ? "]" : "", o->port);
@@ -96,20 +98,24 @@ int xe_connect(struct xe_client *c, struct xe_err *err)
     struct http_client_config config = {.url = url, .ca_file = o->ca_file, .connect_timeout_ms = 10000};
     if (c->http)
         return 0;
-    if (!o->plain_http && !o->ca_file) {
+    if (o->local) {
+        config.ca_file = NULL;
+        config.socket_path = o->server;
+    } else if (!o->plain_http && !o->ca_file) {
         if (settle(o, url, fingerprint, c, err) < 0)
             return -1;
         config.leaf_sha256 = fingerprint;
     }
-    if (o->ca_file && access(o->ca_file, R_OK) < 0) {
+    if (!o->local && o->ca_file && access(o->ca_file, R_OK) < 0) {
         xe_err_set(err, XE_ERR_TRANSPORT, "xe: cannot read the CA certificate %s", o->ca_file);
         return -1;
     }
     c->http = http_client_new(&config);
-    xe_debug(c, "server %s, trust by %s", url,
-             o->plain_http ? "loopback"
-             : o->ca_file  ? o->ca_file
-                           : "first use");
+    xe_debug(c, "server %s, trust by %s", o->local ? o->server : url,
+             o->local        ? "the machine"
+             : o->plain_http ? "loopback"
+             : o->ca_file    ? o->ca_file
+                             : "first use");
     return 0;
 }
 
@@ -121,8 +127,12 @@ void xe_http_failed(const struct xe_client *c, const struct http_error *error, s
         xe_err_set(err, XE_ERR_CANCELLED, "Interrupted.");
         break;
     case HTTP_CANNOT_CONNECT:
-        xe_err_set(err, XE_ERR_TRANSPORT, "xe: cannot connect to %s port %d: %s", o->server, o->port,
-                   error->text);
+        if (o->local)
+            xe_err_set(err, XE_ERR_TRANSPORT, "xe: no server answers on the socket %s: %s", o->server,
+                       error->text);
+        else
+            xe_err_set(err, XE_ERR_TRANSPORT, "xe: cannot connect to %s port %d: %s", o->server, o->port,
+                       error->text);
         break;
     case HTTP_TLS_REFUSED:
         xe_err_set(err, XE_ERR_TRANSPORT,

@@ -282,8 +282,11 @@ int xe_options_read(struct xe_options *o, int argc, char **argv, char **problem)
         add_word(o, o->owned[i]);
     if (!o->server)
         o->server = xstrdup("127.0.0.1");
+    o->local = o->server[0] == '/';
     if (!o->port)
-        o->port = o->plain_http ? 80 : 443;
+        o->port = o->plain_http || o->local ? 80 : 443;
+    if (o->local)
+        return 0;
     if (o->plain_http && !xe_is_loopback(o->server)) {
         *problem = xasprintf(
             "--nossl would send the password readable to %s; it is for loopback addresses only", o->server);
@@ -361,6 +364,8 @@ int xe_options_password(struct xe_options *o, char **problem)
         return -1;
     if (!o->user)
         o->user = xstrdup("root");
+    if (!o->password && o->local)
+        o->password = xstrdup("");
     if (!o->password && ask_password(o, problem) < 0)
         return -1;
     return 0;

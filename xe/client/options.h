@@ -6,6 +6,7 @@
 
 struct xe_options {
     char *server, *user, *password, *password_file, *ca_file; /* NULL: not said */
+    bool local; /* the server is the path of a unix socket: no port, no TLS, no password */
     int port;                                                 /* 0: by protocol */
     bool plain_http, debug, help, version;
     /* The command and its parameters; pointers into the other members' storage. */

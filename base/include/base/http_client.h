@@ -15,6 +15,7 @@ struct http_client;
 struct http_client_config {
     const char *url;                  /* "https://name:port" (or http://), no path */
     const char *connect_to;           /* "address:port" where the name really is; NULL: resolve the name */
+    const char *socket_path;          /* a unix socket to connect to, whatever the URL's host; NULL: none */
     const char *ca_file;              /* PEM; NULL: the system's */
     const char *cert_file, *key_file; /* own certificate; NULL: none */
     /* Trust exactly the server whose chain ends in a root certificate (sent along by the server) with this
