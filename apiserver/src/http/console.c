@@ -1,4 +1,5 @@
-/* GET /console as a web socket, joined with the agent's console stream by a thread of its own.
+/* GET /console as a web socket, and CONNECT /console as bytes, joined with the agent's console stream by a
+ * thread of its own.
  *
  * A page must not put its session into an address, so it asks for a token first: random, kept as a hash, good
  * for one use within half a minute, and only with the session and from the Origin that asked for it. When the
@@ -8,8 +9,8 @@
 #include "../gate/gate.h"
 #include "../gate/roles.h"
 #include "../gate/session.h"
-#include "../hosts/hosts.h"
 #include "../server.h"
+#include "console_find.h"
 #include "doors.h"
 #include <base/clock.h>
 #include <base/json.h>
@@ -19,17 +20,19 @@
 #include <base/websocket.h>
 #include <errno.h>
 #include <model/errors.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <strings.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #define TOKEN_MS 30000
 #define TOKENS_MAX 1000
 #define OPEN_MAX 500
 #define IDLE_MS 120000
 #define BODY_MAX 4096
-#define CONNECT_MS 5000
 
 struct console_token {
     char hash[SHA256_TEXT_SIZE];
@@ -44,6 +47,8 @@ struct viewer {
     struct server *server;
     struct session *session; /* counted */
     bool temporary;          /* made for this console alone */
+    bool websocket;          /* else bare bytes */
+    struct ref console;
     struct stream *peer, *raw;
     char *early;
     size_t early_len;
@@ -234,17 +239,28 @@ static void viewer_free(struct viewer *v)
     free(v);
 }
 
-static bool viewer_add(struct console_tokens *t, struct viewer *v)
+/* NULL, or why not: a sentence, with the status of the answer. */
+static const char *viewer_add(struct console_tokens *t, struct viewer *v, bool alone, unsigned *status)
 {
+    const char *complaint = NULL;
     pthread_mutex_lock(&t->lock);
-    bool ok = !t->stop && t->viewer_count < OPEN_MAX && !v->session->gone;
-    if (ok) {
+    *status = 503;
+    if (t->stop || t->viewer_count >= OPEN_MAX)
+        complaint = "too many consoles are open";
+    for (const struct viewer *other = t->viewers; alone && other; other = other->next)
+        if (ref_eq(other->console, v->console))
+            complaint = "somebody else is connected to this console, and the pool allows one at a time";
+    if (v->session->gone) {
+        *status = 401;
+        complaint = "the session has ended";
+    }
+    if (!complaint) {
         v->next = t->viewers;
         t->viewers = v;
         t->viewer_count++;
     }
     pthread_mutex_unlock(&t->lock);
-    return ok;
+    return complaint;
 }
 
 static void viewer_remove(struct console_tokens *t, struct viewer *v)
@@ -263,26 +279,41 @@ static void viewer_remove(struct console_tokens *t, struct viewer *v)
     pthread_mutex_unlock(&t->lock);
 }
 
+/* A terminal may be silent for hours; a peer that is gone is noticed all the same. */
+static void keep_alive(int fd)
+{
+    const int on = 1, idle_s = 60, tries = 3;
+    if (setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s)) < 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof(tries)) < 0)
+        log_debug("console", "a connection is not kept alive", "cause", strerror(errno));
+}
+
 static void *viewer_run(void *arg)
 {
     struct viewer *v = arg;
     const struct ws_pump_options options = {.stop_fd = v->stop_fd, .idle_ms = IDLE_MS, .text = true};
-    ws_pump(v->peer, v->raw, v->early, v->early_len, &options);
+    if (v->websocket) {
+        ws_pump(v->peer, v->raw, v->early, v->early_len, &options);
+    } else {
+        keep_alive(v->peer->fd);
+        stream_pump(v->peer, v->raw, v->stop_fd, -1);
+    }
     if (v->temporary)
         session_close(v->server, v->session);
     viewer_remove(v->server->console_tokens, v);
     return NULL;
 }
 
-/* Server thread: the socket is upgraded; a thread takes over. */
+/* Server thread: the connection is ours; a thread takes over. */
 static void upgraded(void *arg, struct stream *stream, const char *early, size_t early_len)
 {
     struct viewer *v = arg;
     pthread_t thread;
     pthread_attr_t attr;
     v->peer = stream;
-    if (!stream || !viewer_add(v->server->console_tokens, v)) {
-        viewer_free(v);
+    if (!stream) {
+        viewer_remove(v->server->console_tokens, v);
         return;
     }
     if (early_len) {
@@ -300,44 +331,17 @@ static void upgraded(void *arg, struct stream *stream, const char *early, size_t
     }
 }
 
-static const struct console_row *first_console(const struct snapshot *snap, const struct vm_row *vm)
-{
-    const struct console_row *found = NULL;
-    for (size_t i = 0; vm && vm->consoles && i < vm->consoles->count; i++) {
-        const struct console_row *console =
-            console_row(snapshot_get(snap, CLASS_console, vm->consoles->items[i]));
-        if (console && (!found || console->protocol == CONSOLE_PROTOCOL_RFB))
-            found = console;
-    }
-    return found;
-}
-
-/* uuid= or ref= of a console, or of a VM for its screen. */
-static const struct console_row *asked_console(const struct snapshot *snap, struct http_request *req)
-{
-    const char *uuid = http_request_query(req, "uuid"), *text = http_request_query(req, "ref");
-    struct ref ref;
-    const struct row *row = NULL;
-    if (uuid) {
-        row = snapshot_by_uuid(snap, CLASS_console, uuid);
-        return row ? console_row(row) : first_console(snap, vm_row(snapshot_by_uuid(snap, CLASS_VM, uuid)));
-    }
-    if (text && ref_parse(text, &ref)) {
-        row = snapshot_get(snap, CLASS_console, ref);
-        return row ? console_row(row) : first_console(snap, vm_row(snapshot_get(snap, CLASS_VM, ref)));
-    }
-    return NULL;
-}
-
 /* The session and the console that the request is for; NULL after answering. *temporary: the caller closes
  * the session at the end. */
 static struct session *admit(struct server *server, struct http_request *req, const struct snapshot *snap,
-                             const struct console_row **console, bool *temporary)
+                             const struct console_actions *actions, struct console_target *target,
+                             bool *temporary)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const char *token = http_request_query(req, "token");
     struct session *session;
     *temporary = false;
+    *target = (struct console_target){0};
     if (token) {
         struct ref ref;
         session = token_take(server->console_tokens, token, origin_of(req), &ref);
@@ -345,16 +349,18 @@ static struct session *admit(struct server *server, struct http_request *req, co
             http_answer_error(req, 403, "the console token is wrong, used or expired: ask for a new one");
             return NULL;
         }
-        *console = console_row(snapshot_get(snap, CLASS_console, ref));
+        target->console = console_row(snapshot_get(snap, CLASS_console, ref));
+        if (target->console)
+            target->vm = vm_row(snapshot_get(snap, CLASS_VM, target->console->VM));
     } else {
         session = door_authenticate(server, req, temporary);
         if (!session)
             return NULL;
-        *console = asked_console(snap, req);
+        *target = console_asked(snap, req);
     }
-    if (!door_allow(server, req, session, ACTION_connect_console_ws)) {
+    if (!console_allow(server, req, session, target, actions)) {
         /* answered */
-    } else if (!*console) {
+    } else if (!target->console) {
         http_answer_error(req, 404, "there is no such console: is the VM running?");
     } else {
         return session;
@@ -363,20 +369,6 @@ static struct session *admit(struct server *server, struct http_request *req, co
         session_close(server, session);
     session_unref(session);
     return NULL;
-}
-
-static int open_stream(struct server *server, const struct snapshot *snap, const struct console_row *console,
-                       struct stream **stream, struct api_err *err)
-{
-    const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, console->VM));
-    const char *kind = console->protocol == CONSOLE_PROTOCOL_RFB ? "vnc" : "serial";
-    struct hv_err cause;
-    struct hv_host *agent = vm ? hosts_get(server->hosts, vm->resident_on, err) : NULL;
-    if (!agent)
-        return vm ? -1 : fail_handle(err, CLASS_VM, console->VM);
-    int rc = hv_console_open(agent, vm->uuid, kind, CONNECT_MS, stream, &cause);
-    hosts_put(server->hosts, agent);
-    return rc < 0 ? hosts_fail(err, vm->resident_on, &cause) : 0;
 }
 
 static bool is_websocket(struct http_request *req, char accept[static WS_ACCEPT_SIZE])
@@ -388,47 +380,91 @@ static bool is_websocket(struct http_request *req, char accept[static WS_ACCEPT_
            ws_accept(key, accept);
 }
 
-static void run_console(void *arg)
+static bool one_at_a_time(struct server *server, const struct snapshot *snap)
 {
-    struct door_job *job = arg;
+    const struct pool_row *pool = pool_row(snapshot_get(snap, CLASS_pool, server->pool_ref));
+    return pool && pool->limit_console_sessions;
+}
+
+/* A viewer with its console's stream, which counts from now on; NULL after answering. The session moves in.
+ */
+static struct viewer *viewer_new(struct door_job *job, const struct snapshot *snap,
+                                 const struct console_target *target, struct session *moved, bool temporary)
+{
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(job->server->store);
-    const struct console_row *console = NULL;
-    char accept[WS_ACCEPT_SIZE];
-    struct stream *stream;
-    if (!is_websocket(job->req, accept)) {
-        http_answer_error(job->req, 426, "a console is opened as a web socket (version 13)");
-        door_job_free(job);
-        return;
-    }
-    bool temporary;
-    AUTO_SESSION struct session *session = admit(job->server, job->req, snap, &console, &temporary);
-    if (!session) {
-        door_job_free(job);
-        return;
-    }
-    if (open_stream(job->server, snap, console, &stream, &err) < 0) {
-        door_fail(job->req, 500, &err);
-        if (temporary)
-            session_close(job->server, session);
-        door_job_free(job);
-        return;
-    }
     struct viewer *v = xcalloc(1, sizeof(*v));
+    unsigned status;
     *v = (struct viewer){.server = job->server,
-                         .session = session_ref(session),
+                         .session = moved,
                          .temporary = temporary,
-                         .raw = stream,
+                         .console = target->console->row.ref,
                          .stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-    const struct http_header headers[] = {{"Upgrade", "websocket"},
-                                          {"Sec-WebSocket-Accept", accept},
-                                          {"Sec-WebSocket-Protocol", "binary"},
-                                          {NULL, NULL}};
-    http_upgrade(job->req, headers, upgraded, v);
+    const char *complaint =
+        viewer_add(job->server->console_tokens, v, one_at_a_time(job->server, snap), &status);
+    if (complaint) {
+        http_answer_error(job->req, status, complaint);
+        if (temporary)
+            session_close(job->server, moved);
+        viewer_free(v);
+        return NULL;
+    }
+    if (console_open(job->server, target, &v->raw, &err) == 0)
+        return v;
+    door_fail(job->req, 500, &err);
+    if (temporary)
+        session_close(job->server, moved);
+    viewer_remove(job->server->console_tokens, v);
+    return NULL;
+}
+
+static void run_websocket(void *arg)
+{
+    const struct console_actions actions = {ACTION_connect_console_ws,
+                                            ACTION_connect_console_ws_host_console_ws};
+    struct door_job *job = arg;
+    struct console_target target;
+    char accept[WS_ACCEPT_SIZE];
+    bool temporary;
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(job->server->store);
+    struct session *session = NULL;
+    if (is_websocket(job->req, accept))
+        session = admit(job->server, job->req, snap, &actions, &target, &temporary);
+    else
+        http_answer_error(job->req, 426, "a console is opened as a web socket (version 13)");
+    struct viewer *v = session ? viewer_new(job, snap, &target, session, temporary) : NULL;
+    if (v) {
+        const struct http_header headers[] = {{"Upgrade", "websocket"},
+                                              {"Sec-WebSocket-Accept", accept},
+                                              {"Sec-WebSocket-Protocol", "binary"},
+                                              {NULL, NULL}};
+        v->websocket = true;
+        http_upgrade(job->req, headers, upgraded, v);
+    }
+    door_job_free(job);
+}
+
+static void run_tunnel(void *arg)
+{
+    const struct console_actions actions = {ACTION_connect_console, ACTION_connect_console_host_console};
+    static const struct http_header headers[] = {
+        {"Connection", "keep-alive"}, {"Cache-Control", "no-cache, no-store"}, {NULL, NULL}};
+    struct door_job *job = arg;
+    struct console_target target;
+    bool temporary;
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(job->server->store);
+    struct session *session = admit(job->server, job->req, snap, &actions, &target, &temporary);
+    struct viewer *v = session ? viewer_new(job, snap, &target, session, temporary) : NULL;
+    if (v)
+        http_tunnel(job->req, headers, upgraded, v);
     door_job_free(job);
 }
 
 void door_console(struct server *server, struct http_request *req)
 {
-    door_submit(server->workers, server, req, NULL, run_console);
+    door_submit(server->workers, server, req, NULL, run_websocket);
+}
+
+void door_console_tunnel(struct server *server, struct http_request *req)
+{
+    door_submit(server->workers, server, req, NULL, run_tunnel);
 }

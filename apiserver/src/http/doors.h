@@ -80,6 +80,8 @@ void door_join(struct server *server, struct http_request *req);           /* ho
 void door_audit_log(struct server *server, struct http_request *req);      /* http/audit_log.c */
 void door_console_tokens(struct server *server, struct http_request *req); /* http/console.c */
 void door_console(struct server *server, struct http_request *req);        /* http/console.c */
+void door_console_tunnel(struct server *server, struct http_request *req); /* http/console.c */
+void door_vncsnapshot(struct server *server, struct http_request *req);    /* http/vncsnapshot.c */
 void door_get_blob(struct server *server, struct http_request *req);       /* http/blob.c */
 void door_put_blob(struct server *server, struct http_request *req);       /* http/blob.c */
 void door_import_raw_vdi(struct server *server, struct http_request *req); /* http/raw_vdi.c */

@@ -258,6 +258,8 @@ static const struct route routes[] = {
     {HTTP_POST, "/api/v1/console-tokens", door_console_tokens},
     {HTTP_POST, "/cli", door_cli},
     {HTTP_GET, "/console", door_console},
+    {HTTP_CONNECT, "/console", door_console_tunnel},
+    {HTTP_GET, "/vncsnapshot", door_vncsnapshot},
     {HTTP_GET, "/rrd_updates", door_rrd_updates},
     {HTTP_GET, "/vm_rrd", door_vm_rrd},
     {HTTP_GET, "/vm_rrds", door_vm_rrd},
