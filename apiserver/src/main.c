@@ -5,12 +5,14 @@
 #include "gate/auth.h"
 #include "gate/call_log.h"
 #include "gate/event.h"
+#include "gate/park.h"
 #include "gate/session.h"
 #include "gate/task.h"
 #include "gate/trail.h"
 #include "hosts/claims.h"
 #include "hosts/hosts.h"
 #include "hosts/join.h"
+#include "hosts/recover.h"
 #include "http/console.h"
 #include "http/doors.h"
 #include "http/web.h"
@@ -46,7 +48,7 @@
 
 struct options {
     const char *pam_dir, *state_dir, *listen, *web_dir, *log_level, *call_log, *socket;
-    long long port, http_port, session_idle_s, event_heartbeat_s;
+    long long port, http_port, session_idle_s, operation_wait_s, event_heartbeat_s;
 };
 
 struct pool_server {
@@ -272,7 +274,9 @@ static int start(struct pool_server *p)
     s->joins = joins_new();
     s->claims = claims_new();
     s->console_tokens = console_tokens_new(s);
-    if (bootstrap(s, &err) < 0 || blobs_start(s) < 0)
+    s->operation_wait_ms = p->options.operation_wait_s * 1000;
+    s->parking = parking_new(s);
+    if (bootstrap(s, &err) < 0 || blobs_start(s) < 0 || recovery_begin(s, &s->recovery, &err) < 0)
         return -1;
     s->hosts = hosts_new(s, SETTLE_MS);
     s->metrics = metrics_new(s);
@@ -309,6 +313,7 @@ static void stop(struct pool_server *p)
     doors_close(s);
     timers_stop(s->timers);
     hosts_stop(s->hosts);
+    parking_stop(s->parking);
     if (s->login_workers)
         worker_pool_stop(s->login_workers);
     if (s->directory_workers)
@@ -330,6 +335,8 @@ static void stop(struct pool_server *p)
     metrics_free(s->metrics);
     schedules_free(s->schedules);
     hosts_free(s->hosts);
+    parking_free(s->parking);
+    recovery_free(s->recovery);
     claims_free(s->claims);
     timers_free(s->timers);
     web_free(p->web);
@@ -360,6 +367,9 @@ static int parse_options(int argc, char **argv, struct options *o)
         {"web", ARG_TEXT, "DIR", "files of the web console (default: none)", &o->web_dir, 0, 0, false},
         {"session-idle", ARG_INT, "SECONDS", "end sessions that are idle for longer (default 86400)",
          &o->session_idle_s, 1, 86400 * 365, false},
+        {"operation-wait", ARG_INT, "SECONDS",
+         "a call waits so long for another operation on its object (default 7200)", &o->operation_wait_s, 0,
+         86400, false},
         {"event-heartbeat", ARG_INT, "SECONDS",
          "touch the pool's record so often, for subscribers; 0: never (default 60)", &o->event_heartbeat_s, 0,
          86400, false},
@@ -390,6 +400,7 @@ int main(int argc, char **argv)
                                                .port = 8443,
                                                .http_port = -1,
 
+                                               .operation_wait_s = 7200,
                                                .session_idle_s = 86400,
                                                .event_heartbeat_s = 60}};
     enum log_level level;

@@ -16,6 +16,8 @@ struct session;
 struct tasks;
 struct events;
 struct timers;
+struct parking;
+struct recovery;
 struct hosts;
 struct claims;
 struct joins;
@@ -37,6 +39,8 @@ struct server {
     struct timers *timers;
     struct sessions *sessions;
     struct tasks *tasks;
+    struct parking *parking;   /* calls that wait for another operation */
+    struct recovery *recovery; /* tasks that a restart has interrupted */
     struct events *events;
     struct hosts *hosts;
     struct claims *claims;
@@ -51,11 +55,21 @@ struct server {
     struct trail *trail;       /* NULL in tests of parts: nothing is noted */
     const char *pam_dir;       /* folder of PAM's service files; NULL: the system's */
     uint16_t port;             /* HTTPS */
+    int64_t operation_wait_ms; /* how long a call waits for another operation on its object */
     struct ref pool_ref;
     /* Network threads that are inside, and whether no more get in: see doors_close. */
     _Atomic unsigned inside;
     _Atomic bool closing;
 };
+
+/* What a request says of the task that it is about to make: headers task-id and subtask-of, or cookies and
+ * query parameters task_id and subtask_of. Read by http/task_claim.c. */
+struct task_claim {
+    struct ref adopt;             /* this one, which the client has made; null: a new one */
+    struct ref parent;            /* null: none */
+    const struct str_map *origin; /* counted: harmless headers, for the new task's other_config; NULL: none */
+};
+void task_claim_done(struct task_claim *claim);
 
 /* How an answer is written: the codec's choice. */
 enum answer_form { ANSWER_JSON, ANSWER_XML };
@@ -68,6 +82,7 @@ struct call {
     struct session *session; /* counted; NULL for messages without one */
     struct ref task;         /* null: none */
     bool async;
+    struct task_claim claim;
     bool local_root; /* came over the local socket from the machine's root: its logins need no password */
     bool bare;       /* XML-RPC: the result alone, without the struct with its Status (system.listMethods) */
     enum answer_form form;
@@ -96,7 +111,11 @@ struct call {
      * is the callee's to complete from then on. */
     void (*take_over)(struct call *call, void *arg);
     void *take_over_arg;
-    int64_t delay_ms; /* the answer leaves this much later (a wrong password) */
+    int64_t delay_ms;                         /* the answer leaves this much later (a wrong password) */
+    bool adopted;                             /* `task` was not made for this call */
+    bool completes;                           /* InternalAsync: ends also a task that it adopted */
+    bool marked;                              /* the operation */
+    int64_t wait_until_ms, overrule_until_ms; /* clock_mono_ms: see work.c */
 };
 
 /* An internal defect or a state that no declared error names: INTERNAL_ERROR [text]. Returns -1. */

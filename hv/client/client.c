@@ -9,6 +9,7 @@
  * A call that was lost on the way is simply made again: the operation id makes that harmless. */
 #include "client_internal.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -247,6 +248,17 @@ static int make(struct making *m, void *result, struct hv_err *err)
     }
 }
 
+static int begin(struct hv_host *host, const struct hv_call_desc *call, const struct hv_op *op,
+                 const void *args, struct hv_err *err)
+{
+    const char *key = *(const char *const *)((const char *)args + call->key_offset);
+    if (op->begin && op->begin(op->ctx, host, call->name, key ? key : "") < 0)
+        return hv_fail(err, HV_ERR_KIND_INTERNAL,
+                       "The operation could not be written down, so it was not begun.");
+    failpoint("agent-called", call->name);
+    return 0;
+}
+
 int hv_call(struct hv_host *host, enum hv_call_id id, const struct hv_op *op, const void *args, void *result,
             struct hv_err *err)
 {
@@ -259,10 +271,13 @@ int hv_call(struct hv_host *host, enum hv_call_id id, const struct hv_op *op, co
         return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "The operation has no id.");
     if (wants_cancel(&(struct making){.op = op}))
         return hv_fail(err, HV_ERR_KIND_CANCELLED, "It was cancelled.");
+    if (call->kind != HV_CALL_READ && begin(host, call, op, args, err) < 0)
+        return -1;
     struct making m = {.host = host, .call = call, .op = op};
     m.deadline = clock_mono_ms() + (op && op->timeout_ms > 0 ? op->timeout_ms : call->timeout_ms);
     wire_encode(call->args, args, &m.args);
     int outcome = make(&m, result, err);
     buf_done(&m.args);
+    failpoint("agent-answered", call->name);
     return outcome;
 }

@@ -151,13 +151,18 @@ class Clients(unittest.TestCase):
         self.assertEqual(API.task.get_status(task), "success")
         API.task.destroy(task)
 
-    def test_they_end_with_the_server(self):
+    def test_they_outlive_the_server(self):
         with TestPool() as pool:
             api = pool.login()
-            api.task.create("x", "")
+            task = api.task.create("x", "")
             pool.restart(crash=True)
             api = pool.login()
-            self.assertEqual([t for t in api.task.get_all_records().values() if t["status"] == "pending"], [])
+            self.assertEqual(api.task.get_status(task), "pending")
+            api.task.set_result(task, "<value>x</value>")  # the same user, another session
+            api.task.set_status(task, "success")
+            pool.restart(crash=True)
+            record = pool.login().task.get_record(task)
+            self.assertEqual((record["status"], record["progress"], record["result"]), ("success", 1.0, "<value>x</value>"))
 
 
 class Crowd(unittest.TestCase):

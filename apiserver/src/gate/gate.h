@@ -16,16 +16,19 @@ void call_keep_row(struct call *call, const struct row *row);
 /* Runs the call; call->complete is called once, perhaps before this returns. Network thread or any other. */
 void gate_run(struct call *call);
 
-/* The verdict on roles, for doors that are not messages (uploads, consoles): -1 with RBAC_PERMISSION_DENIED.
- */
-int gate_check_role(const struct session *session, enum role needed, const char *permission,
-                    struct api_err *err);
-
 /* Looks up a session by its reference as text: a count, or NULL with SESSION_INVALID. */
 struct session *gate_session(struct server *server, const char *text, struct api_err *err);
 
-/* Work of the server itself as a task of a session: used by HTTP handlers and by Async calls. The caller's
- * task (from task_id) is adopted when `adopt` is not null. */
+/* Answers, after the delay that the call asks for. The gate's own last step. */
+void call_finish(struct call *call, int rc);
+
+/* The task of an HTTP handler, and the flag that tells when it is cancelled: the client's own, which becomes
+ * the carrier of progress and result, when claim->adopt is not null (its own, or with the role of
+ * pool-operator), else a new one. End it with gate_task_end. */
+int gate_task_open(struct server *server, struct session *session, const char *label,
+                   const struct task_claim *claim, struct ref *task, const _Atomic bool **cancel,
+                   struct api_err *err);
+/* The same without a parent and headers. */
 int gate_task_begin(struct server *server, struct session *session, const char *label, struct ref adopt,
                     struct ref *task, const _Atomic bool **cancel, struct api_err *err);
 void gate_task_end(struct server *server, struct ref task, const char *result_xml, const struct api_err *err);

@@ -93,7 +93,7 @@ bool task_is_running(struct tasks *t, struct ref task)
     return running;
 }
 
-bool task_request_cancel(struct tasks *t, struct ref task)
+static bool request_cancel(struct tasks *t, struct ref task)
 {
     pthread_mutex_lock(&t->lock);
     struct running *r = find_locked(t, task);
@@ -103,29 +103,75 @@ bool task_request_cancel(struct tasks *t, struct ref task)
     return r != NULL;
 }
 
+bool task_is_pending(const struct task_row *task)
+{
+    return task->status == TASK_STATUS_TYPE_PENDING || task->status == TASK_STATUS_TYPE_CANCELLING;
+}
+
+bool task_cancel(struct server *server, struct ref ref)
+{
+    if (!request_cancel(server->tasks, ref))
+        return false;
+    struct tx *tx = store_begin(server->store);
+    const struct task_row *task = task_row(tx_get(tx, CLASS_task, ref));
+    if (!task || !task_is_pending(task)) {
+        tx_abort(tx);
+        return true;
+    }
+    /* The key is the task of the call that cancels, which has no row. */
+    str_map_put(&task_row_mut(tx_edit(tx, CLASS_task, ref))->current_operations, REF_TEXT(ref_new()),
+                "cancel");
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    if (server_commit(tx, &err) < 0)
+        log_warn("task", "that a task is being cancelled could not be shown", "task", REF_TEXT(ref));
+    return true;
+}
+
+/* ---- rows ---- */
+
 static bool first_row(const struct row *row, void *arg)
 {
     *(struct ref *)arg = row->ref;
     return false;
 }
 
-struct ref task_create(struct server *server, struct tx *tx, const char *label, const char *description,
-                       const struct session *owner, struct ref parent, bool cancellable)
+/* Outlives the session. */
+static const char *owner_of(const struct session *session)
 {
-    (void)server;
+    return ref_is_null(session->subject) ? str_new(session->user) : str_new(REF_TEXT(session->subject));
+}
+
+bool task_is_own(const struct task_row *task, const struct session *session)
+{
+    AUTO_STR const char *owner = owner_of(session);
+    return ref_eq(task->session, session->ref) || (*owner && streq(task->owner, owner));
+}
+
+struct ref task_create(struct tx *tx, const struct task_spec *spec)
+{
     struct row *row = tx_create(tx, CLASS_task);
     struct task_row *task = task_row_mut(row);
-    str_assign(&task->name_label, label);
-    str_assign(&task->name_description, description);
+    str_assign(&task->name_label, spec->label);
+    str_assign(&task->name_description, spec->description);
     task->status = TASK_STATUS_TYPE_PENDING;
     task->created = clock_unix_seconds();
     str_assign(&task->type, "<none/>");
     tx_each(tx, CLASS_host, first_row, &task->resident_on);
-    if (owner && tx_get(tx, CLASS_session, owner->ref))
-        task->session = owner->ref;
-    if (!ref_is_null(parent) && tx_get(tx, CLASS_task, parent))
-        task->subtask_of = parent;
-    if (cancellable)
+    if (spec->owner) {
+        str_unref(task->owner);
+        task->owner = owner_of(spec->owner);
+        if (tx_get(tx, CLASS_session, spec->owner->ref))
+            task->session = spec->owner->ref;
+    }
+    if (!ref_is_null(spec->parent) && tx_get(tx, CLASS_task, spec->parent))
+        task->subtask_of = spec->parent;
+    if (spec->other_config)
+        str_map_assign(&task->other_config, str_map_ref(spec->other_config));
+    if (spec->mode)
+        str_map_put(&task->work, TASK_WORK_MODE, spec->mode);
+    if (spec->message)
+        str_map_put(&task->work, TASK_WORK_MESSAGE, spec->message);
+    if (spec->cancellable)
         task->allowed_operations = (uint64_t)1 << TASK_ALLOWED_OPERATIONS_CANCEL;
     return row->ref;
 }
@@ -140,11 +186,30 @@ static const struct str_set *error_words(const struct api_err *err)
     return str_list_new(words, 1u + err->param_count);
 }
 
+/* A failure as clients of the classic server read it: the place where it arose. */
+static void set_backtrace(struct task_row *task)
+{
+    const char *message = str_map_get(task->work, TASK_WORK_MESSAGE);
+    AUTO_STR const char *text =
+        str_newf("(((process poold)(filename %s)(line 0)))", message ? message : "task");
+    str_assign(&task->backtrace, text);
+}
+
+static bool to_be_destroyed(const struct task_row *task)
+{
+    const char *operation = str_map_get(task->current_operations, "task");
+    return operation && streq(operation, "destroy");
+}
+
 void task_complete(struct tx *tx, struct ref ref, const char *result_xml, const struct api_err *err)
 {
     const struct task_row *now = task_row(tx_get(tx, CLASS_task, ref));
-    if (!now || (now->status != TASK_STATUS_TYPE_PENDING && now->status != TASK_STATUS_TYPE_CANCELLING))
+    if (!now || !task_is_pending(now))
         return;
+    if (to_be_destroyed(now)) {
+        tx_delete(tx, CLASS_task, ref);
+        return;
+    }
     struct task_row *task = task_row_mut(tx_edit(tx, CLASS_task, ref));
     task->allowed_operations = 0;
     str_map_assign(&task->current_operations, NULL);
@@ -153,10 +218,17 @@ void task_complete(struct tx *tx, struct ref ref, const char *result_xml, const 
     if (!err) {
         str_assign(&task->result, result_xml);
         task->status = TASK_STATUS_TYPE_SUCCESS;
-        return;
+    } else if (streq(err->code, "TASK_CANCELLED")) {
+        const char *words[] = {err->code, REF_TEXT(ref)};
+        str_set_assign(&task->error_info, str_list_new(words, ARRAY_LEN(words)));
+        task->status = TASK_STATUS_TYPE_CANCELLED;
+    } else {
+        str_set_assign(&task->error_info, error_words(err));
+        task->status = TASK_STATUS_TYPE_FAILURE;
     }
-    str_set_assign(&task->error_info, error_words(err));
-    task->status = streq(err->code, "TASK_CANCELLED") ? TASK_STATUS_TYPE_CANCELLED : TASK_STATUS_TYPE_FAILURE;
+    if (err)
+        set_backtrace(task);
+    str_map_assign(&task->work, NULL);
 }
 
 static void ignore_result(void *arg, int result, uint64_t generation, const struct store_err *err)
@@ -194,9 +266,10 @@ struct old_task {
     int64_t finished;
 };
 struct sweep {
+    struct tasks *tasks;
     struct old_task *finished;
     struct ref *expired;
-    size_t finished_count, expired_count, cap;
+    size_t finished_count, expired_count;
     int64_t now;
 };
 
@@ -204,7 +277,9 @@ static bool sweep_row(const struct row *row, void *arg)
 {
     struct sweep *sweep = arg;
     const struct task_row *task = task_row(row);
-    bool pending = task->status == TASK_STATUS_TYPE_PENDING || task->status == TASK_STATUS_TYPE_CANCELLING;
+    bool pending = task_is_pending(task);
+    if (pending && task_is_running(sweep->tasks, row->ref))
+        return true;
     int64_t limit = pending ? task->created + KEEP_PENDING_SECONDS : task->finished + KEEP_FINISHED_SECONDS;
     if (sweep->now > limit)
         sweep->expired[sweep->expired_count++] = row->ref;
@@ -226,7 +301,7 @@ void tasks_sweep(struct server *server)
     AUTO_FREE struct old_task *finished = xcalloc(count + 1, sizeof(*finished));
     AUTO_FREE struct ref *expired = xcalloc(count + 1, sizeof(*expired));
     struct sweep sweep = {
-        .finished = finished, .expired = expired, .cap = count, .now = clock_unix_seconds()};
+        .tasks = server->tasks, .finished = finished, .expired = expired, .now = clock_unix_seconds()};
     tx_each(tx, CLASS_task, sweep_row, &sweep);
     for (size_t i = 0; i < sweep.expired_count; i++)
         tx_delete(tx, CLASS_task, expired[i]);
@@ -239,4 +314,48 @@ void tasks_sweep(struct server *server)
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     if (server_commit(tx, &err) < 0)
         log_warn("task", "old tasks could not be removed");
+}
+
+/* ---- what a restart has to know ---- */
+
+static const struct str_map **work_of(struct tx *tx, struct ref task)
+{
+    if (ref_is_null(task) || !tx_get(tx, CLASS_task, task))
+        return NULL;
+    return &task_row_mut(tx_edit(tx, CLASS_task, task))->work;
+}
+
+void task_note_agent(struct tx *tx, struct ref task, struct ref host, const char *id, const char *call,
+                     const char *key)
+{
+    const struct str_map **work = work_of(tx, task);
+    if (!work)
+        return;
+    str_map_put(work, TASK_WORK_HOST, REF_TEXT(host));
+    str_map_put(work, TASK_WORK_AGENT, id);
+    str_map_put(work, TASK_WORK_CALL, call);
+    str_map_put(work, TASK_WORK_KEY, key);
+    tx_sync(tx);
+}
+
+void task_note_done(struct tx *tx, const struct call *call, struct ref result)
+{
+    const struct str_map **work = work_of(tx, call->task);
+    if (!work)
+        return;
+    AUTO_STR const char *xml = str_newf("<value>%s</value>", ref_is_null(result) ? "" : REF_TEXT(result));
+    str_map_put(work, TASK_WORK_DONE, xml);
+}
+
+void task_note_made(struct tx *tx, const struct call *call, struct ref vdi, const char *uuid)
+{
+    const struct str_map **work = work_of(tx, call->task);
+    if (!work)
+        return;
+    if (call->method && call->method->cls == CLASS_VDI) {
+        task_note_done(tx, call, vdi);
+        return;
+    }
+    AUTO_STR const char *key = str_newf(TASK_WORK_MADE "%s", uuid);
+    str_map_put(work, key, "");
 }

@@ -154,6 +154,16 @@ static int record_new(struct call *call, const struct places *places, const char
     return server_commit(tx, err);
 }
 
+/* What the SR allows depends on its PBDs, which the transaction that makes both does not see as a set yet. */
+static void refresh_new(struct server *server, struct ref sr)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct tx *tx = store_begin(server->store);
+    tx_edit(tx, CLASS_SR, sr);
+    if (server_commit(tx, &err) < 0)
+        log_warn("storage", "the operations of a new SR are not up to date", "sr", REF_TEXT(sr));
+}
+
 /* What is there already shows without a further call. A failure is no failure of what was asked for. */
 static void scan_new(struct call *call, struct ref host, struct hv_host *agent, struct ref sr)
 {
@@ -183,8 +193,10 @@ int handle_sr_create(struct call *call, const struct sr_create_args *args, struc
     for (size_t i = 0; rc < 0 && i < places.count; i++)
         if (places.items[i].attached)
             storage_detach_quietly(places.items[i].agent, uuid);
-    if (rc == 0)
+    if (rc == 0) {
+        refresh_new(call->server, *result);
         scan_new(call, places.items[0].host, places.items[0].agent, *result);
+    }
     places_done(call->server, &places);
     return rc;
 }

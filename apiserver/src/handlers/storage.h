@@ -91,6 +91,8 @@ void storage_end_operation(struct hv_host *agent, const char *id);
 void storage_discard_vdi(struct tx *tx, struct ref vdi);
 /* storage_sweep_disks by any host that has the SR attached, and the space that is free then. Blocks. */
 void storage_sweep(struct server *server, struct ref sr);
+/* Destroys a VDI that no VBD refers to, with its disk. 0: it is gone, or in use. -1: not possible now. */
+int storage_destroy_unused(struct server *server, const struct snapshot *snap, struct ref vdi);
 /* Removes disks that nobody waits for: of an earlier run of the server, or that could not be undone. */
 void storage_sweep_disks(struct server *server, struct ref sr, struct hv_host *agent);
 

@@ -2,6 +2,8 @@
  * is asked until its row is committed, so that a crash of either side in between leaves no disk that nobody
  * knows: when the SR is attached again or scanned, what no call of this run waits for is removed. */
 #include "storage.h"
+
+#include "../hosts/recover.h"
 #include <base/log.h>
 #include <base/mem.h>
 #include <model/errors.h>
@@ -158,7 +160,7 @@ void storage_sweep_disks(struct server *server, struct ref ref, struct hv_host *
     const struct sr_row *sr = sr_row(snapshot_get(snap, CLASS_SR, ref));
     for (size_t i = 0; sr && sr->unfinished_disks && i < sr->unfinished_disks->count; i++) {
         const struct str_pair *disk = &sr->unfinished_disks->pairs[i];
-        if (streq(disk->value, this_run()))
+        if (streq(disk->value, this_run()) || recovery_owns_disk(server, disk->key))
             continue;
         cancel_operations_on(agent, disk->key, *disk->value != '\0');
         if (!destroy(agent, sr->uuid, disk->key))
@@ -166,4 +168,20 @@ void storage_sweep_disks(struct server *server, struct ref ref, struct hv_host *
         log_info("storage", "a disk that was never finished is removed", "sr", sr->uuid, "disk", disk->key);
         record(server, ref, disk->key, true);
     }
+}
+
+int storage_destroy_unused(struct server *server, const struct snapshot *snap, struct ref ref)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    AUTO_STORAGE_AGENT struct storage_agent at = STORAGE_AGENT_NONE;
+    const struct vdi_row *vdi = vdi_row(snapshot_get(snap, CLASS_VDI, ref));
+    const struct sr_row *sr = vdi ? sr_row(snapshot_get(snap, CLASS_SR, vdi->SR)) : NULL;
+    if (!sr || (vdi->VBDs && vdi->VBDs->count))
+        return 0;
+    if (storage_agent_get(server, snap, vdi->SR, REF_NULL, &at, &err) < 0 ||
+        !destroy(at.agent, sr->uuid, vdi->uuid))
+        return -1;
+    struct tx *tx = store_begin(server->store);
+    storage_remove_vdi(tx, ref);
+    return server_commit(tx, &err);
 }

@@ -12,7 +12,12 @@ int handle_task_create(struct call *call, const struct task_create_args *args, s
                        struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    *result = task_create(call->server, tx, args->label, args->description, call->session, REF_NULL, false);
+    const struct task_spec spec = {.label = args->label,
+                                   .description = args->description,
+                                   .owner = call->session,
+                                   .parent = call->claim.parent,
+                                   .other_config = call->claim.origin};
+    *result = task_create(tx, &spec);
     return server_commit(tx, err);
 }
 
@@ -20,7 +25,7 @@ int handle_task_create(struct call *call, const struct task_create_args *args, s
 static int check_owner(struct call *call, const struct task_row *task, const char *permission,
                        struct api_err *err)
 {
-    if (ref_eq(task->session, call->session->ref))
+    if (task_is_own(task, call->session))
         return 0;
     return roles_require(call->session, ROLE_POOL_OPERATOR, permission, err);
 }
@@ -32,7 +37,7 @@ int handle_task_cancel(struct call *call, const struct task_cancel_args *args, s
         return fail_handle(err, CLASS_task, args->task);
     if (check_owner(call, task, "task.cancel/any", err) < 0)
         return -1;
-    task_request_cancel(call->server->tasks, args->task);
+    task_cancel(call->server, args->task); /* one that is over, or that nobody works on, is no error */
     return 0;
 }
 
@@ -47,8 +52,7 @@ int handle_task_destroy(struct call *call, const struct task_destroy_args *args,
         return -1;
     }
     /* The row ends first, the list of running tasks a moment later: a client that saw the end may destroy. */
-    bool over = task->status != TASK_STATUS_TYPE_PENDING && task->status != TASK_STATUS_TYPE_CANCELLING;
-    if (!over && task_is_running(call->server->tasks, args->self))
+    if (task_is_pending(task) && task_is_running(call->server->tasks, args->self))
         str_map_put(&task_row_mut(tx_edit(tx, CLASS_task, args->self))->current_operations, "task",
                     "destroy");
     else
@@ -74,7 +78,8 @@ static int edit_task(struct call *call, struct ref self, const char *permission,
 
 static void edit_progress(struct task_row *task, const void *value)
 {
-    task->progress = *(const double *)value;
+    double progress = *(const double *)value;
+    task->progress = progress > 0 ? (progress < 1 ? progress : 1) : 0; /* also of what is no number */
 }
 
 int handle_task_set_progress(struct call *call, const struct task_set_progress_args *args,
@@ -86,8 +91,10 @@ int handle_task_set_progress(struct call *call, const struct task_set_progress_a
 static void edit_status(struct task_row *task, const void *value)
 {
     task->status = *(const enum task_status_type *)value;
-    if (task->status != TASK_STATUS_TYPE_PENDING && task->status != TASK_STATUS_TYPE_CANCELLING)
+    if (!task_is_pending(task)) {
         task->finished = clock_unix_seconds();
+        task->allowed_operations = 0;
+    }
 }
 
 int handle_task_set_status(struct call *call, const struct task_set_status_args *args, struct api_err *err)

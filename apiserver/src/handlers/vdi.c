@@ -1,5 +1,6 @@
 /* VDI.*: disks. A new one is made by the agent first and recorded then; whatever fails in between, the disk
  * goes again. The gate marks the operation on a VDI that exists. */
+#include "../gate/task.h"
 #include "../hosts/hosts.h"
 #include "../rules/vdi_size.h"
 #include "storage.h"
@@ -120,6 +121,7 @@ static int record_fresh(struct call *call, const struct fresh *fresh, struct dis
     int rc;
     if (tx_get(tx, CLASS_SR, sr)) {
         *result = storage_add_vdi(tx, sr, fresh->uuid, info, like)->row.ref;
+        task_note_made(tx, call, *result, fresh->uuid);
         storage_settle_disk(tx, sr, fresh->uuid);
         if (have_stats)
             storage_apply_stats(tx, sr, &stats);
@@ -201,6 +203,8 @@ int handle_vdi_destroy(struct call *call, const struct args_self *args, struct a
     bool have_stats = storage_read_stats(t.at.agent, t.sr->uuid, &stats);
     struct tx *tx = store_begin(call->server->store);
     storage_remove_vdi(tx, args->self);
+    if (call->method && call->method->cls == CLASS_VDI)
+        task_note_done(tx, call, REF_NULL);
     if (have_stats)
         storage_apply_stats(tx, t.sr->row.ref, &stats);
     return server_commit(tx, err);

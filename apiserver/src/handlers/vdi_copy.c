@@ -1,4 +1,5 @@
 /* VDI.copy, clone, snapshot: a disk from another one. */
+#include "../gate/task.h"
 #include "disk_copies.h"
 #include <base/clock.h>
 #include <handlers.h>
@@ -22,6 +23,7 @@ static int make_one(struct call *call, struct ref source, struct ref sr, enum co
             vdi->is_a_snapshot = !ref_is_null(snapshot_of);
             vdi->snapshot_of = snapshot_of;
             vdi->snapshot_time = vdi->is_a_snapshot ? clock_unix_seconds() : 0;
+            task_note_done(tx, call, *result);
             rc = server_commit(tx, err);
         } else {
             tx_abort(tx);

@@ -1,6 +1,7 @@
 /* VM.clone, VM.copy, and what they share with snapshots. */
 #include "vm_copy.h"
 
+#include "../gate/task.h"
 #include "../plan/mac.h"
 #include "../rules/vm.h"
 #include "alert.h"
@@ -241,6 +242,7 @@ static int record(const struct vm_copy *how, struct vm_drives *drives, const str
     vm_copy_vifs(tx, drives->disks.snap, source, vm, snapshot || drives->has_memory);
     tell(tx, how->kind, vm, source);
     *result = vm->row.ref;
+    task_note_done(tx, how->call, *result);
     return server_commit(tx, err);
 }
 

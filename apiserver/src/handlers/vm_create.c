@@ -1,6 +1,7 @@
 /* VM.create, destroy, set_is_a_template: VMs come and go as rows; their disks stay. */
 #include "../blobs.h"
 #include "../gate/generic.h"
+#include "../gate/task.h"
 #include "../rules/vm.h"
 #include "../server.h"
 #include <base/clock.h>
@@ -108,6 +109,7 @@ int handle_vm_destroy(struct call *call, const struct args_self *args, struct ap
         return -1;
     }
     delete_vm(tx, args->self);
+    task_note_done(tx, call, REF_NULL);
     return server_commit(tx, err);
 }
 

@@ -1,4 +1,5 @@
 /* VM.provision: a copy of a template becomes a VM, with the disks that the template asks for. */
+#include "../gate/task.h"
 #include "../plan/provision.h"
 #include "../rules/vbd_device.h"
 #include "../server.h"
@@ -82,6 +83,7 @@ static int record_provision(struct provisioning *p, const struct provision *want
     str_map_del(&vm->other_config, "postinstall");
     for (size_t i = 0; i < wanted->count; i++)
         add_vbd(tx, p->vm, p->vdis[i], &wanted->disks[i]);
+    task_note_done(tx, p->call, REF_NULL);
     return server_commit(tx, err);
 }
 

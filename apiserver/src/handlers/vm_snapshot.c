@@ -1,4 +1,5 @@
 /* VM.snapshot, checkpoint, revert. */
+#include "../gate/task.h"
 #include "../rules/operations.h"
 #include "alert.h"
 #include "vm_copy.h"
@@ -173,6 +174,7 @@ static int record(struct reverting *r, struct api_err *err)
     AUTO_FREE char *body =
         xasprintf("VM '%s' was reverted to snapshot '%s'", vm->name_label, snapshot->name_label);
     alert_add(tx, ALERT_VM_SNAPSHOT_REVERTED, CLS_VM, vm->uuid, body);
+    task_note_done(tx, r->call, REF_NULL);
     return server_commit(tx, err);
 }
 

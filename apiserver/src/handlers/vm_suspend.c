@@ -2,6 +2,7 @@
  * agent is asked; the operation on the agent has the disk's uuid for its id. So whatever dies in between, the
  * host's answer about that id says what became of the VM (hosts/reconcile.c). */
 #include "../gate/gate.h"
+#include "../gate/task.h"
 #include "../hosts/claims.h"
 #include "../plan/domain.h"
 #include "../rules/vm.h"
@@ -104,6 +105,7 @@ static int record_suspended(struct call *call, const struct vm_row *vm, struct a
     AUTO_FREE char *body = xasprintf("VM '%s' suspended", vm->name_label);
     vm_state_suspended(tx, vm->row.ref);
     alert_add(tx, ALERT_VM_SUSPENDED, CLS_VM, vm->uuid, body);
+    task_note_done(tx, call, REF_NULL);
     return server_commit(tx, err);
 }
 
@@ -152,6 +154,7 @@ static int record_resumed(struct call *call, const struct vm_row *vm, struct ref
     AUTO_FREE char *body = xasprintf("VM '%s' resumed", vm->name_label);
     vm_state_running(tx, vm->row.ref, host, info);
     alert_add(tx, ALERT_VM_RESUMED, CLS_VM, vm->uuid, body);
+    task_note_done(tx, call, REF_NULL);
     return server_commit(tx, err);
 }
 

@@ -9,6 +9,7 @@
 #include "../server.h"
 #include "facts.h"
 #include "reconcile.h"
+#include "recover.h"
 #include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -107,10 +108,13 @@ static bool connected(struct host_entry *e)
     }
     log_info("hosts", "the agent answers", "host", e->uuid, "name", result.facts.hostname, "accelerator",
              accelerator_name(result.facts.accelerator));
+    bool ok = recovery_look(e->hosts->server, e->ref, e->agent) >= 0;
     storage_host_connected(e->hosts->server, e->ref, e->agent);
-    bool ok = reconcile_host(e->hosts->server, e->ref, e->agent, &e->reconcile) >= 0;
+    ok = ok && reconcile_host(e->hosts->server, e->ref, e->agent, &e->reconcile) >= 0;
     record_live(e, true, &result.facts);
     hv_host_facts_result_done(&result);
+    if (ok)
+        recovery_finish(e->hosts->server, e->ref);
     return ok;
 }
 
@@ -136,6 +140,17 @@ static int wait_event(struct host_entry *e, const char **cursor, int64_t wait_ms
     return 1;
 }
 
+/* What is true on the host, into the rows. How much has to be looked at again soon; -1: no answer. */
+static int look(struct host_entry *e)
+{
+    struct server *server = e->hosts->server;
+    int running = recovery_look(server, e->ref, e->agent);
+    if (running < 0)
+        return -1;
+    int busy = reconcile_host(server, e->ref, e->agent, &e->reconcile);
+    return busy < 0 ? -1 : running + busy + recovery_finish(server, e->ref);
+}
+
 /* Follows one connection until it breaks. */
 static void follow(struct host_entry *e)
 {
@@ -145,7 +160,7 @@ static void follow(struct host_entry *e)
         if (!wait_event(e, &cursor, wait_ms))
             return;
         e->last_answer_ms = clock_mono_ms();
-        int busy = reconcile_host(e->hosts->server, e->ref, e->agent, &e->reconcile);
+        int busy = look(e);
         if (busy < 0)
             return;
         wait_ms = busy > 0 ? RECHECK_MS : WAIT_MS;
@@ -163,6 +178,8 @@ static void *host_run(void *arg)
             retry_ms = RETRY_MIN_MS;
             e->last_answer_ms = clock_mono_ms();
             follow(e);
+        } else {
+            recovery_unreachable(e->hosts->server, e->ref);
         }
         if (e->live && clock_mono_ms() - e->last_answer_ms > DEAD_AFTER_MS)
             record_live(e, false, NULL);
@@ -331,6 +348,26 @@ static void report_progress(void *ctx, double fraction)
                       op->progress_from + fraction * (op->progress_to - op->progress_from));
 }
 
+/* What the agent is asked to do is on disk before it is asked: after a crash the next server asks for it. */
+static int note_begin(void *ctx, struct hv_host *agent, const char *name, const char *key)
+{
+    struct hosts_op *op = ctx;
+    struct server *server = op->call->server;
+    struct hosts *h = server->hosts;
+    struct ref host = REF_NULL;
+    if (ref_is_null(op->call->task))
+        return 0;
+    pthread_mutex_lock(&h->lock);
+    for (size_t i = 0; i < h->count; i++)
+        if (h->entries[i]->agent == agent)
+            host = h->entries[i]->ref;
+    pthread_mutex_unlock(&h->lock);
+    struct tx *tx = store_begin(server->store);
+    task_note_agent(tx, op->call->task, host, op->op.id, name, key);
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    return server_commit(tx, &err);
+}
+
 void hosts_op_init(struct hosts_op *op, struct call *call, int64_t timeout_ms)
 {
     *op = (struct hosts_op){.call = call, .progress_to = 1.0};
@@ -339,6 +376,7 @@ void hosts_op_init(struct hosts_op *op, struct call *call, int64_t timeout_ms)
                             .timeout_ms = timeout_ms,
                             .cancel = call->cancel,
                             .progress = report_progress,
+                            .begin = note_begin,
                             .ctx = op};
 }
 

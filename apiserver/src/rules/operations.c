@@ -18,6 +18,16 @@ static const struct enum_desc *operation_enum(const struct class_desc *cls)
     return current_field(cls)->type->item->en;
 }
 
+const char *operation_name(const struct class_desc *cls, int operation)
+{
+    return operation_enum(cls)->values[operation];
+}
+
+int operation_find(const struct class_desc *cls, const char *name)
+{
+    return current_field(cls) ? enum_find(operation_enum(cls), name) : -1;
+}
+
 int operation_check(struct tx *tx, const struct class_desc *cls, struct ref object, int operation,
                     struct api_err *err)
 {
@@ -63,19 +73,40 @@ static bool outranked(int operation)
     }
 }
 
+static const struct str_map *outranked_by(const struct snapshot *snap, const struct class_desc *cls,
+                                          struct ref object, int operation)
+{
+    if (cls != CLASS_VM || operation != VM_OPERATIONS_HARD_SHUTDOWN)
+        return NULL;
+    const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, object));
+    return vm ? vm->current_operations : NULL;
+}
+
+static bool is_outranked(const struct str_pair *pair)
+{
+    int operation = enum_find(&model_enum_vm_operations, pair->value);
+    return operation >= 0 && outranked(operation);
+}
+
+bool operation_overrules(const struct snapshot *snap, const struct class_desc *cls, struct ref object,
+                         int operation)
+{
+    const struct str_map *current = outranked_by(snap, cls, object, operation);
+    for (size_t i = 0; current && i < current->count; i++)
+        if (is_outranked(&current->pairs[i]))
+            return true;
+    return false;
+}
+
 void operation_interrupt(struct server *server, const struct class_desc *cls, struct ref object,
                          int operation)
 {
-    if (cls != CLASS_VM || operation != VM_OPERATIONS_HARD_SHUTDOWN)
-        return;
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
-    const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, object));
-    for (size_t i = 0; vm && vm->current_operations && i < vm->current_operations->count; i++) {
-        const struct str_pair *pair = &vm->current_operations->pairs[i];
-        int other = enum_find(&model_enum_vm_operations, pair->value);
+    const struct str_map *current = outranked_by(snap, cls, object, operation);
+    for (size_t i = 0; current && i < current->count; i++) {
         struct ref task;
-        if (other >= 0 && outranked(other) && ref_parse(pair->key, &task))
-            task_request_cancel(server->tasks, task);
+        if (is_outranked(&current->pairs[i]) && ref_parse(current->pairs[i].key, &task))
+            task_cancel(server, task);
     }
 }
 

@@ -13,6 +13,13 @@ int operation_check(struct tx *tx, const struct class_desc *cls, struct ref obje
 void operation_mark(struct tx *tx, const struct class_desc *cls, struct ref object, struct ref task,
                     int operation);
 void operation_unmark(struct tx *tx, const struct class_desc *cls, struct ref object, struct ref task);
+/* As the wire names it. */
+const char *operation_name(const struct class_desc *cls, int operation);
+/* Index in the enum of the class's operations; -1: no such operation. */
+int operation_find(const struct class_desc *cls, const char *name);
+/* Something runs on the object that `operation` outranks. */
+bool operation_overrules(const struct snapshot *snap, const struct class_desc *cls, struct ref object,
+                         int operation);
 /* Cancels what runs on the object when `operation` outranks it (hard_shutdown over clean_shutdown). */
 void operation_interrupt(struct server *server, const struct class_desc *cls, struct ref object,
                          int operation);

@@ -8,11 +8,13 @@
 #include <criterion/criterion.h>
 #include <gate/event.h>
 #include <gate/gate.h>
+#include <gate/park.h>
 #include <gate/session.h>
 #include <gate/task.h>
 #include <hosts/claims.h>
 #include <hosts/hosts.h>
 #include <hosts/join.h>
+#include <hosts/recover.h>
 #include <http/console.h>
 #include <metrics/metrics.h>
 #include <stdio.h>
@@ -38,7 +40,10 @@ void trial_start(struct trial_server *t)
     s->joins = joins_new();
     s->claims = claims_new();
     s->console_tokens = console_tokens_new(s);
+    s->operation_wait_ms = 10000;
+    s->parking = parking_new(s);
     cr_assert_eq(bootstrap(s, &err), 0);
+    cr_assert_eq(recovery_begin(s, &s->recovery, &err), 0);
     s->hosts = hosts_new(s, 0);
     s->metrics = metrics_new(s);
     AUTO_IDENTITY struct identity root = identity_of_root("root");
@@ -51,6 +56,7 @@ void trial_stop(struct trial_server *t)
     session_unref(t->root);
     timers_stop(s->timers);
     hosts_stop(s->hosts);
+    parking_stop(s->parking);
     worker_pool_stop(s->login_workers);
     worker_pool_stop(s->workers);
     events_free(s->events);
@@ -59,6 +65,8 @@ void trial_stop(struct trial_server *t)
     console_tokens_free(s->console_tokens);
     metrics_free(s->metrics);
     hosts_free(s->hosts);
+    parking_free(s->parking);
+    recovery_free(s->recovery);
     claims_free(s->claims);
     timers_free(s->timers);
     joins_free(s->joins);

@@ -58,6 +58,10 @@ struct hv_op {
     const _Atomic bool *cancel;
     /* Called on the calling thread with 0..1 as an operation goes on; NULL: not wanted. */
     void (*progress)(void *ctx, double fraction);
+    /* Called once, on the calling thread, before an operation (not a stream) is sent: its name in
+     * openapi/agent/ and the uuid that it is about. -1: it is not sent, and the call fails with
+     * HV_ERR_KIND_INTERNAL. NULL: not wanted. */
+    int (*begin)(void *ctx, struct hv_host *host, const char *call, const char *key);
     void *ctx;
 };
 

@@ -1,0 +1,10 @@
+/* What happens to a call on a worker: task, operation mark, run, unmark, end. gate.c comes before. */
+#pragma once
+#include "../server.h"
+
+/* Runs the message, where the caller is. 0, or -1 with call->err. */
+int work_run_message(struct call *call);
+void work_log_outcome(const struct call *call, int rc);
+/* Worker jobs; the argument is the call, which is completed or freed. */
+void work_call(void *call);
+void work_call_async(void *call);
