@@ -186,7 +186,9 @@ static int merge_nic(struct domain_nic *nic, const struct domain_config *asked, 
             continue;
         if (!streq(now->mac, nic->mac))
             break;
-        nic->kind = now->kind;
+        /* A user-mode network is part of what was saved. */
+        if (nic->kind != now->kind)
+            return differs(err, "a nic led to another kind of network");
         nic->restricted = now->restricted;
         return 0;
     }

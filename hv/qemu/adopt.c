@@ -6,6 +6,8 @@
 #include <base/mem.h>
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/pidfd.h>
 
@@ -20,7 +22,9 @@ static void fill_info(struct qemu_domain *d)
     d->info.start_time = record->start_time;
     d->info.boot_time = record->boot_time;
     d->info.reboots = record->reboots;
-    d->info.memory_bytes = record->config.memory_bytes;
+    d->info.memory_bytes = d->info.memory_actual_bytes = record->config.memory_bytes;
+    d->info.memory_target_bytes =
+        record->memory_target_bytes > 0 ? record->memory_target_bytes : record->config.memory_bytes;
     d->info.vcpus = record->config.vcpus;
 }
 
@@ -89,7 +93,22 @@ static void adopt_running(struct hv_driver_state *state, struct qemu_domain *d, 
         domain_sync_later(d);
     } else {
         log_info("qemu", "a running domain was adopted", "domain", d->uuid);
+        domain_release_found(d);
+        domain_reconcile_devices(d);
     }
+}
+
+/* It was being resumed: no guest code has run, and what it was filled from is untouched. */
+static void undo_resume(struct hv_driver_state *state, struct qemu_domain *d, pid_t pid, int pidfd)
+{
+    struct proc proc = {pid, pidfd};
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    proc_signal(&proc, SIGKILL);
+    if (poll(&p, 1, ANSWER_MS) != 1)
+        log_warn("qemu", "a device model that was being filled does not end", "domain", d->uuid);
+    close(pidfd);
+    log_info("qemu", "a resume that was cut short is undone", "domain", d->uuid);
+    rundir_remove(state->state_dir, d->uuid, &d->dir);
 }
 
 static void adopt_one(struct hv_driver_state *state, const char *uuid)
@@ -109,7 +128,11 @@ static void adopt_one(struct hv_driver_state *state, const char *uuid)
         return;
     }
     int pidfd = streq(d->record.boot_id, state->boot_id) ? open_process(&pid) : -1;
-    if (pidfd >= 0)
+    if (d->record.incoming && pidfd >= 0)
+        undo_resume(state, d, pid.pid, pidfd);
+    else if (d->record.incoming)
+        rundir_remove(state->state_dir, d->uuid, &d->dir);
+    else if (pidfd >= 0)
         adopt_running(state, d, pid.pid, pidfd);
     else
         record_end(state, d);

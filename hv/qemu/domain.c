@@ -13,6 +13,8 @@
 #define RECONNECT_MS 1000
 #define SAME_REBOOT_MS 1000
 #define REARM_MS 3000
+#define SOON_MS 20000
+#define ANSWER_MS 2000
 #define SYNC_MS 3600000     /* one that hangs says its state when it goes on */
 #define AGENT_PORT "agent0" /* id in plan.c */
 
@@ -164,6 +166,62 @@ int domain_command(struct qemu_domain *d, const char *command, json_t *moved_arg
     return outcome;
 }
 
+struct hv_deadline domain_soon(void)
+{
+    return (struct hv_deadline){.mono_ms = clock_mono_ms() + SOON_MS};
+}
+
+int64_t domain_guest_limit(const struct hv_deadline *deadline)
+{
+    int64_t left = deadline->mono_ms - clock_mono_ms();
+    return deadline->mono_ms - (left / 4 < ANSWER_MS ? left / 4 : ANSWER_MS);
+}
+
+struct qemu_domain *domain_find_active(struct hv_driver_state *state, const char *uuid, struct hv_err *err)
+{
+    struct qemu_domain *d = domain_find(state, uuid, err);
+    if (!d)
+        return NULL;
+    pthread_mutex_lock(&d->lock);
+    enum domain_state now = d->info.state;
+    pthread_mutex_unlock(&d->lock);
+    if (now == DOMAIN_STATE_RUNNING || now == DOMAIN_STATE_PAUSED)
+        return d;
+    hv_fail(err, now == DOMAIN_STATE_GONE ? HV_ERR_KIND_NOT_FOUND : HV_ERR_KIND_BAD_STATE,
+            "The domain is %s; it has to be running or paused.", domain_state_name(now));
+    domain_unref(d);
+    return NULL;
+}
+
+struct record_change {
+    struct qemu_domain *d;
+    void (*change)(struct rundir_record *record, void *arg);
+    void *arg;
+    struct hv_err *err;
+    int outcome;
+};
+
+static void change_on_loop(void *arg)
+{
+    struct record_change *c = arg;
+    pthread_mutex_lock(&c->d->lock);
+    if (c->d->dead || c->d->dir.fd < 0) {
+        c->outcome = hv_fail(c->err, HV_ERR_KIND_DEVICE_MODEL, "The domain ended meanwhile.");
+    } else {
+        c->change(&c->d->record, c->arg);
+        c->outcome = rundir_write_record(&c->d->dir, &c->d->record, c->err);
+    }
+    pthread_mutex_unlock(&c->d->lock);
+}
+
+int domain_change(struct qemu_domain *d, void (*change)(struct rundir_record *record, void *arg), void *arg,
+                  struct hv_err *err)
+{
+    struct record_change c = {.d = d, .change = change, .arg = arg, .err = err};
+    loop_call(d->driver->loop, change_on_loop, &c);
+    return c.outcome;
+}
+
 /* ---- what the device model says: loop thread ---- */
 
 /* True if it is new. */
@@ -234,6 +292,27 @@ static void on_port(struct qemu_domain *d, const json_t *data)
         qga_port(d->qga, open);
 }
 
+static void on_balloon(struct qemu_domain *d, const json_t *data)
+{
+    int64_t actual;
+    if (!json_get_int(data, "actual", &actual))
+        return;
+    pthread_mutex_lock(&d->lock);
+    bool is_new = d->info.memory_actual_bytes != actual;
+    d->info.memory_actual_bytes = actual;
+    pthread_mutex_unlock(&d->lock);
+    if (is_new)
+        domain_publish(d, false);
+}
+
+static bool is_held(struct qemu_domain *d)
+{
+    pthread_mutex_lock(&d->lock);
+    bool held = d->holding || d->record.held;
+    pthread_mutex_unlock(&d->lock);
+    return held;
+}
+
 static void on_event(void *arg, const char *name, const json_t *data)
 {
     struct qemu_domain *d = arg;
@@ -245,7 +324,7 @@ static void on_event(void *arg, const char *name, const json_t *data)
         domain_guest_ended(d, END_REASON_GUEST_CRASH);
     else if (streq(name, "RESET"))
         on_reset(d);
-    else if (streq(name, "STOP") && live && d->pending == END_REASON_NONE) {
+    else if (streq(name, "STOP") && live && d->pending == END_REASON_NONE && !is_held(d)) {
         if (set_state(d, DOMAIN_STATE_PAUSED))
             domain_publish(d, false);
     } else if (streq(name, "RESUME")) {
@@ -253,6 +332,10 @@ static void on_event(void *arg, const char *name, const json_t *data)
             domain_publish(d, false);
     } else if (streq(name, "VSERPORT_CHANGE"))
         on_port(d, data);
+    else if (streq(name, "BALLOON_CHANGE"))
+        on_balloon(d, data);
+    else if (streq(name, "DEVICE_DELETED") || streq(name, "DEVICE_UNPLUG_GUEST_ERROR"))
+        domain_device_event(d, name, data);
     else if (streq(name, "BLOCK_IO_ERROR"))
         log_warn("qemu", "a disk failed", "domain", d->uuid);
 }
@@ -332,15 +415,33 @@ static void *run_sync(void *arg)
     return NULL;
 }
 
-void domain_sync_later(struct qemu_domain *d)
+static void *run_devices(void *arg)
+{
+    struct qemu_domain *d = arg;
+    domain_reconcile_devices(d);
+    domain_unref(d);
+    return NULL;
+}
+
+static void run_apart(struct qemu_domain *d, void *(*run)(void *))
 {
     pthread_t thread;
     pthread_attr_t attr;
     pthread_attr_init(&attr);
     pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    if (pthread_create(&thread, &attr, run_sync, domain_ref(d)) != 0)
+    if (pthread_create(&thread, &attr, run, domain_ref(d)) != 0)
         domain_unref(d);
     pthread_attr_destroy(&attr);
+}
+
+void domain_sync_later(struct qemu_domain *d)
+{
+    run_apart(d, run_sync);
+}
+
+void domain_devices_later(struct qemu_domain *d)
+{
+    run_apart(d, run_devices);
 }
 
 static void fire_reconnect(void *arg)
@@ -454,7 +555,7 @@ static void apply_status(void *arg)
         domain_guest_ended(d, END_REASON_GUEST_SHUTDOWN);
     else if (streq(status, "guest-panicked") || streq(status, "internal-error"))
         domain_guest_ended(d, END_REASON_GUEST_CRASH);
-    else
+    else if (!is_held(d))
         set_state(d, DOMAIN_STATE_PAUSED);
 }
 
@@ -470,6 +571,19 @@ static bool port_is_open(const json_t *chardevs)
     return open;
 }
 
+/* Only an adopted or resumed guest can have less than all. */
+static void read_balloon(struct qemu_domain *d, const struct hv_deadline *deadline)
+{
+    json_t *balloon AUTO_JSON = NULL;
+    int64_t actual;
+    if (d->is_child || domain_command(d, "query-balloon", NULL, deadline, &balloon, NULL) < 0 ||
+        !json_get_int(balloon, "actual", &actual))
+        return;
+    pthread_mutex_lock(&d->lock);
+    d->info.memory_actual_bytes = actual;
+    pthread_mutex_unlock(&d->lock);
+}
+
 int domain_sync(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err)
 {
     json_t *status AUTO_JSON = NULL, *chardevs AUTO_JSON = NULL;
@@ -480,6 +594,7 @@ int domain_sync(struct qemu_domain *d, const struct hv_deadline *deadline, struc
         return hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The device model does not say its state.");
     if (!d->is_child && domain_command(d, "query-chardev", NULL, deadline, &chardevs, err) < 0)
         return -1;
+    read_balloon(d, deadline);
     struct status_report report = {.d = d, .status = word, .port_open = port_is_open(chardevs)};
     loop_call(d->driver->loop, apply_status, &report);
     return 0;

@@ -130,7 +130,9 @@ static void qemu_close(struct hv_driver_state *state)
 static unsigned qemu_capabilities(const struct hv_driver_state *state)
 {
     unsigned can = DRIVER_CAN_START | DRIVER_CAN_PAUSE | DRIVER_CAN_VNC | DRIVER_CAN_SERIAL |
-                   DRIVER_CAN_GUEST_AGENT | DRIVER_CAN_CD_CHANGE | DRIVER_CAN_USER_NET;
+                   DRIVER_CAN_GUEST_AGENT | DRIVER_CAN_CD_CHANGE | DRIVER_CAN_USER_NET |
+                   DRIVER_CAN_DISK_CLONE | DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CHECKPOINT | DRIVER_CAN_SUSPEND |
+                   DRIVER_CAN_DISK_PLUG | DRIVER_CAN_NIC_PLUG | DRIVER_CAN_SET_VCPUS | DRIVER_CAN_SET_MEMORY;
     if (state->env.images_fd >= 0)
         can |= DRIVER_CAN_KERNEL;
     if (state->ovmf_code && state->ovmf_vars && access(state->ovmf_code, R_OK) == 0 &&
@@ -253,5 +255,14 @@ const struct hv_driver hv_qemu_driver = {
     .stats = qemu_stats,
     .guest_refresh = qemu_guest_refresh,
     .cd_change = qemu_cd_change,
+    .snapshot = qemu_snapshot,
+    .suspend = qemu_suspend,
+    .resume = qemu_resume,
+    .disk_plug = qemu_disk_plug,
+    .disk_unplug = qemu_disk_unplug,
+    .nic_plug = qemu_nic_plug,
+    .nic_unplug = qemu_nic_unplug,
+    .set_vcpus = qemu_set_vcpus,
+    .set_memory = qemu_set_memory,
     .console_open = qemu_console_open,
 };

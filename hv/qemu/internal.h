@@ -12,6 +12,7 @@
 #include <hv/driver.h>
 #include <io/fanout.h>
 #include <io/rundir.h>
+#include <io/savefile.h>
 #include <pthread.h>
 
 struct qemu_domain;
@@ -36,7 +37,9 @@ struct qemu_domain {
 
     pthread_mutex_t lock; /* guards the following */
     pthread_cond_t changed;
-    struct rundir_record record; /* its config changes only by media changes */
+    /* Written by the loop's thread with the lock held (domain_change), except the sources of CD drives: so
+     * the loop's thread reads it without. */
+    struct rundir_record record;
     struct domain_info info;
     struct proc proc; /* pidfd -1: no process any more */
     struct qmp *qmp;  /* NULL: not connected */
@@ -45,7 +48,10 @@ struct qemu_domain {
     bool dead;        /* the process is gone and all of it released */
     bool guest_refused;
     int64_t stats_again_ms; /* it was silent when asked for numbers: not before this time again */
-    int64_t resets, guest_answers; /* counters that operations wait on */
+    int64_t resets, guest_answers, device_news; /* counters that operations wait on */
+    bool holding;                               /* an operation keeps it stopped: nobody is told */
+    bool unplugging;                            /* an operation waits for a device to go */
+    char kept[QEMU_DEVICE_ID_SIZE];             /* the device that the guest refused to let go last */
 
     /* Loop thread only. */
     bool is_child;
@@ -95,6 +101,45 @@ int domain_command(struct qemu_domain *d, const char *command, json_t *moved_arg
 /* Tells the agent. Takes a snapshot under the lock. */
 void domain_publish(struct qemu_domain *d, bool guest_only);
 
+/* Changes the record and writes it down: `change` runs on the loop's thread with the lock held. -1: the
+ * domain is dead, or err IO. */
+int domain_change(struct qemu_domain *d, void (*change)(struct rundir_record *record, void *arg), void *arg,
+                  struct hv_err *err);
+/* A count of a running or paused one; NULL with err. */
+struct qemu_domain *domain_find_active(struct hv_driver_state *state, const char *uuid, struct hv_err *err);
+/* Waits until the loop has seen the event, so that whoever asks next sees the new state. */
+int domain_wait_state(struct qemu_domain *d, enum domain_state wanted, const struct hv_deadline *deadline,
+                      struct hv_err *err);
+/* Until when to wait for a guest, so that the answer is there before the deadline. Mono ms. */
+int64_t domain_guest_limit(const struct hv_deadline *deadline);
+/* A deadline for what must be said to the device model whatever became of the operation. */
+struct hv_deadline domain_soon(void);
+
+/* ---- save.c ---- */
+/* Stops a running domain without telling anybody; whoever finds it so after a death of the agent lets it run
+ * on. */
+int domain_hold(struct qemu_domain *d, struct hv_err *err);
+void domain_release(struct qemu_domain *d);
+/* The same for one that an agent before this one held. Not on the loop's thread. */
+void domain_release_found(struct qemu_domain *d);
+/* Saves a domain that stands still. */
+int domain_save(struct qemu_domain *d, const struct hv_save *to, const struct hv_deadline *deadline,
+                int64_t *state_bytes, struct hv_err *err);
+/* What can be said before anything is started: FORMAT. */
+int qemu_load_check(const struct hv_driver_state *state, const struct save_header *header,
+                    const struct domain_config *config, struct hv_err *err);
+/* Fills a device model that was started for it, and lets the guest run unless it is to start paused. */
+int domain_load(struct qemu_domain *d, const struct save_header *header, const struct hv_save *from,
+                const struct hv_deadline *deadline, struct hv_err *err);
+
+/* ---- hotplug.c ---- */
+/* Devices that went by themselves leave the record. Not on the loop's thread. */
+void domain_reconcile_devices(struct qemu_domain *d);
+/* The same on a thread of its own. */
+void domain_devices_later(struct qemu_domain *d);
+/* Loop thread: a device went, or the guest refused that. */
+void domain_device_event(struct qemu_domain *d, const char *name, const json_t *data);
+
 /* ---- ending.c: loop thread ---- */
 /* The guest powered off, rebooted (and may not) or crashed: does what its configuration says. */
 void domain_guest_ended(struct qemu_domain *d, enum end_reason reason);
@@ -113,7 +158,27 @@ size_t serial_before_held(const char *logged, size_t len, const struct buf *held
 /* Whether QMP's name of a device is this id, or the path of something below it. */
 bool qemu_qdev_is(const char *qdev, const char *id);
 
-/* ---- start.c, adopt.c, ops.c, media.c, stats.c, probe.c: entries of the driver table ---- */
+/* ---- start.c, adopt.c, ops.c, media.c, stats.c, probe.c and others: entries of the driver table ---- */
+int qemu_resume(struct hv_driver_state *state, const struct domain_config *config,
+                const struct save_header *header, const struct hv_save *from, struct disk_chain *chains,
+                const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err);
+int qemu_suspend(struct hv_driver_state *state, const char *uuid, const struct hv_save *to,
+                 const struct hv_deadline *deadline, int64_t *state_bytes, struct hv_err *err);
+int qemu_snapshot(struct hv_driver_state *state, const char *uuid, const struct hv_layer *layers,
+                  size_t count, const struct hv_save *memory, const struct hv_deadline *deadline,
+                  bool *applied, int64_t *state_bytes, struct hv_err *err);
+int qemu_disk_plug(struct hv_driver_state *state, const char *uuid, const struct domain_disk *disk,
+                   struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);
+int qemu_disk_unplug(struct hv_driver_state *state, const char *uuid, const char *device, bool force,
+                     const struct hv_deadline *deadline, struct hv_err *err);
+int qemu_nic_plug(struct hv_driver_state *state, const char *uuid, const struct domain_nic *nic,
+                  const struct hv_deadline *deadline, struct hv_err *err);
+int qemu_nic_unplug(struct hv_driver_state *state, const char *uuid, int64_t index, bool force,
+                    const struct hv_deadline *deadline, struct hv_err *err);
+int qemu_set_vcpus(struct hv_driver_state *state, const char *uuid, int64_t vcpus,
+                   const struct hv_deadline *deadline, struct hv_err *err);
+int qemu_set_memory(struct hv_driver_state *state, const char *uuid, int64_t memory_bytes,
+                    const struct hv_deadline *deadline, struct hv_err *err);
 int qemu_start(struct hv_driver_state *state, const struct domain_config *config, struct disk_chain *chains,
                const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err);
 int qemu_adopt_all(struct hv_driver_state *state, struct hv_err *err);

@@ -34,8 +34,7 @@ static struct qemu_domain *find_in(struct hv_driver_state *state, const char *uu
     return NULL;
 }
 
-/* Waits until the loop has seen the event, so that whoever asks next sees the new state. */
-static int wait_state(struct qemu_domain *d, enum domain_state wanted, const struct hv_deadline *deadline,
+int domain_wait_state(struct qemu_domain *d, enum domain_state wanted, const struct hv_deadline *deadline,
                       struct hv_err *err)
 {
     int outcome = 0;
@@ -54,7 +53,7 @@ int qemu_pause(struct hv_driver_state *state, const char *uuid, const struct hv_
     struct qemu_domain *d AUTO_DOMAIN = find_in(state, uuid, DOMAIN_STATE_RUNNING, "paused", err);
     if (!d || domain_command(d, "stop", NULL, deadline, NULL, err) < 0)
         return -1;
-    return wait_state(d, DOMAIN_STATE_PAUSED, deadline, err);
+    return domain_wait_state(d, DOMAIN_STATE_PAUSED, deadline, err);
 }
 
 int qemu_unpause(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
@@ -63,7 +62,7 @@ int qemu_unpause(struct hv_driver_state *state, const char *uuid, const struct h
     struct qemu_domain *d AUTO_DOMAIN = find_in(state, uuid, DOMAIN_STATE_PAUSED, "unpaused", err);
     if (!d || domain_command(d, "cont", NULL, deadline, NULL, err) < 0)
         return -1;
-    return wait_state(d, DOMAIN_STATE_RUNNING, deadline, err);
+    return domain_wait_state(d, DOMAIN_STATE_RUNNING, deadline, err);
 }
 
 /* ---- asking the guest ---- */
@@ -229,7 +228,7 @@ int qemu_reset(struct hv_driver_state *state, const char *uuid, const struct hv_
         return 0;
     if (domain_command(d, "cont", NULL, deadline, NULL, err) < 0)
         return -1;
-    return wait_state(d, DOMAIN_STATE_RUNNING, deadline, err);
+    return domain_wait_state(d, DOMAIN_STATE_RUNNING, deadline, err);
 }
 
 int qemu_destroy(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,

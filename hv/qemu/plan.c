@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <time.h>
 
-#define PCI_DEVICES_MAX 26
+#define PORTS_SLOT 0x10 /* of the first root port on the bus; eight to a slot */
+#define PORTS_MIN 16
+#define QUEUES_MAX 8
 #define SATA_PORTS 6
 
 static void add(struct qemu_plan *plan, char *moved)
@@ -88,17 +90,23 @@ json_t *qemu_format_node(const char *name, const char *file, enum image_format f
     return node;
 }
 
+char *qemu_node_name(const char *name, size_t i, char out[static QEMU_NODE_SIZE])
+{
+    if (i == 0)
+        snprintf(out, QEMU_NODE_SIZE, "%s", name);
+    else
+        snprintf(out, QEMU_NODE_SIZE, "%s-b%zu", name, i);
+    return out;
+}
+
 /* Adds the nodes of a chain, the deepest image first; the top one is called `name`. */
 static void plan_chain(struct qemu_plan *plan, const char *name, const struct disk_chain *chain)
 {
-    char below[64] = "";
+    char below[QEMU_NODE_SIZE] = "";
     for (size_t i = chain->count; i-- > 0;) {
         const struct disk_node *image = &chain->nodes[i];
-        char node[64], file[80];
-        if (i == 0)
-            snprintf(node, sizeof(node), "%s", name);
-        else
-            snprintf(node, sizeof(node), "%s-base%zu", name, i);
+        char node[QEMU_NODE_SIZE], file[QEMU_NODE_SIZE + 8];
+        qemu_node_name(name, i, node);
         snprintf(file, sizeof(file), "%s-file", node);
         bool read_only = i > 0 || image->read_only;
         option_json(plan, "-blockdev", qemu_file_node(file, add_fdset(plan, image->fd, file), read_only));
@@ -108,7 +116,7 @@ static void plan_chain(struct qemu_plan *plan, const char *name, const struct di
     }
 }
 
-static bool on_sata(const struct domain_disk *disk)
+bool qemu_disk_on_sata(const struct domain_disk *disk)
 {
     return disk->cdrom || disk->bus != DISK_BUS_VIRTIO;
 }
@@ -122,49 +130,206 @@ static int boot_index(const struct domain_config *config, char kind, int64_t ind
     return at ? (int)((at - config->boot_order) * 256 + index + 1) : 0;
 }
 
-static void plan_disk(struct qemu_plan *plan, const struct qemu_plan_input *in, size_t i, int *port)
+char *qemu_nic_id(int64_t index, char out[static QEMU_DEVICE_ID_SIZE])
+{
+    snprintf(out, QEMU_DEVICE_ID_SIZE, "nic%d", (int)index);
+    return out;
+}
+
+static void set_bus(json_t *device, const char *kind, int number)
+{
+    char bus[24];
+    snprintf(bus, sizeof(bus), "%s%d", kind, number);
+    json_object_set_new(device, "bus", json_string(bus));
+}
+
+static int queue_count(const struct domain_config *config)
+{
+    int64_t most = config->vcpus_max > config->vcpus ? config->vcpus_max : config->vcpus;
+    return most < QUEUES_MAX ? (int)most : QUEUES_MAX;
+}
+
+json_t *qemu_disk_device(const struct domain_config *config, const struct domain_disk *disk, int port,
+                         const char *node)
+{
+    char id[QEMU_DEVICE_ID_SIZE];
+    bool sata = qemu_disk_on_sata(disk);
+    json_t *device = json_object();
+    json_object_set_new(device, "driver",
+                        json_string(disk->cdrom ? "ide-cd"
+                                    : sata      ? "ide-hd"
+                                                : "virtio-blk-pci"));
+    json_object_set_new(device, "id", json_string(qemu_device_id(disk->device, id)));
+    set_bus(device, sata ? "ide." : "port", port);
+    /* By itself QEMU takes the number of processors that are plugged in just then, and a resumed guest would
+     * find another device. */
+    if (!sata)
+        json_object_set_new(device, "num-queues", json_integer(queue_count(config)));
+    if (node)
+        json_object_set_new(device, "drive", json_string(node));
+    if (!disk->cdrom && disk->disk && *disk->disk)
+        json_object_set_new(device, "serial", json_stringn(disk->disk, 18));
+    int boot = boot_index(config, disk->cdrom ? 'd' : 'c', disk->index);
+    if (boot > 0)
+        json_object_set_new(device, "bootindex", json_integer(boot));
+    return device;
+}
+
+static void plan_disk(struct qemu_plan *plan, const struct qemu_plan_input *in, size_t i, int *sata_port)
 {
     const struct domain_disk *disk = &in->config->disks[i];
-    char node[32], id[QEMU_DEVICE_ID_SIZE], bus[16];
+    char node[32], id[QEMU_DEVICE_ID_SIZE];
     snprintf(node, sizeof(node), "drive%d", (int)disk->index);
     bool present = in->chains[i].count > 0;
     if (present)
         plan_chain(plan, node, &in->chains[i]);
-    json_t *device = json_object();
-    const char *driver = disk->cdrom ? "ide-cd" : on_sata(disk) ? "ide-hd" : "virtio-blk-pci";
-    json_object_set_new(device, "driver", json_string(driver));
-    json_object_set_new(device, "id", json_string(qemu_device_id(disk->device, id)));
-    if (on_sata(disk)) {
-        snprintf(bus, sizeof(bus), "ide.%d", (*port)++);
-        json_object_set_new(device, "bus", json_string(bus));
-    }
-    if (present)
-        json_object_set_new(device, "drive", json_string(node));
-    if (!disk->cdrom && disk->disk && *disk->disk)
-        json_object_set_new(device, "serial", json_stringn(disk->disk, 18));
-    int boot = boot_index(in->config, disk->cdrom ? 'd' : 'c', disk->index);
-    if (boot > 0)
-        json_object_set_new(device, "bootindex", json_integer(boot));
-    option_json(plan, "-device", device);
+    int port = qemu_disk_on_sata(disk) ? (*sata_port)++
+                                       : qemu_layout_port(in->layout, qemu_device_id(disk->device, id));
+    option_json(plan, "-device", qemu_disk_device(in->config, disk, port, present ? node : NULL));
 }
 
-static void plan_nic(struct qemu_plan *plan, const struct domain_config *config, const struct domain_nic *nic)
+json_t *qemu_nic_netdev(const struct domain_nic *nic)
 {
-    char id[16], netdev[16];
-    snprintf(id, sizeof(id), "nic%d", (int)nic->index);
+    char netdev[16];
+    if (nic->kind != NIC_KIND_USER)
+        return NULL;
     snprintf(netdev, sizeof(netdev), "net%d", (int)nic->index);
-    json_t *device = json_pack("{s:s, s:s, s:s}", "driver", "virtio-net-pci", "id", id, "mac", nic->mac);
-    if (nic->kind == NIC_KIND_USER) {
-        option_json(plan, "-netdev",
-                    json_pack("{s:s, s:s, s:b}", "type", "user", "id", netdev, "restrict", nic->restricted));
+    return json_pack("{s:s, s:s, s:b}", "type", "user", "id", netdev, "restrict", nic->restricted);
+}
+
+json_t *qemu_nic_device(const struct domain_config *config, const struct domain_nic *nic, int port)
+{
+    char id[QEMU_DEVICE_ID_SIZE], netdev[16];
+    snprintf(netdev, sizeof(netdev), "net%d", (int)nic->index);
+    json_t *device = json_pack("{s:s, s:s, s:s}", "driver", "virtio-net-pci", "id",
+                               qemu_nic_id(nic->index, id), "mac", nic->mac);
+    set_bus(device, "port", port);
+    if (nic->kind == NIC_KIND_USER)
         json_object_set_new(device, "netdev", json_string(netdev));
-    }
     int boot = boot_index(config, 'n', nic->index);
     if (boot > 0)
         json_object_set_new(device, "bootindex", json_integer(boot));
     else
         json_object_set_new(device, "romfile", json_string(""));
-    option_json(plan, "-device", device);
+    return device;
+}
+
+static void plan_nic(struct qemu_plan *plan, const struct qemu_plan_input *in, const struct domain_nic *nic)
+{
+    char id[QEMU_DEVICE_ID_SIZE];
+    json_t *netdev = qemu_nic_netdev(nic);
+    if (netdev)
+        option_json(plan, "-netdev", netdev);
+    option_json(plan, "-device",
+                qemu_nic_device(in->config, nic, qemu_layout_port(in->layout, qemu_nic_id(nic->index, id))));
+}
+
+/* ---- slots ---- */
+
+int qemu_layout_port(const json_t *layout, const char *id)
+{
+    int64_t port;
+    return json_get_int(json_object_get(layout, "devices"), id, &port) ? (int)port : -1;
+}
+
+static int64_t port_count(const json_t *layout)
+{
+    int64_t ports;
+    return json_get_int(layout, "ports", &ports) ? ports : 0;
+}
+
+static bool port_is_taken(const json_t *layout, int port)
+{
+    const char *id;
+    json_t *at;
+    json_object_foreach(json_object_get(layout, "devices"), id,
+                        at) if (json_integer_value(at) == port) return true;
+    return false;
+}
+
+int qemu_layout_take(json_t *layout, const char *id)
+{
+    int port = qemu_layout_port(layout, id);
+    for (int i = 0; port < 0 && i < port_count(layout); i++)
+        if (!port_is_taken(layout, i))
+            port = i;
+    if (port >= 0)
+        json_object_set_new(json_object_get(layout, "devices"), id, json_integer(port));
+    return port;
+}
+
+void qemu_layout_free(json_t *layout, const char *id)
+{
+    json_object_del(json_object_get(layout, "devices"), id);
+}
+
+/* Calls `each` for all that needs a port; stops at and gives the first that is not 0. */
+static int each_device(const struct domain_config *config, int (*each)(void *, const char *), void *arg)
+{
+    char id[QEMU_DEVICE_ID_SIZE];
+    int outcome = 0;
+    for (size_t i = 0; outcome == 0 && i < config->disks_count; i++)
+        if (!qemu_disk_on_sata(&config->disks[i]))
+            outcome = each(arg, qemu_device_id(config->disks[i].device, id));
+    for (size_t i = 0; outcome == 0 && i < config->nics_count; i++)
+        outcome = each(arg, qemu_nic_id(config->nics[i].index, id));
+    return outcome;
+}
+
+static int count_one(void *arg, const char *id)
+{
+    (void)id;
+    ++*(int *)arg;
+    return 0;
+}
+
+static int take_one(void *arg, const char *id)
+{
+    return qemu_layout_take(arg, id) < 0;
+}
+
+static int has_one(void *arg, const char *id)
+{
+    return qemu_layout_port(arg, id) < 0;
+}
+
+json_t *qemu_layout_new(const struct domain_config *config)
+{
+    int count = 0;
+    each_device(config, count_one, &count);
+    int ports = (count + QEMU_PORTS_SPARE + 7) / 8 * 8;
+    ports = ports < PORTS_MIN ? PORTS_MIN : ports > QEMU_PORTS_MAX ? QEMU_PORTS_MAX : ports;
+    json_t *layout = json_pack("{s:i, s:{}}", "ports", ports, "devices");
+    each_device(config, take_one, layout);
+    return layout;
+}
+
+bool qemu_layout_ok(const json_t *layout, const struct domain_config *config)
+{
+    json_t *devices = json_object_get(layout, "devices"), *at;
+    int64_t ports = port_count(layout);
+    bool taken[QEMU_PORTS_MAX] = {false};
+    const char *id;
+    int count = 0;
+    if (ports < 1 || ports > QEMU_PORTS_MAX || !json_is_object(devices))
+        return false;
+    json_object_foreach(devices, id, at)
+    {
+        json_int_t port = json_integer_value(at);
+        if (!json_is_integer(at) || port < 0 || port >= ports || taken[port])
+            return false;
+        taken[port] = true;
+    }
+    each_device(config, count_one, &count);
+    return (size_t)count == json_object_size(devices) &&
+           each_device(config, has_one, (void *)(uintptr_t)layout) == 0;
+}
+
+static void plan_ports(struct qemu_plan *plan, const json_t *layout)
+{
+    for (int i = 0; i < port_count(layout); i++)
+        optionf(plan, "-device", "pcie-root-port,id=port%d,chassis=%d,multifunction=on,addr=%x.%d", i, i + 1,
+                PORTS_SLOT + i / 8, i % 8);
 }
 
 /* A listening socket that the agent made: QEMU serves it and never sees its path. */
@@ -201,6 +366,11 @@ static void plan_consoles(struct qemu_plan *plan, const struct qemu_plan_input *
     }
 }
 
+const char *qemu_cpu_words(enum accelerator accelerator)
+{
+    return accelerator == ACCELERATOR_KVM ? "host" : "max,la57=off";
+}
+
 static void plan_machine(struct qemu_plan *plan, const struct qemu_plan_input *in)
 {
     const struct domain_config *config = in->config;
@@ -218,16 +388,14 @@ static void plan_machine(struct qemu_plan *plan, const struct qemu_plan_input *i
                     qemu_format_node("ovmf-vars", "ovmf-vars-file", IMAGE_FORMAT_RAW, false, NULL));
     }
     /* One version for good: what a guest sees does not change with the host's QEMU. */
-    optionf(plan, "-machine", "pc-q35-7.2,usb=off,vmport=off,smm=off,dump-guest-core=off%s",
+    optionf(plan, "-machine", QEMU_MACHINE ",usb=off,vmport=off,smm=off,dump-guest-core=off%s",
             uefi ? ",pflash0=ovmf-code,pflash1=ovmf-vars" : "");
-    if (in->accelerator == ACCELERATOR_KVM) {
-        option(plan, "-accel", "kvm");
-        option(plan, "-cpu", "host");
-    } else {
-        option(plan, "-accel", "tcg,thread=multi");
-        option(plan, "-cpu", "max,la57=off");
-    }
-    optionf(plan, "-smp", "cpus=%d", (int)config->vcpus);
+    option(plan, "-accel", in->accelerator == ACCELERATOR_KVM ? "kvm" : "tcg,thread=multi");
+    option(plan, "-cpu", qemu_cpu_words(in->accelerator));
+    if (config->vcpus_max > config->vcpus)
+        optionf(plan, "-smp", "cpus=%d,maxcpus=%d", (int)config->vcpus, (int)config->vcpus_max);
+    else
+        optionf(plan, "-smp", "cpus=%d", (int)config->vcpus);
     optionf(plan, "-m", "size=%lldM", (long long)((config->memory_bytes + (1 << 20) - 1) >> 20));
     optionf(plan, "-uuid", "%s", config->uuid);
     option(plan, "-global", "ICH9-LPC.disable_s3=1");
@@ -282,22 +450,20 @@ static void plan_name(struct qemu_plan *plan, const struct domain_config *config
 
 int qemu_plan_check(const struct domain_config *config, struct hv_err *err)
 {
-    int sata = 0, pci = 4;
+    int sata = 0, ports = (int)config->nics_count;
     for (size_t i = 0; i < config->disks_count; i++) {
         const struct domain_disk *disk = &config->disks[i];
-        if (!on_sata(disk))
-            pci++;
+        if (!qemu_disk_on_sata(disk))
+            ports++;
         else if (++sata > SATA_PORTS)
             return hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
                            "The domain has more than %d CD drives and IDE or SATA disks.", SATA_PORTS);
-        if (on_sata(disk) && !disk->cdrom && disk->read_only)
+        if (qemu_disk_on_sata(disk) && !disk->cdrom && disk->read_only)
             return hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
                            "An IDE or SATA disk cannot be read-only; use virtio for %s.", disk->device);
     }
-    pci += (int)config->nics_count;
-    if (pci > PCI_DEVICES_MAX)
-        return hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
-                       "The domain has more disks and nics than its PCI bus has room for.");
+    if (ports > QEMU_PORTS_MAX)
+        return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The domain has more disks and nics than it has slots.");
     return 0;
 }
 
@@ -325,17 +491,21 @@ int qemu_plan_make(const struct qemu_plan_input *in, struct qemu_plan *plan, str
     optionf(plan, "-action", "shutdown=pause,panic=pause,reboot=%s",
             config->on_reboot == END_ACTION_RESTART ? "reset" : "shutdown");
     option(plan, "-device", "pvpanic");
-    if (config->start_paused)
+    if (config->start_paused || in->incoming)
         option(plan, "-S", NULL);
+    if (in->incoming)
+        option(plan, "-incoming", "defer");
     plan_kernel(plan, in);
     plan_consoles(plan, in);
     option(plan, "-object", "rng-builtin,id=rng0");
     option(plan, "-device", "virtio-rng-pci,rng=rng0");
+    option(plan, "-device", "virtio-balloon-pci,id=balloon0");
+    plan_ports(plan, in->layout);
     int port = 0;
     for (size_t i = 0; i < config->disks_count; i++)
         plan_disk(plan, in, i, &port);
     for (size_t i = 0; i < config->nics_count; i++)
-        plan_nic(plan, config, &config->nics[i]);
+        plan_nic(plan, in, &config->nics[i]);
     return 0;
 }
 

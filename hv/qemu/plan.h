@@ -2,6 +2,27 @@
  * nothing, so that golden files can say what a configuration becomes (tests/golden/). */
 #pragma once
 #include <hv/driver.h>
+#include <jansson.h>
+
+/* ---- slots ----
+ * Every virtio disk and nic sits behind a root port of its own, so that it can come and go while the guest
+ * runs. A layout says which: {"ports": 16, "devices": {"disk-xvda": 0, "nic0": 1}}. It is made at the start,
+ * kept in the domain's record and in the header of a suspended one, because a guest finds its devices by
+ * their place. */
+#define QEMU_PORTS_MAX 96
+#define QEMU_PORTS_SPARE 8 /* at least that many are free at the start */
+json_t *qemu_layout_new(const struct domain_config *config);
+/* False: not a layout that has a place for each device of the configuration. */
+bool qemu_layout_ok(const json_t *layout, const struct domain_config *config);
+/* -1: it has none. */
+int qemu_layout_port(const json_t *layout, const char *id);
+/* A free port, from now on that device's; -1: all are taken. */
+int qemu_layout_take(json_t *layout, const char *id);
+void qemu_layout_free(json_t *layout, const char *id);
+
+/* What the guest sees beside its devices, for suspended domains. */
+#define QEMU_MACHINE "pc-q35-7.2"
+const char *qemu_cpu_words(enum accelerator accelerator);
 
 /* Descriptors keep their numbers in the device model; -1: absent. */
 struct qemu_plan_input {
@@ -14,6 +35,8 @@ struct qemu_plan_input {
     int kernel_fd, ramdisk_fd;
     int ovmf_code_fd, ovmf_vars_fd;
     int64_t now; /* unix seconds, for a guest clock that is off UTC */
+    const json_t *layout;
+    bool incoming; /* the guest's state comes later; it stands still until then */
 };
 
 struct qemu_plan {
@@ -34,6 +57,16 @@ void qemu_plan_done(struct qemu_plan *plan);
 /* Ids of a disk's device and block nodes, also used for media changes. */
 #define QEMU_DEVICE_ID_SIZE 48
 char *qemu_device_id(const char *device, char out[static QEMU_DEVICE_ID_SIZE]);
+char *qemu_nic_id(int64_t index, char out[static QEMU_DEVICE_ID_SIZE]);
+bool qemu_disk_on_sata(const struct domain_disk *disk);
+/* Arguments of device_add and netdev_add; the caller decrefs. `node`: the block node in it, NULL: none. */
+json_t *qemu_disk_device(const struct domain_config *config, const struct domain_disk *disk, int port,
+                         const char *node);
+json_t *qemu_nic_device(const struct domain_config *config, const struct domain_nic *nic, int port);
+json_t *qemu_nic_netdev(const struct domain_nic *nic); /* NULL: it leads nowhere */
+/* Name of the node of image `i` of a disk's chain whose top is called `name`. */
+#define QEMU_NODE_SIZE 40
+char *qemu_node_name(const char *name, size_t i, char out[static QEMU_NODE_SIZE]);
 /* Nodes of one image of a chain: the protocol node that reads `/dev/fdset/<set>` and the format node above
  * it, as arguments of blockdev-add. `backing`: node name of the image below, NULL: none. The caller decrefs.
  */

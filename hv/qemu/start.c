@@ -261,7 +261,9 @@ static int prepare_and_spawn(struct qemu_domain *d, const struct disk_chain *cha
                                     .ramdisk_fd = -1,
                                     .ovmf_code_fd = -1,
                                     .ovmf_vars_fd = -1,
-                                    .now = clock_unix_seconds()};
+                                    .now = clock_unix_seconds(),
+                                    .layout = d->record.layout,
+                                    .incoming = d->record.incoming};
     if (rundir_write_record(&d->dir, &d->record, err) < 0 ||
         add_sockets(d, config, &handout, &input, err) < 0 ||
         add_firmware(state, config, &handout, &input, err) < 0)
@@ -289,9 +291,14 @@ static int64_t take_domid(struct hv_driver_state *state)
     return domid;
 }
 
-static void fill(struct qemu_domain *d, const struct domain_config *config)
+static void fill(struct qemu_domain *d, const struct domain_config *config, const struct save_header *header)
 {
     domain_config_copy(&d->record.config, config);
+    if (d->record.config.vcpus_max < config->vcpus)
+        d->record.config.vcpus_max = config->vcpus;
+    d->record.incoming = header != NULL;
+    d->record.layout =
+        header ? json_deep_copy(json_object_get(header->layout, "slots")) : qemu_layout_new(config);
     d->record.domid = take_domid(d->driver);
     d->record.start_time = d->record.boot_time = clock_unix_seconds();
     snprintf(d->record.boot_id, sizeof(d->record.boot_id), "%s", d->driver->boot_id);
@@ -299,7 +306,7 @@ static void fill(struct qemu_domain *d, const struct domain_config *config)
     d->info.state = config->start_paused ? DOMAIN_STATE_PAUSED : DOMAIN_STATE_RUNNING;
     d->info.domid = d->record.domid;
     d->info.start_time = d->info.boot_time = d->record.start_time;
-    d->info.memory_bytes = config->memory_bytes;
+    d->info.memory_bytes = d->info.memory_target_bytes = d->info.memory_actual_bytes = config->memory_bytes;
     d->info.vcpus = config->vcpus;
     d->starting = d->is_child = true;
 }
@@ -322,7 +329,13 @@ static int wait_until_up(struct qemu_domain *d, const struct hv_deadline *deadli
     return -1;
 }
 
-static int start_in_folder(struct qemu_domain *d, const struct disk_chain *chains,
+/* What a resumed domain is filled from; NULL: it boots. */
+struct saved {
+    const struct save_header *header;
+    const struct hv_save *from;
+};
+
+static int start_in_folder(struct qemu_domain *d, const struct disk_chain *chains, const struct saved *saved,
                            const struct hv_deadline *deadline, struct hv_err *err)
 {
     if (prepare_and_spawn(d, chains, err) < 0) {
@@ -333,24 +346,26 @@ static int start_in_folder(struct qemu_domain *d, const struct disk_chain *chain
     d->info.pid = d->proc.pid;
     pthread_mutex_unlock(&d->lock);
     domain_attach(d);
-    if (wait_until_up(d, deadline, err) == 0)
+    if (wait_until_up(d, deadline, err) == 0 &&
+        (!saved || domain_load(d, saved->header, saved->from, deadline, err) == 0))
         return 0;
     domain_kill(d);
     return -1;
 }
 
-int qemu_start(struct hv_driver_state *state, const struct domain_config *config, struct disk_chain *chains,
-               const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err)
+static int start(struct hv_driver_state *state, const struct domain_config *config, const struct saved *saved,
+                 struct disk_chain *chains, const struct hv_deadline *deadline, struct domain_info *info,
+                 struct hv_err *err)
 {
     struct qemu_domain *d AUTO_DOMAIN = domain_new(state, config->uuid);
-    fill(d, config);
+    fill(d, config, saved ? saved->header : NULL);
     int outcome = -1;
     if (!domain_table_add(state, d)) {
         hv_fail(err, HV_ERR_KIND_EXISTS, "The domain runs on this host already.");
     } else {
         ended_remove(state->state_dir, d->uuid);
         if (rundir_create(state->state_dir, d->uuid, &d->dir, err) == 0)
-            outcome = start_in_folder(d, chains, deadline, err);
+            outcome = start_in_folder(d, chains, saved, deadline, err);
         if (outcome < 0) {
             pthread_mutex_lock(&d->lock);
             d->dead = true;
@@ -374,4 +389,22 @@ int qemu_start(struct hv_driver_state *state, const struct domain_config *config
         return -1;
     domain_publish(d, false);
     return 0;
+}
+
+int qemu_start(struct hv_driver_state *state, const struct domain_config *config, struct disk_chain *chains,
+               const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err)
+{
+    return start(state, config, NULL, chains, deadline, info, err);
+}
+
+int qemu_resume(struct hv_driver_state *state, const struct domain_config *config,
+                const struct save_header *header, const struct hv_save *from, struct disk_chain *chains,
+                const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err)
+{
+    struct saved saved = {.header = header, .from = from};
+    if (qemu_load_check(state, header, config, err) == 0)
+        return start(state, config, &saved, chains, deadline, info, err);
+    for (size_t i = 0; i < config->disks_count; i++)
+        disk_chain_done(&chains[i]);
+    return -1;
 }

@@ -320,6 +320,45 @@ void must_become(struct fixture *f, const char *cursor, enum domain_state state,
     }
 }
 
+void must_create(struct fixture *f, const char *disk, int64_t size_bytes)
+{
+    struct hv_op op = fresh_op();
+    struct hv_err err = {0};
+    struct hv_disk_create_args args = {
+        .sr = SR, .disk = disk, .format = IMAGE_FORMAT_RAW, .virtual_size_bytes = size_bytes};
+    struct hv_disk_create_result made;
+    cr_assert_eq(hv_disk_create(f->host, &op, &args, &made, &err), 0, "%s", err.text);
+    hv_disk_create_result_done(&made);
+}
+
+char must_tell(struct stream *console, char digit)
+{
+    char seen[1];
+    bool mark = false;
+    int64_t end = clock_mono_ms() + 20000;
+    /* What was said before is shown first: the answer is what comes after a mark of its own. */
+    static unsigned marks;
+    char own_mark[16] = "#";
+    for (unsigned n = ++marks, i = 1; n > 0; n /= 8)
+        own_mark[i++] = "abdefghi"[n % 8];
+    strcat(own_mark, "#");
+    cr_assert_eq(stream_write_all(console, own_mark, strlen(own_mark), 5000), 0);
+    must_see(console, own_mark);
+    cr_assert_eq(stream_write_all(console, &digit, 1, 5000), 0);
+    for (;;) {
+        ssize_t got = stream_read(console, seen, 1);
+        if (got == 1 && mark)
+            return seen[0];
+        if (got == 1) {
+            mark = seen[0] == '=';
+            continue;
+        }
+        cr_assert(got < 0 && errno == EAGAIN, "the console ended");
+        cr_assert_eq(stream_wait_readable(console, end - clock_mono_ms()), 1, "the guest does not answer %c",
+                     digit);
+    }
+}
+
 struct stream *must_console(struct fixture *f, const char *kind)
 {
     struct stream *console = NULL;

@@ -49,6 +49,10 @@ void must_become(struct fixture *f, const char *cursor, enum domain_state state,
                  int64_t within_ms);
 /* The cursor of now. The caller frees. */
 char *cursor_now(struct fixture *f);
+/* A disk of SR, raw. */
+void must_create(struct fixture *f, const char *disk, int64_t size_bytes);
+/* Types a digit that the guest of the tests answers with a letter (boot_sector.s). */
+char must_tell(struct stream *console, char digit);
 /* Reads a console until the text was seen. */
 void must_see(struct stream *console, const char *text);
 struct stream *must_console(struct fixture *f, const char *kind);

@@ -68,6 +68,7 @@ static struct qemu_plan_input input_for(const struct domain_config *config, cons
         .ovmf_code_fd = config->firmware == FIRMWARE_UEFI ? 16 : -1,
         .ovmf_vars_fd = config->firmware == FIRMWARE_UEFI ? 17 : -1,
         .now = 1800000000,
+        .layout = qemu_layout_new(config), /* the caller decrefs */
     };
 }
 
@@ -102,6 +103,7 @@ static void compare(const char *json_file)
     char *expected AUTO_FREE = file_read(golden, 1 << 20, NULL);
     cr_expect(expected && streq(text, expected), "%s is not what the planner makes:\n%s", golden, text);
     chains_free(chains, config.disks_count);
+    json_decref((json_t *)(uintptr_t)input.layout);
     domain_config_done(&config);
 }
 
@@ -185,5 +187,6 @@ Test(plan, values_do_not_inject_options)
         }
     }
     cr_assert_eq(appended, 1);
+    json_decref((json_t *)(uintptr_t)input.layout);
     domain_config_done(&config);
 }
