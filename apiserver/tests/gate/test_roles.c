@@ -6,6 +6,7 @@
 #include <base/json.h>
 #include <base/mem.h>
 #include <criterion/criterion.h>
+#include <gate/permissions.h>
 #include <gate/session.h>
 #include <model/args.h>
 #include <stdio.h>
@@ -323,6 +324,92 @@ Test(roles, read_only_tries_everything_and_nothing_changes)
     trial.server.workers = worker_pool_new(&workers);
     AUTO_FREE char *after = state_text();
     cr_assert(streq(before, after), "the state changed");
+}
+
+/* ---- every message, every role ---- */
+
+/* The role that the model says, for arguments as plausible() makes them: a key that is not guarded, or a
+ * whole map that is set to nothing, where the weakest of the keys' roles may go on to be judged key by key.
+ */
+static enum role role_needed(const struct method_desc *m)
+{
+    enum role needed = (enum role)m->role;
+    if (m->kind == METHOD_SETTER)
+        for (size_t i = 0; i < m->key_role_count; i++)
+            needed = m->key_roles[i].role < needed ? m->key_roles[i].role : needed;
+    return needed;
+}
+
+/* Messages that refuse by themselves: only a user with a password here changes it. */
+static bool judges_by_itself(const struct method_desc *m)
+{
+    return streq(m->name, "session.change_password");
+}
+
+static bool is_asked(const struct method_desc *m)
+{
+    const unsigned never = METHOD_NO_SESSION | METHOD_REMOVED | METHOD_POOL_INTERNAL;
+    static const char *const ends_the_session[] = {"session.logout", "session.local_logout"};
+    for (size_t i = 0; i < ARRAY_LEN(ends_the_session); i++)
+        if (streq(m->name, ends_the_session[i]))
+            return false;
+    return !(m->flags & never) && !judges_by_itself(m);
+}
+
+static json_t *arguments(const struct method_desc *m)
+{
+    json_t *params = json_array();
+    for (size_t p = 0; p < m->param_count; p++) {
+        const struct type *type = m->params[p].type;
+        if (type->kind == TYPE_RECORD && type->cls->row_size) {
+            struct row *fresh = row_new(type->cls, REF_NULL);
+            json_array_append_new(params, json_loads(row_json(fresh)->text, 0, NULL));
+            row_unref(fresh);
+        } else {
+            json_array_append_new(params, plausible(type, REF_NULL, NULL));
+        }
+    }
+    return params;
+}
+
+static void ask_every_role(const struct method_desc *m, struct session *sessions[], json_t *params)
+{
+    for (enum role role = ROLE_READ_ONLY; role <= ROLE_POOL_ADMIN; role++) {
+        AUTO_ANSWER struct trial_answer answer = {0};
+        trial_call(&trial, sessions[role], m->name, json_deep_copy(params), &answer);
+        bool expected = role < role_needed(m);
+        cr_expect_eq(denied(&answer), expected, "%s (needs %s) by %s: %s %s", m->name,
+                     role_name(role_needed(m)), role_name(role), answer.failed ? answer.code : "done",
+                     answer.param_count ? answer.params[0] : "");
+        if (!denied(&answer))
+            continue;
+        const struct permission *permission = permission_find(answer.params[0]);
+        cr_expect(permission || m->role == ROLE_INTERNAL || strstr(answer.params[0], "/key:"),
+                  "%s: there is no permission %s", m->name, answer.params[0]);
+        if (permission)
+            cr_expect_eq(permission->role, (enum role)m->role, "%s", m->name);
+    }
+}
+
+Test(roles, every_message_by_every_role)
+{
+    struct session *sessions[ROLE_POOL_ADMIN + 1];
+    size_t asked = 0;
+    for (enum role role = ROLE_READ_ONLY; role <= ROLE_POOL_ADMIN; role++)
+        sessions[role] = trial_session(&trial, role);
+    for (size_t i = 0; i < model_method_count; i++) {
+        if (!is_asked(&model_methods[i]))
+            continue;
+        json_t *params = arguments(&model_methods[i]);
+        ask_every_role(&model_methods[i], sessions, params);
+        json_decref(params);
+        asked++;
+    }
+    cr_assert_gt(asked, 2000);
+    for (enum role role = ROLE_READ_ONLY; role <= ROLE_POOL_ADMIN; role++) {
+        session_close(&trial.server, sessions[role]);
+        session_unref(sessions[role]);
+    }
 }
 
 /* ---- sessions and tasks of others ---- */

@@ -17,6 +17,7 @@
 #include <hosts/recover.h>
 #include <http/console.h>
 #include <metrics/metrics.h>
+#include <schedules.h>
 #include <stdio.h>
 #include <timers.h>
 
@@ -46,6 +47,7 @@ void trial_start(struct trial_server *t)
     cr_assert_eq(recovery_begin(s, &s->recovery, &err), 0);
     s->hosts = hosts_new(s, 0);
     s->metrics = metrics_new(s);
+    cr_assert((s->schedules = schedules_new(s)));
     AUTO_IDENTITY struct identity root = identity_of_root("root");
     cr_assert_eq(session_open(s, &root, "test", &t->root, &err), 0);
 }
@@ -60,10 +62,12 @@ void trial_stop(struct trial_server *t)
     worker_pool_stop(s->login_workers);
     worker_pool_stop(s->workers);
     events_free(s->events);
+    schedules_stop(s->schedules);
     metrics_stop(s->metrics);
     console_tokens_stop(s->console_tokens);
     console_tokens_free(s->console_tokens);
     metrics_free(s->metrics);
+    schedules_free(s->schedules);
     hosts_free(s->hosts);
     parking_free(s->parking);
     recovery_free(s->recovery);

@@ -1,0 +1,163 @@
+/* The audit log: its lines cannot be forged, its parts rotate, and reading finds what is wanted. */
+#include <base/buf.h>
+#include <base/mem.h>
+#include <criterion/criterion.h>
+#include <gate/trail.h>
+#include <model/errors.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+static char folder[64];
+
+static void start(void)
+{
+    snprintf(folder, sizeof(folder), "/tmp/corral-trail-XXXXXX");
+    cr_assert(mkdtemp(folder));
+}
+
+static void stop(void)
+{
+    for (int part = 0; part < 12; part++) {
+        AUTO_FREE char *path =
+            part ? xasprintf("%s/audit.log.%d", folder, part) : xasprintf("%s/audit.log", folder);
+        remove(path);
+    }
+    cr_assert_eq(remove(folder), 0);
+}
+
+TestSuite(trail, .init = start, .fini = stop, .timeout = 120);
+
+static int put(void *arg, const char *data, size_t len)
+{
+    buf_add(arg, data, len);
+    return 0;
+}
+
+static char *read_since(struct trail *trail, const char *since)
+{
+    struct buf out = BUF_INIT;
+    cr_assert_eq(trail_read(trail, since, put, &out), 0);
+    buf_add_char(&out, '\0');
+    return buf_take(&out);
+}
+
+static size_t count(const char *text, char c)
+{
+    size_t n = 0;
+    for (; *text; text++)
+        n += *text == c;
+    return n;
+}
+
+Test(trail, what_a_client_says_stays_on_its_line)
+{
+    static const struct {
+        const char *user, *shown;
+    } table[] = {
+        {"plain", "'plain'"},
+        {"", "''"},
+        {"a' 'b", "'a\\' \\'b'"},
+        {"a\nb\r", "'a\\x0ab\\x0d'"},
+        {"back\\slash", "'back\\\\slash'"},
+        {"\x1b[31m", "'\\x1b[31m'"},
+    };
+    struct trail *trail = trail_open(folder);
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    err_session_authentication_failed(&err, "x", "y");
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        trail_session(trail, "127.0.0.1", "session.login_with_password", table[i].user, NULL, &err);
+    AUTO_FREE char *text = read_since(trail, "");
+    cr_assert_eq(count(text, '\n'), ARRAY_LEN(table));
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        AUTO_FREE char *part =
+            xasprintf(" %s 'DENIED' 'ERROR:SESSION_AUTHENTICATION_FAILED' 'API' ", table[i].shown);
+        cr_assert(strstr(text, part), "%s not in %s", part, text);
+    }
+    trail_close(trail);
+}
+
+Test(trail, long_words_are_cut_between_characters)
+{
+    struct trail *trail = trail_open(folder);
+    char user[1000];
+    memset(user, 'x', 199);
+    for (size_t i = 199; i + 2 < sizeof(user); i += 2)
+        memcpy(user + i, "\xc3\xbc", 2);
+    user[sizeof(user) - 2] = '\0';
+    trail_session(trail, "", "session.login_with_password", user, NULL, NULL);
+    AUTO_FREE char *text = read_since(trail, "");
+    cr_assert(strstr(text, "xxx...'"));
+    cr_assert_null(strstr(text, "\xc3"));
+    cr_assert(strstr(text, "|local|"));
+    trail_close(trail);
+}
+
+Test(trail, a_log_goes_on_after_a_restart_and_is_for_the_server_alone)
+{
+    struct stat st;
+    for (int i = 0; i < 3; i++) {
+        struct trail *trail = trail_open(folder);
+        trail_session(trail, "127.0.0.1", "session.login_with_password", "user", NULL, NULL);
+        AUTO_FREE char *text = read_since(trail, "");
+        cr_assert_eq(count(text, '\n'), (size_t)i + 1);
+        trail_close(trail);
+    }
+    AUTO_FREE char *path = xasprintf("%s/audit.log", folder);
+    cr_assert_eq(stat(path, &st), 0);
+    cr_assert_eq(st.st_mode & 0777, 0600);
+}
+
+Test(trail, since_is_compared_with_the_stamp)
+{
+    struct trail *trail = trail_open(folder);
+    trail_session(trail, "127.0.0.1", "session.login_with_password", "user", NULL, NULL);
+    AUTO_FREE char *all = read_since(trail, "");
+    char stamp[64] = "";
+    snprintf(stamp, sizeof(stamp), "%.*s", (int)(strchr(all, '|') - all) - 1, all + 1);
+    AUTO_FREE char *same = read_since(trail, stamp), *day = read_since(trail, "20000101");
+    AUTO_FREE char *later = read_since(trail, "99991231T00:00:00.000Z");
+    cr_assert_str_eq(same, all);
+    cr_assert_str_eq(day, all);
+    cr_assert_str_eq(later, "");
+    trail_close(trail);
+}
+
+static void fill(const char *name, char c, off_t size)
+{
+    AUTO_FREE char *path = xasprintf("%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    cr_assert(file);
+    fprintf(file, "[2020010%cT00:00:00.000Z|info|h|p|a|audit] (part %c)\n", c, c);
+    for (off_t at = 0; at < size; at += 1024)
+        fprintf(file, "%1023s\n", "");
+    cr_assert_eq(fclose(file), 0);
+}
+
+Test(trail, a_full_file_makes_room_and_the_oldest_part_goes)
+{
+    char name[32];
+    for (int part = 1; part <= 8; part++) {
+        snprintf(name, sizeof(name), "audit.log.%d", part);
+        fill(name, (char)('9' - part), 0); /* part 8 is the oldest */
+    }
+    fill("audit.log", '9', 16 * 1024 * 1024);
+    struct trail *trail = trail_open(folder);
+    trail_session(trail, "127.0.0.1", "session.login_with_password", "newest", NULL, NULL);
+    AUTO_FREE char *text = read_since(trail, "");
+    cr_assert_null(strstr(text, "(part 1)"));
+    const char *at = text;
+    for (char c = '2'; c <= '9'; c++) {
+        char want[16];
+        snprintf(want, sizeof(want), "(part %c)", c);
+        at = strstr(at, want);
+        cr_assert(at, "%s is missing or out of order", want);
+    }
+    AUTO_FREE char *newest = read_since(trail, "20210101");
+    cr_assert(strstr(newest, "'newest'"));
+    cr_assert_eq(count(newest, '\n'), 1);
+    AUTO_FREE char *ninth = xasprintf("%s/audit.log.9", folder);
+    struct stat st;
+    cr_assert_neq(stat(ninth, &st), 0);
+    trail_close(trail);
+}
