@@ -18,6 +18,8 @@ build|d:libmicrohttpd-dev|libmicrohttpd-dev|HTTP server
 build|d:libpam0g-dev|libpam0g-dev|logins of users of this machine
 build|d:libxml2-dev|libxml2-dev|XML of disk templates
 build|d:libjpeg62-turbo-dev|libjpeg62-turbo-dev|pictures of screens
+build|d:libarchive-dev|libarchive-dev|archives of VMs (tar, gzip, zstd)
+build|d:libxxhash-dev|libxxhash-dev|checksums of archives of VMs
 build|d:libgnutls28-dev|libgnutls28-dev|TLS of the HTTP server
 build|d:ca-certificates|ca-certificates|npm checks certificates
 build|c:node|nodejs|builds the web page

@@ -3,6 +3,7 @@
 
 #include "gate/role_rows.h"
 #include "handlers/storage.h"
+#include "http/import.h"
 #include "rules/operations.h"
 #include "server.h"
 #include <base/log.h>
@@ -54,6 +55,7 @@ int bootstrap(struct server *server, struct api_err *err)
         add_network(tx);
     role_rows_bootstrap(tx);
     storage_bootstrap(tx);
+    import_sweep(tx);
     refresh_operations(tx);
     return server_commit(tx, err);
 }

@@ -92,3 +92,8 @@ void door_vm_rrd(struct server *server, struct http_request *req);         /* ht
 void door_host_rrd(struct server *server, struct http_request *req);       /* http/rrds.c */
 void door_sr_rrd(struct server *server, struct http_request *req);         /* http/rrds.c */
 void door_put_rrd(struct server *server, struct http_request *req);        /* http/rrds.c */
+/* Moving VMs: http/export.c and http/import.c. */
+void door_export(struct server *server, struct http_request *req);
+void door_export_metadata(struct server *server, struct http_request *req);
+void door_import(struct server *server, struct http_request *req);
+void door_import_metadata(struct server *server, struct http_request *req);
