@@ -380,19 +380,15 @@ static int run_metadata(struct transfer *t, struct api_err *err)
 
 void door_export(struct server *server, struct http_request *req)
 {
-    static const struct transfer_kind kind = {.label = "VM.export",
-                                              .permission = "http/get_export",
-                                              .role = ROLE_VM_ADMIN,
-                                              .word = "export",
-                                              .run = run_full};
+    static const struct transfer_kind kind = {
+        .label = "VM.export", .action = ACTION_get_export, .word = "export", .run = run_full};
     transfer_begin(server, req, &kind);
 }
 
 void door_export_metadata(struct server *server, struct http_request *req)
 {
     static const struct transfer_kind kind = {.label = "VM.export_metadata",
-                                              .permission = "http/get_export_metadata",
-                                              .role = ROLE_VM_ADMIN,
+                                              .action = ACTION_get_export_metadata,
                                               .word = "metadata export",
                                               .run = run_metadata};
     transfer_begin(server, req, &kind);

@@ -233,8 +233,7 @@ static int run_metadata(struct transfer *t, struct api_err *err)
 void door_import(struct server *server, struct http_request *req)
 {
     static const struct transfer_kind kind = {.label = "VM.import",
-                                              .permission = "http/put_import",
-                                              .role = ROLE_VM_ADMIN,
+                                              .action = ACTION_put_import,
                                               .word = "VM import",
                                               .uploads = true,
                                               .chunked_status = 403,
@@ -245,8 +244,7 @@ void door_import(struct server *server, struct http_request *req)
 void door_import_metadata(struct server *server, struct http_request *req)
 {
     static const struct transfer_kind kind = {.label = "VM.metadata_import",
-                                              .permission = "http/put_import_metadata",
-                                              .role = ROLE_VM_ADMIN,
+                                              .action = ACTION_put_import_metadata,
                                               .word = "metadata import",
                                               .uploads = true,
                                               .chunked_status = 403,

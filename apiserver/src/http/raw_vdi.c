@@ -303,8 +303,7 @@ static int run(struct transfer *t, struct api_err *err)
 void door_import_raw_vdi(struct server *server, struct http_request *req)
 {
     static const struct transfer_kind kind = {.label = "Importing raw VDI",
-                                              .permission = "http/put_import_raw_vdi",
-                                              .role = ROLE_VM_ADMIN,
+                                              .action = ACTION_put_import_raw_vdi,
                                               .word = "import",
                                               .uploads = true,
                                               .chunked_status = 404,
@@ -314,10 +313,7 @@ void door_import_raw_vdi(struct server *server, struct http_request *req)
 
 void door_export_raw_vdi(struct server *server, struct http_request *req)
 {
-    static const struct transfer_kind kind = {.label = "Exporting raw VDI",
-                                              .permission = "http/get_export_raw_vdi",
-                                              .role = ROLE_VM_ADMIN,
-                                              .word = "export",
-                                              .run = run};
+    static const struct transfer_kind kind = {
+        .label = "Exporting raw VDI", .action = ACTION_get_export_raw_vdi, .word = "export", .run = run};
     transfer_begin(server, req, &kind);
 }

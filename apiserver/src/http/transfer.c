@@ -79,24 +79,18 @@ bool transfer_flag(const struct transfer *t, const char *name)
     return value && streq(value, "true");
 }
 
-static const char *task_named(const struct transfer *t)
-{
-    const char *given = http_request_cookie(t->req, "task_id");
-    return given ? given : transfer_query(t, "task_id");
-}
-
 /* The task of the request. One that somebody else made needs the role that may touch it. */
 static int begin_task(struct transfer *t, struct api_err *err)
 {
     struct ref adopt = REF_NULL;
-    const char *text = task_named(t);
+    const char *text = t->claim.task;
     if (text) {
         AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(t->server->store);
         if (!ref_parse(text, &adopt) || ref_is_null(adopt) || !snapshot_get(snap, CLASS_task, adopt))
             return err_handle_invalid(err, "task", text);
         const struct task_row *task = task_row(snapshot_get(snap, CLASS_task, adopt));
         if (!ref_eq(task->session, t->session->ref) &&
-            roles_require(t->session, ROLE_POOL_OPERATOR, t->kind->permission, err) < 0)
+            roles_require(t->session, ROLE_POOL_OPERATOR, t->kind->action->permission, err) < 0)
             return -1;
     }
     return gate_task_begin(t->server, t->session, t->kind->label, adopt, &t->task, &t->cancel, err);
@@ -280,8 +274,6 @@ static void transfer_free(struct transfer *t)
 
 static int run(struct transfer *t, struct api_err *err)
 {
-    if (roles_allow(t->session, t->kind->permission, err) < 0)
-        return -1;
     if (t->kind->uploads && t->kind->chunked_status && t->length < 0)
         return err_import_error_cannot_handle_chunked(err);
     return t->kind->run(t, err);
@@ -306,7 +298,7 @@ static void work(void *arg)
 {
     struct transfer *t = arg;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    t->session = door_authenticate_claim(t->server, t->req, &t->claim, &t->temporary);
+    t->session = door_admit_claim(t->server, t->req, &t->claim, t->kind->action, &t->temporary);
     if (!t->session) {
         transfer_free(t); /* answered */
         return;
@@ -317,7 +309,8 @@ static void work(void *arg)
         gate_task_end(t->server, t->task, t->result ? t->result : "<value></value>", rc < 0 ? &err : NULL);
         t->cancel = &never; /* the flag went with the task */
     }
-    trail_door(t->server->trail, t->claim.peer, t->session, t->kind->permission, rc < 0 ? &err : NULL);
+    trail_door(t->server->trail, t->claim.peer, t->session, t->kind->action->permission,
+               rc < 0 ? &err : NULL);
     log_info("transfer", rc < 0 ? "refused or failed" : "done", "what", t->kind->word, "object",
              t->object ? t->object : "", "user", t->session->user, "from", t->claim.peer, "bytes",
              LOG_INT(t->done), "error", rc < 0 ? err.code : "");

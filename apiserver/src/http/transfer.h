@@ -7,10 +7,9 @@
 /* One kind of transfer: a constant. */
 struct transfer;
 struct transfer_kind {
-    const char *label;      /* of the task */
-    const char *permission; /* "http/put_import" */
-    enum role role;
-    const char *word; /* for the log */
+    const struct http_action *action;
+    const char *label; /* of the task */
+    const char *word;  /* for the log */
     bool uploads;
     unsigned chunked_status; /* what answers a body without a declared length; 0: it is taken */
     /* The work, on a worker, for somebody who may. -1 with *err, which fails the task; as long as the answer

@@ -148,6 +148,8 @@ static uint64_t built_operations(const struct class_desc *cls)
     }
     if (cls == CLASS_SR)
         built |= sr_operations_by_others();
+    if (cls == CLASS_VM) /* done by doors */
+        built |= (uint64_t)1 << VM_OPERATIONS_EXPORT | (uint64_t)1 << VM_OPERATIONS_METADATA_EXPORT;
     if (cls == CLASS_VBD) /* done by VM.start */
         built |= (uint64_t)1 << VBD_OPERATIONS_ATTACH;
     if (cls == CLASS_VIF)
