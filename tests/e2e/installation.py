@@ -3,9 +3,11 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
+import urllib.request
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CORRAL_TEST_BUILD", os.path.join(ROOT, "build", "release"))
@@ -13,7 +15,7 @@ sys.path.insert(0, os.path.join(ROOT, "scripts"))
 
 from waiting import Screen, until  # noqa: E402
 from websocket import WebSocket  # noqa: E402
-from xenapi import Pool  # noqa: E402
+from xenapi import Failure, Pool  # noqa: E402,F401
 
 COMPLAINTS = re.compile(r"AddressSanitizer|LeakSanitizer|runtime error:")
 
@@ -94,6 +96,13 @@ class Installation:
                 self.connections.append(socket)
                 return Screen(socket.receive, socket.send)
         raise AssertionError("the VM has no serial console")
+
+    def get(self, pool, path):
+        """The body of one download with the session of `pool`."""
+        context = ssl.create_default_context(cafile=os.path.join(self.state, "pki", "ca.pem"))
+        url = f"https://127.0.0.1:{self.port}{path}&session_id={pool.session}"
+        with urllib.request.urlopen(url, context=context, timeout=60) as answer:
+            return answer.read()
 
     def daemon(self, name):
         """Pid of a daemon by the entry script's pid file."""

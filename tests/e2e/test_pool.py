@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """A pool with real guests, from 'corral up' to the last file: as a person uses it, through xe, the
 API and the serial line; and what is left when its processes are killed."""
+import json
 import os
 import signal
 import unittest
 
-from installation import Installation, alive
+from installation import Failure, Installation, alive
 from waiting import until
 
 TEMPLATE = "Corral tiny Linux"
@@ -57,6 +58,32 @@ class PoolTest(unittest.TestCase):
         self.site.xe("vm-uninstall", "vm=first", "force=true")
         self.assertEqual(self.files(), files)
         self.assertNotIn(uuid, [record["uuid"] for record in self.pool.VM.get_all_records().values()])
+
+    def test_a_guest_is_measured_and_seen(self):
+        """Load in the guest shows in the measurements, its disk's traffic too, and its screen is a picture."""
+        uuid, vm = self.install("measured")
+        self.site.xe("vm-start", f"uuid={uuid}")
+        serial = self.site.serial(self.pool, vm)
+        serial.login()
+        serial.run("(while :; do :; done) & dd if=/dev/vda of=/dev/null bs=64k count=64")
+
+        def value(name):
+            try:
+                return self.pool.VM.query_data_source(vm, name)
+            except Failure:
+                return 0
+        until("a busy processor", lambda: value("cpu0") > 0.2, 90)
+        for name in ("cpu_usage", "memory", "vbd_xvda_iops_read", "vbd_xvda_latency"):
+            self.assertIn(name, [source["name_label"] for source in self.pool.VM.get_data_sources(vm)])
+        self.assertLessEqual(value("cpu0"), 1)
+        self.assertEqual(value("memory"), int(self.pool.VM.get_memory_static_max(vm)))
+        rows = json.loads(self.site.get(self.pool, f"/vm_rrd?uuid={uuid}&json=true"))
+        column = [source["name"] for source in rows["ds"]].index("vbd_xvda_read")
+        read = sum(5 * float(row[column]) for row in rows["rra"][0]["database"] if row[column] != "NaN")
+        self.assertGreater(read, 1 << 20)
+        picture = self.site.get(self.pool, f"/vncsnapshot?uuid={uuid}")
+        self.assertEqual(picture[:3] + picture[-2:], b"\xff\xd8\xff\xff\xd9")
+        self.assertGreater(len(picture), 1000)
 
     def files(self):
         """Disks in the repository, and folders of live guests."""
