@@ -1,4 +1,5 @@
-/* Runs a fuzz target on kept inputs, without the fuzzer: each file of the folders that are named, and none twice. */
+/* Runs a fuzz target on kept inputs, without the fuzzer: each file of the folders that are named, and none
+ * twice. */
 #include <base/file.h>
 #include <base/mem.h>
 #include <dirent.h>
