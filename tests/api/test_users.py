@@ -3,11 +3,13 @@ import base64
 import glob
 import json
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
 
-from pool import NULL, Failure, TestPool, until
+from pool import NULL, Failure, TestPool, program, until
 
 POOL = API = None
 ROLES = ["read-only", "vm-operator", "vm-admin", "vm-power-admin", "pool-operator", "pool-admin"]
@@ -500,6 +502,73 @@ class AuditLog(Case):
         self.assertIn(lines[-1], later)
         self.assertTrue(all(line[1:].split("|")[0] >= stamp for line in later))
         self.assertEqual(self.lines("99991231T00:00:00Z"), [])
+
+
+@unittest.skipUnless(program("xe"), "xe is not built")
+class CommandLine(Case):
+    """The same with xe."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="corral-xe-")
+        cls.write("root", POOL.password)
+        cls.write("word", PASSWORD)
+        cls.write("other", "another word")
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.folder)
+
+    @classmethod
+    def write(cls, name, text):
+        with open(os.open(f"{cls.folder}/{name}", os.O_CREAT | os.O_WRONLY, 0o600), "w", encoding="utf-8") as file:
+            file.write(text + "\n")
+
+    def xe(self, *words, user="root", secret="root", code=0):
+        run = subprocess.run([program("xe"), "-s", "127.0.0.1", "-p", str(POOL.port), "--ca", POOL.ca, "-u", user,
+                              "-pwf", f"{self.folder}/{secret}", *words],
+                             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+                             env={**os.environ, "HOME": self.folder})
+        self.assertEqual(run.returncode, code, run.stdout + run.stderr)
+        return run.stdout.strip() if code == 0 else run.stderr.strip()
+
+    def test_people(self):
+        uuid = self.xe("user-create", "name=maria", "full-name=Maria M.", "role-name=read-only",
+                       f"password-file={self.folder}/word")
+        self.assertEqual(self.xe("user-list", "name=maria", "--minimal"), uuid)
+        self.assertEqual(self.xe("user-param-get", f"uuid={uuid}", "param-name=full-name"), "Maria M.")
+        sid = API.call("auth.get_subject_identifier", API.session, "maria")
+        subject = self.xe("subject-list", f"subject-identifier={sid}", "--minimal")
+        self.assertEqual(self.xe("subject-param-get", f"uuid={subject}", "param-name=roles"), "read-only")
+        self.assertIn("pool-operator", self.xe("pool-param-set", "name-description=x", "uuid=" + self.xe("pool-list", "--minimal"),
+                                               user="maria", secret="word", code=1))
+        self.xe("subject-role-add", f"uuid={subject}", "role-name=pool-operator")
+        self.xe("pool-param-set", "name-description=x", "uuid=" + self.xe("pool-list", "--minimal"), user="maria", secret="word")
+        role = self.xe("role-list", "name=read-only", "--minimal")
+        self.xe("subject-role-remove", f"uuid={subject}", f"role-uuid={role}")
+        self.assertEqual(self.xe("subject-param-get", f"uuid={subject}", "param-name=roles"), "pool-operator")
+        self.assertIn("no role", self.xe("subject-role-add", f"uuid={subject}", "role-name=emperor", code=1))
+        self.xe("user-password-change", f"old={PASSWORD}", "new=another word", user="maria", secret="word")
+        self.xe("vm-list", user="maria", secret="other")
+        self.xe("user-password-reset", f"uuid={uuid}", f"password-file={self.folder}/word")
+        self.xe("vm-list", user="maria", secret="word")
+        self.xe("subject-remove", f"subject-uuid={subject}")
+        self.xe("subject-add", "subject-name=maria")
+        self.assertIn("password-file", self.xe("user-create", "name=nina", code=1))
+        self.xe("user-destroy", f"uuid={uuid}")
+        self.assertEqual(self.xe("user-list", "name=maria", "--minimal"), "")
+
+    def test_roles_are_listed_without_permissions(self):
+        self.assertEqual(len(self.xe("role-list", "--minimal").split(",")), 7)
+
+    def test_audit_log(self):
+        target = self.folder + "/audit"
+        self.xe("audit-log-get", "filename=" + target)
+        with open(target, encoding="utf-8") as file:
+            self.assertIn("|audit] (", file.read())
+        self.xe("audit-log-get", "filename=" + target + "2", "since=99990101T00:00:00Z")
+        self.assertEqual(os.path.getsize(target + "2"), 0)
+        self.xe("audit-log-get", "filename=" + target + "3", "since=a&b", code=1)
 
 
 if __name__ == "__main__":

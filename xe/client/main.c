@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <termios.h>
 
 #ifndef XE_VERSION
 #define XE_VERSION "unknown"
@@ -93,6 +94,22 @@ static int prompt(void *ctx, const char *question, char **answer, struct xe_err 
     return 0;
 }
 
+static int prompt_secret(void *ctx, const char *question, char **answer, struct xe_err *err)
+{
+    struct termios old, quiet;
+    if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &old) < 0) {
+        xe_err_set(err, XE_ERR_CLI, "there is no terminal to ask for the password: say password-file=");
+        return -1;
+    }
+    quiet = old;
+    quiet.c_lflag &= (tcflag_t)~ECHO;
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &quiet);
+    int rc = prompt(ctx, question, answer, err);
+    tcsetattr(STDIN_FILENO, TCSAFLUSH, &old);
+    fputc('\n', stdout);
+    return rc;
+}
+
 static bool interrupted(void *ctx)
 {
     (void)ctx;
@@ -113,6 +130,7 @@ static int run(struct xe_options *options)
                          .print = print,
                          .print_error = print_error,
                          .prompt = prompt,
+                         .prompt_secret = prompt_secret,
                          .read_file = xe_read_file,
                          .upload = xe_upload,
                          .download = xe_download,

@@ -114,8 +114,13 @@ static bool implicit(const struct xe_class *cls, struct xe_filters *filters)
 {
     for (size_t i = 0; i < cls->filter_count; i++) {
         filters->items = xreallocarray(filters->items, filters->count + 1, sizeof *filters->items);
-        filters->items[filters->count++] = (struct xe_filter){
-            .field = xe_field_find(cls, cls->filters[i].wire), .value = cls->filters[i].shown};
+        struct xe_filter *f = &filters->items[filters->count++];
+        *f = (struct xe_filter){.field = xe_field_find(cls, cls->filters[i].wire),
+                                .value = cls->filters[i].shown};
+        if (strncmp(f->value, "/=", 2) == 0) { /* any other value */
+            f->differs = true;
+            f->value += 2;
+        }
     }
     return true;
 }

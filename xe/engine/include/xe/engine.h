@@ -51,6 +51,8 @@ struct xe_api {
     /* One line from the user without its newline (the caller's), after `question` was shown; -1: no
      * one to ask. NULL: same. */
     int (*prompt)(void *ctx, const char *question, char **answer, struct xe_err *err);
+    /* The same for a password, which is not shown while it is typed. NULL where that cannot be kept. */
+    int (*prompt_secret)(void *ctx, const char *question, char **answer, struct xe_err *err);
     /* The whole of a small local file that the command line names (the caller's). */
     int (*read_file)(void *ctx, const char *name, char **data, size_t *len, struct xe_err *err);
     /* PUTs a local file to, or GETs into one from, `path` (with query) on the server, with the
