@@ -162,6 +162,9 @@ class Refuses(Fixture):
     def test_message_with_the_name_of_a_generated_one(self):
         self.refused("classes/Cow.toml", COW, "[messages.milk]", "[messages.set_name_label]", ["set_name_label"])
 
+    def test_replacing_what_is_not_generated(self):
+        self.refused("classes/Cow.toml", COW, "async = true", "async = true\nreplaces = true", ["milk", "replaces"])
+
     def test_duplicate_parameter(self):
         self.refused("classes/Cow.toml", COW, "litres: int = 3", "cow: int = 3", ["milk", "one name"])
 

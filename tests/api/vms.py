@@ -27,7 +27,7 @@ class VmCase(unittest.TestCase):
     def setUp(self):
         self.host = self.api.host.get_all()[0]
         self.vms = []
-        self.sr_path = os.path.join(self.pool.folder, self.id().rpartition(".")[2])
+        self.sr_path = os.path.join(self.pool.folder, "-".join(self.id().split(".")[-2:]))
         self.sr = self.api.SR.create(self.host, {"location": self.sr_path}, 0, self.id(), "", "file", "", False, {})
         self.network = self.api.network.get_all()[0]
 
@@ -90,6 +90,11 @@ class VmCase(unittest.TestCase):
 
     def start(self, vm):
         self.api.VM.start(vm, False, False)
+
+    def up(self, vm):
+        """Starts it and waits until its guest works."""
+        self.start(vm)
+        until("the guest is up", lambda: "clean_reboot" in self.api.VM.get_allowed_operations(vm))
 
     # ---- the bytes of a disk, as its guest would see and write them ----
 

@@ -293,3 +293,35 @@ void gate_run(struct call *call)
     if (worker_submit(call->server->workers, call->async ? work_call_async : work_call, call) < 0)
         queue_full(call);
 }
+
+/* ---- a call within a call ---- */
+
+struct within {
+    bool failed;
+    struct api_err *err;
+};
+
+static void within_done(struct call *call)
+{
+    struct within *within = call->reply;
+    within->failed = call->failed;
+    if (call->failed)
+        api_err_copy(within->err, &call->err);
+    call_free(call);
+}
+
+int gate_call_within(struct call *parent, const char *name, json_t *params, struct api_err *err)
+{
+    struct within within = {.err = err};
+    json_t *all = json_array();
+    json_array_append_new(all, json_string(REF_TEXT(parent->session->ref)));
+    json_array_extend(all, params);
+    struct call *call = call_new(parent->server, name, all, false, parent->peer, within_done);
+    json_decref(all);
+    call->reply = &within;
+    if (prepare(call, &call->err) < 0 || roles_check(call, &call->err) < 0)
+        finish(call, -1);
+    else
+        work(call);
+    return within.failed ? -1 : 0;
+}

@@ -34,3 +34,8 @@ int gate_task_begin(struct server *server, struct session *session, const char *
 void gate_task_end(struct server *server, struct ref task, const char *result_xml, const struct api_err *err);
 /* The request that was to run for a client's task was turned away at the door: a pending task fails. */
 void gate_task_refuse(struct server *server, struct ref task, const struct api_err *err);
+
+/* Another message as a part of this one: by the same session, with a task of its own and all that goes with a
+ * call, done when this returns. `params` without the session; a count stays with the caller. The result is
+ * dropped. Blocks. */
+int gate_call_within(struct call *parent, const char *name, json_t *params, struct api_err *err);

@@ -1,5 +1,5 @@
 /* VBD.*: which VM has which disk, and media of CD drives. Making and removing a VBD changes rows alone: the
- * drive is there when the VM starts. Hot plugging is not built. */
+ * drive is there when the VM starts, or once it is plugged (vbd_plug.c). */
 #include "../hosts/hosts.h"
 #include "../rules/vbd_device.h"
 #include "storage.h"

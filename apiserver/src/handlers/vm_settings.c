@@ -1,4 +1,6 @@
-/* VM.set_*: settings that have limits of their own. They take effect at the next start. */
+/* VM.set_*: settings that have limits of their own. They take effect at the next start; what changes while
+ * the VM runs is in vm_live.c. */
+#include "../rules/vm.h"
 #include "../server.h"
 #include "storage.h"
 #include <base/mem.h>
@@ -24,15 +26,6 @@ static int check_memory(const struct memory *m, struct api_err *err)
     return 0;
 }
 
-static int bad_state(const struct vm_row *vm, struct api_err *err)
-{
-    static const char *const names[] = {[VM_POWER_STATE_HALTED] = "halted",
-                                        [VM_POWER_STATE_PAUSED] = "paused",
-                                        [VM_POWER_STATE_RUNNING] = "running",
-                                        [VM_POWER_STATE_SUSPENDED] = "suspended"};
-    return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), "halted", names[vm->power_state]);
-}
-
 /* Opens a transaction with the VM, which has to be Halted. NULL after failing. */
 static const struct vm_row *begin_halted(struct call *call, struct ref ref, struct tx **tx,
                                          struct api_err *err)
@@ -42,7 +35,7 @@ static const struct vm_row *begin_halted(struct call *call, struct ref ref, stru
     if (vm && vm->power_state == VM_POWER_STATE_HALTED)
         return vm;
     if (vm)
-        bad_state(vm, err);
+        vm_bad_state(err, vm, "halted");
     else
         fail_handle(err, CLASS_VM, ref);
     tx_abort(*tx);
@@ -102,19 +95,6 @@ int handle_vm_set_memory_static_range(struct call *call, const struct vm_set_mem
     return set_memory(tx, args->self, &m, err);
 }
 
-int handle_vm_set_memory_dynamic_range(struct call *call, const struct vm_set_memory_dynamic_range_args *args,
-                                       struct api_err *err)
-{
-    struct tx *tx;
-    const struct vm_row *vm = begin_halted(call, args->self, &tx, err);
-    if (!vm)
-        return -1;
-    struct memory m = memory_of(vm);
-    m.dynamic_min = args->min;
-    m.dynamic_max = args->max;
-    return set_memory(tx, args->self, &m, err);
-}
-
 /* One of the four numbers. */
 static int set_one(struct call *call, struct ref ref, size_t offset, int64_t value, struct api_err *err)
 {
@@ -137,18 +117,6 @@ int handle_vm_set_memory_static_min(struct call *call, const struct vm_set_memor
                                     struct api_err *err)
 {
     return set_one(call, args->self, offsetof(struct memory, static_min), args->value, err);
-}
-
-int handle_vm_set_memory_dynamic_max(struct call *call, const struct vm_set_memory_dynamic_max_args *args,
-                                     struct api_err *err)
-{
-    return set_one(call, args->self, offsetof(struct memory, dynamic_max), args->value, err);
-}
-
-int handle_vm_set_memory_dynamic_min(struct call *call, const struct vm_set_memory_dynamic_min_args *args,
-                                     struct api_err *err)
-{
-    return set_one(call, args->self, offsetof(struct memory, dynamic_min), args->value, err);
 }
 
 static int refuse_vcpus(struct tx *tx, const char *field, int64_t value, const char *reason,

@@ -86,7 +86,7 @@ void vm_state_running(struct tx *tx, struct ref ref, struct ref host, const stru
     vm->domid = info->domid;
     struct vm_metrics_row *metrics = edit_metrics(tx, vm);
     metrics->start_time = info->start_time ? info->start_time : clock_unix_seconds();
-    metrics->memory_actual = info->memory_bytes;
+    metrics->memory_actual = info->memory_actual_bytes ? info->memory_actual_bytes : info->memory_bytes;
     metrics->VCPUs_number = info->vcpus;
     metrics->last_updated = clock_unix_seconds();
     metrics->current_domain_type =
@@ -100,6 +100,24 @@ void vm_state_running(struct tx *tx, struct ref ref, struct ref host, const stru
         add_console(tx, vm, CONSOLE_PROTOCOL_RFB, address);
         add_console(tx, vm, CONSOLE_PROTOCOL_VT100, address);
     }
+}
+
+bool vm_state_has_numbers(const struct vm_metrics_row *metrics, const struct domain_info *info)
+{
+    int64_t memory = info->memory_actual_bytes ? info->memory_actual_bytes : info->memory_bytes;
+    return metrics && metrics->memory_actual == memory && metrics->VCPUs_number == info->vcpus;
+}
+
+void vm_state_numbers(struct tx *tx, struct ref ref, const struct domain_info *info)
+{
+    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, ref));
+    const struct vm_metrics_row *now = vm_metrics_row(tx_get(tx, CLASS_VM_metrics, vm->metrics));
+    if (!now || vm_state_has_numbers(now, info))
+        return;
+    struct vm_metrics_row *edit = vm_metrics_row_mut(tx_edit(tx, CLASS_VM_metrics, vm->metrics));
+    edit->memory_actual = info->memory_actual_bytes ? info->memory_actual_bytes : info->memory_bytes;
+    edit->VCPUs_number = info->vcpus;
+    edit->last_updated = clock_unix_seconds();
 }
 
 void vm_state_paused(struct tx *tx, struct ref ref, bool paused)

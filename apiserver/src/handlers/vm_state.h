@@ -6,6 +6,9 @@
 
 /* The VM runs (or stands paused) on `host`: residence, domid, metrics, attached devices, consoles. */
 void vm_state_running(struct tx *tx, struct ref vm, struct ref host, const struct domain_info *info);
+/* Memory and processors that its domain has now, into its VM_metrics; whether they are there already. */
+bool vm_state_has_numbers(const struct vm_metrics_row *metrics, const struct domain_info *info);
+void vm_state_numbers(struct tx *tx, struct ref vm, const struct domain_info *info);
 /* Running or Paused, with nothing else changed. */
 void vm_state_paused(struct tx *tx, struct ref vm, bool paused);
 /* Its memory is in suspend_VDI; no host has it, its devices stay attached. */

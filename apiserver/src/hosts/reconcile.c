@@ -219,6 +219,7 @@ static void record_live(struct look *look, const struct vm_row *seen, const stru
         vm_state_paused(tx, vm->row.ref, paused);
     }
     vm_state_guest(tx, seen->row.ref, &info->guest);
+    vm_state_numbers(tx, seen->row.ref, info);
     commit(look, tx, "the state of a VM");
 }
 
@@ -231,6 +232,8 @@ static bool row_is_right(const struct snapshot *snap, const struct vm_row *vm, s
     bool paused = info->state == DOMAIN_STATE_PAUSED;
     if (!runs_here(vm, host) || vm->domid != info->domid ||
         (vm->power_state == VM_POWER_STATE_PAUSED) != paused)
+        return false;
+    if (!vm_state_has_numbers(vm_metrics_row(snapshot_get(snap, CLASS_VM_metrics, vm->metrics)), info))
         return false;
     if (info->guest.updated == 0)
         return true;

@@ -85,10 +85,9 @@ static int plan_medium(const struct snapshot *snap, const struct vbd_row *vbd, s
     return 0;
 }
 
-static int plan_disk(const struct snapshot *snap, const struct vbd_row *vbd, struct domain_config *config,
-                     struct api_err *err)
+int plan_disk(const struct snapshot *snap, const struct vbd_row *vbd, struct domain_disk *disk,
+              struct api_err *err)
 {
-    struct domain_disk *disk = domain_config_add_disks(config);
     disk->cdrom = vbd->type == VBD_TYPE_CD;
     disk->read_only = disk->cdrom || vbd->mode == VBD_MODE_RO;
     disk->bus = disk->cdrom ? DISK_BUS_SATA : DISK_BUS_VIRTIO;
@@ -103,9 +102,8 @@ static int plan_disk(const struct snapshot *snap, const struct vbd_row *vbd, str
     return plan_medium(snap, vbd, disk, err);
 }
 
-static void plan_nic(const struct vif_row *vif, struct domain_config *config)
+void plan_nic(const struct vif_row *vif, struct domain_nic *nic)
 {
-    struct domain_nic *nic = domain_config_add_nics(config);
     nic->index = strtol(vif->device, NULL, 10);
     str_assign(&nic->mac, vif->MAC);
     nic->kind = vif->locking_mode == VIF_LOCKING_MODE_DISABLED ? NIC_KIND_NONE : NIC_KIND_USER;
@@ -118,13 +116,13 @@ static int plan_devices(const struct snapshot *snap, const struct vm_row *vm, st
     for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
         const struct vbd_row *vbd = vbd_row(snapshot_get(snap, CLASS_VBD, vm->VBDs->items[i]));
         bool left_out = vbd && resuming && !vbd->currently_attached;
-        if (vbd && !left_out && plan_disk(snap, vbd, config, err) < 0)
+        if (vbd && !left_out && plan_disk(snap, vbd, domain_config_add_disks(config), err) < 0)
             return -1;
     }
     for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
         const struct vif_row *vif = vif_row(snapshot_get(snap, CLASS_VIF, vm->VIFs->items[i]));
         if (vif && (!resuming || vif->currently_attached))
-            plan_nic(vif, config);
+            plan_nic(vif, domain_config_add_nics(config));
     }
     return 0;
 }

@@ -10,3 +10,7 @@
  * VALUE_NOT_SUPPORTED for what the domain cannot express, HANDLE_INVALID for rows that are gone. */
 int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start_paused,
                 struct domain_config *config, struct api_err *err);
+/* One device, into a struct that is initialised already. */
+int plan_disk(const struct snapshot *snap, const struct vbd_row *vbd, struct domain_disk *disk,
+              struct api_err *err);
+void plan_nic(const struct vif_row *vif, struct domain_nic *nic);

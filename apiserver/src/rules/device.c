@@ -202,6 +202,29 @@ static int check_vif(struct tx *tx, const struct vif_row *vif, enum vif_operatio
     return check_hotplug(tx, vm, DEVICE_VIF, err);
 }
 
+/* ---- appliances ---- */
+
+static int check_appliance(struct tx *tx, const struct vm_appliance_row *self, enum vm_appliance_operation op,
+                           struct api_err *err)
+{
+    size_t halted = 0, running = 0, live = 0;
+    if (self->current_operations && self->current_operations->count)
+        return operation_in_the_way(err, &self->row, &self->current_operations->pairs[0]);
+    if (!self->VMs || self->VMs->count == 0)
+        return err_operation_not_allowed(err, "Appliance has no VMs.");
+    for (size_t i = 0; i < self->VMs->count; i++) {
+        const struct vm_row *vm = vm_of(tx, self->VMs->items[i]);
+        halted += vm && vm->power_state == VM_POWER_STATE_HALTED;
+        running += vm && vm->power_state == VM_POWER_STATE_RUNNING;
+        live += vm && vm->power_state != VM_POWER_STATE_HALTED;
+    }
+    if (op == VM_APPLIANCE_OPERATION_START
+            ? halted == 0
+            : (op == VM_APPLIANCE_OPERATION_HARD_SHUTDOWN ? live : running) == 0)
+        return err_operation_not_allowed(err, "No VM of the appliance is in a state that allows this.");
+    return 0;
+}
+
 /* ---- all classes ---- */
 
 /* Classes without rules of their own: one operation at a time. */
@@ -221,6 +244,8 @@ int device_operation_check(struct tx *tx, const struct row *row, int operation, 
         return vdi_operation_check(tx, vdi_row(row), (enum vdi_operations)operation, err);
     if (row->cls == CLASS_SR)
         return sr_operation_check(tx, sr_row(row), (enum storage_operations)operation, err);
+    if (row->cls == CLASS_VM_appliance)
+        return check_appliance(tx, vm_appliance_row(row), (enum vm_appliance_operation)operation, err);
     if (row->cls == CLASS_host)
         return host_operation_check(tx, host_row(row), (enum host_allowed_operations)operation, err);
     return check_exclusive(row, err);

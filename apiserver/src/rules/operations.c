@@ -212,6 +212,8 @@ void operations_refresh_touched(struct tx *tx, const struct class_desc *cls, str
                 operations_refresh(tx, CLASS_VDI, vbd->VDI);
         }
         refresh_all(tx, CLASS_VIF, vm_row(row)->VIFs);
+        if (!ref_is_null(vm_row(row)->appliance))
+            operations_refresh(tx, CLASS_VM_appliance, vm_row(row)->appliance);
     } else if (cls == CLASS_VBD) {
         operations_refresh(tx, CLASS_VM, vbd_row(row)->VM);
         operations_refresh(tx, CLASS_VDI, vbd_row(row)->VDI);

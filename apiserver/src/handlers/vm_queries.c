@@ -1,0 +1,177 @@
+/* Questions about VMs: may an operation begin, where could it run, what would it cost. */
+#include "../rules/operations.h"
+#include "../rules/vm.h"
+#include "vm_power.h"
+#include "vm_record.h"
+#include <base/json.h>
+#include <base/mem.h>
+#include <handlers.h>
+#include <model/errors.h>
+
+#define MIB (1LL << 20)
+
+int handle_vm_assert_operation_valid(struct call *call, const struct vm_assert_operation_valid_args *args,
+                                     struct api_err *err)
+{
+    struct tx *tx = store_begin(call->server->store);
+    int rc = operation_check(tx, CLASS_VM, args->self, (int)args->op, err);
+    tx_abort(tx);
+    return rc;
+}
+
+int handle_vm_update_allowed_operations(struct call *call,
+                                        const struct vm_update_allowed_operations_args *args,
+                                        struct api_err *err)
+{
+    struct tx *tx = store_begin(call->server->store);
+    if (!tx_get(tx, CLASS_VM, args->self)) {
+        tx_abort(tx);
+        return fail_handle(err, CLASS_VM, args->self);
+    }
+    operations_refresh_touched(tx, CLASS_VM, args->self, NULL);
+    return server_commit(tx, err);
+}
+
+int handle_vm_get_boot_record(struct call *call, const struct vm_get_boot_record_args *args, json_t **result,
+                              struct api_err *err)
+{
+    const struct vm_row *vm = vm_find(call, args->self, err);
+    struct json_error why;
+    if (!vm)
+        return -1;
+    struct row *row = vm_record_as_booted(vm);
+    const struct fragment *text = row_json(row);
+    json_t *json = json_parse(text->text, text->len, &why);
+    row_unref(row);
+    if (!json)
+        return fail_internal(err, "The record of the VM's start cannot be read.");
+    *result = json;
+    return 0;
+}
+
+int handle_vm_compute_memory_overhead(struct call *call, const struct vm_compute_memory_overhead_args *args,
+                                      int64_t *result, struct api_err *err)
+{
+    const struct vm_row *vm = vm_find(call, args->vm, err);
+    if (!vm)
+        return -1;
+    *result = vm->memory_overhead;
+    return 0;
+}
+
+/* The most memory that the VM could be given out of `total`. */
+int handle_vm_maximise_memory(struct call *call, const struct vm_maximise_memory_args *args, int64_t *result,
+                              struct api_err *err)
+{
+    const struct vm_row *vm = vm_find(call, args->self, err);
+    if (!vm)
+        return -1;
+    int64_t left = args->total - vm->memory_overhead;
+    *result = left > 0 ? left / MIB * MIB : 0;
+    return 0;
+}
+
+int handle_vm_get_cooperative(struct call *call, const struct vm_get_cooperative_args *args, bool *result,
+                              struct api_err *err)
+{
+    if (!vm_find(call, args->self, err))
+        return -1;
+    *result = true;
+    return 0;
+}
+
+/* ---- agility ---- */
+
+struct host_search {
+    const struct snapshot *snap;
+    struct ref sr;
+    struct ref network;
+    bool missing;
+};
+
+static bool host_has_sr(const struct row *row, void *arg)
+{
+    struct host_search *s = arg;
+    const struct sr_row *sr = sr_row(snapshot_get(s->snap, CLASS_SR, s->sr));
+    bool found = false;
+    if (!host_row(row)->enabled)
+        return true;
+    for (size_t i = 0; sr && sr->PBDs && i < sr->PBDs->count; i++) {
+        const struct pbd_row *pbd = pbd_row(snapshot_get(s->snap, CLASS_PBD, sr->PBDs->items[i]));
+        found |= pbd && pbd->currently_attached && ref_eq(pbd->host, row->ref);
+    }
+    s->missing |= !found;
+    return found;
+}
+
+static int check_agile_sr(const struct snapshot *snap, struct ref ref, struct api_err *err)
+{
+    const struct sr_row *sr = sr_row(snapshot_get(snap, CLASS_SR, ref));
+    struct host_search search = {.snap = snap, .sr = ref};
+    if (!sr)
+        return fail_handle(err, CLASS_SR, ref);
+    snapshot_each(snap, CLASS_host, host_has_sr, &search);
+    return sr->shared && !search.missing ? 0 : err_ha_constraint_violation_sr_not_shared(err, REF_TEXT(ref));
+}
+
+int handle_vm_assert_agile(struct call *call, const struct vm_assert_agile_args *args, struct api_err *err)
+{
+    const struct vm_row *vm = vm_find(call, args->self, err);
+    if (!vm)
+        return -1;
+    if (vm->VGPUs && vm->VGPUs->count)
+        return err_vm_has_vgpu(err, REF_TEXT(args->self));
+    if (vm->VUSBs && vm->VUSBs->count)
+        return err_vm_has_vusbs(err, REF_TEXT(args->self));
+    for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
+        const struct vbd_row *vbd = vbd_row(snapshot_get(call->snapshot, CLASS_VBD, vm->VBDs->items[i]));
+        const struct vdi_row *vdi =
+            vbd && !vbd->empty ? vdi_row(snapshot_get(call->snapshot, CLASS_VDI, vbd->VDI)) : NULL;
+        if (vdi && check_agile_sr(call->snapshot, vdi->SR, err) < 0)
+            return -1;
+    }
+    return 0; /* every network of the pool is on every host */
+}
+
+/* ---- firmware ---- */
+
+int handle_vm_get_secureboot_readiness(struct call *call, const struct vm_get_secureboot_readiness_args *args,
+                                       enum vm_secureboot_readiness *result, struct api_err *err)
+{
+    const struct vm_row *vm = vm_find(call, args->self, err);
+    if (!vm)
+        return -1;
+    const char *firmware = str_map_get(vm->HVM_boot_params, "firmware");
+    const char *wanted = str_map_get(vm->platform, "secureboot");
+    if (!firmware || !streq(firmware, "uefi"))
+        *result = VM_SECUREBOOT_READINESS_NOT_SUPPORTED;
+    else if (!wanted || !streq(wanted, "true"))
+        *result = VM_SECUREBOOT_READINESS_DISABLED;
+    else
+        *result = str_map_get(vm->NVRAM, "EFI-variables") ? VM_SECUREBOOT_READINESS_SETUP_MODE
+                                                          : VM_SECUREBOOT_READINESS_FIRST_BOOT;
+    return 0;
+}
+
+/* ---- what guests and hosts here have not ---- */
+
+int handle_vm_call_plugin(struct call *call, const struct vm_call_plugin_args *args, const char **result,
+                          struct api_err *err)
+{
+    (void)result;
+    return vm_find(call, args->vm, err) ? err_xenapi_missing_plugin(err, args->plugin) : -1;
+}
+
+int handle_vm_call_host_plugin(struct call *call, const struct vm_call_host_plugin_args *args,
+                               const char **result, struct api_err *err)
+{
+    (void)result;
+    return vm_find(call, args->vm, err) ? err_xenapi_missing_plugin(err, args->plugin) : -1;
+}
+
+int handle_vm_sysprep(struct call *call, const struct vm_sysprep_args *args, struct api_err *err)
+{
+    if (!vm_find(call, args->self, err))
+        return -1;
+    return err_sysprep(err, REF_TEXT(args->self), "The guest has no agent that runs sysprep.");
+}

@@ -1,0 +1,195 @@
+"""Disks and network cards that come and go while their VM runs, and what else VBD and VIF messages do."""
+import sys
+import unittest
+
+from pool import NULL, TestPool, until
+from vms import MIB, VmCase
+
+
+def setUpModule():
+    VmCase.pool = TestPool(hosts=1, host_options=["--sim-boot-ms", "50"])
+    VmCase.api = VmCase.pool.login()
+
+
+def tearDownModule():
+    VmCase.pool.close()
+
+
+class Disks(VmCase):
+    def test_plug_and_unplug(self):
+        vm, vdi = self.with_disk()
+        self.up(vm)
+        added = self.disk(b"new")
+        vbd = self.drive(vm, added)
+        self.assertEqual(self.api.VBD.get_currently_attached(vbd), False)
+        self.assertEqual(sorted(self.api.VBD.get_allowed_operations(vbd)), ["attach", "plug"])
+        self.fails("DEVICE_ALREADY_DETACHED", [vbd], "VBD.unplug", vbd)
+        self.api.VBD.plug(vbd)
+        record = self.api.VBD.get_record(vbd)
+        self.assertEqual((record["currently_attached"], record["device"]), (True, "xvdb"))
+        self.assertEqual(sorted(record["allowed_operations"]), ["attach", "unplug", "unplug_force"])
+        self.fails("DEVICE_ALREADY_ATTACHED", [vbd], "VBD.plug", vbd)
+        self.fails("VDI_IN_USE", [added, "destroy"], "VDI.destroy", added)
+        self.fails("OPERATION_NOT_ALLOWED", None, "VBD.destroy", vbd)
+        self.api.VBD.unplug(vbd)
+        self.assertFalse(self.api.VBD.get_currently_attached(vbd))
+        self.api.VBD.destroy(vbd)
+        self.api.VDI.destroy(added)
+        self.assertEqual(self.api.VBD.get_currently_attached(self.api.VM.get_VBDs(vm)[0]), True)
+
+    def test_it_outlives_suspend_and_reboot(self):
+        vm, _ = self.with_disk()
+        self.api.VM.set_suspend_SR(vm, self.sr)
+        self.up(vm)
+        plugged, left = self.drive(vm, self.disk()), self.drive(vm, self.disk())
+        self.api.VBD.plug(plugged)
+        self.api.VM.suspend(vm)
+        self.assertTrue(self.api.VBD.get_currently_attached(plugged))
+        self.api.VM.resume(vm, False, False)
+        self.assertEqual([self.api.VBD.get_currently_attached(v) for v in (plugged, left)], [True, False])
+        self.api.VBD.unplug(plugged)
+
+    def test_what_is_refused(self):
+        vm, vdi = self.with_disk()
+        vbd = self.api.VM.get_VBDs(vm)[0]
+        self.fails("VM_BAD_POWER_STATE", [vm, "running", "halted"], "VBD.plug", vbd)
+        self.api.VBD.assert_attachable(vbd)
+        self.start(vm)
+        other = self.make()
+        self.start(other)
+        theirs = self.drive(other, vdi)
+        self.fails("VDI_IN_USE", [vdi], "VBD.plug", theirs)
+        self.fails("VDI_IN_USE", [vdi], "VBD.assert_attachable", theirs)
+        self.assertNotIn("plug", self.api.VBD.get_allowed_operations(theirs))
+        cd = self.drive(vm, NULL, "CD")
+        self.fails("OPERATION_NOT_ALLOWED", None, "VBD.plug", cd)
+        fixed = self.drive(vm, self.disk(), unpluggable=False)
+        self.api.VBD.plug(fixed)
+        self.fails("VBD_NOT_UNPLUGGABLE", [fixed], "VBD.unplug", fixed)
+        self.fails("VBD_NOT_UNPLUGGABLE", [fixed], "VBD.unplug_force", fixed)
+        self.fails("VM_BAD_POWER_STATE", [vm, "halted", "running"], "VBD.set_mode", vbd, "RO")
+
+    def test_a_start_does_not_share_a_disk(self):
+        vm, vdi = self.with_disk()
+        self.start(vm)
+        other = self.make()
+        self.drive(other, vdi)
+        self.fails("VDI_IN_USE", [vdi], "VM.start", other, False, False)
+        self.assertEqual(self.state(other), "Halted")
+
+    def test_a_guest_that_does_not_let_go(self):
+        vm, _ = self.with_disk(words="sim.refuse_unplug")
+        self.up(vm)
+        vbd = self.drive(vm, self.disk())
+        self.api.VBD.plug(vbd)
+        self.fails("DEVICE_DETACH_REJECTED", None, "VBD.unplug", vbd)
+        self.assertTrue(self.api.VBD.get_currently_attached(vbd))
+        self.api.VBD.unplug_force(vbd)
+        self.assertFalse(self.api.VBD.get_currently_attached(vbd))
+        vif = self.api.VM.get_VIFs(vm)[0]
+        self.fails("DEVICE_DETACH_REJECTED", None, "VIF.unplug", vif)
+        self.api.VIF.unplug_force(vif)
+        self.assertFalse(self.api.VIF.get_currently_attached(vif))
+
+
+class Cards(VmCase):
+    def test_plug_and_unplug(self):
+        vm, _ = self.with_disk()
+        self.up(vm)
+        vif = self.nic(vm, "1")
+        self.assertFalse(self.api.VIF.get_currently_attached(vif))
+        self.assertIn("plug", self.api.VIF.get_allowed_operations(vif))
+        self.api.VIF.plug(vif)
+        self.assertTrue(self.api.VIF.get_currently_attached(vif))
+        self.fails("DEVICE_ALREADY_ATTACHED", [vif], "VIF.plug", vif)
+        self.fails("OPERATION_NOT_ALLOWED", None, "VIF.destroy", vif)
+        self.api.VIF.unplug(vif)
+        self.fails("DEVICE_ALREADY_DETACHED", [vif], "VIF.unplug", vif)
+        self.api.VIF.destroy(vif)
+        self.api.VM.hard_shutdown(vm)
+        first = self.api.VM.get_VIFs(vm)[0]
+        self.fails("VM_BAD_POWER_STATE", [vm, "running", "halted"], "VIF.plug", first)
+
+    def test_settings(self):
+        vm = self.make()
+        vif = self.nic(vm)
+        network = self.api.network.create({"name_label": "other", "name_description": "", "MTU": 1500,
+                                           "other_config": {}, "bridge": "", "managed": True, "tags": []})
+        self.api.VIF.move(vif, network)
+        self.assertEqual(self.api.VIF.get_network(vif), network)
+        self.assertEqual(self.api.network.get_VIFs(network), [vif])
+        self.fails("HANDLE_INVALID", None, "VIF.move", vif, NULL)
+        self.api.VIF.set_locking_mode(vif, "locked")
+        self.api.VIF.set_ipv4_allowed(vif, ["192.0.2.1"])
+        self.api.VIF.add_ipv4_allowed(vif, "192.0.2.2")
+        self.api.VIF.remove_ipv4_allowed(vif, "192.0.2.1")
+        self.api.VIF.set_ipv6_allowed(vif, ["2001:db8::1"])
+        self.api.VIF.add_ipv6_allowed(vif, "2001:db8::2")
+        self.api.VIF.remove_ipv6_allowed(vif, "2001:db8::1")
+        self.fails("INVALID_IP_ADDRESS_SPECIFIED", ["ipv4_allowed"], "VIF.set_ipv4_allowed", vif, ["2001:db8::1"])
+        self.fails("INVALID_IP_ADDRESS_SPECIFIED", ["ipv6_allowed"], "VIF.add_ipv6_allowed", vif, "x")
+        self.api.VIF.configure_ipv4(vif, "Static", "192.0.2.5/24", "192.0.2.254")
+        self.api.VIF.configure_ipv6(vif, "Static", "2001:db8::5/64", "")
+        record = self.api.VIF.get_record(vif)
+        self.assertEqual((record["locking_mode"], record["ipv4_allowed"], record["ipv6_allowed"]),
+                         ("locked", ["192.0.2.2"], ["2001:db8::2"]))
+        self.assertEqual((record["ipv4_configuration_mode"], record["ipv4_addresses"], record["ipv4_gateway"]),
+                         ("Static", ["192.0.2.5/24"], "192.0.2.254"))
+        self.assertEqual(record["ipv6_addresses"], ["2001:db8::5/64"])
+        for address in ("192.0.2.5", "192.0.2.5/33", "192.0.2.5/", "x/24", ""):
+            self.fails("INVALID_CIDR_ADDRESS_SPECIFIED", ["address"], "VIF.configure_ipv4", vif, "Static", address, "")
+        self.fails("INVALID_IP_ADDRESS_SPECIFIED", ["gateway"], "VIF.configure_ipv4", vif, "Static", "192.0.2.5/24", "x")
+        self.api.VIF.configure_ipv4(vif, "None")
+        self.assertEqual(self.api.VIF.get_ipv4_addresses(vif), [])
+        self.start(vm)
+        self.fails("OPERATION_NOT_ALLOWED", None, "VIF.set_locking_mode", vif, "disabled")
+        self.api.VIF.set_locking_mode(vif, "unlocked")
+
+
+class Live(VmCase):
+    def test_processors(self):
+        vm = self.make(VCPUs_max=2)
+        self.fails("VM_BAD_POWER_STATE", [vm, "running", "halted"], "VM.set_VCPUs_number_live", vm, 2)
+        self.up(vm)
+        self.assertIn("changing_VCPUs_live", self.api.VM.get_allowed_operations(vm))
+        self.api.VM.set_VCPUs_number_live(vm, 2)
+        self.assertEqual(int(self.api.VM_metrics.get_VCPUs_number(self.api.VM.get_metrics(vm))), 2)
+        self.assertEqual(int(self.api.VM.get_VCPUs_at_startup(vm)), 2)
+        for number in (0, 3):
+            self.fails("INVALID_VALUE", None, "VM.set_VCPUs_number_live", vm, number)
+        self.fails("OPERATION_NOT_ALLOWED", None, "VM.add_to_VCPUs_params_live", vm, "weight", "512")
+        other = self.make("sim.refuse_vcpus", VCPUs_max=2, VCPUs_at_startup=2)
+        self.up(other)
+        self.fails("VM_LACKS_FEATURE", [other], "VM.set_VCPUs_number_live", other, 1)
+        self.assertEqual(int(self.api.VM.get_VCPUs_at_startup(other)), 2)
+
+    def test_memory(self):
+        vm = self.make()
+        self.api.VM.set_memory_dynamic_range(vm, 32 * MIB, 64 * MIB)
+        self.up(vm)
+        self.api.VM.set_memory_dynamic_range(vm, 32 * MIB, 48 * MIB)
+        record = self.api.VM.get_record(vm)
+        self.assertEqual([int(record[f]) for f in ("memory_dynamic_min", "memory_dynamic_max", "memory_target")],
+                         [32 * MIB, 48 * MIB, 48 * MIB])
+        metrics = record["metrics"]
+        until("the guest gives memory back",
+              lambda: int(self.api.VM_metrics.get_memory_actual(metrics)) == 48 * MIB, 20)
+        self.api.VM.set_memory_target_live(vm, 40 * MIB)
+        self.assertEqual(int(self.api.VM.get_memory_dynamic_min(vm)), 40 * MIB)
+        self.api.VM.set_memory_dynamic_min(vm, 16 * MIB)
+        self.api.VM.set_memory_dynamic_max(vm, 64 * MIB)
+        self.fails("MEMORY_CONSTRAINT_VIOLATION", None, "VM.set_memory_dynamic_range", vm, MIB, 128 * MIB)
+        for message, arguments in (("VM.set_memory", (64 * MIB,)), ("VM.set_memory_static_max", (64 * MIB,)),
+                                   ("VM.set_memory_static_range", (0, 64 * MIB)), ("VM.set_VCPUs_max", (2,)),
+                                   ("VM.set_memory_limits", (0, 64 * MIB, 0, 64 * MIB))):
+            self.fails("VM_BAD_POWER_STATE", [vm, "halted", "running"], message, vm, *arguments)
+        # What it was started with is what it is resumed with, and what its boot record says.
+        self.api.VM.set_memory_dynamic_max(vm, 48 * MIB)
+        self.assertEqual(int(self.api.VM.get_boot_record(vm)["memory_dynamic_max"]), 64 * MIB)
+        self.api.VM.set_suspend_SR(vm, self.sr)
+        self.api.VM.suspend(vm)
+        self.api.VM.resume(vm, False, False)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv)
