@@ -3,6 +3,7 @@
 #include "../gate/gate.h"
 #include "../server.h"
 #include <base/clock.h>
+#include <base/log.h>
 #include <base/mem.h>
 #include <handlers.h>
 #include <model/errors.h>
@@ -55,6 +56,9 @@ static int act(struct call *call, const struct member *member, const char *messa
         start ? json_pack("[sbb]", REF_TEXT(member->vm), paused, 0) : json_pack("[s]", REF_TEXT(member->vm));
     int rc = gate_call_within(call, message, params, &err);
     json_decref(params);
+    if (rc < 0)
+        log_warn("vm", "one VM of an appliance did not follow", "vm", vm->uuid, "message", message, "error",
+                 err.code);
     return rc;
 }
 
