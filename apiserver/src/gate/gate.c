@@ -20,6 +20,7 @@
 #include <base/mem.h>
 #include <inttypes.h>
 #include <model/errors.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <time.h>
@@ -296,32 +297,47 @@ void gate_run(struct call *call)
 
 /* ---- a call within a call ---- */
 
+/* It may be parked, and go on on another worker. */
 struct within {
-    bool failed;
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    bool done, failed;
     struct api_err *err;
 };
 
 static void within_done(struct call *call)
 {
     struct within *within = call->reply;
-    within->failed = call->failed;
-    if (call->failed)
+    bool failed = call->failed;
+    if (failed)
         api_err_copy(within->err, &call->err);
     call_free(call);
+    pthread_mutex_lock(&within->lock);
+    within->failed = failed;
+    within->done = true;
+    pthread_cond_signal(&within->ended);
+    pthread_mutex_unlock(&within->lock);
 }
 
 int gate_call_within(struct call *parent, const char *name, json_t *params, struct api_err *err)
 {
-    struct within within = {.err = err};
+    struct within within = {.lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER, .err = err};
     json_t *all = json_array();
-    json_array_append_new(all, json_string(REF_TEXT(parent->session->ref)));
+    json_array_append_new(all, json_string(REF_TEXT(parent->session->token)));
     json_array_extend(all, params);
     struct call *call = call_new(parent->server, name, all, false, parent->peer, within_done);
     json_decref(all);
     call->reply = &within;
+    call->claim.parent = parent->task;
     if (prepare(call, &call->err) < 0 || roles_check(call, &call->err) < 0)
-        finish(call, -1);
+        call_finish(call, -1);
     else
-        work(call);
+        work_call(call);
+    pthread_mutex_lock(&within.lock);
+    while (!within.done)
+        pthread_cond_wait(&within.ended, &within.lock);
+    pthread_mutex_unlock(&within.lock);
+    pthread_mutex_destroy(&within.lock);
+    pthread_cond_destroy(&within.ended);
     return within.failed ? -1 : 0;
 }
