@@ -10,7 +10,7 @@ import unittest
 import urllib.parse
 import xmlrpc.client
 
-from pool import NULL, TestPool, disk_files, until
+from pool import NULL, TestPool, disk_files, program, until
 
 MIB = 1024 * 1024
 POOL = None
@@ -602,6 +602,35 @@ class Refused(XvaTest):
         before = self.state()
         self.assertEqual(self.request("PUT", "/import", {"sr_id": self.sr}, b"")[0], 200)
         self.assertEqual(self.state(), before)
+
+
+class Commands(XvaTest):
+    def xe(self, *words, data=None):
+        path = os.path.join(POOL.state, "poold.sock")
+        run = subprocess.run([program("xe"), "-s", path, *words], input=data, stdout=subprocess.PIPE, timeout=120,
+                             stderr=subprocess.PIPE, check=False, env={"PATH": os.environ["PATH"], "HOME": POOL.folder})
+        self.assertEqual((run.returncode, run.stderr), (0, b""), words)
+        return run.stdout
+
+    @unittest.skipUnless(program("xe"), "no xe")
+    def test_vms_and_disks_out_and_in(self):
+        data, sr = pattern(MIB) + bytes(MIB), self.api.SR.get_uuid(self.sr)
+        made = self.imported(Archive().add("ova.xml", simple(data)).disk("Ref:2", data).done())[0]
+        uuid, file = self.api.VM.get_uuid(made), os.path.join(POOL.folder, "xe.xva")
+        self.assertEqual(self.xe("vm-export", f"uuid={uuid}", f"filename={file}", "compress=zstd"),
+                         b"Export succeeded\n")
+        ref = self.api.VM.get_by_uuid(self.xe("vm-import", f"filename={file}", f"sr-uuid={sr}").decode().strip())
+        self.assertEqual(self.content(self.disks(ref)["0"]), data)
+        piped = self.xe("vm-export", f"uuid={uuid}", "filename=-")
+        ref = self.api.VM.get_by_uuid(self.xe("vm-import", "filename=-", f"sr-uuid={sr}", data=piped).decode().strip())
+        vdi = self.disks(ref)["0"]
+        self.assertEqual(self.content(vdi), data)
+        disk, vhd = self.api.VDI.get_uuid(vdi), os.path.join(POOL.folder, "xe.vhd")
+        self.xe("vdi-export", f"uuid={disk}", f"filename={vhd}", "format=vhd")
+        self.xe("vdi-import", f"uuid={disk}", "filename=-", "format=raw", data=bytes(MIB))
+        self.assertEqual(self.content(vdi), bytes(2 * MIB))
+        self.xe("vdi-import", f"uuid={disk}", f"filename={vhd}", "format=vhd")
+        self.assertEqual(self.content(vdi), data)
 
 
 class Crash(unittest.TestCase):

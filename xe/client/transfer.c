@@ -91,6 +91,31 @@ static int run(struct xe_client *c, struct http_call *call, struct moving *m, co
     return reply.status >= 200 && reply.status < 300 ? 0 : refused(&reply, err);
 }
 
+/* The server wants to know the length first: what comes from a pipe is kept in a file without a name until it
+ * is complete. A descriptor, or -1 with *err. */
+static int keep_input(int from, struct xe_err *err)
+{
+    AUTO_FREE char *piece = xmalloc(65536);
+    AUTO_CLOSE int to = open("/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    ssize_t n = 1;
+    while (to >= 0 && !xe_stop && (n = read(from, piece, 65536)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        for (ssize_t at = 0, put; n > 0 && at < n; at += put)
+            if ((put = write(to, piece + at, (size_t)(n - at))) <= 0)
+                n = -1;
+        if (n < 0)
+            break;
+    }
+    if (xe_stop)
+        xe_err_set(err, XE_ERR_CANCELLED, "Interrupted.");
+    else if (to < 0 || n < 0 || lseek(to, 0, SEEK_SET) < 0)
+        xe_err_set(err, XE_ERR_CLI, "the input cannot be kept in /var/tmp: %s", strerror(errno));
+    else
+        return TAKE_FD(to);
+    return -1;
+}
+
 int xe_upload(void *ctx, const char *filename, const char *path, xe_progress_fn *progress, void *arg,
               struct xe_err *err)
 {
@@ -107,14 +132,19 @@ int xe_upload(void *ctx, const char *filename, const char *path, xe_progress_fn 
         xe_err_set(err, XE_ERR_CLI, "%s is a folder, not a disk image", filename);
         return -1;
     }
-    bool sized = S_ISREG(st.st_mode);
-    m.total = sized ? (uint64_t)st.st_size : 0;
+    AUTO_CLOSE int kept = S_ISREG(st.st_mode) ? -1 : keep_input(m.fd, err);
+    if (!S_ISREG(st.st_mode)) {
+        if (kept < 0 || fstat(kept, &st) < 0)
+            return -1;
+        m.fd = kept;
+    }
+    m.total = (uint64_t)st.st_size;
     if (xe_rpc_login(c, err) < 0)
         return -1;
     struct http_call call = {.method = "PUT",
                              .path = path,
                              .source = pull,
-                             .source_len = sized ? st.st_size : -1,
+                             .source_len = st.st_size,
                              .content_type = "application/octet-stream"};
     return run(c, &call, &m, filename, err);
 }

@@ -167,6 +167,21 @@ Test(commands, transfers)
     cr_expect_not_null(
         strstr(fake_err(&f),
                "disk.qcow2 looks like qcow2: say format=qcow2, or format=raw to store it byte by byte\n"));
+    DOES("vm-export uuid=00000063-0000-4000-8000-000000000000 filename=x.xva compress=zstd",
+         "task.create [\"Exporting\",\"x.xva\"]\n"
+         "PUT x.xva /export?ref=OpaqueRef:vm3&preserve_power_state=false&use_compression=zstd"
+         "&task_id=OpaqueRef:made-2\n"
+         "task.destroy [\"OpaqueRef:made-2\"]\n",
+         "Export succeeded\n");
+    DOES("vm-export uuid=00000063-0000-4000-8000-000000000000 filename=x.xva metadata=true",
+         "task.create [\"Exporting\",\"x.xva\"]\n"
+         "PUT x.xva /export_metadata?ref=OpaqueRef:vm3&preserve_power_state=false&export_snapshots=true"
+         "&task_id=OpaqueRef:made-3\n"
+         "task.destroy [\"OpaqueRef:made-3\"]\n",
+         "Export succeeded\n");
+    FAILS("vm-export uuid=00000063-0000-4000-8000-000000000000 filename=x compress=lzma",
+          "Error: compress must be true, false, gzip or zstd, not 'lzma'\n");
+    FAILS("vm-import filename=x url=http://x", "Error: vm-import with url is not built\n");
     json_object_set_new(f.errors, "PUT", json_pack("[s,s,s]", "SR_FULL", "10", "5"));
     FAILS("vdi-import uuid=00000041-0000-4000-8000-000000000000 filename=d format=qcow2",
           "The SR has not enough room. (SR_FULL)\nrequested: 10\nmaximum: 5\n");
@@ -252,7 +267,7 @@ Test(commands, event_wait)
 
 Test(commands, what_is_not_built_says_so)
 {
-    FAILS("vm-export vm=web1 filename=x", "Error: the command vm-export is not built yet\n");
+    FAILS("vm-recover uuid=x", "Error: the command vm-recover is not built yet\n");
     FAILS("vm-lst", "Unknown command: vm-lst\nDid you mean 'vm-list'?\nFor usage run: 'xe help'\n");
     FAILS("vm-list extra",
           "Syntax error: 'extra' is not a parameter; one reads name=value\nFor usage run: 'xe help'\n");

@@ -111,6 +111,13 @@ int xe_task_wait(struct xe_run_state *x, const char *task, const char *label, js
 int xe_call_maybe_task(struct xe_run_state *x, bool async, const char *method, json_t *params,
                        json_t **result);
 
+/* cmd_transfer.c: moves the file named by `filename` up or down (x->api's function) as a task of its own;
+ * *result (NULL: dropped) as in a plain call. `route` is a path with a query. */
+typedef int xe_transfer_fn(void *ctx, const char *filename, const char *path, xe_progress_fn *progress,
+                           void *arg, struct xe_err *err);
+int xe_transfer(struct xe_run_state *x, xe_transfer_fn *move, const char *label, const char *route,
+                json_t **result);
+
 /* values.c: fields of records as text. */
 struct xe_value {
     bool single; /* one text, not a set or map */
