@@ -4,6 +4,7 @@
 #include "../hosts/hosts.h"
 #include "../rules/vdi_size.h"
 #include "storage.h"
+#include <base/failpoint.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <handlers.h>
@@ -133,6 +134,8 @@ static int record_fresh(struct call *call, const struct fresh *fresh, struct dis
     disk_info_done(info);
     if (rc < 0)
         storage_undo_disk(fresh->at, fresh->sr, fresh->uuid, true);
+    else if (call->method)
+        failpoint("made", call->method->name);
     return rc;
 }
 

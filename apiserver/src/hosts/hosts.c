@@ -276,6 +276,7 @@ struct hosts *hosts_new(struct server *server, int settle_ms)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&h->changed, &attr);
     pthread_condattr_destroy(&attr);
+    server->hosts = h; /* the threads of hosts undo what was interrupted: they look for agents themselves */
     hosts_refresh(h);
     wait_settled(h, clock_mono_ms() + settle_ms);
     return h;

@@ -279,7 +279,7 @@ static int read_disk(struct hv_host *agent, const char *sr, const char *disk, st
 struct record {
     struct interrupted *e;
     struct ref sr;
-    struct disk_info info; /* of the disk `key` */
+    struct disk_info info; /* of the new disk, or of the one that was changed */
     bool have_info;
 };
 
@@ -316,16 +316,17 @@ static void settle(struct server *server, struct hv_host *agent, struct interrup
     struct sr_search search = {.disk = e->key};
     struct record rec = {.e = e};
     const struct sr_row *sr = NULL;
+    const struct vdi_row *vdi =
+        e->cls == CLASS_VDI ? vdi_row(snapshot_get(snap, CLASS_VDI, e->object)) : NULL;
     if (e->owns_disk) {
         snapshot_each(snap, CLASS_SR, has_unfinished, &search);
         if (search.found)
             rec.sr = search.found->row.ref;
-        const struct vdi_row *vdi =
-            e->cls == CLASS_VDI ? vdi_row(snapshot_get(snap, CLASS_VDI, e->object)) : NULL;
         sr = search.found ? search.found : vdi ? sr_row(snapshot_get(snap, CLASS_SR, vdi->SR)) : NULL;
     }
+    const char *disk = search.found ? e->key : vdi ? vdi->uuid : "";
     if (sr && e->state == OPERATION_STATE_DONE && is_single_step(e) && !streq(e->call, "disk_destroy"))
-        rec.have_info = read_disk(agent, sr->uuid, e->key, &rec.info) == 0;
+        rec.have_info = read_disk(agent, sr->uuid, disk, &rec.info) == 0;
     server_insist(server, record, &rec);
     if (rec.have_info)
         disk_info_done(&rec.info);
