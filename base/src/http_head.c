@@ -38,9 +38,8 @@ void head_copy_take(struct http_request *req)
 {
     struct head_copy *copy = xcalloc(1, sizeof(*copy));
     copy->path = xstrdup(req->path);
-    MHD_get_connection_values(req->connection, MHD_HEADER_KIND | MHD_COOKIE_KIND | MHD_GET_ARGUMENT_KIND,
-                              copy_value, copy);
-    http_request_peer(req); /* keeps its text in the request */
+    MHD_get_connection_values(req->connection, MHD_HEADER_KIND | MHD_GET_ARGUMENT_KIND, copy_value, copy);
+    http_request_peer(req);          /* keeps its text in the request */
     http_request_is_local_root(req); /* likewise */
     req->path = copy->path;
     req->copy = copy;
@@ -128,10 +127,26 @@ void http_request_each_query(const struct http_request *req,
     }
 }
 
-const char *http_request_cookie(const struct http_request *req, const char *name)
+/* Cookies are cut at ';', and at '&' as well: some old clients write "session_id=x&task_id=y". */
+static void cut_cookies(struct http_request *req)
 {
-    return req->copy ? copied(req, MHD_COOKIE_KIND, name)
-                     : MHD_lookup_connection_value(req->connection, MHD_COOKIE_KIND, name);
+    const char *header = http_request_header(req, "Cookie");
+    req->cookies = xstrdup(header ? header : "");
+    req->cookies_len = strlen(req->cookies);
+    for (char *c = req->cookies; *c; c++)
+        if (strchr(";& \t", *c))
+            *c = '\0';
+}
+
+const char *http_request_cookie(struct http_request *req, const char *name)
+{
+    size_t name_len = strlen(name);
+    if (!req->cookies)
+        cut_cookies(req);
+    for (char *at = req->cookies; at < req->cookies + req->cookies_len; at += strlen(at) + 1)
+        if (strncmp(at, name, name_len) == 0 && at[name_len] == '=')
+            return at + name_len + 1;
+    return NULL;
 }
 
 int64_t http_request_content_length(const struct http_request *req)

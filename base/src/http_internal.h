@@ -124,6 +124,8 @@ struct http_request {
     struct connection *socket;
     const char *path;
     struct head_copy *copy; /* NULL: ask libmicrohttpd */
+    char *cookies;          /* the header in pieces, each ended by NUL; NULL: not cut yet */
+    size_t cookies_len;
     uint64_t id;
     int64_t content_length; /* -1: chunked */
     enum http_method method;

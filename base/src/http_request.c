@@ -56,6 +56,7 @@ void http_request_unref(struct http_request *req)
     buf_done(&req->upgrade_head);
     buf_done(&req->early_head);
     head_copy_free(req->copy);
+    free(req->cookies);
     free(req->body);
     free(req);
 }

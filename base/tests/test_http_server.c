@@ -320,6 +320,32 @@ Test(http_server, what_a_handler_learns)
     http_server_stop(server);
 }
 
+Test(http_server, cookies_in_every_form)
+{
+    static const struct {
+        const char *header, *says;
+    } cases[] = {
+        {"session_id=a", "cookie=a "},
+        {"x=y;session_id=a", "cookie=a "},
+        {"x=y ; session_id=a ; z=", "cookie=a "},
+        {"x=y&session_id=a&task_id=b", "cookie=a "},
+        {"session_id=a; session_id=b", "cookie=a "},
+        {"xsession_id=a; session_id", "cookie=- "},
+        {"session_id=", "cookie= "},
+        {"", "cookie=- "},
+        {";;&& ;", "cookie=- "},
+    };
+    struct http_server *server = plain();
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        AUTO_FREE char *text = xasprintf("GET /describe HTTP/1.1\r\nHost: h\r\nCookie: %s\r\n"
+                                         "Connection: close\r\n\r\n",
+                                         cases[i].header);
+        AUTO_FREE char *all = converse(server, text);
+        cr_expect_not_null(strstr(all, cases[i].says), "%s", all);
+    }
+    http_server_stop(server);
+}
+
 Test(http_server, heads_that_are_refused)
 {
     static const struct {

@@ -81,7 +81,8 @@ const char *http_request_query(const struct http_request *req, const char *name)
 /* Calls back for each query parameter in order; false from it ends the walk. */
 void http_request_each_query(const struct http_request *req,
                              bool (*each)(void *arg, const char *name, const char *value), void *arg);
-const char *http_request_cookie(const struct http_request *req, const char *name);
+/* The first cookie of that name, from "a=b; c=d" or "a=b&c=d", as it stands; NULL: absent. */
+const char *http_request_cookie(struct http_request *req, const char *name);
 /* Declared length of the body; -1: none declared (chunked); 0: no body. */
 int64_t http_request_content_length(const struct http_request *req);
 bool http_request_is_tls(const struct http_request *req);
