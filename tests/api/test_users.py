@@ -9,11 +9,12 @@ import sys
 import tempfile
 import unittest
 
-from pool import NULL, Failure, TestPool, program, until
+from pool import NULL, Failure, TestPool, description, program, until
 
 POOL = API = None
 ROLES = ["read-only", "vm-operator", "vm-admin", "vm-power-admin", "pool-operator", "pool-admin"]
 PASSWORD = "a long enough word"
+ACTIONS = description().http_actions
 
 
 def setUpModule():
@@ -236,13 +237,13 @@ class LocalUsers(Case):
 class Doors(Case):
     """The same verdict at the doors that are no messages."""
 
-    DOORS = (  # method, path, weakest role, what an allowed caller gets who asks for nothing that exists
-        ("POST", "/api/v1/join-tokens", "pool-operator", (201,)),
-        ("POST", "/api/v1/console-tokens", "vm-operator", (404,)),
-        ("GET", "/export_raw_vdi?vdi=x", "vm-admin", (400, 404, 500)),
-        ("PUT", "/import_raw_vdi?vdi=x", "vm-admin", (400, 404, 500)),
-        ("GET", "/audit_log", "read-only", (200,)),
-    )
+    DOORS = {  # action -> what to ask for, so that somebody who may hears of something else
+        "post_join_tokens": "", "post_console_tokens": "", "get_audit_log": "?since=9", "get_export_raw_vdi": "?vdi=x",
+        "put_import_raw_vdi": "?vdi=x", "connect_console_ws": "?uuid=x", "put_blob": "?uuid=x", "rrd_updates": "?start=0",
+        "vm_rrd": "?uuid=x", "get_vm_rrds": "?uuid=x", "host_rrd": "", "get_host_rrds": "", "sr_rrd": "?uuid=x",
+        "rrd": "?uuid=x&is_host=false", "get_vncsnapshot": "?uuid=x", "get_export": "?uuid=x",
+        "get_export_metadata": "?uuid=x", "put_import": "?sr_id=x", "put_import_metadata": "",
+    }
 
     @classmethod
     def setUpClass(cls):
@@ -255,17 +256,23 @@ class Doors(Case):
             API.call("user.destroy", API.session, user)
 
     def test_every_role_at_every_door(self):
-        for method, path, least, good in self.DOORS:
-            for at, name in enumerate(ROLES):
-                body = b"{}" if method == "POST" else b"" if method == "PUT" else None
-                status, _, text = POOL.http(method, path, body, {"Cookie": "session_id=" + self.sessions[name].session})
-                with self.subTest(door=path, role=name):
-                    if at < ROLES.index(least):
-                        self.assertEqual(status, 403, text)
-                        self.assertIn(b"RBAC_PERMISSION_DENIED", text)
-                        self.assertIn(b"http/", text)
-                    else:
-                        self.assertIn(status, good, text)
+        """What openapi/http.toml says is what happens."""
+        for name, query in self.DOORS.items():
+            action = ACTIONS[name]
+            body = {"GET": None, "POST": b"{}", "PUT": b""}[action["method"]]
+            upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+                       "Sec-WebSocket-Key": base64.b64encode(b"x" * 16).decode()} if name == "connect_console_ws" else {}
+            ask = lambda headers: POOL.http(action["method"], action["uri"] + query, body, {**headers, **upgrade})[::2]
+            with self.subTest(door=name, role="nobody"):
+                self.assertEqual(ask({})[0], 401)
+            for at, role_name in enumerate(ROLES):
+                status, text = ask({"Cookie": "session_id=" + self.sessions[role_name].session})
+                with self.subTest(door=name, role=role_name):
+                    self.assertNotEqual(status, 401, text)
+                    denied = b"RBAC_PERMISSION_DENIED" in text
+                    self.assertEqual((denied, status == 403), (at < ROLES.index(action["role"]),) * 2, (status, text))
+                    if denied:
+                        self.assertIn(b"http/" + name.encode(), text)
 
     def test_ways_to_say_who_one_is(self):
         session = self.sessions["pool-operator"].session

@@ -132,8 +132,6 @@ static int receive(struct blob_job *job, int fd, struct api_err *err)
 static int upload(struct blob_job *job, struct api_err *err)
 {
     struct blob_upload upload;
-    if (roles_allow(job->session, ACTION_put_blob->permission, err) < 0)
-        return -1;
     if (blob_upload_begin(job->server, job->blob->uuid, &upload) < 0)
         return fail_internal(err, "The bytes of the blob could not be kept: %s.", strerror(errno));
     if (receive(job, upload.fd, err) < 0) {
@@ -197,7 +195,8 @@ static void work(void *arg)
     struct blob_job *job = arg;
     bool open = !job->writes && job->blob && job->blob->public;
     if (!open)
-        job->session = door_authenticate_claim(job->server, job->req, &job->claim, &job->temporary);
+        job->session = door_admit_claim(job->server, job->req, &job->claim,
+                                        job->writes ? ACTION_put_blob : NULL, &job->temporary);
     if (open || job->session) {
         if (!job->blob)
             http_answer_error(job->req, 404, "there is no such blob");
