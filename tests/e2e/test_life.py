@@ -1,0 +1,109 @@
+#!/usr/bin/env python3
+"""What a person does with a running guest through xe: suspend and resume it, plug a disk in, take snapshots and
+checkpoints and go back to them. Files in the guest, on its disk and in its memory, tell whether it is true."""
+import unittest
+
+from installation import Installation
+from waiting import until
+
+TEMPLATE = "Corral tiny Linux"
+
+
+class LifeTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.site = Installation()
+        cls.addClassCleanup(cls.site.close)
+
+    def setUp(self):
+        self.pool = self.site.pool()
+        self.name = self.id().rpartition(".")[2].replace("_", "-")
+        self.uuid = self.xe("vm-install", f"template={TEMPLATE}", f"new-name-label={self.name}")
+        self.vm = self.pool.VM.get_by_uuid(self.uuid)
+        self.addCleanup(self.remove)
+        self.xe("vm-start", f"uuid={self.uuid}")
+        self.shell = self.login()
+
+    def remove(self):
+        for snapshot in self.xe("snapshot-list", f"snapshot-of={self.uuid}", "params=uuid", "--minimal").split(","):
+            if snapshot:
+                self.xe("snapshot-uninstall", f"snapshot-uuid={snapshot}", "force=true")
+        self.xe("vm-uninstall", f"uuid={self.uuid}", "force=true")
+
+    def xe(self, *arguments):
+        return self.site.xe(*arguments)
+
+    def login(self):
+        shell = self.site.serial(self.pool, self.vm)
+        shell.login(180)
+        until("/data", lambda: shell.run("grep -q ' /data ' /proc/mounts")[0] == 0, 60)
+        return shell
+
+    def again(self):
+        """The shell of a guest that goes on where it was."""
+        shell = self.site.serial(self.pool, self.vm)
+        shell.send("\n")
+        shell.expect("# ")
+        return shell
+
+    def say(self, command):
+        code, text = self.shell.run(command)
+        self.assertEqual(code, 0, f"{command}: {text}")
+        return text
+
+    def state(self):
+        return self.xe("vm-param-get", f"uuid={self.uuid}", "param-name=power-state")
+
+    def test_suspend_and_resume(self):
+        self.say("echo disk >/data/file; sync; echo memory >/tmp/mark")
+        self.say("(while :; do sleep 1000; done) & echo $! >/tmp/pid")
+        self.xe("vm-suspend", f"uuid={self.uuid}")
+        self.assertEqual(self.state(), "suspended")
+        self.assertIsNone(self.site.device_model(self.uuid))
+        self.xe("vm-resume", f"uuid={self.uuid}")
+        self.assertEqual(self.state(), "running")
+        self.shell = self.again()
+        self.assertEqual(self.say("cat /data/file /tmp/mark").split(), ["disk", "memory"])
+        self.say("kill -0 $(cat /tmp/pid)")
+        self.assertEqual(self.pool.VM.get_suspend_VDI(self.vm), "OpaqueRef:NULL")
+        self.xe("vm-shutdown", f"uuid={self.uuid}")
+
+    def test_snapshot_and_revert(self):
+        self.say("echo one >/data/file; sync")
+        snapshot = self.xe("vm-snapshot", f"uuid={self.uuid}", "new-name-label=before")
+        self.assertIn(snapshot, self.xe("snapshot-list", "params=uuid", "--minimal"))
+        self.assertEqual(self.say("echo two >/data/file; sync; cat /data/file"), "two")
+        self.xe("snapshot-revert", f"snapshot-uuid={snapshot}")
+        self.assertEqual(self.state(), "halted")
+        self.xe("vm-start", f"uuid={self.uuid}")
+        self.shell = self.login()
+        self.assertEqual(self.say("cat /data/file"), "one")
+        self.xe("vm-shutdown", f"uuid={self.uuid}", "force=true")
+
+    def test_checkpoint_and_revert(self):
+        self.say("echo one >/tmp/mark; echo one >/data/file; sync")
+        checkpoint = self.xe("vm-checkpoint", f"uuid={self.uuid}", "new-name-label=before")
+        self.assertEqual(self.state(), "running")
+        self.say("echo two >/tmp/mark; echo two >/data/file; sync")
+        self.xe("snapshot-revert", f"snapshot-uuid={checkpoint}")
+        self.assertEqual(self.state(), "suspended")
+        self.xe("vm-resume", f"uuid={self.uuid}")
+        self.shell = self.again()
+        self.assertEqual(self.say("cat /tmp/mark /data/file").split(), ["one", "one"])
+        self.xe("vm-shutdown", f"uuid={self.uuid}", "force=true")
+
+    def test_plug_and_unplug(self):
+        repository = self.xe("vm-disk-list", f"uuid={self.uuid}", "vbd-params=", "vdi-params=sr-uuid", "--minimal")
+        vdi = self.xe("vdi-create", f"sr-uuid={repository}", "name-label=more", "virtual-size=8MiB", "type=user")
+        vbd = self.xe("vbd-create", f"vm-uuid={self.uuid}", f"vdi-uuid={vdi}", "device=5")
+        self.xe("vbd-plug", f"uuid={vbd}")
+        until("the guest sees it", lambda: "8192 vd" in " ".join(self.say("cat /proc/partitions").split()), 30)
+        self.xe("vbd-unplug", f"uuid={vbd}")
+        self.assertNotIn("8192 vd", " ".join(self.say("cat /proc/partitions").split()))
+        self.xe("vbd-destroy", f"uuid={vbd}")
+        self.xe("vdi-destroy", f"uuid={vdi}")
+        self.xe("vm-shutdown", f"uuid={self.uuid}", "force=true")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
