@@ -321,6 +321,31 @@ class DataSources(unittest.TestCase):
         self.fails("INVALID_VALUE", ["delay", "0 to 86400 seconds"], API.host.backup_rrds, API.host.get_all()[0], -1.0)
 
 
+class Alarms(unittest.TestCase):
+    def test_limits_of_vms_and_hosts(self):
+        """The VM's processors are 40 % busy; the host has less memory free than anybody could ask for."""
+        host = API.host.get_all()[0]
+        variable = ('<variable><name value="{}"/><alarm_trigger_level value="{}"/><alarm_trigger_period value="5"/>'
+                    '<alarm_priority value="2"/></variable>')
+        limits = {"VM": (API.VM, VM, VM_UUID, ("cpu_usage", 0.3), ("network_usage", 1e9)),
+                  "Host": (API.host, host, HOST_UUID, ("memory_free_kib", 1e15), ("memory_total_kib", 1e15))}
+        for cls, ref, _, told, quiet in limits.values():
+            cls.add_to_other_config(ref, "perfmon", "<config>" + variable.format(*told) + variable.format(*quiet) + "</config>")
+        for name, (cls, ref, uuid, told, _) in limits.items():
+            alarm = until("an alarm", lambda: [m for m in API.message.get_all_records().values()
+                                               if m["name"] == "ALARM" and m["obj_uuid"] == uuid], RUN_S)[0]
+            self.assertEqual((alarm["cls"], int(alarm["priority"])), (name, 2))
+            head, _, config = alarm["body"].partition("\nconfig:\n")
+            self.assertRegex(head, r"^value: \d+\.\d{6}$")
+            if name == "VM":
+                self.assertAlmostEqual(float(head.split()[1]), 0.4, delta=0.05)
+            tree = ET.fromstring(config)
+            self.assertEqual((tree.tag, tree.find("name").get("value")), ("variable", told[0]))
+            cls.remove_from_other_config(ref, "perfmon")
+        names = [m["body"] for m in API.message.get_all_records().values() if m["name"] == "ALARM"]
+        self.assertEqual(len(names), 2, names)
+
+
 class Keeping(unittest.TestCase):
     """Files: over a restart, for halted VMs, and gone with the VM."""
 

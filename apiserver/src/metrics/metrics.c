@@ -6,6 +6,7 @@
 #include "../hosts/hosts.h"
 #include "../server.h"
 #include "../timers.h"
+#include "alarms.h"
 #include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -36,6 +37,7 @@ struct sampler {
 struct metrics {
     struct server *server;
     struct meters *meters;
+    struct alarms *alarms;
     struct worker_pool *workers, *readers;
     struct sampler *samplers; /* of the round's thread */
     _Atomic bool round_runs, stopping;
@@ -264,6 +266,7 @@ static void run_round(void *arg)
     snapshot_each(snap, CLASS_host, visit_host, &round);
     snapshot_each(snap, CLASS_SR, visit_sr, &round);
     snapshot_unref(snap);
+    alarms_round(m->alarms, m->server, m->meters, now_s());
     meters_save(m->meters, now_s(), false);
     if (m->rounds++ % SWEEP_ROUNDS == 0)
         meters_sweep(m->meters, object_exists, m->server);
@@ -318,6 +321,7 @@ struct metrics *metrics_new(struct server *server)
     if (!m->workers || !m->readers)
         abort();
     m->meters = meters_new(dir);
+    m->alarms = alarms_new();
     begin_round(m);
     timers_every(server->timers, PERIOD_MS, begin_round, m);
     return m;
@@ -343,5 +347,6 @@ void metrics_free(struct metrics *m)
         free(s);
     }
     meters_free(m->meters);
+    alarms_free(m->alarms);
     free(m);
 }
