@@ -221,6 +221,28 @@ Test(xml_request, depth_is_bounded)
     }
 }
 
+/* A tag with n attributes, behind what else may hold a '<' or a quote. */
+static char *attributed(unsigned count)
+{
+    struct buf text = BUF_INIT;
+    buf_add_str(&text, "<?p <\" ?><!-- <' --><methodCall x='>'");
+    for (unsigned i = 0; i < count; i++)
+        buf_printf(&text, " a%x='>'", i);
+    buf_add_str(&text,
+                "><methodName>a.b</methodName><params><param><value><![CDATA[<\"]]>'\"&gt;</value></param>"
+                "</params></methodCall>");
+    AUTO_FREE char *whole = buf_take(&text);
+    return parse(whole, strlen(whole));
+}
+
+Test(xml_request, tags_are_short)
+{
+    AUTO_FREE char *few = attributed(50), *many = attributed(200), *absurd = attributed(30000);
+    cr_expect_str_eq(few, "[\"<\\\"'\\\">\"]", "%s", few);
+    cr_expect_str_eq(many, "!a tag is too long");
+    cr_expect_str_eq(absurd, "!a tag is too long");
+}
+
 /* Every prefix and every byte changed: no crash, and nothing is read past the end. */
 Test(xml_request, cut_and_changed)
 {

@@ -63,6 +63,7 @@ struct frame {
 
 /* Each level of values takes three elements at most. */
 #define FRAMES_MAX (3 * JSON_MAX_DEPTH + 8)
+#define TAG_MAX 1024
 
 struct reader {
     xmlParserCtxt *parser;
@@ -382,6 +383,58 @@ static bool encoding_allowed(const char *data, size_t len, bool *utf8)
     return false;
 }
 
+/* ---- the length of tags ---- */
+
+/* Behind `end`, the closing mark of a comment and its like; `limit` when there is none. */
+static const char *skip_past(const char *at, const char *limit, const char *end)
+{
+    size_t len = strlen(end);
+    const char *found = memmem(at, (size_t)(limit - at), end, len);
+    return found ? found + len : limit;
+}
+
+/* The '>' of the tag that begins at `at`, beyond quoted values; `limit`: none. */
+static const char *tag_end(const char *at, const char *limit)
+{
+    for (char quote = '\0'; at < limit; at++) {
+        if (quote)
+            quote = *at == quote ? '\0' : quote;
+        else if (*at == '"' || *at == '\'')
+            quote = *at;
+        else if (*at == '>')
+            break;
+    }
+    return at;
+}
+
+static bool begins(const char *at, const char *limit, const char *word)
+{
+    size_t len = strlen(word);
+    return (size_t)(limit - at) >= len && memcmp(at, word, len) == 0;
+}
+
+/* libxml2 compares each attribute of a tag with all before it: a long tag costs the square of its length.
+ * Reads as far as the text is well-formed, which is as far as libxml2 will. */
+static bool tags_are_short(const char *data, size_t len)
+{
+    const char *at = data, *limit = data + len;
+    while ((at = memchr(at, '<', (size_t)(limit - at)))) {
+        if (begins(at, limit, "<!--")) {
+            at = skip_past(at + 4, limit, "-->");
+        } else if (begins(at, limit, "<![CDATA[")) {
+            at = skip_past(at + 9, limit, "]]>");
+        } else if (begins(at, limit, "<?")) {
+            at = skip_past(at + 2, limit, "?>");
+        } else {
+            const char *end = tag_end(at, limit);
+            if (end - at > TAG_MAX)
+                return false;
+            at = end;
+        }
+    }
+    return true;
+}
+
 /* ---- the whole ---- */
 
 static void read_document(struct reader *r, const char *data, size_t len)
@@ -424,11 +477,14 @@ int xml_request_parse(const char *data, size_t len, struct xml_request *out,
         request.damaged = true;
         data = repaired = utf8_repaired(data, len, &len);
     }
-    if (allowed) {
-        read_document(r, data, len);
-    } else {
+    const char *refusal = !allowed                     ? "the text's encoding is not UTF-8"
+                          : !tags_are_short(data, len) ? "a tag is too long"
+                                                       : NULL;
+    if (refusal) {
         r->failed = true;
-        snprintf(error, XML_REQUEST_ERROR_SIZE, "the text's encoding is not UTF-8");
+        snprintf(error, XML_REQUEST_ERROR_SIZE, "%s", refusal);
+    } else {
+        read_document(r, data, len);
     }
     bool failed = r->failed;
     for (size_t i = 0; i <= r->depth; i++)

@@ -18,8 +18,8 @@ struct xml_request {
  *
  * Untagged values and strings, dates and <double>s that are no finite number become strings; <int>, <i4> and
  * <i8> integers; <nil/> null. A document type is refused, so there are no entities but the five of XML; so
- * are encodings other than UTF-8, US-ASCII and ISO-8859-1, and values nested deeper than JSON_MAX_DEPTH. Of
- * a struct's members with the same name the first one counts. */
+ * are encodings other than UTF-8, US-ASCII and ISO-8859-1, values nested deeper than JSON_MAX_DEPTH, and
+ * tags longer than 1,024 bytes. Of a struct's members with the same name the first one counts. */
 int xml_request_parse(const char *data, size_t len, struct xml_request *out,
                       char error[static XML_REQUEST_ERROR_SIZE]);
 void xml_request_done(struct xml_request *request);
