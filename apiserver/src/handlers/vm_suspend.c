@@ -127,7 +127,7 @@ int handle_vm_suspend(struct call *call, const struct vm_suspend_args *args, str
         return -1;
     }
     hosts_op_init(&op, call, 0);
-    op.op.id = image.uuid;
+    snprintf(op.id, sizeof(op.id), "%s", image.uuid);
     hv_domain_suspend_args_init(&suspend);
     str_assign(&suspend.domain, vm->uuid);
     str_assign(&suspend.sr, image.sr_uuid);
