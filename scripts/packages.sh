@@ -15,6 +15,7 @@ build|d:libssl-dev|libssl-dev|certificates, passwords
 build|d:uuid-dev|uuid-dev|identifiers
 build|d:libcurl4-openssl-dev|libcurl4-openssl-dev|HTTP client
 build|d:libmicrohttpd-dev|libmicrohttpd-dev|HTTP server
+build|d:libnl-route-3-dev|libnl-route-3-dev|bridges and taps
 build|d:libpam0g-dev|libpam0g-dev|logins of users of this machine
 build|d:libxml2-dev|libxml2-dev|XML of disk templates
 build|d:libjpeg62-turbo-dev|libjpeg62-turbo-dev|pictures of screens
