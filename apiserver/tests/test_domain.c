@@ -76,7 +76,10 @@ static struct vbd_row *make_vbd(const struct vm_row *vm, struct ref vdi, const c
 static struct vif_row *make_vif(const struct vm_row *vm, const char *device, const char *mac)
 {
     struct vif_row *vif = vif_row_mut(tx_create(tx, CLASS_VIF));
+    struct network_row *network = network_row_mut(tx_create(tx, CLASS_network));
+    str_map_put(&network->other_config, "corral:kind", "user");
     vif->VM = vm->row.ref;
+    vif->network = network->row.ref;
     str_assign(&vif->device, device);
     str_assign(&vif->MAC, mac);
     return vif;
@@ -171,6 +174,20 @@ Test(domain, kernel_with_disk_cd_and_nics)
         cr_assert_str_eq(json_string_value(json_object_get(nic, "mac")),
                          index == 0 ? "02:00:00:00:00:01" : "02:00:00:00:00:02");
     }
+}
+
+Test(domain, a_nic_on_a_bridge)
+{
+    struct vm_row *vm = make_vm();
+    struct network_row *network = network_row_mut(tx_create(tx, CLASS_network));
+    str_assign(&network->bridge, "xapi0");
+    make_vif(vm, "0", "02:00:00:00:00:01")->network = network->row.ref;
+    struct ref ref = vm->row.ref;
+    AUTO_FREE char *text = planned(ref, false);
+    AUTO_JSON json_t *got = json_loads(text, 0, NULL);
+    json_t *nic = json_array_get(json_object_get(got, "nics"), 0);
+    cr_assert_str_eq(json_string_value(json_object_get(nic, "kind")), "bridge", "%s", text);
+    cr_assert_str_eq(json_string_value(json_object_get(nic, "bridge")), "xapi0");
 }
 
 Test(domain, paused_and_firmware)

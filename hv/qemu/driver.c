@@ -6,6 +6,7 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
+#include <hv/network.h>
 #include <stdio.h>
 
 #define HOUSEKEEPING_MS 60000
@@ -79,6 +80,10 @@ static int qemu_open(const struct hv_driver_env *env, struct hv_driver_state **o
     state->ovmf_code = copy(env->ovmf_code);
     state->ovmf_vars = copy(env->ovmf_vars);
     state->accelerator = qemu_choose_accelerator(reason, sizeof(reason));
+    struct network_error why;
+    state->may_bridge = network_allowed(&why);
+    if (!state->may_bridge)
+        log_info("qemu", "nics on bridges are not possible here", "why", why.text);
     state->domid_next = state->domid_reserved = read_domid(env->state_dir);
     host_boot_id(state->boot_id);
     pthread_mutex_init(&state->lock, NULL);
@@ -133,6 +138,8 @@ static unsigned qemu_capabilities(const struct hv_driver_state *state)
                    DRIVER_CAN_GUEST_AGENT | DRIVER_CAN_CD_CHANGE | DRIVER_CAN_USER_NET |
                    DRIVER_CAN_DISK_CLONE | DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CHECKPOINT | DRIVER_CAN_SUSPEND |
                    DRIVER_CAN_DISK_PLUG | DRIVER_CAN_NIC_PLUG | DRIVER_CAN_SET_VCPUS | DRIVER_CAN_SET_MEMORY;
+    if (state->may_bridge)
+        can |= DRIVER_CAN_BRIDGE;
     if (state->env.images_fd >= 0)
         can |= DRIVER_CAN_KERNEL;
     if (state->ovmf_code && state->ovmf_vars && access(state->ovmf_code, R_OK) == 0 &&
@@ -149,6 +156,9 @@ static int qemu_check(const struct hv_driver_state *state, const struct domain_c
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The host has no UEFI firmware (package ovmf).");
     if (config->firmware == FIRMWARE_KERNEL && !(can & DRIVER_CAN_KERNEL))
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The host has no folder of kernels.");
+    for (size_t i = 0; i < config->nics_count; i++)
+        if (config->nics[i].kind == NIC_KIND_BRIDGE && !(can & DRIVER_CAN_BRIDGE))
+            return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The agent may not change the host's network.");
     return qemu_plan_check(config, err);
 }
 

@@ -6,6 +6,7 @@
  * domain has it. A forced disk is a device without data, of which only the slot is kept. */
 #include "block.h"
 #include <base/clock.h>
+#include <base/file.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -13,6 +14,7 @@
 
 #define ASK_AGAIN_MS 5000
 #define FORCE_MS 5000
+#define TAP_NAME "tap"
 
 /* ---- the record; on the loop with the lock held ---- */
 
@@ -163,13 +165,38 @@ int qemu_disk_plug(struct hv_driver_state *state, const char *uuid, const struct
     return outcome;
 }
 
+static void drop_tap(struct qemu_domain *d)
+{
+    struct hv_deadline soon = domain_soon();
+    domain_command(d, "closefd", json_pack("{s:s}", "fdname", TAP_NAME), &soon, NULL, NULL);
+}
+
+/* A tap on the bridge, handed over under a name. */
+static int pass_tap(struct qemu_domain *d, const char *bridge, struct hv_err *err)
+{
+    struct hv_deadline soon = domain_soon();
+    json_t *name AUTO_JSON = json_pack("{s:s}", "fdname", TAP_NAME);
+    int tap AUTO_CLOSE = nic_open_tap(bridge, err);
+    struct qmp *qmp = tap < 0 ? NULL : domain_qmp(d, err);
+    if (!qmp)
+        return -1;
+    int outcome = qmp_execute(qmp, "getfd", name, tap, &soon, NULL, err);
+    qmp_unref(qmp);
+    return outcome;
+}
+
 static int make_nic(struct qemu_domain *d, const struct domain_nic *nic, int port,
                     const struct hv_deadline *deadline, struct hv_err *err)
 {
-    json_t *netdev = qemu_nic_netdev(nic);
     delete_netdev(d, nic->index); /* left by a death */
-    if (netdev && domain_command(d, "netdev_add", netdev, deadline, NULL, err) < 0)
+    if (nic->kind == NIC_KIND_BRIDGE && pass_tap(d, nic->bridge, err) < 0)
         return -1;
+    json_t *netdev = qemu_nic_netdev(nic, TAP_NAME);
+    if (netdev && domain_command(d, "netdev_add", netdev, deadline, NULL, err) < 0) {
+        if (nic->kind == NIC_KIND_BRIDGE)
+            drop_tap(d);
+        return -1;
+    }
     if (domain_command(d, "device_add", qemu_nic_device(&d->record.config, nic, port), deadline, NULL, err) ==
         0)
         return 0;

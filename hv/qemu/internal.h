@@ -22,6 +22,7 @@ struct hv_driver_state {
     char *state_dir, *launcher, *qemu_binary, *ovmf_code, *ovmf_vars;
     struct loop *loop;
     enum accelerator accelerator;
+    bool may_bridge;
     char boot_id[40];
     struct loop_timer housekeeping; /* loop thread */
     pthread_mutex_t lock;           /* guards the rest */
@@ -171,6 +172,8 @@ int qemu_disk_plug(struct hv_driver_state *state, const char *uuid, const struct
                    struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);
 int qemu_disk_unplug(struct hv_driver_state *state, const char *uuid, const char *device, bool force,
                      const struct hv_deadline *deadline, struct hv_err *err);
+/* A tap on this bridge of the host (close-on-exec, the caller's), or -1 with *err. start.c */
+int nic_open_tap(const char *bridge, struct hv_err *err);
 int qemu_nic_plug(struct hv_driver_state *state, const char *uuid, const struct domain_nic *nic,
                   const struct hv_deadline *deadline, struct hv_err *err);
 int qemu_nic_unplug(struct hv_driver_state *state, const char *uuid, int64_t index, bool force,

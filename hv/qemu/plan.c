@@ -188,13 +188,19 @@ static void plan_disk(struct qemu_plan *plan, const struct qemu_plan_input *in, 
     option_json(plan, "-device", qemu_disk_device(in->config, disk, port, present ? node : NULL));
 }
 
-json_t *qemu_nic_netdev(const struct domain_nic *nic)
+json_t *qemu_nic_netdev(const struct domain_nic *nic, const char *tap)
 {
     char netdev[16];
-    if (nic->kind != NIC_KIND_USER)
-        return NULL;
     snprintf(netdev, sizeof(netdev), "net%d", (int)nic->index);
-    return json_pack("{s:s, s:s, s:b}", "type", "user", "id", netdev, "restrict", nic->restricted);
+    switch (nic->kind) {
+    case NIC_KIND_USER:
+        return json_pack("{s:s, s:s, s:b}", "type", "user", "id", netdev, "restrict", nic->restricted);
+    case NIC_KIND_BRIDGE:
+        return json_pack("{s:s, s:s, s:s, s:b}", "type", "tap", "id", netdev, "fd", tap, "vhost", false);
+    case NIC_KIND_NONE:
+        break;
+    }
+    return NULL;
 }
 
 json_t *qemu_nic_device(const struct domain_config *config, const struct domain_nic *nic, int port)
@@ -204,7 +210,7 @@ json_t *qemu_nic_device(const struct domain_config *config, const struct domain_
     json_t *device = json_pack("{s:s, s:s, s:s}", "driver", "virtio-net-pci", "id",
                                qemu_nic_id(nic->index, id), "mac", nic->mac);
     set_bus(device, "port", port);
-    if (nic->kind == NIC_KIND_USER)
+    if (nic->kind != NIC_KIND_NONE)
         json_object_set_new(device, "netdev", json_string(netdev));
     int boot = boot_index(config, 'n', nic->index);
     if (boot > 0)
@@ -214,10 +220,15 @@ json_t *qemu_nic_device(const struct domain_config *config, const struct domain_
     return device;
 }
 
-static void plan_nic(struct qemu_plan *plan, const struct qemu_plan_input *in, const struct domain_nic *nic)
+static void plan_nic(struct qemu_plan *plan, const struct qemu_plan_input *in, size_t i)
 {
-    char id[QEMU_DEVICE_ID_SIZE];
-    json_t *netdev = qemu_nic_netdev(nic);
+    const struct domain_nic *nic = &in->config->nics[i];
+    char id[QEMU_DEVICE_ID_SIZE], tap[16] = "";
+    if (nic->kind == NIC_KIND_BRIDGE) {
+        need_fd(plan, in->taps[i]);
+        snprintf(tap, sizeof(tap), "%d", in->taps[i]);
+    }
+    json_t *netdev = qemu_nic_netdev(nic, tap);
     if (netdev)
         option_json(plan, "-netdev", netdev);
     option_json(plan, "-device",
@@ -505,7 +516,7 @@ int qemu_plan_make(const struct qemu_plan_input *in, struct qemu_plan *plan, str
     for (size_t i = 0; i < config->disks_count; i++)
         plan_disk(plan, in, i, &port);
     for (size_t i = 0; i < config->nics_count; i++)
-        plan_nic(plan, in, &config->nics[i]);
+        plan_nic(plan, in, i);
     return 0;
 }
 

@@ -28,6 +28,7 @@ const char *qemu_cpu_words(enum accelerator accelerator);
 struct qemu_plan_input {
     const struct domain_config *config; /* checked */
     const struct disk_chain *chains;    /* one for each of config->disks */
+    const int *taps;                    /* one for each of config->nics; -1 unless it is on a bridge */
     const char *binary;
     enum accelerator accelerator;
     int qmp_fd, serial_fd, agent_fd; /* listening sockets */
@@ -63,7 +64,8 @@ bool qemu_disk_on_sata(const struct domain_disk *disk);
 json_t *qemu_disk_device(const struct domain_config *config, const struct domain_disk *disk, int port,
                          const char *node);
 json_t *qemu_nic_device(const struct domain_config *config, const struct domain_nic *nic, int port);
-json_t *qemu_nic_netdev(const struct domain_nic *nic); /* NULL: it leads nowhere */
+/* NULL: it leads nowhere. `tap`: number or name of the descriptor of a nic on a bridge. */
+json_t *qemu_nic_netdev(const struct domain_nic *nic, const char *tap);
 /* Name of the node of image `i` of a disk's chain whose top is called `name`. */
 #define QEMU_NODE_SIZE 40
 char *qemu_node_name(const char *name, size_t i, char out[static QEMU_NODE_SIZE]);

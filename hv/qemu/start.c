@@ -8,6 +8,7 @@
 #include <base/mem.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <hv/network.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -167,6 +168,31 @@ static struct disk_chain *chains_in_child(const struct domain_config *config, co
     return moved;
 }
 
+int nic_open_tap(const char *bridge, struct hv_err *err)
+{
+    struct network_error error;
+    int fd;
+    if (network_tap_open(bridge, &fd, &error) == 0)
+        return fd;
+    return hv_fail(err, error.kind == NETWORK_NOT_ALLOWED ? HV_ERR_KIND_UNSUPPORTED : HV_ERR_KIND_IO, "%s",
+                   error.text);
+}
+
+/* A tap for each nic on a bridge, as numbers of the child; -1 for the others. */
+static int add_taps(const struct domain_config *config, struct handout *h, int *taps, struct hv_err *err)
+{
+    for (size_t i = 0; i < config->nics_count; i++) {
+        taps[i] = -1;
+        if (config->nics[i].kind != NIC_KIND_BRIDGE)
+            continue;
+        int fd = nic_open_tap(config->nics[i].bridge, err);
+        if (fd < 0)
+            return -1;
+        taps[i] = give_owned(h, fd);
+    }
+    return 0;
+}
+
 static void free_moved(struct disk_chain *moved, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -264,10 +290,12 @@ static int prepare_and_spawn(struct qemu_domain *d, const struct disk_chain *cha
                                     .now = clock_unix_seconds(),
                                     .layout = d->record.layout,
                                     .incoming = d->record.incoming};
+    int *taps AUTO_FREE = xcalloc(config->nics_count + 1, sizeof(*taps));
     if (rundir_write_record(&d->dir, &d->record, err) < 0 ||
         add_sockets(d, config, &handout, &input, err) < 0 ||
-        add_firmware(state, config, &handout, &input, err) < 0)
+        add_firmware(state, config, &handout, &input, err) < 0 || add_taps(config, &handout, taps, err) < 0)
         return -1;
+    input.taps = taps;
     struct disk_chain *moved = chains_in_child(config, chains, &handout);
     input.chains = moved;
     int outcome = qemu_plan_make(&input, &plan, err);

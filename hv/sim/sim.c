@@ -396,7 +396,8 @@ static unsigned sim_capabilities(const struct hv_driver_state *sim)
     return DRIVER_CAN_START | DRIVER_CAN_PAUSE | DRIVER_CAN_UEFI | DRIVER_CAN_KERNEL | DRIVER_CAN_VNC |
            DRIVER_CAN_SERIAL | DRIVER_CAN_GUEST_AGENT | DRIVER_CAN_CD_CHANGE | DRIVER_CAN_USER_NET |
            DRIVER_CAN_DISK_CLONE | DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CHECKPOINT | DRIVER_CAN_SUSPEND |
-           DRIVER_CAN_DISK_PLUG | DRIVER_CAN_NIC_PLUG | DRIVER_CAN_SET_VCPUS | DRIVER_CAN_SET_MEMORY;
+           DRIVER_CAN_DISK_PLUG | DRIVER_CAN_NIC_PLUG | DRIVER_CAN_SET_VCPUS | DRIVER_CAN_SET_MEMORY |
+           DRIVER_CAN_BRIDGE;
 }
 
 static int sim_check(const struct hv_driver_state *sim, const struct domain_config *config,

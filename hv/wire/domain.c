@@ -105,6 +105,9 @@ static int check_nic(const struct domain_config *config, size_t i, struct hv_err
     if (!hv_mac_ok(nic->mac))
         return hv_fail(err, BAD, "Nic %d has no usable MAC address (aa:bb:cc:dd:ee:ff, unicast, lower case).",
                        (int)nic->index);
+    if (blank(nic->bridge) != (nic->kind != NIC_KIND_BRIDGE))
+        return hv_fail(err, BAD, "Nic %d names a bridge if, and only if, that is where it leads.",
+                       (int)nic->index);
     for (size_t k = 0; k < i; k++)
         if (streq(config->nics[k].mac, nic->mac) || config->nics[k].index == nic->index)
             return hv_fail(err, BAD, "Two nics have the MAC address or position of nic %d.", (int)nic->index);

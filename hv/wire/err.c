@@ -32,6 +32,7 @@ const char *driver_capability_name(unsigned bit)
         {DRIVER_CAN_GUEST_AGENT, "guest_agent"},
         {DRIVER_CAN_CD_CHANGE, "cd_change"},
         {DRIVER_CAN_USER_NET, "user_net"},
+        {DRIVER_CAN_BRIDGE, "bridge"},
         {DRIVER_CAN_DISK_CLONE, "disk_clone"},
         {DRIVER_CAN_SNAPSHOT, "snapshot"},
         {DRIVER_CAN_CHECKPOINT, "checkpoint"},

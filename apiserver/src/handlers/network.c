@@ -1,6 +1,7 @@
 /* network.*: networks of the pool. */
 #include "../blobs.h"
 #include "../gate/generic.h"
+#include "../hosts/networks.h"
 #include "../server.h"
 #include <base/mem.h>
 #include <handlers.h>
@@ -104,7 +105,12 @@ int handle_network_destroy(struct call *call, const struct args_self *args, stru
         tx_abort(tx);
         return -1;
     }
+    const struct row *gone = row_ref(&network->row);
     blobs_delete(tx, network->blobs);
     tx_delete(tx, CLASS_network, args->self);
-    return server_commit(tx, err);
+    rc = server_commit(tx, err);
+    if (rc == 0)
+        network_withdraw(call->server, network_row(gone));
+    row_unref(gone);
+    return rc;
 }

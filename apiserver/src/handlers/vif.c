@@ -4,6 +4,7 @@
  * allowed addresses ask for holds, and is kept for networks that will need it. */
 #include "../gate/generic.h"
 #include "../hosts/hosts.h"
+#include "../hosts/networks.h"
 #include "../plan/domain.h"
 #include "../plan/mac.h"
 #include "../server.h"
@@ -158,7 +159,14 @@ int handle_vif_plug(struct call *call, const struct vif_plug_args *args, struct 
     hosts_op_init(&op, call, 0);
     hv_nic_plug_args_init(&plug);
     str_assign(&plug.domain, card.vm->uuid);
-    plan_nic(card.vif, &plug.nic);
+    if (plan_nic(call->snapshot, card.vif, &plug.nic, err) < 0 ||
+        network_prepare(card.agent, card.vm->resident_on,
+                        network_row(snapshot_get(call->snapshot, CLASS_network, card.vif->network)),
+                        err) < 0) {
+        hv_nic_plug_args_done(&plug);
+        hosts_put(call->server->hosts, card.agent);
+        return -1;
+    }
     int rc = hv_nic_plug(card.agent, &op.op, &plug, &result, &cause);
     hv_nic_plug_args_done(&plug);
     hosts_put(call->server->hosts, card.agent);
@@ -223,6 +231,11 @@ int handle_vif_move(struct call *call, const struct vif_move_args *args, struct 
     if (!tx_get(tx, CLASS_network, args->network)) {
         tx_abort(tx);
         return fail_handle(err, CLASS_network, args->network);
+    }
+    if (vif->currently_attached && !ref_eq(vif->network, args->network)) {
+        tx_abort(tx);
+        return err_operation_not_allowed(
+            err, "An attached VIF cannot change its network yet: unplug it, move it, plug it in again.");
     }
     vif->network = args->network;
     return server_commit(tx, err);

@@ -4,6 +4,7 @@
 #include "../gate/gate.h"
 #include "../hosts/claims.h"
 #include "../hosts/hosts.h"
+#include "../hosts/networks.h"
 #include "../plan/domain.h"
 #include "../plan/placement.h"
 #include "../rules/device.h"
@@ -101,6 +102,11 @@ static int start_on(struct call *call, const struct vm_row *vm, struct ref host,
     struct hv_host *agent = hosts_get(call->server->hosts, host, err);
     if (!agent) {
         domain_config_done(&config);
+        return -1;
+    }
+    if (networks_prepare(agent, host, call->snapshot, vm, err) < 0) {
+        domain_config_done(&config);
+        hosts_put(call->server->hosts, agent);
         return -1;
     }
     hosts_op_init(&op, call, 0);

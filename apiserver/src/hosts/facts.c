@@ -27,7 +27,7 @@ static const struct str_map *software_version(const struct host_facts *facts)
         {"xapi", "25.0"},
         {"xapi_build", "25.0.0"},
         {"db_schema", "5.909"},
-        {"network_backend", "user"},
+        {"network_backend", "bridge"},
         {"dbv", "2026.0001"},
     };
     for (size_t i = 0; i < ARRAY_LEN(fixed); i++)

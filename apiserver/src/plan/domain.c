@@ -102,11 +102,26 @@ int plan_disk(const struct snapshot *snap, const struct vbd_row *vbd, struct dom
     return plan_medium(snap, vbd, disk, err);
 }
 
-void plan_nic(const struct vif_row *vif, struct domain_nic *nic)
+#define KIND_KEY "corral:kind"
+
+enum nic_kind plan_nic_kind(const struct network_row *network)
 {
+    const char *kind = network->other_config ? str_map_get(network->other_config, KIND_KEY) : NULL;
+    return kind && streq(kind, "user") ? NIC_KIND_USER : NIC_KIND_BRIDGE;
+}
+
+int plan_nic(const struct snapshot *snap, const struct vif_row *vif, struct domain_nic *nic,
+             struct api_err *err)
+{
+    const struct network_row *network = network_row(snapshot_get(snap, CLASS_network, vif->network));
+    if (!network)
+        return fail_handle(err, CLASS_network, vif->network);
     nic->index = strtol(vif->device, NULL, 10);
     str_assign(&nic->mac, vif->MAC);
-    nic->kind = vif->locking_mode == VIF_LOCKING_MODE_DISABLED ? NIC_KIND_NONE : NIC_KIND_USER;
+    nic->kind = vif->locking_mode == VIF_LOCKING_MODE_DISABLED ? NIC_KIND_NONE : plan_nic_kind(network);
+    if (nic->kind == NIC_KIND_BRIDGE)
+        str_assign(&nic->bridge, network->bridge);
+    return 0;
 }
 
 static int plan_devices(const struct snapshot *snap, const struct vm_row *vm, struct domain_config *config,
@@ -121,8 +136,9 @@ static int plan_devices(const struct snapshot *snap, const struct vm_row *vm, st
     }
     for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
         const struct vif_row *vif = vif_row(snapshot_get(snap, CLASS_VIF, vm->VIFs->items[i]));
-        if (vif && (!resuming || vif->currently_attached))
-            plan_nic(vif, domain_config_add_nics(config));
+        if (vif && (!resuming || vif->currently_attached) &&
+            plan_nic(snap, vif, domain_config_add_nics(config), err) < 0)
+            return -1;
     }
     return 0;
 }

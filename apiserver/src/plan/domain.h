@@ -13,4 +13,8 @@ int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start
 /* One device, into a struct that is initialised already. */
 int plan_disk(const struct snapshot *snap, const struct vbd_row *vbd, struct domain_disk *disk,
               struct api_err *err);
-void plan_nic(const struct vif_row *vif, struct domain_nic *nic);
+int plan_nic(const struct snapshot *snap, const struct vif_row *vif, struct domain_nic *nic,
+             struct api_err *err);
+/* How a nic on this network is attached: networks whose other_config:corral:kind is "user" are user-mode
+ * ones. */
+enum nic_kind plan_nic_kind(const struct network_row *network);

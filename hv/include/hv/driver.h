@@ -32,6 +32,7 @@ enum driver_capability {
     DRIVER_CAN_NIC_PLUG = 1 << 14,   /* "nic_plug" */
     DRIVER_CAN_SET_VCPUS = 1 << 15,  /* "set_vcpus" */
     DRIVER_CAN_SET_MEMORY = 1 << 16, /* "set_memory" */
+    DRIVER_CAN_BRIDGE = 1 << 17,     /* "bridge": nics on bridges of the host */
 };
 /* The word of one capability bit; NULL: no such bit. */
 const char *driver_capability_name(unsigned bit);

@@ -52,11 +52,15 @@ static void chains_free(struct disk_chain *chains, size_t count)
     free(chains);
 }
 
+/* What nics on bridges get. */
+static const int taps[] = {40, 41, 42, 43};
+
 static struct qemu_plan_input input_for(const struct domain_config *config, const struct disk_chain *chains)
 {
     return (struct qemu_plan_input){
         .config = config,
         .chains = chains,
+        .taps = taps,
         .binary = "/usr/bin/qemu-system-x86_64",
         .accelerator = ACCELERATOR_TCG,
         .qmp_fd = 10,

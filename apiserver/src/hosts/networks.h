@@ -1,0 +1,17 @@
+/* Networks on hosts. A network is one of three kinds: user-mode (each VM behind its host), a bridge that the
+ * agents make, reaching only the guests of one host, or a bridge that the hosts have of their own (managed
+ * false). */
+#pragma once
+#include "../server.h"
+#include <hv/client.h>
+
+/* Sees to it that the host has the network: before a nic on it is made. HOST_CANNOT_ATTACH_NETWORK, with the
+ * reason in the log. Blocks. */
+int network_prepare(struct hv_host *agent, struct ref host, const struct network_row *network,
+                    struct api_err *err);
+/* The same for all that the VM's nics need. */
+int networks_prepare(struct hv_host *agent, struct ref host, const struct snapshot *snap,
+                     const struct vm_row *vm, struct api_err *err);
+/* The network is gone: hosts that answer remove what they made for it. What stays (a host was away) is
+ * harmless and logged. Blocks. */
+void network_withdraw(struct server *server, const struct network_row *network);
