@@ -381,6 +381,28 @@ static void paused(struct domain_config *config)
     config->start_paused = true;
 }
 
+/* The numbers of one that hangs are those that the host's kernel knows; the others' come all the same. */
+Test(qemu, a_hung_device_model_is_measured_from_outside)
+{
+    struct hv_err err = {0};
+    struct hv_deadline deadline = in_s(60);
+    struct domain_info info;
+    started(NULL);
+    cr_assert_eq(drv->info(w.state, VM, &info, &err), 0);
+    cr_assert_eq(kill((pid_t)info.pid, SIGSTOP), 0);
+    for (int look = 0; look < 2; look++) {
+        struct domain_stats stats;
+        cr_assert_eq(drv->stats(w.state, VM, &stats, &err), 0);
+        cr_assert_gt(stats.cpu_ns, 0);
+        cr_assert_gt(stats.memory_bytes, 1 << 20);
+        cr_assert_eq(stats.vcpus_count + stats.disks_count, 0);
+        domain_stats_done(&stats);
+    }
+    cr_assert_eq(kill((pid_t)info.pid, SIGCONT), 0);
+    domain_info_done(&info);
+    cr_assert_eq(drv->destroy(w.state, VM, &deadline, &err), 0, "%s", err.text);
+}
+
 Test(qemu, a_domain_can_be_started_paused)
 {
     struct hv_deadline deadline = in_s(60);
