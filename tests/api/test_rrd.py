@@ -3,6 +3,7 @@ known load all the time (hv/sim/stats.c says how much its counters grow)."""
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import unittest
@@ -344,6 +345,26 @@ class Alarms(unittest.TestCase):
             cls.remove_from_other_config(ref, "perfmon")
         names = [m["body"] for m in API.message.get_all_records().values() if m["name"] == "ALARM"]
         self.assertEqual(len(names), 2, names)
+
+
+class Hosts(unittest.TestCase):
+    def test_a_host_that_hangs_delays_no_other(self):
+        with TestPool(hosts=2) as pool:
+            api = pool.login()
+
+            def updated(uuid):
+                status, _, body = pool.http("GET", f"/host_rrd?uuid={uuid}&json=true&session_id={api.session}")
+                return float(json.loads(body)["lastupdate"]) if status == 200 else 0
+            uuids = [host["uuid"] for host in api.host.get_all_records().values()]
+            until("both are measured", lambda: all(updated(uuid) for uuid in uuids), RUN_S)
+            pool.hosts[0].signal(signal.SIGSTOP)
+            try:
+                begin = {uuid: updated(uuid) for uuid in uuids}
+                until("one is still measured", lambda: max(updated(uuid) - begin[uuid] for uuid in uuids) > 12, RUN_S)
+                self.assertLess(min(updated(uuid) - begin[uuid] for uuid in uuids), 6)
+            finally:
+                pool.hosts[0].signal(signal.SIGCONT)
+            until("both are measured again", lambda: min(updated(uuid) - begin[uuid] for uuid in uuids) > 12, RUN_S)
 
 
 class Keeping(unittest.TestCase):
