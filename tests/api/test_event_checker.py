@@ -406,6 +406,44 @@ def enough(subscribers, old):
     return all(s.answers > 3 and s.events > 20 for s in subscribers) and old.events > 20
 
 
+class OfTheChecker(unittest.TestCase):
+    """It notices each way in which an answer can be wrong."""
+
+    def event(self, generation, operation, ref, cls="network"):
+        event = {"id": str(generation), "timestamp": "0.0", "class": cls, "operation": operation, "ref": ref}
+        return event if operation == "del" else {**event, "snapshot": {"uuid": ref}}
+
+    def judge(self, events, count, token=20):
+        """What a subscriber that knows a and b at generation 10 says."""
+        subscriber = Subscriber(None, Json, ["network"], 0)
+        subscriber.known = {ref: ("network", {}) for ref in "ab"}
+        answer = {"events": events, "valid_ref_counts": {"network": count}, "token": f"{token:020},{token:020}"}
+        subscriber.check_form(answer, f"{10:020},{10:020}")
+        subscriber.apply(answer)
+
+    def test_good_answers(self):
+        e = self.event
+        for events, count in (([], 2), ([e(11, "add", "c")], 3), ([e(20, "mod", "a")], 2), ([e(15, "del", "b")], 1),
+                              ([e(18, "add", "c"), e(12, "mod", "a"), e(11, "del", "b")], 2)):
+            self.judge(events, count)
+
+    def test_bad_answers(self):
+        e = self.event
+        no_record = e(11, "add", "c")
+        del no_record["snapshot"]
+        for what, events, count, token in (
+                ("a missed addition", [], 3, 20), ("a missed delete", [], 1, 20), ("an addition of what is there", [e(11, "add", "a")], 3, 20),
+                ("a change of what is not there", [e(11, "mod", "c")], 2, 20), ("a delete of what is not there", [e(11, "del", "c")], 2, 20),
+                ("an object twice", [e(11, "mod", "a"), e(12, "mod", "a")], 2, 20),
+                ("added and deleted", [e(11, "add", "c"), e(12, "del", "c")], 2, 20),
+                ("a change from before", [e(10, "mod", "a")], 2, 20), ("a change from later", [e(21, "mod", "a")], 2, 20),
+                ("deletes before changes", [e(11, "del", "b"), e(12, "mod", "a")], 1, 20),
+                ("messages behind others", [e(11, "add", "c"), e(12, "add", "m", "message")], 3, 20),
+                ("a token that goes back", [], 2, 9), ("no record", [no_record], 3, 20)):
+            with self.assertRaises(Wrong, msg=what):
+                self.judge(events, count, token)
+
+
 class Checker(unittest.TestCase):
     maxDiff = 4000
 

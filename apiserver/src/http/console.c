@@ -337,7 +337,6 @@ static struct session *admit(struct server *server, struct http_request *req, co
                              const struct console_actions *actions, struct console_target *target,
                              bool *temporary)
 {
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const char *token = http_request_query(req, "token");
     struct session *session;
     *temporary = false;
