@@ -4,11 +4,14 @@ import glob
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import types
 import unittest
 
+import thin
 from pool import NULL, Failure, TestPool, description, program, until
 
 POOL = API = None
@@ -468,6 +471,28 @@ class Directory(Case):
         self.no_login("SESSION_AUTHENTICATION_FAILED", "daemon", "pam daemon", pool)
         api.VM.get_all()
         self.assertNotIn("pam daemon", pool.poold.log() + pool.read("audit.log"))
+
+
+class LocalRoot(Case):
+    """Over the unix socket the machine's root needs no password, at no door."""
+
+    def connect(self, timeout_s=30):
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(timeout_s)
+        connection.connect(os.path.join(POOL.state, "poold.sock"))
+        return connection
+
+    def test_the_classic_command_line(self):
+        words = thin.ThinClient(types.SimpleNamespace(connect=self.connect, password="null"))
+        outcome = words.run("pool-list", "params=uuid", "--minimal")
+        self.assertEqual((outcome.code, outcome.out.strip(), outcome.err),
+                         (0, API.pool.get_record(API.pool.get_all()[0])["uuid"], ""))
+
+    def test_http_requests(self):
+        for head, status in (("", b" 200 "), ("Cookie: session_id=OpaqueRef:NULL\r\n", b" 401 ")):
+            with self.connect() as connection:
+                connection.sendall(f"GET /audit_log?since=9 HTTP/1.0\r\n{head}\r\n".encode())
+                self.assertIn(status, connection.recv(100).splitlines()[0])
 
 
 class AuditLog(Case):

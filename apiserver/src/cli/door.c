@@ -4,6 +4,7 @@
 #include "../gate/gate.h"
 #include "../gate/local.h"
 #include "../gate/session.h"
+#include "../gate/trail.h"
 #include "../hosts/join.h"
 #include "../http/doors.h"
 #include "../server.h"
@@ -27,7 +28,8 @@ struct conversation {
     struct stream *stream;
     struct thin thin;
     char peer[48];
-    char *text; /* the body: the words point into it */
+    bool local_root; /* over the unix socket: needs no password */
+    char *text;      /* the body: the words point into it */
     size_t text_len;
     const char **words;
     size_t word_count;
@@ -107,11 +109,26 @@ static int lost(struct xe_err *err)
     return -1;
 }
 
+static int log_in_as_root(struct conversation *c, struct xe_err *err)
+{
+    AUTO_API_ERR struct api_err cause = API_ERR_INIT;
+    AUTO_IDENTITY struct identity who = identity_of_root(c->user);
+    AUTO_SESSION struct session *session = NULL;
+    if (session_open(c->server, &who, "cli", &session, &cause) < 0)
+        return failed(&cause, err);
+    trail_session(c->server->trail, c->peer, "session.login_with_password", c->user, session, NULL);
+    c->session = xstrdup(REF_TEXT(session->token));
+    c->own_session = true;
+    return 0;
+}
+
 static int log_in(struct conversation *c, struct xe_err *err)
 {
     AUTO_API_ERR struct api_err cause = API_ERR_INIT;
     if (c->session)
         return 0;
+    if (c->local_root)
+        return log_in_as_root(c, err);
     AUTO_JSON json_t *params = json_pack("[ssss]", c->user, c->password, "2.21", "cli"), *session = NULL;
     if (!params) {
         xe_err_set(err, XE_ERR_USAGE, "The user name and the password must be text in UTF-8.");
@@ -298,6 +315,7 @@ static void body_read(struct http_request *req, char *data, size_t len, void *ar
     c->user = "root";
     c->password = "null";
     snprintf(c->peer, sizeof(c->peer), "%s", http_request_peer(req));
+    c->local_root = http_request_is_local_root(req);
     c->text = xstrndup(data, len);
     c->text_len = strlen(c->text);
     if (c->text_len != len || take_words(c) < 0) {
