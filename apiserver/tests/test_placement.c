@@ -81,6 +81,13 @@ Test(placement, each_reason)
                small = make_host(100 * MIB, "2", true, true);
     struct vm_row *fine = make_vm(256 * MIB), *wide = make_vm(256 * MIB), *odd = make_vm(256 * MIB),
                   *none = make_vm(256 * MIB), *idle = make_vm(0), *stored = make_vm(256 * MIB);
+    struct vm_row *modern = make_vm(256 * MIB), *future = make_vm(256 * MIB);
+    modern->hardware_platform_version = 2;
+    future->hardware_platform_version = 3;
+    struct ref modern_ref = modern->row.ref, future_ref = future->row.ref;
+    static const char *const hardware[] = {"0", "1", "2"};
+    str_set_assign(&host_row_mut(tx_edit(tx, CLASS_host, good))->virtual_hardware_platform_versions,
+                   str_set_new(hardware, ARRAY_LEN(hardware)));
     wide->VCPUs_max = 3;
     odd->memory_dynamic_min = 300 * MIB;
     none->VCPUs_at_startup = 0;
@@ -108,6 +115,9 @@ Test(placement, each_reason)
         {idle_ref, good, "MEMORY_CONSTRAINT_VIOLATION"},
         {stored_ref, good, "VM_REQUIRES_SR"},
         {stored_ref, dead, "HOST_NOT_LIVE"},
+        {modern_ref, good, "fits"},
+        {future_ref, good, "VM_HOST_INCOMPATIBLE_VIRTUAL_HARDWARE_PLATFORM_VERSION"},
+        {future_ref, closed, "HOST_DISABLED"},
     };
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         cr_assert_str_eq(verdict(table[i].vm, table[i].host), table[i].wanted, "row %zu", i);

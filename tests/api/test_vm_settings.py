@@ -57,6 +57,7 @@ class Questions(VmCase):
         self.start(vm)
         self.fails("XENAPI_MISSING_PLUGIN", ["p"], "VM.call_plugin", vm, "p", "f", {})
         self.fails("XENAPI_MISSING_PLUGIN", ["p"], "VM.call_host_plugin", vm, "p", "f", {})
+        self.assertNotIn("sysprep", self.api.VM.get_allowed_operations(vm))
         self.fails("SYSPREP", None, "VM.sysprep", vm, "<unattend/>", 1.0)
         self.fails("NOT_IMPLEMENTED", None, "VM.send_sysrq", vm, "h")
 

@@ -74,11 +74,14 @@ void host_rows_update(struct tx *tx, struct ref ref, const struct host_facts *fa
 {
     static const char *const capabilities[] = {"hvm-3.0-x86_64", "hvm-3.0-x86_32"};
     static const char *const editions[] = {"free"};
+    /* What templates and VMs of XenServer ask for. */
+    static const char *const hardware[] = {"0", "1", "2"};
     struct host_row *host = host_row_mut(tx_edit(tx, CLASS_host, ref));
     str_assign(&host->hostname, facts->hostname);
     str_map_assign(&host->software_version, software_version(facts));
     str_map_assign(&host->cpu_info, cpu_info(facts));
     str_set_assign(&host->capabilities, str_set_new(capabilities, ARRAY_LEN(capabilities)));
+    str_set_assign(&host->virtual_hardware_platform_versions, str_set_new(hardware, ARRAY_LEN(hardware)));
     str_assign(&host->edition, editions[0]);
     str_set_assign(&host->editions, str_set_new(editions, ARRAY_LEN(editions)));
     put_time(host, "boot_time", facts->boot_time);

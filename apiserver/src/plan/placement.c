@@ -83,6 +83,26 @@ int64_t placement_free_memory(const struct snapshot *snap, const struct host_row
     return left - claimed(snap, host->row.ref, claims);
 }
 
+/* Hosts offer some versions of virtual hardware, a VM needs one. */
+static int check_hardware(const struct vm_row *vm, const struct host_row *host, struct api_err *err)
+{
+    char version[24];
+    const struct str_set *offered = host->virtual_hardware_platform_versions;
+    number(vm->hardware_platform_version, version);
+    if (vm->hardware_platform_version == 0 || str_set_has(offered, version))
+        return 0;
+    const char *list = str_new("");
+    for (size_t i = 0; offered && i < offered->count; i++) {
+        const char *more = str_newf("%s%s%s", list, i ? "; " : "", offered->items[i]);
+        str_unref(list);
+        list = more;
+    }
+    AUTO_STR const char *all = str_newf("{%s}", list);
+    str_unref(list);
+    return err_vm_host_incompatible_virtual_hardware_platform_version(err, REF_TEXT(host->row.ref), all,
+                                                                      REF_TEXT(vm->row.ref), version);
+}
+
 int placement_check(const struct snapshot *snap, const struct vm_row *vm, struct ref ref,
                     const struct placement_claims *claims, struct api_err *err)
 {
@@ -98,7 +118,7 @@ int placement_check(const struct snapshot *snap, const struct vm_row *vm, struct
         return err_host_not_live(err);
     if (!host->enabled)
         return err_host_disabled(err, REF_TEXT(ref));
-    if (check_storage(snap, vm, ref, err) < 0)
+    if (check_hardware(vm, host, err) < 0 || check_storage(snap, vm, ref, err) < 0)
         return -1;
     int64_t needed = vm->memory_dynamic_min + vm->memory_overhead,
             available = placement_free_memory(snap, host, claims);

@@ -17,7 +17,8 @@ struct placement_claims {
 /* In all of these `claims` may be NULL: none. */
 
 /* 0 if the VM could be started on the host now, else the first reason in the API's order:
- * MEMORY_CONSTRAINT_VIOLATION and VALUE_NOT_SUPPORTED, HOST_NOT_LIVE, HOST_DISABLED, VM_REQUIRES_SR,
+ * MEMORY_CONSTRAINT_VIOLATION and VALUE_NOT_SUPPORTED, HOST_NOT_LIVE, HOST_DISABLED,
+ * VM_HOST_INCOMPATIBLE_VIRTUAL_HARDWARE_PLATFORM_VERSION, VM_REQUIRES_SR,
  * VM_REQUIRES_NETWORK, HOST_NOT_ENOUGH_FREE_MEMORY, HOST_NOT_ENOUGH_PCPUS. */
 int placement_check(const struct snapshot *snap, const struct vm_row *vm, struct ref host,
                     const struct placement_claims *claims, struct api_err *err);

@@ -150,6 +150,8 @@ static uint64_t built_operations(const struct class_desc *cls)
         built |= sr_operations_by_others();
     if (cls == CLASS_VM) /* done by doors */
         built |= (uint64_t)1 << VM_OPERATIONS_EXPORT | (uint64_t)1 << VM_OPERATIONS_METADATA_EXPORT;
+    if (cls == CLASS_VM) /* its handler can only say why not */
+        built &= ~((uint64_t)1 << VM_OPERATIONS_SYSPREP);
     if (cls == CLASS_VBD) /* done by VM.start */
         built |= (uint64_t)1 << VBD_OPERATIONS_ATTACH;
     if (cls == CLASS_VIF)
