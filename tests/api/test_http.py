@@ -9,6 +9,7 @@ import tempfile
 import threading
 import time
 import unittest
+import xml.etree.ElementTree
 
 from pool import NULL, Failure, TestPool, has_hostd, until
 from test_jsonrpc import read_all
@@ -288,6 +289,35 @@ class Doors(unittest.TestCase):
 
 
 @unittest.skipUnless(has_hostd(), "hostd is not built")
+class Classic(unittest.TestCase):
+    """Doors of the classic server."""
+
+    def test_what_is_known_but_not_done(self):
+        doors = (("GET", "/host_backup"), ("PUT", "/host_restore"), ("GET", "/host_logs_download"),
+                 ("GET", "/system-status"), ("PUT", "/pool_patch_upload"), ("GET", "/updates"), ("PUT", "/bundle"),
+                 ("GET", "/wlb_report"), ("PUT", "/pool/xmldbdump"), ("GET", "/repository/enabled"))
+        for method, path in doors:
+            with self.subTest(path):
+                self.assertEqual(POOL.http(method, path)[0], 401)
+                status, headers, body = POOL.http(method, path, None, {"Cookie": f"session_id={API.session}"})
+                self.assertEqual((status, headers["Content-Type"].partition(";")[0]), (501, "text/html"), body)
+        self.assertEqual(POOL.http("GET", "/update/x")[0], 501)
+
+    def test_the_database_as_xml(self):
+        network = API.network.create({"name_label": "a<&\"b", "name_description": "", "MTU": 1500, "other_config": {"k": "v"},
+                                      "tags": ["one", "two"]})
+        status, headers, body = POOL.http("GET", "/pool/xmldbdump", None, {"Cookie": f"session_id={API.session}"})
+        self.assertEqual((status, headers["Content-Type"]), (200, "text/xml"))
+        tables = {t.get("name"): t for t in xml.etree.ElementTree.fromstring(body).findall("table")}
+        row = [r for r in tables["network"] if r.get("ref") == network][0]
+        self.assertEqual((row.get("name__label"), row.get("MTU"), row.get("other_config"), row.get("tags")),
+                         ("a<&\"b", "1500", "(('k' 'v'))", "('one' 'two')"))
+        self.assertNotIn("session", tables)
+        self.assertNotIn(API.session.encode(), body)
+        self.assertEqual(len(tables["pool"]), 1)
+        API.network.destroy(network)
+
+
 class Joining(unittest.TestCase):
     def test_a_token_is_good_once(self):
         from pool import Daemon, program

@@ -139,6 +139,15 @@ class Bytes(TransferTest):
         until("the task ends", lambda: self.api.task.get_status(task) != "pending")
         self.assertEqual(self.api.task.get_error_info(task), [])
         self.assertEqual(self.content(), data + bytes(MIB))
+        # Who only asks declares it, too, and must not be in the way of what comes next.
+        sock = POOL.connect()
+        self.addCleanup(sock.close)
+        sock.sendall((f"PUT /import_raw_vdi?vdi={self.vdi} HTTP/1.1\r\nHost: x\r\n"
+                      f"Cookie: session_id={self.api.session}\r\nContent-Length: {1 << 50}\r\n\r\n").encode())
+        self.assertIn(b"200 OK", sock.recv(4096))
+        self.assertEqual(self.api.VDI.get_current_operations(self.vdi), {})
+        self.assertEqual(self.upload(bytes(MIB))[0], 200)
+        self.assertEqual(self.content(), bytes(4 * MIB))
 
     def test_an_upload_that_makes_its_disk(self):
         data, task = pattern(3 * MIB), self.task()

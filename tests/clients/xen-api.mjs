@@ -174,13 +174,13 @@ const steps = {
     await xapi.call("VBD.create", { VM: vm, VDI: vdi, userdevice: "0", bootable: true, mode: "RW", type: "Disk",
       empty: false, other_config: {}, qos_algorithm_type: "", qos_algorithm_params: {} });
     for (const [use_compression, sized] of [["false", true], ["zstd", false], ["gzip", true]]) {
-      const response = await xapi.getResource("/export/", { query: { ref: vm, use_compression }, task: "export" });
+      const response = await xapi.getResource("/export/", { query: { ref: vm, use_compression }, task: true });
       const chunks = [];
       for await (const chunk of response.body) chunks.push(chunk);
       await response.task;
       const archive = Readable.from(chunks);
       if (sized) archive.length = chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-      const result = await xapi.putResource(archive, "/import/", { query: { sr_id: sr }, task: "import" });
+      const result = await xapi.putResource(archive, "/import/", { query: { sr_id: sr }, task: true });
       const [made] = [result].flat();
       assert.equal(await xapi.call("VM.get_name_label", made), "travels");
       assert.equal((await xapi.call("VM.get_VBDs", made)).length, 1);

@@ -97,3 +97,6 @@ void door_export(struct server *server, struct http_request *req);
 void door_export_metadata(struct server *server, struct http_request *req);
 void door_import(struct server *server, struct http_request *req);
 void door_import_metadata(struct server *server, struct http_request *req);
+/* The database as XML: http/dump.c. What is known, but not done: http/unbuilt.c. */
+void door_dump(struct server *server, struct http_request *req);
+void door_unbuilt(struct server *server, struct http_request *req);

@@ -160,9 +160,23 @@ static void report_body(struct transfer *t)
         transfer_report(t, 0.99 * (double)t->done / (double)t->length);
 }
 
+int transfer_await(struct transfer *t, struct api_err *err)
+{
+    ssize_t n = transfer_read(t, &t->first, 1);
+    t->has_first = n == 1;
+    if (n == 1 || transfer_interrupted(t, err))
+        return n == 1 ? 0 : -1;
+    return err_import_error_premature_eof(err);
+}
+
 ssize_t transfer_read(void *transfer, void *data, size_t len)
 {
     struct transfer *t = transfer;
+    if (t->has_first && len > 0) {
+        *(char *)data = t->first;
+        t->has_first = false;
+        return 1;
+    }
     int64_t deadline = clock_mono_ms() + STALL_MS;
     for (;;) {
         ssize_t got = http_reader_read(t->reader, data, len, SLICE_MS);

@@ -36,6 +36,8 @@ struct transfer {
     char *result; /* XML of the task's result; NULL: nothing */
     int64_t done; /* bytes that came or went */
     bool lost;    /* the client went away, or stalled */
+    bool has_first;
+    char first; /* byte of an upload, read by transfer_await */
     /* A download's last byte so far waits until the task has ended and the marks are off: who has all bytes
      * may go on. */
     bool holds;
@@ -56,6 +58,8 @@ bool transfer_flag(const struct transfer *t, const char *name);
 int transfer_accept(struct transfer *t, struct api_err *err);
 /* > 0 bytes; 0: the end; -1: see transfer_fail_bytes. An hv_read_fn. */
 ssize_t transfer_read(void *transfer, void *data, size_t len);
+/* Waits for the first byte of an upload, which is kept. -1 with *err: none comes. */
+int transfer_await(struct transfer *t, struct api_err *err);
 /* Reads and drops a little that may still come, so that the client is not cut off in the middle of its last
  * words. */
 void transfer_drain(struct transfer *t);

@@ -1,0 +1,84 @@
+/* GET /pool/xmldbdump: the whole database as XML, as classic pools write it: a table for each class, a row for
+ * each object, its fields as attributes in the form that filters compare. What would let the reader act as
+ * another is left out: sessions, references to them, and fields that are secret. */
+#include "transfer.h"
+#include <base/mem.h>
+#include <base/xml.h>
+#include <model/errors.h>
+
+#define PIECE ((size_t)64 * 1024)
+
+struct dump {
+    struct transfer *t;
+    struct buf out;
+    bool failed;
+};
+
+static bool is_told(const struct field_desc *field)
+{
+    const struct type *type = field->type->item ? field->type->item : field->type;
+    return !(field->flags & (FIELD_SECRET | FIELD_INTERNAL)) && type->cls != CLASS_session;
+}
+
+static void flush(struct dump *d, size_t least)
+{
+    if (d->failed || d->out.len < least)
+        return;
+    d->failed = transfer_write(d->t, d->out.data, d->out.len) < 0;
+    buf_consume(&d->out, d->out.len);
+}
+
+static bool dump_row(const struct row *row, void *arg)
+{
+    struct dump *d = arg;
+    AUTO_BUF struct buf text = BUF_INIT;
+    buf_printf(&d->out, "<row ref=\"%s\"", REF_TEXT(row->ref));
+    for (size_t i = 0; i < row->cls->field_count; i++) {
+        const struct field_desc *field = &row->cls->fields[i];
+        if (!is_told(field))
+            continue;
+        buf_consume(&text, text.len);
+        cell_write_db(field->type, row_cell(row, field), &text);
+        buf_printf(&d->out, " %s=\"", field->db_name);
+        xml_write_text(&d->out, text.data ? text.data : "");
+        buf_add_char(&d->out, '"');
+    }
+    buf_add_str(&d->out, "/>");
+    flush(d, PIECE);
+    return !d->failed;
+}
+
+static int run(struct transfer *t, struct api_err *err)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(t->server->store);
+    struct dump d = {.t = t, .out = BUF_INIT};
+    t->object = xstrdup("");
+    transfer_answer(t, "text/xml", NULL, -1);
+    buf_printf(&d.out,
+               "<?xml version=\"1.0\"?><database><manifest><pair key=\"schema_major_vsn\" value=\"%d\"/>"
+               "<pair key=\"generation_count\" value=\"%llu\"/></manifest>",
+               model_schema_version, (unsigned long long)snapshot_generation(snap));
+    for (size_t i = 0; i < model_class_count && !d.failed; i++) {
+        const struct class_desc *cls = &model_classes[i];
+        if (cls->row_size == 0 || cls == CLASS_session)
+            continue;
+        buf_printf(&d.out, "<table name=\"%s\">", cls->name);
+        snapshot_each(snap, cls, dump_row, &d);
+        buf_add_str(&d.out, "</table>");
+    }
+    buf_add_str(&d.out, "</database>");
+    flush(&d, 1);
+    buf_done(&d.out);
+    if (d.failed && !transfer_interrupted(t, err))
+        fail_internal(err, "The database could not be sent.");
+    return d.failed ? -1 : 0;
+}
+
+void door_dump(struct server *server, struct http_request *req)
+{
+    static const struct transfer_kind kind = {.label = "Dumping the database as XML",
+                                              .action = ACTION_get_pool_xml_db_sync,
+                                              .word = "database dump",
+                                              .run = run};
+    transfer_begin(server, req, &kind);
+}
