@@ -1,6 +1,6 @@
-/* GET /pool/xmldbdump: the whole database as XML, as classic pools write it: a table for each class, a row for
- * each object, its fields as attributes in the form that filters compare. What would let the reader act as
- * another is left out: sessions, references to them, and fields that are secret. */
+/* GET /pool/xmldbdump: the whole database as XML, as classic pools write it: a table for each class, a row
+ * for each object, its fields as attributes in the form that filters compare. What would let the reader act
+ * as another is left out: sessions, references to them, and fields that are secret. */
 #include "transfer.h"
 #include <base/mem.h>
 #include <base/xml.h>

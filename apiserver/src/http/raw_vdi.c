@@ -291,7 +291,8 @@ static int run(struct transfer *t, struct api_err *err)
     } else {
         /* A length that nobody means is declared by those, too, who only ask whether they may. */
         if (t->kind->uploads && t->open_ended &&
-            (mark(&r, t->object, false, err) < 0 || transfer_accept(t, err) < 0 || transfer_await(t, err) < 0))
+            (mark(&r, t->object, false, err) < 0 || transfer_accept(t, err) < 0 ||
+             transfer_await(t, err) < 0))
             return -1;
         rc = mark(&r, t->object, true, err);
         if (rc == 0)

@@ -1,5 +1,5 @@
-/* Doors of the classic server that nobody built here: who may not use them is told so, as at all doors; who may,
- * that there is nothing behind (501). */
+/* Doors of the classic server that nobody built here: who may not use them is told so, as at all doors; who
+ * may, that there is nothing behind (501). */
 #include "../gate/session.h"
 #include "../server.h"
 #include "doors.h"
