@@ -333,6 +333,21 @@ class Disks(Case):
         self.assertEqual(len(self.api.VDI.get_all()), 2)
 
 
+class Uploads(Case):
+    def test_a_disk_that_an_upload_was_to_fill(self):
+        task = self.api.task.create("upload", "")
+        with POOL.connect() as connection:
+            connection.sendall(f"PUT /import_raw_vdi?sr_id={SR}&task_id={task}&session_id={self.api.session} HTTP/1.1\r\n"
+                               f"Host: x\r\nContent-Length: {8 * MIB}\r\n\r\n".encode() + b"x" * MIB)
+            until("the disk is there", self.api.VDI.get_all, 30)
+            POOL.kill()
+        POOL.start()
+        self.api = POOL.login()
+        self.settled()
+        self.assertEqual(self.api.VDI.get_all(), [])
+        self.fails(self.api.task.get_record(task), "Disks that it had made were removed")
+
+
 class Callers(Case):
     def test_a_synchronous_call(self):
         """Its task goes, its work is put right all the same, and who watched tasks hears of the end."""

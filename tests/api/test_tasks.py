@@ -1,10 +1,12 @@
 """Tasks: Async calls, tasks that clients make, cancelling and clearing away."""
+import json
+import signal
 import sys
 import threading
 import time
 import unittest
 
-from pool import NULL, Failure, TestPool, until
+from pool import NULL, Failure, TestPool, has_hostd, until
 from test_events import network_record, vm_record
 
 POOL = API = None
@@ -214,6 +216,189 @@ class Crowd(unittest.TestCase):
                 thread.join()
             self.assertEqual(sorted(results), ["MAP_DUPLICATE_KEY"] * 7 + [f"key {round_number}"])
         API.network.destroy(network)
+
+
+class OnHosts(unittest.TestCase):
+    """Calls that take time, on a simulated host."""
+
+    @classmethod
+    def setUpClass(cls):
+        if not has_hostd():
+            raise unittest.SkipTest("hostd is not built")
+        cls.pool = TestPool(hosts=1, host_options=["--sim-boot-ms", "50"])
+        cls.api = cls.pool.login()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.pool.close()
+
+    def make(self, words="sim.ignore_shutdown"):
+        vm = self.api.VM.create({**vm_record("vm"), "PV_kernel": "vmlinuz", "PV_args": words, "HVM_boot_policy": ""})
+        self.api.VM.start(vm, False, False)
+        return vm
+
+    def call(self, method, *params, headers=None):
+        """With headers: (status of the answer, result or error)."""
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": [self.api.session, *params]})
+        _, _, answer = self.pool.http("POST", "/jsonrpc", body, {"Content-Type": "application/json", **(headers or {})}, 60)
+        answer = json.loads(answer)
+        if "error" in answer:
+            raise Failure(method, answer["error"]["message"], answer["error"]["data"])
+        return answer["result"]
+
+    def asynchronously(self, method, *params):
+        return self.api.call("Async." + method, self.api.session, *params)
+
+    def ends(self, task):
+        until("end of a task", lambda: self.api.task.get_status(task) != "pending", 30)
+        return self.api.task.get_record(task)
+
+    def marked(self, vm, operation):
+        until(operation, lambda: operation in self.api.VM.get_current_operations(vm).values(), 30)
+        return {v: k for k, v in self.api.VM.get_current_operations(vm).items()}[operation]
+
+    def test_a_synchronous_call_has_a_task_while_it_runs(self):
+        vm, other = self.make(), self.pool.again(self.api)
+        failed = []
+
+        def shut_down():
+            try:
+                other.VM.clean_shutdown(vm)
+            except Failure as failure:
+                failed.append(failure.params)
+        thread = threading.Thread(target=shut_down)
+        thread.start()
+        task = self.marked(vm, "clean_shutdown")
+        record = self.api.task.get_record(task)
+        self.assertEqual((record["name_label"], record["status"], record["type"], record["result"], record["error_info"]),
+                         ("VM.clean_shutdown", "pending", "<none/>", "", []))
+        self.assertEqual((record["allowed_operations"], record["backtrace"], record["finished"]),
+                         (["cancel"], "()", "19700101T00:00:00Z"))
+        self.assertEqual(record["resident_on"], self.api.host.get_all()[0])
+        self.api.task.cancel(task)
+        thread.join(30)
+        self.assertEqual(failed, [[task]])
+        self.assertNotIn(task, self.api.task.get_all())
+        self.assertEqual(self.api.VM.get_power_state(vm), "Running")
+        self.api.VM.hard_shutdown(vm)
+
+    def test_cancel(self):
+        vm = self.make()
+        task = self.asynchronously("VM.clean_shutdown", vm)
+        self.marked(vm, "clean_shutdown")
+        self.api.task.cancel(task)
+        record = self.ends(task)
+        self.assertEqual((record["status"], record["error_info"], record["current_operations"], record["progress"]),
+                         ("cancelled", ["TASK_CANCELLED", task], {}, 1.0))
+        self.assertEqual(record["backtrace"], "(((process poold)(filename VM.clean_shutdown)(line 0)))")
+        self.assertEqual(self.api.VM.get_current_operations(vm), {})
+        self.api.task.cancel(task)
+        self.api.VM.hard_shutdown(vm)
+
+    def test_cancel_shows(self):
+        """The event of a cancelled task has its operation, named by a call that has no task of its own."""
+        vm = self.make()
+        task = self.asynchronously("VM.clean_shutdown", vm)
+        self.marked(vm, "clean_shutdown")
+        self.pool.hosts[0].signal(signal.SIGSTOP)  # so that it cannot end at once
+        try:
+            self.api.task.cancel(task)
+            operations = self.api.task.get_current_operations(task)
+            self.assertEqual(list(operations.values()), ["cancel"])
+            self.assertTrue(list(operations)[0].startswith("OpaqueRef:"))
+        finally:
+            self.pool.hosts[0].signal(signal.SIGCONT)
+        self.assertEqual(self.ends(task)["status"], "cancelled")
+        self.api.VM.hard_shutdown(vm)
+
+    def test_destroy_of_one_that_runs(self):
+        vm = self.make()
+        task = self.asynchronously("VM.clean_shutdown", vm)
+        self.marked(vm, "clean_shutdown")
+        self.api.task.destroy(task)
+        self.assertEqual(self.api.task.get_current_operations(task), {"task": "destroy"})
+        self.api.VM.hard_shutdown(vm)
+        until("it goes", lambda: task not in self.api.task.get_all())
+
+    def test_hard_shutdown_waits_for_what_it_cancels(self):
+        vm = self.make()
+        task = self.asynchronously("VM.clean_shutdown", vm)
+        self.marked(vm, "clean_shutdown")
+        self.api.VM.hard_shutdown(vm)
+        self.assertEqual(self.api.task.get_status(task), "cancelled")
+        self.assertEqual((self.api.VM.get_power_state(vm), self.api.VM.get_current_operations(vm)), ("Halted", {}))
+
+    def test_many_wait_without_threads(self):
+        vm = self.make()
+        first = self.asynchronously("VM.clean_shutdown", vm)
+        self.marked(vm, "clean_shutdown")
+        threads = self.pool.poold.threads()
+        waiting = [self.asynchronously("VM.pause", vm) for _ in range(200)]
+        self.assertEqual({self.api.task.get_status(t) for t in waiting}, {"pending"})
+        self.assertEqual(self.api.host.get_all(), self.api.host.get_all(), "others are served")
+        self.assertLess(self.pool.poold.threads(), threads + 100)
+        for task in waiting[1:]:
+            self.api.task.cancel(task)
+        self.assertEqual({self.ends(t)["status"] for t in waiting[1:]}, {"cancelled"})
+        self.assertEqual(self.api.task.get_status(waiting[0]), "pending")
+        self.api.task.cancel(first)
+        self.assertEqual(self.ends(waiting[0])["status"], "success")
+        self.assertEqual(self.api.VM.get_power_state(vm), "Paused")
+        for task in waiting:
+            self.api.task.destroy(task)
+        self.api.VM.hard_shutdown(vm)
+
+    def test_headers(self):
+        vm = self.api.VM.create(vm_record("vm"))
+        parent = self.api.task.create("parent", "")
+        child = self.call("Async.VM.clone", vm, "child", headers={
+            "subtask-of": parent, "User-Agent": "tester/1", "X-Request-Id": "r1", "Cookie": "secret=1", "X-Secret": "s"})
+        record = self.ends(child)
+        self.assertEqual((record["status"], record["subtask_of"]), ("success", parent))
+        self.assertEqual(record["other_config"], {"http:user-agent": "tester/1", "http:x-request-id": "r1"})
+        self.assertEqual(self.api.task.get_subtasks(parent), [child])
+        own = self.api.task.create("own", "")
+        copy = self.call("VM.clone", vm, "adopting", headers={"task-id": own})
+        self.assertEqual(self.api.VM.get_name_label(copy), "adopting")
+        self.assertEqual(self.api.task.get_status(own), "pending", "whose task it is says what becomes of it")
+        self.assertEqual(self.call("InternalAsync.VM.clone", vm, "completing", headers={"task-id": own}), own)
+        record = self.ends(own)
+        self.assertEqual((record["status"], record["name_label"]), ("success", "own"))
+        self.assertEqual(record["result"], f"<value>{self.api.VM.get_by_name_label('completing')[0]}</value>")
+        with self.assertRaises(Failure) as caught:
+            self.call("VM.clone", vm, "x", headers={"task-id": "OpaqueRef:11111111-2222-4333-8444-555555555555"})
+        self.assertEqual(caught.exception.code, "HANDLE_INVALID")
+
+    def test_results_of_all_kinds(self):
+        vm = self.api.VM.create(vm_record("a <b> & c"))
+        host = self.api.host.get_all()[0]
+        for method, params, result in (
+                ("VM.get_possible_hosts", [vm], f"<value><array><data><value>{host}</value></data></array></value>"),
+                ("VM.assert_can_boot_here", [vm, host], "<value></value>"),
+                ("VM.compute_memory_overhead", [vm], r"re:<value>\d+</value>")):
+            record = self.ends(self.asynchronously(method, *params))
+            self.assertEqual(record["status"], "success", (method, record["error_info"]))
+            if result.startswith("re:"):
+                self.assertRegex(record["result"], "^" + result[3:] + "$")
+            else:
+                self.assertEqual(record["result"], result, method)
+
+
+class Waiting(unittest.TestCase):
+    def test_no_longer_than_the_option_says(self):
+        if not has_hostd():
+            raise unittest.SkipTest("hostd is not built")
+        with TestPool(hosts=1, host_options=["--sim-boot-ms", "50"], options=["--operation-wait", "0"]) as pool:
+            api = pool.login()
+            vm = api.VM.create({**vm_record("vm"), "PV_kernel": "vmlinuz", "PV_args": "sim.ignore_shutdown", "HVM_boot_policy": ""})
+            api.VM.start(vm, False, False)
+            task = api.call("Async.VM.clean_shutdown", api.session, vm)
+            until("it runs", lambda: api.VM.get_current_operations(vm))
+            with self.assertRaises(Failure) as caught:
+                api.VM.pause(vm)
+            self.assertEqual((caught.exception.code, caught.exception.params),
+                             ("OTHER_OPERATION_IN_PROGRESS", ["VM", vm, "clean_shutdown", task]))
+            api.VM.hard_shutdown(vm)
 
 
 if __name__ == "__main__":

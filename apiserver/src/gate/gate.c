@@ -283,7 +283,7 @@ void gate_run(struct call *call)
         call_finish(call, -1);
         return;
     }
-    if (is_inline(call)) {
+    if (!call->async && is_inline(call)) {
         int rc = work_run_message(call);
         if (rc == 0 && call->take_over)
             call->take_over(call, call->take_over_arg);

@@ -340,7 +340,7 @@ void task_note_agent(struct tx *tx, struct ref task, struct ref host, const char
 
 void task_note_done(struct tx *tx, const struct call *call, struct ref result)
 {
-    const struct str_map **work = work_of(tx, call->task);
+    const struct str_map **work = call->method ? work_of(tx, call->task) : NULL; /* else: within a transfer */
     if (!work)
         return;
     AUTO_STR const char *xml = str_newf("<value>%s</value>", ref_is_null(result) ? "" : REF_TEXT(result));

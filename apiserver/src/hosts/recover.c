@@ -146,6 +146,14 @@ static void keep(struct recovery *r, struct server *server, struct tx *tx, const
     r->first = e;
 }
 
+static bool has_made(const struct str_map *work)
+{
+    for (size_t i = 0; work && i < work->count; i++)
+        if (strncmp(work->pairs[i].key, TASK_WORK_MADE, strlen(TASK_WORK_MADE)) == 0)
+            return true;
+    return false;
+}
+
 static void settle_without_agent(struct tx *tx, const struct task_row *task)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
@@ -182,8 +190,10 @@ static bool begin_row(const struct row *row, void *arg)
         return true; /* a client's: it goes on with it */
     bool asked = *word(task->work, TASK_WORK_AGENT) && ref_parse(word(task->work, TASK_WORK_HOST), &host) &&
                  tx_get(b->tx, CLASS_host, host);
-    if (asked && !*word(task->work, TASK_WORK_DONE) &&
-        !streq(word(task->work, TASK_WORK_MODE), TASK_MODE_HTTP))
+    /* A transfer ended with its connection; the disk that was made for it goes. */
+    bool over = *word(task->work, TASK_WORK_DONE) ||
+                (streq(word(task->work, TASK_WORK_MODE), TASK_MODE_HTTP) && !has_made(task->work));
+    if (asked && !over)
         keep(b->recovery, b->server, b->tx, task);
     else
         settle_without_agent(b->tx, task);

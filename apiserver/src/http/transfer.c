@@ -6,6 +6,8 @@
  * connection. */
 #include "transfer.h"
 
+#include "task_claim.h"
+
 #include "../gate/gate.h"
 #include "../gate/roles.h"
 #include "../gate/session.h"
@@ -80,20 +82,26 @@ bool transfer_flag(const struct transfer *t, const char *name)
 }
 
 /* The task of the request. One that somebody else made needs the role that may touch it. */
+static int check_adopted(const struct transfer *t, struct ref *adopt, struct api_err *err)
+{
+    const char *text = t->claim.task;
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(t->server->store);
+    if (!ref_parse(text, adopt) || ref_is_null(*adopt) || !snapshot_get(snap, CLASS_task, *adopt))
+        return err_handle_invalid(err, "task", text);
+    if (task_is_own(task_row(snapshot_get(snap, CLASS_task, *adopt)), t->session))
+        return 0;
+    return roles_require(t->session, ROLE_POOL_OPERATOR, t->kind->action->permission, err);
+}
+
 static int begin_task(struct transfer *t, struct api_err *err)
 {
-    struct ref adopt = REF_NULL;
-    const char *text = t->claim.task;
-    if (text) {
-        AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(t->server->store);
-        if (!ref_parse(text, &adopt) || ref_is_null(adopt) || !snapshot_get(snap, CLASS_task, adopt))
-            return err_handle_invalid(err, "task", text);
-        const struct task_row *task = task_row(snapshot_get(snap, CLASS_task, adopt));
-        if (!ref_eq(task->session, t->session->ref) &&
-            roles_require(t->session, ROLE_POOL_OPERATOR, t->kind->action->permission, err) < 0)
-            return -1;
-    }
-    return gate_task_begin(t->server, t->session, t->kind->label, adopt, &t->task, &t->cancel, err);
+    struct task_claim claim;
+    task_claim_read(t->req, &claim);
+    int rc = t->claim.task ? check_adopted(t, &claim.adopt, err) : 0;
+    if (rc == 0)
+        rc = gate_task_open(t->server, t->session, t->kind->label, &claim, &t->task, &t->cancel, err);
+    task_claim_done(&claim);
+    return rc;
 }
 
 /* ---- waiting ---- */
@@ -133,6 +141,7 @@ void transfer_call(struct transfer *t, struct call *call)
 {
     *call = (struct call){.server = t->server,
                           .session = t->session,
+                          .task = t->task,
                           .snapshot = store_snapshot(t->server->store),
                           .cancel = t->cancel};
 }
