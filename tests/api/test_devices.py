@@ -115,11 +115,15 @@ class Cards(VmCase):
         vif = self.nic(vm)
         network = self.api.network.create({"name_label": "other", "name_description": "", "MTU": 1500,
                                            "other_config": {}, "bridge": "", "managed": True, "tags": []})
+        self.fails("HANDLE_INVALID", None, "VIF.move", vif, NULL)
         self.api.VIF.move(vif, network)
         self.assertEqual(self.api.VIF.get_network(vif), network)
         self.assertEqual(self.api.network.get_VIFs(network), [vif])
-        self.fails("HANDLE_INVALID", None, "VIF.move", vif, NULL)
+        # Nobody would enforce it on a bridge.
+        self.fails("VALUE_NOT_SUPPORTED", None, "VIF.set_locking_mode", vif, "locked")
+        self.api.VIF.move(vif, self.network)
         self.api.VIF.set_locking_mode(vif, "locked")
+        self.fails("VALUE_NOT_SUPPORTED", None, "VIF.move", vif, network)
         self.api.VIF.set_ipv4_allowed(vif, ["192.0.2.1"])
         self.api.VIF.add_ipv4_allowed(vif, "192.0.2.2")
         self.api.VIF.remove_ipv4_allowed(vif, "192.0.2.1")

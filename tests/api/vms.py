@@ -29,7 +29,9 @@ class VmCase(unittest.TestCase):
         self.vms = []
         self.sr_path = os.path.join(self.pool.folder, "-".join(self.id().split(".")[-2:]))
         self.sr = self.api.SR.create(self.host, {"location": self.sr_path}, 0, self.id(), "", "file", "", False, {})
-        self.network = self.api.network.get_all()[0]
+        # The one that needs nothing of the host.
+        self.network = next(ref for ref, network in self.api.network.get_all_records().items()
+                            if network["other_config"].get("corral:kind") == "user")
 
     def tearDown(self):
         for vm in list(self.vms):
