@@ -1,4 +1,5 @@
 """Messages (alerts): made by clients and by the server, told by events, chosen by time, filter and object."""
+import os
 import sys
 import time
 import unittest
@@ -127,12 +128,18 @@ class OfTheServer(unittest.TestCase):
         return sorted(r["name"] for r in records)
 
     def test_life_of_a_vm(self):
+        sr = API.SR.create(API.host.get_all()[0], {"location": os.path.join(POOL.folder, "saved")}, 0, "saved", "", "file", "",
+                           False, {})
+        API.pool.set_suspend_image_SR(API.pool.get_all()[0], sr)
         vm = API.VM.create(vm_record("lively"))
         uuid = API.VM.get_uuid(vm)
         expected = []
         for step, name in ((lambda: API.VM.start(vm, False, False), "VM_STARTED"), (lambda: API.VM.pause(vm), "VM_PAUSED"),
                            (lambda: API.VM.unpause(vm), "VM_UNPAUSED"), (lambda: API.VM.hard_reboot(vm), "VM_REBOOTED"),
-                           (lambda: API.VM.hard_shutdown(vm), "VM_SHUTDOWN")):
+                           (lambda: API.VM.suspend(vm), "VM_SUSPENDED"), (lambda: API.VM.resume(vm, False, False), "VM_RESUMED"),
+                           (lambda: API.VM.snapshot(vm, "s"), "VM_SNAPSHOTTED"), (lambda: API.VM.checkpoint(vm, "c"), "VM_CHECKPOINTED"),
+                           (lambda: API.VM.hard_shutdown(vm), "VM_SHUTDOWN"),
+                           (lambda: API.VM.revert(API.VM.get_by_name_label("s")[0]), "VM_SNAPSHOT_REVERTED")):
             step()
             expected = sorted([*expected, name])
             until(name, lambda: self.names(uuid) == expected)
@@ -141,7 +148,7 @@ class OfTheServer(unittest.TestCase):
             self.assertEqual(record["priority"], 5)
         clone = API.VM.clone(vm, "twin")
         self.assertEqual(self.names(API.VM.get_uuid(clone)), ["VM_CLONED"])
-        for ref in (vm, clone):
+        for ref in (vm, clone, *API.VM.get_snapshots(vm)):
             API.VM.destroy(ref)
 
 

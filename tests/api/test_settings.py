@@ -100,6 +100,15 @@ class OfARepository(unittest.TestCase):
         API.SR.forget(sr)
 
 
+class OfAHost(unittest.TestCase):
+    def test_what_it_tells_and_records(self):
+        host = API.host.get_all()[0]
+        self.assertRegex(API.host.get_servertime(host), r"^\d{8}T\d{2}:\d{2}:\d{2}Z$")
+        source = until("there are data sources", lambda: API.host.get_data_sources(host))[0]["name_label"]
+        API.host.record_data_source(host, source)
+        API.host.forget_data_source_archives(host, source)
+
+
 class ZHost(unittest.TestCase):
     def test_a_host_that_is_gone(self):
         host = next(h for h in API.host.get_all())
