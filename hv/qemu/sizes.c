@@ -116,6 +116,11 @@ int qemu_set_vcpus(struct hv_driver_state *state, const char *uuid, int64_t vcpu
         return -1;
     int64_t count = count_filled(places);
     int outcome = 0;
+    /* QEMU 7.2's TCG frees what other threads still look at when a processor goes: the whole domain may die.
+     */
+    if (count > vcpus && state->accelerator == ACCELERATOR_TCG)
+        return hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
+                       "Under software emulation no processor can be taken from a running domain.");
     for (; outcome == 0 && count < vcpus; count += outcome == 0)
         outcome = add_one(d, places, count, deadline, err);
     for (; outcome == 0 && count > vcpus; count -= outcome == 0)

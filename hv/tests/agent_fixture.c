@@ -73,9 +73,22 @@ void fixture_launch(struct fixture *f)
     unlink(port_file);
     /* Another build of the program may be tried with the same tests. */
     const char *other = getenv("CORRAL_TEST_HOSTD");
-    const char *const argv[] = {
-        other ? other : HOSTD, "--state", f->state,      "--driver", f->driver,       "--listen", listen,
-        "--launcher",          LAUNCHER,  "--log-level", "warn",     "--sim-boot-ms", "100",      NULL};
+    const char *const argv[] = {other ? other : HOSTD,
+                                "--state",
+                                f->state,
+                                "--driver",
+                                f->driver,
+                                "--listen",
+                                listen,
+                                "--launcher",
+                                LAUNCHER,
+                                "--log-level",
+                                "warn",
+                                "--sim-boot-ms",
+                                "100",
+                                f->images ? "--images" : NULL,
+                                f->images,
+                                NULL};
     struct proc_spec spec = {.argv = argv, .stderr_fd = 2};
     cr_assert_eq(proc_start(&spec, &f->hostd), 0, "hostd cannot be started: %s", strerror(errno));
     f->running = true;

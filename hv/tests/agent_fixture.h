@@ -16,6 +16,7 @@ struct fixture {
     char dir[64], state[96], storage[96], isos[96];
     const char *tag; /* unique to this run; part of the path dir */
     const char *driver;
+    const char *images; /* folder of kernels, set after fixture_start and before a launch; NULL: none */
     struct proc hostd;
     bool running;
     struct hv_host *host;

@@ -8,6 +8,7 @@
 
 #define COPY "33333333-3333-4333-8333-444444444444"
 #define OTHER "33333333-3333-4333-8333-555555555555"
+#define SPARE "33333333-3333-4333-8333-888888888888"
 #define STATE "33333333-3333-4333-8333-666666666666"
 
 static struct fixture f;
@@ -343,6 +344,30 @@ static void start_from(const char *disk, char letter)
     must_call(&f, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
 }
 
+/* While the domain runs on, its snapshot is a disk like any: read, attached, copied thinly. */
+static void use_snapshot(void)
+{
+    struct hv_err err = {0};
+    struct hv_op op = fresh_op();
+    struct hv_disk_copy_args copy = {
+        .sr = SR, .disk = COPY, .new_sr = SR, .new_disk = SPARE, .format = IMAGE_FORMAT_QCOW2};
+    struct hv_disk_copy_result copied;
+    cr_assert_eq(hv_disk_copy(f.host, &op, &copy, &copied, &err), 0, "%s", err.text);
+    cr_assert_eq(copied.info.virtual_size_bytes, 1 << 20);
+    hv_disk_copy_result_done(&copied);
+    op = fresh_op();
+    struct hv_disk_destroy_args destroy = {.sr = SR, .disk = SPARE};
+    struct hv_disk_destroy_result destroyed;
+    cr_assert_eq(hv_disk_destroy(f.host, &op, &destroy, &destroyed, &err), 0, "%s", err.text);
+    op = fresh_op();
+    struct hv_disk_clone_args clone = {.sr = SR, .disk = COPY, .new_disk = SPARE};
+    struct hv_disk_clone_result cloned;
+    cr_assert_eq(hv_disk_clone(f.host, &op, &clone, &cloned, &err), 0, "%s", err.text);
+    hv_disk_clone_result_done(&cloned);
+    cr_assert_eq(plug_disk("xvdb", 1, SPARE, &err), 0, "%s", err.text);
+    cr_assert(in_use(SPARE));
+}
+
 static void snapshot_of_a_running_domain(void)
 {
     struct domain_config config AUTO_DOMAIN_CONFIG;
@@ -363,6 +388,7 @@ static void snapshot_of_a_running_domain(void)
     cr_assert_eq(err.kind, HV_ERR_KIND_EXISTS, "%s", err.text);
     must_call(&f, HV_CALL_DOMAIN_PAUSE, VM);
     cr_assert_eq(snapshot(OTHER, NULL, &err), 0, "%s", err.text);
+    use_snapshot();
     must_call(&f, HV_CALL_DOMAIN_UNPAUSE, VM);
     tells(console, '1', 'd');
     tells(console, '3', 'd');
@@ -651,8 +677,9 @@ static void sizes_change(void)
     cr_assert_eq(info.memory_target_bytes, 16 << 20);
     cr_assert_eq(info.memory_actual_bytes, real() ? 32 << 20 : 16 << 20); /* a boot sector has no balloon */
     if (real()) {
+        /* By the guest, or by software emulation. */
         cr_assert_eq(set_vcpus(2, 1500, &err), -1);
-        cr_assert_eq(err.kind, HV_ERR_KIND_GUEST, "%s", err.text);
+        cr_assert(err.kind == HV_ERR_KIND_GUEST || err.kind == HV_ERR_KIND_UNSUPPORTED, "%s", err.text);
     }
     /* What was plugged in is resumed. */
     make_state_disk();
