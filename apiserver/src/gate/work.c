@@ -325,8 +325,7 @@ static bool park(struct call *call, uint64_t seen, int64_t until_ms, struct api_
     }
     /* Whoever waits holds back no old rows; and from the next line on the call may be another thread's. */
     snapshot_unref(TAKE_PTR(call->snapshot));
-    AUTO_API_ERR struct api_err busy = *err;
-    *err = API_ERR_INIT;
+    api_err_done(err); /* told to nobody: the call waits */
     if (parking_add(call->server->parking, &parked))
         return true;
     fail_internal(err, "The server is stopping.");

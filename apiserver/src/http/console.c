@@ -7,7 +7,6 @@
 #include "console.h"
 
 #include "../gate/gate.h"
-#include "../gate/roles.h"
 #include "../gate/session.h"
 #include "../server.h"
 #include "console_find.h"
