@@ -547,6 +547,27 @@ class Refused(XvaTest):
         body = Archive().add("ova.xml", ova_xml([vm(uuid="no uuid")])).done()
         self.refused(["UUID_INVALID", "VM", "no uuid"], body, restore="true")
 
+    def test_a_file_gives_nobody_more_rights(self):
+        password = "correct horse battery"
+        role = self.api.call("role.get_by_name_label", self.api.session, "vm-admin")[0]
+        self.api.call("user.create_with_password", self.api.session, "importer", "I", password, [role])
+        client = POOL.client()
+        client.login("importer", password, "test")
+        headers = {"Cookie": f"session_id={client.session}"}
+        cases = [("vm.add_to_other_config/key:pci", ova_xml([vm(other_config={"pci": "0/0000:00:1f.0"})])),
+                 ("network.create", ova_xml([vm(), vif(1, "Ref:2"), network(2, name_label="of nobody")]))]
+        for permission, xml in cases:
+            before, task = self.state(), client.task.create("import", "")
+            body = Archive().add("ova.xml", xml).done()
+            self.request("PUT", "/import", {"sr_id": self.sr, "task_id": task}, body, headers)
+            self.assertEqual(self.api.task.get_error_info(task)[:2], ["RBAC_PERMISSION_DENIED", permission])
+            self.assertEqual(self.state(), before)
+        # What it may do itself it may import.
+        body = Archive().add("ova.xml", ova_xml([vm(other_config={"folder": "/a"})])).done()
+        task = client.task.create("import", "")
+        self.request("PUT", "/import", {"sr_id": self.sr, "task_id": task}, body, headers)
+        self.assertEqual(self.api.task.get_error_info(task), [])
+
     def test_force_takes_what_is_damaged(self):
         data = pattern(2 * MIB)
         archive = Archive().add("ova.xml", simple(bytes(3 * MIB))).add("Ref:2/00000000", data[:MIB])
