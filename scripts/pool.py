@@ -26,23 +26,32 @@ def read(path):
         return file.read().strip()
 
 
+def client(state):
+    """Over the socket, where the password does not matter: it may have been changed. In a folder too deep for a
+    socket's path there is none."""
+    path = os.path.join(os.path.abspath(state), "poold.sock")
+    if os.path.exists(path):
+        return Pool("unix:" + path, None), ""
+    return (Pool(f"https://127.0.0.1:{read(os.path.join(state, 'poold.port'))}", os.path.join(state, "pki", "ca.pem")),
+            read(os.path.join(state, "admin-password")))
+
+
 def connect(state, timeout_s):
-    """A logged-in client of the pool in `state`, waited for at most `timeout_s`."""
+    """A logged-in client of the pool in `state`, waited for at most `timeout_s`; and its password."""
     end = time.monotonic() + timeout_s
     while True:
         try:
-            pool = Pool(f"https://127.0.0.1:{read(os.path.join(state, 'poold.port'))}",
-                        os.path.join(state, "pki", "ca.pem"))
-            pool.login("root", read(os.path.join(state, "admin-password")))
-            return pool
+            pool, password = client(state)
+            pool.login("root", password)
+            return pool, password
         except OSError as error:
             if time.monotonic() >= end:
                 raise SystemExit(f"the pool does not answer: {error}") from error
             time.sleep(0.1)
 
 
-def write_token(pool, state, path):
-    answer = pool.post("/api/v1/join-tokens", {}, "root", read(os.path.join(state, "admin-password")))
+def write_token(pool, password, path):
+    answer = pool.post("/api/v1/join-tokens", {}, "root", password)
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "w", encoding="ascii") as file:
         file.write(answer["token"] + "\n")
@@ -209,10 +218,10 @@ def main():
             except OSError as error:
                 raise SystemExit(f"port {options.argument} on 127.0.0.1: {error.strerror}") from error
         return
-    pool = connect(options.state, options.timeout)
+    pool, password = connect(options.state, options.timeout)
     try:
         if options.command == "token":
-            write_token(pool, options.state, options.argument)
+            write_token(pool, password, options.argument)
         elif options.command == "hosts":
             wait_for_hosts(pool, int(options.argument), options.timeout)
         elif options.command == "set-up":

@@ -1,7 +1,9 @@
-"""A small XenAPI client: JSON-RPC 2.0 over HTTPS, with the pool's own CA. Standard library only."""
+"""A small XenAPI client: JSON-RPC 2.0 over HTTPS with the pool's own CA, or over the server's unix socket, where
+root needs no password. Standard library only."""
 import base64
 import http.client
 import json
+import socket
 import ssl
 import urllib.parse
 
@@ -15,8 +17,19 @@ class Failure(Exception):
         self.params = params
 
 
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path, timeout_s):
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
 class Pool:
-    """One pool and one session. Not for several threads. Call pool.VM.get_all() and the like:
+    """One pool, by its URL or as unix:PATH, and one session. Not for several threads. Call pool.VM.get_all() and the like:
     the session is put in front of the arguments."""
 
     def __init__(self, url, ca, timeout_s=60):
@@ -32,6 +45,8 @@ class Pool:
         return _Class(self, name)
 
     def _connect(self):
+        if self.url.scheme == "unix":
+            return _UnixConnection(self.url.path, self.timeout_s)
         if self.url.scheme == "https":
             return http.client.HTTPSConnection(self.url.hostname, self.url.port, timeout=self.timeout_s,
                                                context=self._context)

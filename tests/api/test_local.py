@@ -8,7 +8,7 @@ import sys
 import unittest
 import xmlrpc.client
 
-from pool import NULL, TestPool, program
+from pool import NULL, ROOT, TestPool, program
 
 
 class Connection(http.client.HTTPConnection):
@@ -62,6 +62,19 @@ class Local(unittest.TestCase):
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
             self.assertEqual(run.returncode, 1)
             self.assertIn(f"no server answers on the socket {path}x", run.stderr)
+
+    def test_the_entry_script_needs_no_password(self):
+        """The first password's file goes when the password is changed."""
+        with TestPool() as pool:
+            api = pool.login()
+            api.call("session.change_password", api.session, pool.password, "another one")
+            self.assertFalse(os.path.exists(os.path.join(pool.state, "admin-password")))
+            token = os.path.join(pool.folder, "token")
+            for words in (["answers"], ["summary"], ["token", token]):
+                run = subprocess.run([sys.executable, "-B", os.path.join(ROOT, "scripts", "pool.py"), "--state", pool.state, *words],
+                                     text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False)
+                self.assertEqual(run.returncode, 0, run.stdout)
+            self.assertEqual(os.stat(token).st_mode & 0o777, 0o600)
 
     def test_static_files_and_errors_as_elsewhere(self):
         with TestPool() as pool:
