@@ -287,6 +287,25 @@ Test(qemu, what_does_not_fit_is_not_resumed)
     what_does_not_fit_is_refused();
 }
 
+/* Its firmware's variables are a file that both runs have open. */
+Test(qemu, a_uefi_domain_is_suspended_too)
+{
+    struct domain_config config AUTO_DOMAIN_CONFIG;
+    if (access("/usr/share/OVMF/OVMF_CODE_4M.fd", R_OK) < 0)
+        cr_skip_test("OVMF is not installed");
+    fixture_storage(&f);
+    small_domain(&config);
+    config.firmware = FIRMWARE_UEFI;
+    config.memory_bytes = 64 << 20;
+    run(&config);
+    make_state_disk();
+    must_suspend();
+    cr_assert_eq(fixture_count(&f, "run"), 0);
+    must_resume(&config);
+    must_call(&f, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
+    must_call(&f, HV_CALL_DOMAIN_PURGE, VM);
+}
+
 /* A header that is right over a state that is not. */
 Test(qemu, a_damaged_state_is_refused)
 {
