@@ -317,6 +317,17 @@ class Doors(Case):
             self.assertEqual(API.call("task.get_error_info", API.session, task)[0], code)
             API.call("task.destroy", API.session, task)
 
+    def test_tasks_belong_to_users(self):
+        """All sessions of the one who made it may act on a task; others with the role; nobody else."""
+        maker, stranger = self.sessions["vm-admin"], self.sessions["vm-power-admin"]
+        task = maker.call("task.create", maker.session, "mine", "")
+        self.refused("RBAC_PERMISSION_DENIED", "task.cancel", task, api=stranger)
+        POOL.http("PUT", f"/rrd?uuid=x&task_id={task}", b"", {"Cookie": "session_id=" + stranger.session})
+        self.assertEqual(API.call("task.get_status", API.session, task), "pending")
+        again = login("door-vm-admin")
+        again.call("task.set_progress", again.session, task, 0.5)
+        self.sessions["pool-operator"].call("task.destroy", self.sessions["pool-operator"].session, task)
+
     def test_what_shows_a_session_is_no_key_to_it(self):
         """A uuid or reference in a record is not what the login answered."""
         task = API.call("task.create", API.session, "mine", "")

@@ -135,15 +135,15 @@ static bool first_row(const struct row *row, void *arg)
     return false;
 }
 
-/* Outlives the session. */
+/* Outlives the session. Not the subject: a group is one for all who are in it. */
 static const char *owner_of(const struct session *session)
 {
-    return ref_is_null(session->subject) ? str_new(session->user) : str_new(REF_TEXT(session->subject));
+    return *session->sid ? session->sid : session->user;
 }
 
 bool task_is_own(const struct task_row *task, const struct session *session)
 {
-    AUTO_STR const char *owner = owner_of(session);
+    const char *owner = owner_of(session);
     return ref_eq(task->session, session->ref) || (*owner && streq(task->owner, owner));
 }
 
@@ -158,8 +158,7 @@ struct ref task_create(struct tx *tx, const struct task_spec *spec)
     str_assign(&task->type, "<none/>");
     tx_each(tx, CLASS_host, first_row, &task->resident_on);
     if (spec->owner) {
-        str_unref(task->owner);
-        task->owner = owner_of(spec->owner);
+        str_assign(&task->owner, owner_of(spec->owner));
         if (tx_get(tx, CLASS_session, spec->owner->ref))
             task->session = spec->owner->ref;
     }

@@ -6,6 +6,7 @@
 #include "../gate/gate.h"
 #include "../gate/roles.h"
 #include "../gate/session.h"
+#include "../gate/task.h"
 #include "../gate/trail.h"
 #include "doors.h"
 #include <base/log.h>
@@ -162,8 +163,7 @@ static int begin_task(struct blob_job *job, struct ref *task, struct api_err *er
         ref_parse(job->task_text, &adopt) ? task_row(snapshot_get(job->snapshot, CLASS_task, adopt)) : NULL;
     if (!row)
         return err_handle_invalid(err, "task", job->task_text);
-    if (!ref_eq(row->session, job->session->ref) &&
-        roles_require(job->session, ROLE_POOL_OPERATOR, "http/put_blob", err) < 0)
+    if (!task_is_own(row, job->session) && roles_allow(job->session, "task.destroy/any", err) < 0)
         return -1;
     return gate_task_begin(job->server, job->session, "blob", adopt, task, &cancel, err);
 }

@@ -203,12 +203,18 @@ static void refuse(struct http_request *req, const struct http_action *action, c
     http_answer(req, 401, headers, buf_take(&out), len, HTTP_FREE);
 }
 
-/* The client waits for its task. Nobody knows who this one is: what runs already is not theirs to end. */
-static void fail_task(struct server *server, const struct door_claim *claim, const struct api_err *err)
+/* The client waits for its task. What runs already is not for a request that was turned away to end, nor is
+ * what belongs to somebody else. `session` NULL: nobody knows who this one is. */
+static void fail_task(struct server *server, const struct door_claim *claim, const struct session *session,
+                      const struct api_err *err)
 {
-    struct ref task;
-    if (claim->task && ref_parse(claim->task, &task) && !task_is_running(server->tasks, task))
-        gate_task_refuse(server, task, err);
+    struct ref ref;
+    if (!claim->task || !ref_parse(claim->task, &ref) || task_is_running(server->tasks, ref))
+        return;
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct task_row *task = task_row(snapshot_get(snap, CLASS_task, ref));
+    if (task && (!session || task_is_own(task, session)))
+        gate_task_refuse(server, ref, err);
 }
 
 struct session *door_admit_claim(struct server *server, struct http_request *req,
@@ -222,7 +228,7 @@ struct session *door_admit_claim(struct server *server, struct http_request *req
         return session;
     trail_door(server->trail, claim->peer, session, action ? action->permission : "http", &err);
     if (session) {
-        fail_task(server, claim, &err);
+        fail_task(server, claim, session, &err);
         door_fail(req, 403, &err);
         if (*temporary)
             session_close(server, session);
@@ -232,7 +238,7 @@ struct session *door_admit_claim(struct server *server, struct http_request *req
     } else {
         AUTO_API_ERR struct api_err told = API_ERR_INIT;
         err_session_authentication_failed(&told, "", "The request did not say who it comes from.");
-        fail_task(server, claim, err.desc == ERROR_SESSION_AUTHENTICATION_FAILED ? &err : &told);
+        fail_task(server, claim, NULL, err.desc == ERROR_SESSION_AUTHENTICATION_FAILED ? &err : &told);
         refuse(req, action, &err);
     }
     return NULL;
