@@ -7,6 +7,7 @@ import sys
 import unittest
 
 from pool import TestPool, has_hostd, until
+from test_users import login, make_user
 from test_vm import simulated
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "e2e"))
@@ -128,6 +129,18 @@ class Connect(unittest.TestCase):
         dom0 = next(ref for ref, vm in API.VM.get_all_records().items() if vm["is_control_domain"])
         self.assertEqual(status_of("ref=" + dom0 + session()), 404)
         self.assertEqual(POOL.http("GET", f"/vncsnapshot?ref={console('vt100')}{session()}")[0], 404)
+
+    def test_roles(self):
+        """Consoles of VMs want vm-operator, those of a host's own system pool-admin."""
+        dom0 = next(ref for ref, vm in API.VM.get_all_records().items() if vm["is_control_domain"])
+        for role, guest, host in (("read-only", 403, 403), ("vm-operator", 200, 403), ("pool-operator", 200, 403),
+                                  ("pool-admin", 200, 404)):
+            user = make_user("viewer-" + role, role, api=API)
+            mine = "&session_id=" + login("viewer-" + role, pool=POOL).session
+            self.assertEqual((status_of("ref=" + VM + mine), status_of("ref=" + dom0 + mine)), (guest, host), role)
+            self.assertEqual((POOL.http("GET", f"/vncsnapshot?ref={VM}{mine}")[0],
+                              POOL.http("GET", f"/vncsnapshot?ref={dom0}{mine}")[0]), (guest, host), role)
+            API.call("user.destroy", API.session, user)
 
     def test_a_host_that_is_gone(self):
         with TestPool(hosts=1) as pool:
