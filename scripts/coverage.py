@@ -6,6 +6,7 @@ A message works when it is built and a test called it with success; the logs of 
 --call-log of poold). Others that are built count as untried. Without logs everything that is built is untried."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -104,4 +105,5 @@ def main():
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a reader such as head may have seen enough
     main()
