@@ -434,6 +434,42 @@ class ThereAndBack(XvaTest):
             text = tar.extractfile("ova.xml").read().decode()
         self.assertGreaterEqual(text.count("<value>by hand</value>"), 3)
 
+    def test_snapshots_go_along_when_asked_for(self):
+        snapshot = self.api.VM.snapshot(self.vm, "before", [])
+        self.assertEqual(self.request("PUT", "/import_raw_vdi", {"vdi": self.disks(self.vm)["0"]}, pattern(MIB))[0], 200)
+        ref = self.imported(self.get(ref=self.vm))[0]
+        self.assertEqual(self.api.VM.get_snapshots(ref), [])
+        ref = self.imported(self.get(ref=self.vm, export_snapshots="true"))[0]
+        [copy] = self.api.VM.get_snapshots(ref)
+        self.assertEqual(self.api.VM.get_name_label(copy), "before")
+        self.assertEqual(self.content(self.disks(copy)["0"]), self.data)
+        self.assertEqual(self.content(self.disks(ref)["0"])[:MIB], pattern(MIB))
+        # A snapshot alone is a source, too; and metadata tells of snapshots unless told not to.
+        record = self.put(self.get(ref=snapshot))
+        self.assertEqual(record["error_info"], [])
+        self.assertEqual(record["result"].count("OpaqueRef:"), 1)
+        for query, count in (({}, 2), ({"export_snapshots": "false"}, 1)):
+            with tarfile.open(fileobj=io.BytesIO(self.get("/export_metadata", uuid=self.uuid, **query))) as tar:
+                text = tar.extractfile("ova.xml").read().decode()
+            self.assertEqual(text.count("<value>VM</value>"), count)
+
+    def test_a_suspended_vm(self):
+        self.api.SR.set_name_label(self.sr, "suspend")
+        self.api.VM.set_suspend_SR(self.vm, self.sr)
+        self.api.VM.start(self.vm, False, False)
+        self.api.VM.suspend(self.vm)
+        memory = self.api.VM.get_suspend_VDI(self.vm)
+        for keep, state in (("true", "Suspended"), ("false", "Halted")):
+            record = self.put(self.get(ref=self.vm, preserve_power_state=keep))
+            self.assertEqual(record["error_info"], [])
+            ref = record["result"].split("<value>")[2].split("<")[0]
+            self.assertEqual(self.api.VM.get_power_state(ref), state)
+            if keep == "true":
+                self.assertEqual(self.content(self.api.VM.get_suspend_VDI(ref)), self.content(memory))
+                self.api.VM.hard_shutdown(ref)
+            self.assertEqual(self.content(self.disks(ref)["0"]), self.data)
+        self.api.VM.hard_shutdown(self.vm)
+
     def test_metadata_without_devices(self):
         body = self.get("/export_metadata", uuid=self.uuid, excluded_device_types="vbd,vif")
         ref = self.imported(body, "/import_metadata")[0]

@@ -132,15 +132,41 @@ static enum vm_operations operation_of(const struct export *e)
     return e->full ? VM_OPERATIONS_EXPORT : VM_OPERATIONS_METADATA_EXPORT;
 }
 
+/* A running VM writes to it. One that is suspended keeps its disks attached, but rests. */
+static bool is_written(struct tx *tx, const struct vdi_row *vdi)
+{
+    for (size_t i = 0; vdi->VBDs && i < vdi->VBDs->count; i++) {
+        const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, vdi->VBDs->items[i]));
+        const struct vm_row *vm = vbd ? vm_row(tx_get(tx, CLASS_VM, vbd->VM)) : NULL;
+        if (vm && vbd->currently_attached && vbd->mode == VBD_MODE_RW &&
+            vm->power_state != VM_POWER_STATE_SUSPENDED)
+            return true;
+    }
+    return false;
+}
+
+/* As the rules have it, but for disks that only resting VMs hold. */
+static int check_disk(struct tx *tx, const struct vdi_row *vdi, struct api_err *err)
+{
+    const struct str_map *current = vdi->current_operations;
+    if (!storage_vdi_attached(tx, vdi))
+        return operation_check(tx, CLASS_VDI, vdi->row.ref, VDI_OPERATIONS_COPY, err);
+    for (size_t i = 0; current && i < current->count; i++)
+        if (!streq(current->pairs[i].value, model_enum_vdi_operations.values[VDI_OPERATIONS_COPY]))
+            return err_other_operation_in_progress(err, "VDI", REF_TEXT(vdi->row.ref),
+                                                   current->pairs[i].value, current->pairs[i].key);
+    return 0;
+}
+
 static int check_disks(struct export *e, struct tx *tx, struct api_err *err)
 {
     for (size_t i = 0; i < e->disk_count; i++) {
         const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, e->disks[i]->row.ref));
         if (!vdi)
             return fail_handle(err, CLASS_VDI, e->disks[i]->row.ref);
-        if (storage_vdi_written(tx, vdi))
+        if (is_written(tx, vdi))
             return err_vdi_in_use(err, REF_TEXT(vdi->row.ref), "export");
-        if (operation_check(tx, CLASS_VDI, vdi->row.ref, VDI_OPERATIONS_COPY, err) < 0)
+        if (check_disk(tx, vdi, err) < 0)
             return -1;
     }
     return 0;
