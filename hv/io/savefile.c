@@ -190,6 +190,7 @@ static int merge_nic(struct domain_nic *nic, const struct domain_config *asked, 
         if (nic->kind != now->kind)
             return differs(err, "a nic led to another kind of network");
         nic->restricted = now->restricted;
+        str_assign(&nic->bridge, now->bridge ? now->bridge : "");
         return 0;
     }
     snprintf(what, sizeof(what), "nic %d with the address %s is missing", (int)nic->index, nic->mac);

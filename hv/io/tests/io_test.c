@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <io/fanout.h>
 #include <io/loop.h>
+#include <io/savefile.h>
 #include <poll.h>
 #include <semaphore.h>
 #include <sys/epoll.h>
@@ -235,4 +236,31 @@ Test(fanout, a_viewer_that_does_not_read_is_dropped_and_others_go_on)
     loop_free(c.loop);
     close(slow);
     close(fresh);
+}
+
+/* Where a nic leads and what is behind a disk come from what is asked; the machine from what was saved. */
+Test(savefile, a_resumed_domain_gets_the_sources_of_now)
+{
+    struct domain_config saved AUTO_DOMAIN_CONFIG, asked AUTO_DOMAIN_CONFIG, merged AUTO_DOMAIN_CONFIG;
+    struct hv_err err = {0};
+    domain_config_init(&saved);
+    saved.memory_bytes = 1 << 20;
+    saved.vcpus = 2;
+    saved.vcpus_max = 4;
+    struct domain_nic *nic = domain_config_add_nics(&saved);
+    nic->kind = NIC_KIND_BRIDGE;
+    str_assign(&nic->mac, "52:54:00:12:34:56");
+    str_assign(&nic->bridge, "xenbr0");
+    struct domain_disk *disk = domain_config_add_disks(&saved);
+    str_assign(&disk->device, "xvda");
+    str_assign(&disk->disk, "old");
+    domain_config_copy(&asked, &saved);
+    asked.vcpus = 4;
+    str_assign(&asked.nics[0].bridge, "xenbr1");
+    str_assign(&asked.disks[0].disk, "new");
+    cr_assert_eq(save_merge(&saved, &asked, true, &merged, &err), 0, "%s", err.text);
+    cr_assert_str_eq(merged.nics[0].bridge, "xenbr1");
+    cr_assert_str_eq(merged.disks[0].disk, "new");
+    cr_assert_eq(merged.vcpus, 2);
+    cr_assert(merged.start_paused);
 }
