@@ -14,7 +14,8 @@ static struct {
 } table;
 
 /* Asked for by handlers: what a session may do to tasks that are not its own. */
-static const struct permission further[] = {{"task.cancel/any", ROLE_POOL_OPERATOR, false},
+static const struct permission further[] = {{"task.adopt/any", ROLE_POOL_OPERATOR, false},
+                                            {"task.cancel/any", ROLE_POOL_OPERATOR, false},
                                             {"task.destroy/any", ROLE_POOL_OPERATOR, false}};
 
 char *permission_of_method(const struct method_desc *method)
