@@ -31,7 +31,7 @@ export async function open(browser, { viewport = WIDE, dark = false, server: ser
   const context = await browser.newContext({
     viewport, colorScheme: dark ? "dark" : "light", reducedMotion: "reduce", permissions: ["clipboard-read", "clipboard-write"],
   });
-  context.setDefaultTimeout(10_000);
+  context.setDefaultTimeout(30_000);
   await context.addInitScript(() => {
     window.violations = [];
     document.addEventListener("securitypolicyviolation", (e) =>
