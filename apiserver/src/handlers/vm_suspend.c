@@ -175,14 +175,9 @@ static int resume_on(struct call *call, const struct vm_row *vm, const struct vd
     row_unref(booted);
     if (rc < 0)
         return -1;
-    struct hv_host *agent = hosts_get(call->server->hosts, host, err);
+    struct hv_host *agent = networks_host(call->server, host, call->snapshot, vm, err);
     if (!agent) {
         domain_config_done(&config);
-        return -1;
-    }
-    if (networks_prepare(agent, host, call->snapshot, vm, err) < 0) {
-        domain_config_done(&config);
-        hosts_put(call->server->hosts, agent);
         return -1;
     }
     hosts_op_init(&op, call, 0);

@@ -48,8 +48,8 @@ int network_prepare(struct hv_host *agent, struct ref host, const struct network
     return 0;
 }
 
-int networks_prepare(struct hv_host *agent, struct ref host, const struct snapshot *snap,
-                     const struct vm_row *vm, struct api_err *err)
+static int prepare_all(struct hv_host *agent, struct ref host, const struct snapshot *snap,
+                       const struct vm_row *vm, struct api_err *err)
 {
     for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
         const struct vif_row *vif = vif_row(snapshot_get(snap, CLASS_VIF, vm->VIFs->items[i]));
@@ -59,6 +59,17 @@ int networks_prepare(struct hv_host *agent, struct ref host, const struct snapsh
             return -1;
     }
     return 0;
+}
+
+struct hv_host *networks_host(struct server *server, struct ref host, const struct snapshot *snap,
+                              const struct vm_row *vm, struct api_err *err)
+{
+    struct hv_host *agent = hosts_get(server->hosts, host, err);
+    if (agent && prepare_all(agent, host, snap, vm, err) < 0) {
+        hosts_put(server->hosts, agent);
+        agent = NULL;
+    }
+    return agent;
 }
 
 struct withdrawal {

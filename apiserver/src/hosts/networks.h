@@ -9,9 +9,10 @@
  * reason in the log. Blocks. */
 int network_prepare(struct hv_host *agent, struct ref host, const struct network_row *network,
                     struct api_err *err);
-/* The same for all that the VM's nics need. */
-int networks_prepare(struct hv_host *agent, struct ref host, const struct snapshot *snap,
-                     const struct vm_row *vm, struct api_err *err);
+/* The host's agent (counted, see hosts_get), once it has all networks that the VM's nics need. NULL with
+ * *err. */
+struct hv_host *networks_host(struct server *server, struct ref host, const struct snapshot *snap,
+                              const struct vm_row *vm, struct api_err *err);
 /* The network is gone: hosts that answer remove what they made for it. What stays (a host was away) is
  * harmless and logged. Blocks. */
 void network_withdraw(struct server *server, const struct network_row *network);
