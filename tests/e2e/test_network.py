@@ -104,6 +104,6 @@ class NetworkTest(unittest.TestCase):
 if __name__ == "__main__":
     if os.environ.get("CORRAL_TEST_NETNS") != "own":
         os.environ["CORRAL_TEST_NETNS"] = "own"
-        os.execvp("unshare", ["unshare", "--net", "--mount", "sh", "-c", 'ip link set lo up && exec "$@"', "sh",
+        os.execvp("unshare", ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh",
                               sys.executable, "-B", *sys.argv])
     unittest.main()

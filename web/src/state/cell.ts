@@ -3,6 +3,7 @@ import { useEffect, useReducer } from "preact/hooks";
 
 export class Cell<T> {
   #value: T;
+  #changes = 0;
   readonly #watchers = new Set<() => void>();
 
   constructor(initial: T) {
@@ -11,6 +12,11 @@ export class Cell<T> {
 
   get value(): T {
     return this.#value;
+  }
+
+  /** Rises with each change. */
+  get changes(): number {
+    return this.#changes;
   }
 
   set(value: T): void {
@@ -26,6 +32,7 @@ export class Cell<T> {
 
   /** Tells the watchers though the value is the same object. */
   touch(): void {
+    this.#changes++;
     for (const watcher of [...this.#watchers]) {
       watcher();
     }
@@ -41,10 +48,11 @@ export class Cell<T> {
 /** The value of a cell; the component renders again when it changes. */
 export function useCell<T>(cell: Cell<T>): T {
   const [, again] = useReducer<number, void>((n) => n + 1, 0);
+  const shown = cell.changes;
   useEffect(() => {
-    const seen = cell.value;
     const stop = cell.watch(() => again());
-    if (!Object.is(seen, cell.value)) {
+    // It may have changed after it was rendered and before it is watched.
+    if (cell.changes !== shown) {
       again();
     }
     return stop;
