@@ -55,6 +55,7 @@ struct http_server {
     char *socket_path; /* NULL: by address */
     char *client_name; /* required of clients; NULL: any name */
     bool tls, client_certificates;
+    bool quiesced; /* the listener was closed; of the thread that stops the server */
     uint16_t port;
     int64_t idle_timeout_ms, body_timeout_ms;
     char *cert_pem, *key_pem, *trust_pem;

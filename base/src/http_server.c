@@ -326,7 +326,10 @@ uint16_t http_server_port(const struct http_server *server)
 
 void http_server_quiesce(struct http_server *server)
 {
-    AUTO_CLOSE int listener = MHD_quiesce_daemon(server->daemon); /* -1 the second time */
+    if (server->quiesced)
+        return; /* libmicrohttpd 0.9.75 would return the closed descriptor's number once more */
+    server->quiesced = true;
+    AUTO_CLOSE int listener = MHD_quiesce_daemon(server->daemon);
     if (listener >= 0 && server->socket_path && unlink(server->socket_path) < 0)
         log_warn("http", "the socket could not be removed", "path", server->socket_path, "cause",
                  strerror(errno));

@@ -1,5 +1,6 @@
 /* The HTTP server: fast and late answers, bodies, limits, lost clients, stopping. */
 #include "http_fixture.h"
+#include <fcntl.h>
 
 /* Shared between a test and its handler; one server a test. */
 static struct {
@@ -243,6 +244,19 @@ Test(http_server, plain_http_is_for_loopback_alone)
         start((struct http_server_config){.address = "::1", .on_request = on_request});
     cr_assert_neq(http_server_port(server), 0);
     http_server_stop(server);
+}
+
+Test(http_server, stopping_leaves_the_descriptor_that_took_the_listeners_number)
+{
+    struct http_server *server = plain();
+    http_server_quiesce(server);
+    enum { MANY = 64 };
+    int taken[MANY];
+    for (size_t i = 0; i < MANY; i++)
+        cr_assert_geq(taken[i] = open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
+    http_server_stop(server);
+    for (size_t i = 0; i < MANY; i++)
+        cr_assert_eq(close(taken[i]), 0, "descriptor %d was closed by the server", taken[i]);
 }
 
 Test(http_server, a_taken_port_is_an_error)
