@@ -107,8 +107,9 @@ struct call {
     void *args;
     json_t *params; /* positional, without the session */
     bool lenient;   /* numbers may come as text */
-    /* Set by a handler that answers later (event.from): called as the gate's last step with the call, which
-     * is the callee's to complete from then on. */
+    /* Set by a handler that answers later: called as the gate's last step with the call, which is the callee's
+     * from then on: to complete, of a message that runs inline (event.from); to end by work_end_taken, of one
+     * that runs on a worker, which is free again meanwhile. */
     void (*take_over)(struct call *call, void *arg);
     void *take_over_arg;
     int64_t delay_ms;                         /* the answer leaves this much later (a wrong password) */

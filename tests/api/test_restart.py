@@ -156,7 +156,13 @@ class Power(Case):
             vm = self.make_vm(words="console=hvc0")
             self.succeeds(self.interrupted(failpoint, "VM.start", vm, False, False))
             self.assertEqual(self.api.VM.get_power_state(vm), "Running")
+            self.assertEqual(self.alerts(vm), ["VM_STARTED"])
+            self.assertNotEqual(self.api.VM.get_last_booted_record(vm), "")
             self.fails_state(vm)
+
+    def alerts(self, vm):
+        uuid = self.api.VM.get_uuid(vm)
+        return sorted(m["name"] for m in self.api.message.get_all_records().values() if m["obj_uuid"] == uuid)
 
     def fails_state(self, vm):
         with self.assertRaises(Failure) as caught:
@@ -167,6 +173,7 @@ class Power(Case):
         vm = self.make_vm(running=True)
         self.succeeds(self.interrupted("agent-answered:domain_shutdown", "VM.clean_shutdown", vm))
         self.assertEqual(self.api.VM.get_power_state(vm), "Halted")
+        self.assertEqual(self.alerts(vm), ["VM_SHUTDOWN", "VM_STARTED"])
         self.api.VM.start(vm, False, False)
         self.fails(self.interrupted("agent-called:domain_shutdown", "VM.clean_shutdown", vm), NOT_BEGUN)
         self.assertEqual(self.api.VM.get_power_state(vm), "Running")

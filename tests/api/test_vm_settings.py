@@ -162,6 +162,19 @@ class Appliances(VmCase):
         self.assertEqual(self.state(second), "Halted")
         self.assertEqual(self.api.VM_appliance.get_current_operations(appliance), {})
 
+    def test_one_order_at_once_and_cancelling_what_runs(self):
+        appliance = self.api.VM_appliance.create({"name_label": "stubborn", "name_description": ""})
+        vms = [self.make("sim.ignore_shutdown") for _ in range(3)]
+        for vm in vms:
+            self.api.VM.set_appliance(vm, appliance)
+        self.api.VM_appliance.start(appliance, False)
+        until("all are up", lambda: all("clean_shutdown" in self.api.VM.get_allowed_operations(v) for v in vms))
+        task = self.api.call("Async.VM_appliance.clean_shutdown", self.api.session, appliance)
+        until("all are asked", lambda: all("clean_shutdown" in self.api.VM.get_current_operations(v).values() for v in vms))
+        self.api.task.cancel(task)
+        self.task_ends(task, "cancelled")
+        self.assertEqual([(self.state(v), self.api.VM.get_current_operations(v)) for v in vms], [("Running", {})] * 3)
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv)

@@ -340,7 +340,27 @@ static void run_marked(struct call *call)
     /* What the object is now, with the mark: handlers decide on this. */
     snapshot_unref(call->snapshot);
     call->snapshot = store_snapshot(call->server->store);
-    end(call, work_run_message(call));
+    int rc = work_run_message(call);
+    if (rc < 0 || !call->take_over) {
+        end(call, rc);
+        return;
+    }
+    snapshot_unref(TAKE_PTR(call->snapshot)); /* it holds back no old rows while others work for it */
+    call->take_over(call, call->take_over_arg);
+}
+
+static void end_taken(void *arg)
+{
+    struct call *call = arg;
+    end(call, call->failed ? -1 : 0);
+}
+
+void work_end_taken(struct call *call, int rc)
+{
+    call->failed = rc < 0;
+    /* The end waits for the store: not for the caller's thread, if there is another. */
+    if (worker_submit(call->server->workers, end_taken, call) < 0)
+        end_taken(call);
 }
 
 /* What the operation outranks has been asked to stop: the run begins when it has. */

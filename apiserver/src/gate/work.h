@@ -8,3 +8,6 @@ void work_log_outcome(const struct call *call, int rc);
 /* Worker jobs; the argument is the call, which is completed or freed. */
 void work_call(void *call);
 void work_call_async(void *call);
+/* Ends a call of a worker that its handler had taken over (call->take_over): its result or error is in it.
+ * Any thread. */
+void work_end_taken(struct call *call, int rc);

@@ -1,65 +1,67 @@
-/* VM_appliance.start, clean_shutdown, hard_shutdown, shutdown: VMs one after another, by their order, each
- * through the gate like a call of the same user. One that fails does not keep the others. */
-#include "../gate/gate.h"
+/* VM_appliance.start, clean_shutdown, hard_shutdown, shutdown: VMs by their order, those of the same order at
+ * once (sequence.h). One that fails does not keep the others. */
+#include "../gate/work.h"
+#include "../sequence.h"
 #include "../server.h"
-#include <base/clock.h>
-#include <base/log.h>
 #include <base/mem.h>
 #include <handlers.h>
 #include <model/errors.h>
 
-struct member {
-    struct ref vm;
-    int64_t order, delay; /* seconds to wait after it */
+struct job {
+    struct call *call;
+    const char *message;
+    bool start, paused;
+    struct sequence_step *steps;
+    size_t count;
 };
 
-static int by_order(const void *a, const void *b)
+static void job_free(struct job *job)
 {
-    const struct member *x = a, *y = b;
-    return (x->order > y->order) - (x->order < y->order);
+    free(job->steps);
+    free(job);
 }
 
-static int by_reverse_order(const void *a, const void *b)
+/* NULL: the VM is as it shall be already. */
+static json_t *params(void *arg, const struct sequence_step *step)
 {
-    return by_order(b, a);
+    const struct job *job = arg;
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(job->call->server->store);
+    const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, step->object));
+    if (!vm || (vm->power_state == VM_POWER_STATE_HALTED) != job->start)
+        return NULL;
+    if (job->start)
+        return json_pack("[sbb]", REF_TEXT(step->object), job->paused, 0);
+    return json_pack("[s]", REF_TEXT(step->object));
 }
 
-/* Waits, unless cancelled. */
-static int pause_for(struct call *call, int64_t seconds, struct api_err *err)
+static void done(void *arg, const struct sequence_result *result)
 {
-    int64_t end = clock_mono_ms() + seconds * 1000;
-    while (clock_mono_ms() < end) {
-        if (call->cancel && *call->cancel)
-            return err_task_cancelled(err, REF_TEXT(call->task));
-        if (call->server->closing)
-            return fail_internal(err, "The server is stopping.");
-        int64_t step = clock_mono_ms() + 500;
-        store_wait(call->server->store, UINT64_MAX - 1, step < end ? step : end);
-    }
-    return 0;
+    struct job *job = arg;
+    struct call *call = job->call;
+    int rc = 0;
+    bool cancelled = call->cancel && *call->cancel && result->left_out + result->failed > 0;
+    if (cancelled)
+        rc = err_task_cancelled(&call->err, REF_TEXT(call->task));
+    else if (result->left_out)
+        rc = fail_internal(&call->err, "The server is stopping.");
+    else if (result->failed)
+        rc = err_operation_partially_failed(&call->err, call->method->name);
+    job_free(job);
+    work_end_taken(call, rc);
 }
 
-/* The VM is as it shall be already. */
-static bool nothing_to_do(const struct vm_row *vm, bool start)
+static void begin(struct call *call, void *arg)
 {
-    return start ? vm->power_state != VM_POWER_STATE_HALTED : vm->power_state == VM_POWER_STATE_HALTED;
-}
-
-static int act(struct call *call, const struct member *member, const char *message, bool start, bool paused)
-{
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(call->server->store);
-    const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, member->vm));
-    if (!vm || nothing_to_do(vm, start))
-        return 0;
-    json_t *params =
-        start ? json_pack("[sbb]", REF_TEXT(member->vm), paused, 0) : json_pack("[s]", REF_TEXT(member->vm));
-    int rc = gate_call_within(call, message, params, &err);
-    json_decref(params);
-    if (rc < 0)
-        log_warn("vm", "one VM of an appliance did not follow", "vm", vm->uuid, "message", message, "error",
-                 err.code);
-    return rc;
+    struct job *job = arg;
+    const struct sequence_spec spec = {.server = call->server,
+                                       .session = call->session,
+                                       .task = call->task,
+                                       .cancel = call->cancel,
+                                       .peer = call->peer,
+                                       .params = params,
+                                       .done = done,
+                                       .arg = job};
+    sequence_start(&spec, job->steps, job->count);
 }
 
 /* `message`: what is done to each VM. */
@@ -68,27 +70,24 @@ static int all(struct call *call, struct ref self, const char *message, bool sta
 {
     const struct vm_appliance_row *appliance =
         vm_appliance_row(snapshot_get(call->snapshot, CLASS_VM_appliance, self));
-    size_t count = 0;
-    int failed = 0;
     if (!appliance)
         return fail_handle(err, CLASS_VM_appliance, self);
     size_t most = appliance->VMs ? appliance->VMs->count : 0;
-    AUTO_FREE struct member *members = xcalloc(most + 1, sizeof(*members));
+    struct job *job = xcalloc(1, sizeof(*job));
+    *job = (struct job){.call = call, .message = message, .start = start, .paused = paused};
+    job->steps = xcalloc(most + 1, sizeof(*job->steps));
     for (size_t i = 0; i < most; i++) {
         const struct vm_row *vm = vm_row(snapshot_get(call->snapshot, CLASS_VM, appliance->VMs->items[i]));
         if (vm)
-            members[count++] = (struct member){
-                .vm = vm->row.ref, .order = vm->order, .delay = start ? vm->start_delay : vm->shutdown_delay};
+            job->steps[job->count++] =
+                (struct sequence_step){.object = vm->row.ref,
+                                       .message = message,
+                                       .order = start ? vm->order : -vm->order,
+                                       .delay_s = start ? vm->start_delay : vm->shutdown_delay};
     }
-    qsort(members, count, sizeof(*members), start ? by_order : by_reverse_order);
-    for (size_t i = 0; i < count; i++) {
-        if (call->cancel && *call->cancel)
-            return err_task_cancelled(err, REF_TEXT(call->task));
-        failed |= act(call, &members[i], message, start, paused);
-        if (i + 1 < count && pause_for(call, members[i].delay, err) < 0)
-            return -1;
-    }
-    return failed ? err_operation_partially_failed(err, call->method->name) : 0;
+    call->take_over = begin;
+    call->take_over_arg = job;
+    return 0;
 }
 
 int handle_vm_appliance_start(struct call *call, const struct vm_appliance_start_args *args,

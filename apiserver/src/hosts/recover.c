@@ -3,7 +3,10 @@
 #include "recover.h"
 
 #include "../gate/task.h"
+#include "../handlers/alert.h"
 #include "../handlers/storage.h"
+#include "../handlers/vm_record.h"
+#include "../handlers/vm_state.h"
 #include "../rules/operations.h"
 #include "../server.h"
 #include "hosts.h"
@@ -293,6 +296,40 @@ struct record {
     bool have_info;
 };
 
+/* A VM's power as its handler would have recorded it. What the next look at the host finds by itself
+ * (residence, numbers, a VM that runs) is left to that; what it cannot know is said here: that it was asked
+ * for. */
+static void record_power(struct tx *tx, const struct interrupted *e)
+{
+    const struct vm_row *vm = e->cls == CLASS_VM ? vm_row(tx_get(tx, CLASS_VM, e->object)) : NULL;
+    if (!vm)
+        return;
+    enum vm_power_state state = vm->power_state;
+    AUTO_FREE char *body = NULL;
+    if (streq(e->call, "domain_start") && state == VM_POWER_STATE_HALTED) {
+        AUTO_STR const char *booted = vm_record_text(vm);
+        str_assign(&vm_row_mut(tx_edit(tx, CLASS_VM, e->object))->last_booted_record, booted);
+        body = xasprintf("VM '%s' started", vm->name_label);
+        alert_add(tx, ALERT_VM_STARTED, CLS_VM, vm->uuid, body);
+    } else if (streq(e->call, "domain_resume") && state == VM_POWER_STATE_SUSPENDED) {
+        body = xasprintf("VM '%s' resumed", vm->name_label);
+        alert_add(tx, ALERT_VM_RESUMED, CLS_VM, vm->uuid, body);
+    } else if ((streq(e->call, "domain_shutdown") || streq(e->call, "domain_hard_shutdown")) &&
+               (state == VM_POWER_STATE_RUNNING || state == VM_POWER_STATE_PAUSED)) {
+        body = xasprintf("VM '%s' shut down", vm->name_label);
+        vm_state_halted(tx, e->object);
+        alert_add(tx, ALERT_VM_SHUTDOWN, CLS_VM, vm->uuid, body);
+    } else if (streq(e->call, "domain_pause") && state == VM_POWER_STATE_RUNNING) {
+        body = xasprintf("VM '%s' paused", vm->name_label);
+        vm_state_paused(tx, e->object, true);
+        alert_add(tx, ALERT_VM_PAUSED, CLS_VM, vm->uuid, body);
+    } else if (streq(e->call, "domain_unpause") && state == VM_POWER_STATE_PAUSED) {
+        body = xasprintf("VM '%s' unpaused", vm->name_label);
+        vm_state_paused(tx, e->object, false);
+        alert_add(tx, ALERT_VM_UNPAUSED, CLS_VM, vm->uuid, body);
+    }
+}
+
 /* Takes the mark off, and records what the operation did. */
 static void record(struct tx *tx, void *arg)
 {
@@ -303,6 +340,8 @@ static void record(struct tx *tx, void *arg)
     bool done = e->state == OPERATION_STATE_DONE && is_single_step(e);
     if (e->cls)
         operation_unmark(tx, e->cls, e->object, e->task);
+    if (done)
+        record_power(tx, e);
     if (done && streq(e->call, "disk_copy")) {
         done = rec->have_info && vdi && !ref_is_null(rec->sr);
         if (done) {
