@@ -25,7 +25,7 @@ struct storage_table {
     int (*disk_copy)(struct storage_sr *sr, const char *location, struct storage_sr *to_sr,
                      const char *to_uuid, enum disk_format to_format, const struct storage_job *job,
                      struct storage_error *error);
-    int (*disk_clone)(struct storage_sr *sr, const char *location, const char *new_uuid,
+    int (*disk_clone)(struct storage_sr *sr, const char *location, const char *new_uuid, bool track,
                       const struct storage_job *job, struct storage_error *error);
     int (*layer_begin)(struct storage_sr *sr, const char *location, const char *new_uuid,
                        struct storage_layer **out, struct storage_error *error);

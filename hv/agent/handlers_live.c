@@ -216,6 +216,8 @@ static int begin_layer(struct layers *l, const struct snapshot_disk *disk, struc
     srs_put(l->agent, sr); /* the domain's use of the disk keeps it attached */
     if (outcome < 0)
         return storage_to_hv(err, &error);
+    if (disk->track)
+        storage_layer_track(l->storage[l->count], disk->disk, disk->new_disk);
     struct hv_layer *layer = &l->items[l->count];
     *layer =
         (struct hv_layer){.sr = disk->sr, .disk = disk->disk, .fd = storage_layer_fd(l->storage[l->count])};

@@ -226,7 +226,8 @@ int agent_disk_clone(struct agent *agent, struct agent_op *op, const struct hv_d
     /* Whoever reads it keeps what it has open, which is the base now. */
     int outcome = disks_take(agent, args->sr, args->disk, false, err);
     if (outcome == 0) {
-        outcome = agent->storage->disk_clone(sr->storage, args->disk, args->new_disk, &job.job, &error) < 0
+        outcome = agent->storage->disk_clone(sr->storage, args->disk, args->new_disk, args->track, &job.job,
+                                             &error) < 0
                       ? storage_to_hv(err, &error)
                       : srs_disk_info(agent, sr, args->new_disk, &result->info, err);
         disks_release(agent, args->sr, args->disk, false);

@@ -46,6 +46,7 @@ int storage_to_hv(struct hv_err *err, const struct storage_error *error)
         kind = HV_ERR_KIND_FORMAT;
         break;
     case STORAGE_READ_ONLY:
+    case STORAGE_UNRELATED:
         kind = HV_ERR_KIND_BAD_STATE;
         break;
     case STORAGE_CANCELLED:

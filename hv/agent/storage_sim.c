@@ -17,10 +17,17 @@ static int copy_raw(struct storage_sr *sr, const char *location, struct storage_
     return storage_disk_copy_plain(sr, location, to_sr, to_uuid, job, error);
 }
 
-static int clone_raw(struct storage_sr *sr, const char *location, const char *new_uuid,
+static int clone_raw(struct storage_sr *sr, const char *location, const char *new_uuid, bool track,
                      const struct storage_job *job, struct storage_error *error)
 {
-    return storage_disk_copy_plain(sr, location, sr, new_uuid, job, error);
+    struct storage_layer *layer;
+    (void)job;
+    if (!track)
+        return storage_disk_copy_plain(sr, location, sr, new_uuid, job, error);
+    if (storage_layer_begin_plain(sr, location, new_uuid, &layer, error) < 0)
+        return -1;
+    storage_layer_track(layer, location, new_uuid);
+    return storage_layer_commit(layer, error);
 }
 
 const struct storage_table storage_simulated = {

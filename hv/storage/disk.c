@@ -263,14 +263,11 @@ int storage_disk_create(struct storage_sr *sr, const char *uuid_text, int64_t si
     return 0;
 }
 
-int storage_disk_destroy(struct storage_sr *sr, const char *location, struct storage_error *error)
+int disk_remove_files(struct storage_sr *sr, const char *uuid, struct storage_error *error)
 {
-    char uuid[UUID_TEXT_SIZE];
-    if (disk_refuse_change(sr, error) < 0 || disk_check_uuid(location, uuid, error) < 0)
-        return -1;
     struct storage_error ignored; /* what cannot be read can be removed all the same */
     AUTO_DISK_FILE struct disk_file d = DISK_FILE_INIT;
-    bool on_base = disk_file_open(sr, location, O_RDONLY, &d, &ignored) == 0 && d.backing[0];
+    bool on_base = disk_file_open(sr, uuid, O_RDONLY, &d, &ignored) == 0 && d.backing[0];
     for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
         char name[FILE_NAME_SIZE];
         disk_file_name(name, uuid, formats[i]);
@@ -280,6 +277,17 @@ int storage_disk_destroy(struct storage_sr *sr, const char *location, struct sto
     if (on_base)
         layers_sweep(sr);
     return folder_sync(sr, error);
+}
+
+int storage_disk_destroy(struct storage_sr *sr, const char *location, struct storage_error *error)
+{
+    char uuid[UUID_TEXT_SIZE];
+    if (disk_refuse_change(sr, error) < 0 || disk_check_uuid(location, uuid, error) < 0)
+        return -1;
+    pthread_mutex_lock(&sr->layers);
+    int outcome = changed_forget(sr, uuid, error);
+    pthread_mutex_unlock(&sr->layers);
+    return outcome < 0 ? -1 : disk_remove_files(sr, uuid, error);
 }
 
 int storage_disk_resize(struct storage_sr *sr, const char *location, int64_t size, int64_t *out,
@@ -318,8 +326,10 @@ int storage_disk_copy(struct storage_sr *sr, const char *location, struct storag
         disk_exists_already(to_sr, uuid, error) < 0 ||
         disk_layers_open(sr, location, O_RDONLY, &layers, error) < 0 ||
         disk_check_size(layers.files[0].virtual_size, &size, error) < 0 || temp_open(to_sr, &t, error) < 0 ||
-        disk_make(&t, to_format, size, error) < 0 ||
-        image_convert_layers(to_sr, &layers, t.fd, to_format, size, job, 0, 1, error) < 0)
+        disk_make(&t, to_format, size, error) < 0)
+        return -1;
+    struct conversion how = {t.fd, to_format, size, job, 0, 1};
+    if (image_convert_layers(to_sr, &layers, &how, error) < 0)
         return -1;
     disk_file_name(name, uuid, to_format);
     return temp_commit(&t, name, false, error);

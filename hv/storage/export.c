@@ -47,8 +47,10 @@ int storage_disk_export(struct storage_sr *sr, const char *location, enum disk_f
     if (sr->kind->read_only)
         return storage_fail(error, STORAGE_NOT_SUPPORTED, "an SR of type %s gives its disks in raw form only",
                             sr->kind->type);
-    if (temp_open(sr, &copy, error) < 0 || disk_make(&copy, format, d->virtual_size, error) < 0 ||
-        image_convert_layers(sr, &layers, copy.fd, format, d->virtual_size, job, 0, 0.5, error) < 0)
+    if (temp_open(sr, &copy, error) < 0 || disk_make(&copy, format, d->virtual_size, error) < 0)
+        return -1;
+    struct conversion how = {copy.fd, format, d->virtual_size, job, 0, 0.5};
+    if (image_convert_layers(sr, &layers, &how, error) < 0)
         return -1;
     if (fstat(copy.fd, &st) < 0)
         return storage_fail_errno(error, errno, "cannot look at the copy");

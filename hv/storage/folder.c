@@ -129,3 +129,21 @@ void folder_clean(const struct storage_sr *sr)
             clean_one(sr, entry->d_name);
     closedir(dir);
 }
+
+int folder_each(const struct storage_sr *sr, void (*each)(const struct storage_sr *, const char *, void *),
+                void *arg)
+{
+    int fd = openat(sr->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (!dir) {
+        fd_close_cleanup(&fd);
+        return -1;
+    }
+    errno = 0;
+    for (const struct dirent *e; (e = readdir(dir)); errno = 0)
+        each(sr, e->d_name, arg);
+    int failure = errno;
+    closedir(dir);
+    errno = failure;
+    return failure ? -1 : 0;
+}

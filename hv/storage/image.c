@@ -200,35 +200,42 @@ int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct sto
     return 0;
 }
 
-int image_convert(const struct storage_sr *sr, int from, enum disk_format from_format, int to,
-                  enum disk_format to_format, int64_t target_size, const struct storage_job *job,
-                  double progress_from, double progress_to, struct storage_error *error)
+/* qemu-img convert from `source` into descriptor TOOL_FD, of which `fds` is the first. */
+static int convert(const struct storage_sr *sr, const struct conversion *how, const char *const *source,
+                   const int *fds, size_t fd_count, struct storage_error *error)
 {
-    const char *const argv[] = {"convert",
-                                "-p",
-                                "-n",
-                                "--target-is-zero",
-                                "-f",
-                                disk_format_name(from_format),
-                                "-O",
-                                disk_format_name(to_format),
-                                TOOL_PATH_SOURCE,
-                                TOOL_PATH_TARGET,
-                                NULL};
-    const int fds[] = {from, to};
+    const char *argv[16] = {"convert",          "-p", "-n",
+                            "--target-is-zero", "-O", disk_format_name(how->to_format)};
+    size_t n = 6;
+    while (*source)
+        argv[n++] = *source++;
+    argv[n] = TOOL_PATH_SOURCE;
     static const struct storage_job nobody = {0};
     struct tool_run run = {
         .argv = argv,
         .fds = fds,
-        .fd_count = 2,
+        .fd_count = fd_count,
         .timeout_ms = -1,
         /* The data, and for qcow2 its tables. */
-        .file_size_max = (rlim_t)target_size + (rlim_t)target_size / 64 + ((rlim_t)64 << 20),
-        .job = job ? job : &nobody,
-        .progress_from = progress_from,
-        .progress_to = progress_to,
+        .file_size_max = (rlim_t)how->target_size + (rlim_t)how->target_size / 64 + ((rlim_t)64 << 20),
+        .job = how->job ? how->job : &nobody,
+        .progress_from = how->progress_from,
+        .progress_to = how->progress_to,
     };
     return tool_run(sr, &run, error);
+}
+
+int image_convert(const struct storage_sr *sr, int from, enum disk_format from_format,
+                  const struct conversion *how, struct storage_error *error)
+{
+    /* Of a VHD image the size is what the footer says, not what the geometry beside it would give. */
+    static const char *const vhd[] = {"--image-opts",
+                                      "driver=vpc,force_size_calc=current_size,file.driver=file,"
+                                      "file.filename=" TOOL_PATH_TARGET,
+                                      NULL};
+    const char *const plain[] = {"-f", disk_format_name(from_format), TOOL_PATH_TARGET, NULL};
+    const int fds[] = {how->to, from};
+    return convert(sr, how, from_format == DISK_VHD ? vhd : plain, fds, 2, error);
 }
 
 /* ---- disks of several images ---- */
@@ -261,26 +268,29 @@ static size_t layers_fds(const struct disk_layers *layers, int *fds)
     return layers->count;
 }
 
-int image_convert_layers(const struct storage_sr *sr, const struct disk_layers *from, int to,
-                         enum disk_format to_format, int64_t target_size, const struct storage_job *job,
-                         double progress_from, double progress_to, struct storage_error *error)
+int image_convert_layers(const struct storage_sr *sr, const struct disk_layers *from,
+                         const struct conversion *how, struct storage_error *error)
 {
-    AUTO_FREE char *source = layers_spec(from, 1);
-    const char *const argv[] = {
-        "convert",        "-p", "-n", "--target-is-zero", "-O", disk_format_name(to_format), source,
-        TOOL_PATH_SOURCE, NULL};
-    int fds[LAYERS_MAX + 1] = {to};
+    AUTO_FREE char *spec = layers_spec(from, 1);
+    const char *const source[] = {spec, NULL};
+    int fds[LAYERS_MAX + 1] = {how->to};
+    return convert(sr, how, source, fds, 1 + layers_fds(from, fds + 1), error);
+}
+
+int image_commit(const struct storage_sr *sr, const struct disk_layers *layers, const struct storage_job *job,
+                 struct storage_error *error)
+{
+    int fds[LAYERS_MAX];
+    AUTO_FREE char *source = layers_spec(layers, 0);
+    const char *const argv[] = {"commit", "-p", "-d", source, NULL};
     static const struct storage_job nobody = {0};
-    struct tool_run run = {
-        .argv = argv,
-        .fds = fds,
-        .fd_count = 1 + layers_fds(from, fds + 1),
-        .timeout_ms = -1,
-        .file_size_max = (rlim_t)target_size + (rlim_t)target_size / 64 + ((rlim_t)64 << 20),
-        .job = job ? job : &nobody,
-        .progress_from = progress_from,
-        .progress_to = progress_to,
-    };
+    struct tool_run run = {.argv = argv,
+                           .fds = fds,
+                           .fd_count = layers_fds(layers, fds),
+                           .timeout_ms = -1,
+                           .file_size_max = RLIM_INFINITY,
+                           .job = job ? job : &nobody,
+                           .progress_to = 1};
     return tool_run(sr, &run, error);
 }
 

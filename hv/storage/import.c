@@ -131,14 +131,6 @@ static int import_image(struct temp_file *spooled, const struct disk_file *d,
     return image_check_qcow2(spooled->sr, spooled->fd, d->virtual_size, &virtual_size, error);
 }
 
-static int convert(const struct storage_sr *sr, int from, enum disk_format format, int to,
-                   const struct disk_file *d, const struct storage_job *job, struct storage_error *error)
-{
-    if (format == DISK_VHD)
-        return vhd_convert(sr, from, to, d->format, d->virtual_size, job, 0.7, 1, error);
-    return image_convert(sr, from, format, to, d->format, d->virtual_size, job, 0.7, 1, error);
-}
-
 int storage_disk_import(struct storage_sr *sr, const char *location, enum disk_format format,
                         const struct storage_source *source, const struct storage_job *job,
                         struct storage_error *error)
@@ -156,8 +148,10 @@ int storage_disk_import(struct storage_sr *sr, const char *location, enum disk_f
         return -1;
     if (as_it_is)
         return temp_commit(&spooled, d.name, true, error);
-    if (temp_open(sr, &converted, error) < 0 || disk_make(&converted, d.format, d.virtual_size, error) < 0 ||
-        convert(sr, spooled.fd, format, converted.fd, &d, job, error) < 0)
+    if (temp_open(sr, &converted, error) < 0 || disk_make(&converted, d.format, d.virtual_size, error) < 0)
+        return -1;
+    struct conversion how = {converted.fd, d.format, d.virtual_size, job, 0.7, 1};
+    if (image_convert(sr, spooled.fd, format, &how, error) < 0)
         return -1;
     if (temp_commit(&converted, d.name, true, error) < 0)
         return -1;

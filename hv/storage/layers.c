@@ -53,7 +53,7 @@ void disk_layers_done(struct disk_layers *layers)
     *layers = (struct disk_layers){0};
 }
 
-static int open_base(const struct storage_sr *sr, const char *name, struct disk_file *out,
+static int open_base(const struct storage_sr *sr, const char *name, int flags, struct disk_file *out,
                      struct storage_error *error)
 {
     AUTO_DISK_FILE struct disk_file d = DISK_FILE_INIT;
@@ -61,7 +61,7 @@ static int open_base(const struct storage_sr *sr, const char *name, struct disk_
     if (!base_name_parse(name, uuid, &d.format))
         return storage_fail(error, STORAGE_BAD_IMAGE, "the disk's image refers to another file");
     snprintf(d.name, sizeof(d.name), "%s", name);
-    d.fd = folder_open(sr, name, O_RDONLY);
+    d.fd = folder_open(sr, name, flags);
     if (d.fd < 0)
         return storage_fail(error, STORAGE_BAD_IMAGE, "an image that the disk stands on cannot be opened: %s",
                             strerror(errno));
@@ -72,6 +72,22 @@ static int open_base(const struct storage_sr *sr, const char *name, struct disk_
     return 0;
 }
 
+/* Adds what files[0] stands on. */
+static int open_below(const struct storage_sr *sr, int flags, struct disk_layers *layers,
+                      struct storage_error *error)
+{
+    while (layers->files[layers->count - 1].backing[0]) {
+        if (layers->count == LAYERS_MAX)
+            return storage_fail(error, STORAGE_BAD_IMAGE, "the disk's images stand on each other too deeply");
+        layers->files = xreallocarray(layers->files, layers->count + 1, sizeof(*layers->files));
+        if (open_base(sr, layers->files[layers->count - 1].backing, layers->count == 1 ? flags : O_RDONLY,
+                      &layers->files[layers->count], error) < 0)
+            return -1;
+        layers->count++;
+    }
+    return 0;
+}
+
 int disk_layers_open(const struct storage_sr *sr, const char *location, int flags, struct disk_layers *out,
                      struct storage_error *error)
 {
@@ -79,14 +95,27 @@ int disk_layers_open(const struct storage_sr *sr, const char *location, int flag
     if (disk_file_open(sr, location, flags, &layers.files[0], error) < 0)
         return -1;
     layers.count = 1;
-    while (layers.files[layers.count - 1].backing[0]) {
-        if (layers.count == LAYERS_MAX)
-            return storage_fail(error, STORAGE_BAD_IMAGE, "the disk's images stand on each other too deeply");
-        layers.files = xreallocarray(layers.files, layers.count + 1, sizeof(*layers.files));
-        if (open_base(sr, layers.files[layers.count - 1].backing, &layers.files[layers.count], error) < 0)
-            return -1;
-        layers.count++;
-    }
+    if (open_below(sr, O_RDONLY, &layers, error) < 0)
+        return -1;
+    *out = layers;
+    layers = (struct disk_layers){0};
+    return 0;
+}
+
+int layers_open_from(const struct storage_sr *sr, const char *name, int flags, struct disk_layers *out,
+                     struct storage_error *error)
+{
+    AUTO_DISK_LAYERS struct disk_layers layers = {.files = xcalloc(1, sizeof(struct disk_file))};
+    char location[FILE_NAME_SIZE];
+    enum disk_format format;
+    int outcome = disk_name_parse(sr, name, location, &format)
+                      ? disk_file_open(sr, location, flags, &layers.files[0], error)
+                      : open_base(sr, name, flags, &layers.files[0], error);
+    if (outcome < 0)
+        return -1;
+    layers.count = 1;
+    if (open_below(sr, flags, &layers, error) < 0)
+        return -1;
     *out = layers;
     layers = (struct disk_layers){0};
     return 0;
@@ -100,8 +129,9 @@ struct storage_layer {
     char old_name[FILE_NAME_SIZE], top_name[FILE_NAME_SIZE], base_name[FILE_NAME_SIZE];
     char copy_name[FILE_NAME_SIZE];
     char token[24];
-    bool plain; /* a full copy and no base */
-    bool flat;  /* the base is a full copy: what was below is in no use any more */
+    char tracked[UUID_TEXT_SIZE], copy_uuid[UUID_TEXT_SIZE]; /* the disk, when its changes are to be noted */
+    bool plain;                                              /* a full copy and no base */
+    bool flat; /* the base is a full copy: what was below is in no use any more */
 };
 
 static void layer_free(struct storage_layer *layer)
@@ -152,11 +182,14 @@ static int make_images(struct storage_layer *layer, const struct disk_layers *di
     uuid_format(fresh, uuid);
     base_name(layer->base_name, uuid, format);
     snprintf(layer->token, sizeof(layer->token), "%.8s%.4s%.4s", uuid, uuid + 9, uuid + 14);
-    if (layer->flat &&
-        (temp_open(layer->sr, flat, error) < 0 || disk_make(flat, DISK_QCOW2, top->virtual_size, error) < 0 ||
-         image_convert_layers(layer->sr, disk, flat->fd, DISK_QCOW2, top->virtual_size, job, 0, 1, error) <
-             0))
-        return -1;
+    if (layer->flat) {
+        if (temp_open(layer->sr, flat, error) < 0 ||
+            disk_make(flat, DISK_QCOW2, top->virtual_size, error) < 0)
+            return -1;
+        struct conversion how = {flat->fd, DISK_QCOW2, top->virtual_size, job, 0, 1};
+        if (image_convert_layers(layer->sr, disk, &how, error) < 0)
+            return -1;
+    }
     if (temp_open(layer->sr, &layer->overlay, error) < 0 ||
         image_make_overlay(&layer->overlay, layer->base_name, format, top->virtual_size, error) < 0 ||
         temp_open(layer->sr, &layer->copy, error) < 0 ||
@@ -181,7 +214,9 @@ static int begin(struct storage_sr *sr, const char *location, const char *new_uu
     if (disk.count >= LAYERS_MAX - 2 && !at_rest)
         return storage_fail(
             error, STORAGE_NOT_SUPPORTED,
-            "the disk's images stand on each other %zu deep: copy it while no VM runs with it", disk.count);
+            "the disk's images stand on each other %zu deep: remove snapshots that nobody needs, or copy it "
+            "while no VM runs with it",
+            disk.count);
     if (at_rest && fsync(disk.files[0].fd) < 0)
         return storage_fail_errno(error, errno, "cannot write the disk's data");
     struct storage_layer *layer = xcalloc(1, sizeof(*layer));
@@ -292,9 +327,28 @@ const char *storage_layer_token(const struct storage_layer *layer)
     return layer->token;
 }
 
+static void forget_copy(struct storage_layer *layer)
+{
+    struct storage_error error;
+    pthread_mutex_lock(&layer->sr->layers);
+    if (changed_forget(layer->sr, layer->copy_uuid, &error) < 0)
+        log_warn("storage", "a note of changed blocks stays for a disk that was not made", "disk",
+                 layer->copy_uuid, "why", error.text);
+    pthread_mutex_unlock(&layer->sr->layers);
+}
+
 int storage_layer_commit(struct storage_layer *layer, struct storage_error *error)
 {
-    int outcome = temp_commit(&layer->copy, layer->copy_name, false, error);
+    int outcome = 0;
+    if (layer->tracked[0]) {
+        pthread_mutex_lock(&layer->sr->layers);
+        outcome = changed_snapshot(layer->sr, layer->tracked, layer->copy_uuid, layer->base_name, error);
+        pthread_mutex_unlock(&layer->sr->layers);
+    }
+    if (outcome == 0)
+        outcome = temp_commit(&layer->copy, layer->copy_name, false, error);
+    if (outcome < 0 && layer->tracked[0])
+        forget_copy(layer);
     if (layer->flat)
         layers_sweep(layer->sr);
     layer_free(layer);
@@ -326,43 +380,53 @@ void storage_layer_abort(struct storage_layer *layer, bool applied)
     layer_free(layer);
 }
 
-int storage_disk_clone(struct storage_sr *sr, const char *location, const char *new_uuid,
+void storage_layer_track(struct storage_layer *layer, const char *location, const char *new_uuid)
+{
+    struct storage_error ignored; /* they were checked */
+    if (disk_check_uuid(location, layer->tracked, &ignored) < 0 ||
+        disk_check_uuid(new_uuid, layer->copy_uuid, &ignored) < 0)
+        layer->tracked[0] = '\0';
+}
+
+int storage_disk_clone(struct storage_sr *sr, const char *location, const char *new_uuid, bool track,
                        const struct storage_job *job, struct storage_error *error)
 {
     struct storage_layer *layer;
     if (begin(sr, location, new_uuid, true, job, &layer, error) < 0)
         return -1;
+    if (track)
+        storage_layer_track(layer, location, new_uuid);
     return storage_layer_commit(layer, error);
 }
 
 /* ---- putting right ---- */
 
-struct found {
-    char name[FILE_NAME_SIZE], backing[FILE_NAME_SIZE];
-    size_t users;
-};
-
-struct findings {
-    struct found *items;
-    size_t count;
-    bool blind; /* a file could not be looked at */
-};
-
-static void findings_done(struct findings *f)
+void layers_found_done(struct layers_found *f)
 {
     free(f->items);
+    free(f->tops);
+    *f = (struct layers_found){.count = 0};
 }
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const struct found *)a)->name, ((const struct found *)b)->name);
+    return strcmp(((const struct layer_found *)a)->name, ((const struct layer_found *)b)->name);
 }
 
-static struct found *find_base(const struct findings *f, const char *name)
+struct layer_found *layers_find_base(const struct layers_found *f, const char *name)
 {
-    struct found key = {.users = 0};
+    struct layer_found key = {.users = 0};
     snprintf(key.name, sizeof(key.name), "%s", name);
     return f->count ? bsearch(&key, f->items, f->count, sizeof(key), by_name) : NULL;
+}
+
+static struct layer_found *add_found(struct layer_found **items, size_t *count, const char *name)
+{
+    *items = xreallocarray(*items, *count + 1, sizeof(**items));
+    struct layer_found *one = &(*items)[(*count)++];
+    *one = (struct layer_found){.users = 0};
+    snprintf(one->name, sizeof(one->name), "%s", name);
+    return one;
 }
 
 /* What a file of the folder stands on; "": nothing of ours. -1: that cannot be seen. */
@@ -383,76 +447,76 @@ static int read_backing(const struct storage_sr *sr, const char *name, char out[
     return header.backing[0] ? 0 : -1;
 }
 
-static int each_file(const struct storage_sr *sr,
-                     void (*each)(const struct storage_sr *, const char *, void *), void *arg)
-{
-    int fd = openat(sr->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir) {
-        fd_close_cleanup(&fd);
-        return -1;
-    }
-    errno = 0;
-    for (const struct dirent *e; (e = readdir(dir));)
-        each(sr, e->d_name, arg);
-    int failure = errno;
-    closedir(dir);
-    return failure ? -1 : 0;
-}
-
 static void note_base(const struct storage_sr *sr, const char *name, void *arg)
 {
-    struct findings *bases = arg;
+    struct layers_found *bases = arg;
     char uuid[UUID_TEXT_SIZE];
     enum disk_format format;
     (void)sr;
-    if (!base_name_parse(name, uuid, &format))
-        return;
-    bases->items = xreallocarray(bases->items, bases->count + 1, sizeof(*bases->items));
-    struct found *one = &bases->items[bases->count++];
-    *one = (struct found){.users = 0};
-    snprintf(one->name, sizeof(one->name), "%s", name);
+    if (base_name_parse(name, uuid, &format))
+        add_found(&bases->items, &bases->count, name);
+}
+
+static bool holds_no_image(const char *name)
+{
+    size_t len = strlen(name);
+    char uuid[UUID_TEXT_SIZE];
+    /* What a raw disk holds is its guest's business. */
+    return streq(name, ".") || streq(name, "..") || (len > 4 && streq(name + len - 4, ".raw")) ||
+           changed_name_parse(name, uuid);
 }
 
 /* Everything counts that names a base, images under temporary names too. */
 static void note_user(const struct storage_sr *sr, const char *name, void *arg)
 {
-    struct findings *bases = arg;
-    char backing[FILE_NAME_SIZE];
-    size_t len = strlen(name);
-    /* What a raw disk holds is its guest's business. */
-    if (streq(name, ".") || streq(name, "..") || (len > 4 && streq(name + len - 4, ".raw")))
+    struct layers_found *bases = arg;
+    char backing[FILE_NAME_SIZE], uuid[FILE_NAME_SIZE];
+    enum disk_format format;
+    if (holds_no_image(name))
         return;
     if (read_backing(sr, name, backing) < 0) {
         log_warn("storage", "a file cannot be examined: no base is removed", "file", name);
         bases->blind = true;
         return;
     }
-    struct found *below = backing[0] ? find_base(bases, backing) : NULL, *self = find_base(bases, name);
-    if (below)
+    struct layer_found *below = backing[0] ? layers_find_base(bases, backing) : NULL;
+    struct layer_found *self = layers_find_base(bases, name);
+    if (below) {
         below->users++;
+        snprintf(below->user, sizeof(below->user), "%s", name);
+    }
+    if (!self && below && disk_name_parse(sr, name, uuid, &format))
+        self = add_found(&bases->tops, &bases->top_count, name);
     if (self)
         snprintf(self->backing, sizeof(self->backing), "%s", backing);
 }
 
+int layers_find(const struct storage_sr *sr, struct layers_found *out)
+{
+    *out = (struct layers_found){.count = 0};
+    if (folder_each(sr, note_base, out) < 0)
+        return -1;
+    if (out->count == 0)
+        return 0;
+    qsort(out->items, out->count, sizeof(*out->items), by_name);
+    return folder_each(sr, note_user, out);
+}
+
 static void sweep_locked(struct storage_sr *sr)
 {
-    CLEANUP(findings_done) struct findings bases = {0};
-    if (each_file(sr, note_base, &bases) < 0 || bases.count == 0)
-        return;
-    qsort(bases.items, bases.count, sizeof(*bases.items), by_name);
+    AUTO_LAYERS_FOUND struct layers_found bases = {.count = 0};
     /* Without a look at every file nothing is known to be unused. */
-    if (each_file(sr, note_user, &bases) < 0 || bases.blind)
+    if (layers_find(sr, &bases) < 0 || bases.blind)
         return;
     for (bool again = true; again;) {
         again = false;
         for (size_t i = 0; i < bases.count; i++) {
-            struct found *base = &bases.items[i];
+            struct layer_found *base = &bases.items[i];
             if (base->users > 0 || unlinkat(sr->dir, base->name, 0) < 0)
                 continue;
             log_debug("storage", "removed a base that no disk stands on", "file", base->name);
             base->users = 1; /* once */
-            struct found *below = base->backing[0] ? find_base(&bases, base->backing) : NULL;
+            struct layer_found *below = base->backing[0] ? layers_find_base(&bases, base->backing) : NULL;
             if (below && below->users > 0)
                 below->users--;
             again = true;
@@ -487,7 +551,7 @@ static void repair_one(const struct storage_sr *sr, const char *name, void *arg)
 void layers_repair(struct storage_sr *sr)
 {
     pthread_mutex_lock(&sr->layers);
-    each_file(sr, repair_one, NULL);
+    folder_each(sr, repair_one, NULL);
     sweep_locked(sr);
     pthread_mutex_unlock(&sr->layers);
 }

@@ -17,7 +17,7 @@ static const struct sr_kind kinds[] = {
 static const char *const failure_names[] = {
     "not supported", "bad configuration", "unavailable", "bad name",   "no such disk", "exists already",
     "full",          "bad size",          "bad image",   "data short", "data long",    "read-only",
-    "cancelled",     "i/o error",
+    "cancelled",     "unrelated",         "i/o error",
 };
 
 static struct {

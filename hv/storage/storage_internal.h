@@ -54,6 +54,9 @@ void temp_done(struct temp_file *t);
 /* Removes temporary files that nobody holds. */
 void folder_clean(const struct storage_sr *sr);
 int folder_sync(const struct storage_sr *sr, struct storage_error *error);
+/* Calls it for each name in the folder, which it may change. -1 with errno. */
+int folder_each(const struct storage_sr *sr, void (*each)(const struct storage_sr *, const char *, void *),
+                void *arg);
 
 /* ---- mark.c: whose folder it is ---- */
 int mark_remove(const struct storage_sr *sr, struct storage_error *error);
@@ -93,6 +96,9 @@ int disk_check_size(int64_t size, int64_t *out, struct storage_error *error);
 /* Makes `t` an empty image. */
 int disk_make(struct temp_file *t, enum disk_format format, int64_t size, struct storage_error *error);
 
+/* Removes a disk's files, and bases that nobody stands on then. Gone already is success. */
+int disk_remove_files(struct storage_sr *sr, const char *uuid, struct storage_error *error);
+
 /* ---- layers.c: thin copies ---- */
 /* A disk's images, files[0] on top. */
 #define LAYERS_MAX 64
@@ -106,11 +112,64 @@ void disk_layers_done(struct disk_layers *layers);
 /* The same as disk_file_open, with all that it stands on (opened for reading). */
 int disk_layers_open(const struct storage_sr *sr, const char *location, int flags, struct disk_layers *out,
                      struct storage_error *error);
+/* The same from an image by its file name; the one below it is opened with `flags` too. */
+int layers_open_from(const struct storage_sr *sr, const char *name, int flags, struct disk_layers *out,
+                     struct storage_error *error);
 /* base-<uuid>.<format>, and nothing else. */
 bool base_name_parse(const char *name, char uuid[static UUID_TEXT_SIZE], enum disk_format *format);
 /* Removes bases that nothing stands on, and what a death in the middle of a copy left of names. */
 void layers_sweep(struct storage_sr *sr);
 void layers_repair(struct storage_sr *sr);
+
+/* Who stands on a base, by name; `users` counts images under temporary names too. */
+struct layer_found {
+    char name[FILE_NAME_SIZE], backing[FILE_NAME_SIZE]; /* backing "": nothing of ours */
+    size_t users;
+    char user[FILE_NAME_SIZE]; /* the one that was seen last */
+};
+struct layers_found {
+    struct layer_found *items; /* bases, in order of name */
+    size_t count;
+    struct layer_found *tops; /* disks that stand on bases */
+    size_t top_count;
+    bool blind; /* a file could not be looked at: nothing is known to be unused */
+};
+void layers_found_done(struct layers_found *found);
+#define AUTO_LAYERS_FOUND __attribute__((cleanup(layers_found_done)))
+int layers_find(const struct storage_sr *sr, struct layers_found *out);
+/* NULL: no such base. */
+struct layer_found *layers_find_base(const struct layers_found *found, const char *name);
+
+/* ---- allocated.c: what an image holds itself ---- */
+#define MAP_BLOCK INT64_C(65536)
+/* One bit a block of a disk, the first block the highest bit of the first byte. */
+struct block_map {
+    int64_t size; /* of the disk, in bytes */
+    uint8_t *bits;
+};
+size_t map_bytes(int64_t size);
+void map_init(struct block_map *map, int64_t size);
+void map_done(struct block_map *map);
+void map_set(struct block_map *map, int64_t block);
+/* All blocks from this byte on. */
+void map_set_from(struct block_map *map, int64_t at);
+/* Those of the other too, as far as they are on this disk. */
+void map_add(struct block_map *map, const struct block_map *other);
+/* Adds the blocks that the qcow2 image in `fd` holds, without those below it. */
+int allocated_add(int fd, struct block_map *map, struct storage_error *error);
+
+/* ---- changed.c: which blocks changed between snapshots; with sr->layers held ---- */
+bool changed_name_parse(const char *name, char uuid[static UUID_TEXT_SIZE]);
+bool changed_tracked(const struct storage_sr *sr, const char *uuid);
+/* `copy` is about to be a snapshot of `disk`, which stands on `base` ("": it stands on nothing new). Nothing
+ * happens when the disk is not tracked. */
+int changed_snapshot(const struct storage_sr *sr, const char *disk, const char *copy, const char *base,
+                     struct storage_error *error);
+/* The disk goes: what counts from it counts from the one before. */
+int changed_forget(const struct storage_sr *sr, const char *uuid, struct storage_error *error);
+/* The image `upper` (in upper_fd) is about to be merged into `lower`, which then takes its name. */
+int changed_merge(const struct storage_sr *sr, const char *lower, const char *upper, int upper_fd,
+                  struct storage_error *error);
 
 /* ---- image.c: qcow2's header, and qemu-img ---- */
 struct qcow2_header {
@@ -137,17 +196,27 @@ struct tool_run {
     struct buf *output; /* stdout, unless there is a job */
 };
 int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct storage_error *error);
-/* Copies the image in `from` into the empty image of the same or a larger size in `to`. */
-int image_convert(const struct storage_sr *sr, int from, enum disk_format from_format, int to,
-                  enum disk_format to_format, int64_t target_size, const struct storage_job *job,
-                  double progress_from, double progress_to, struct storage_error *error);
+/* Where a copy of an image goes. */
+struct conversion {
+    int to; /* an empty image of the same or a larger size */
+    enum disk_format to_format;
+    int64_t target_size;
+    const struct storage_job *job; /* may be NULL */
+    double progress_from, progress_to;
+};
+/* Copies the image in `from`, which stands on nothing. */
+int image_convert(const struct storage_sr *sr, int from, enum disk_format from_format,
+                  const struct conversion *how, struct storage_error *error);
 /* The same from a disk with all its images. */
-int image_convert_layers(const struct storage_sr *sr, const struct disk_layers *from, int to,
-                         enum disk_format to_format, int64_t target_size, const struct storage_job *job,
-                         double progress_from, double progress_to, struct storage_error *error);
+int image_convert_layers(const struct storage_sr *sr, const struct disk_layers *from,
+                         const struct conversion *how, struct storage_error *error);
 /* Makes `t` an empty image over a base, which is only named. */
 int image_make_overlay(struct temp_file *t, const char *base, enum disk_format base_format, int64_t size,
                        struct storage_error *error);
+/* Writes what the image on top holds into the one below it, which grows to its size; the top stays as it is.
+ */
+int image_commit(const struct storage_sr *sr, const struct disk_layers *layers, const struct storage_job *job,
+                 struct storage_error *error);
 /* Grows the image on top. */
 int image_resize(const struct storage_sr *sr, const struct disk_layers *layers, int64_t size,
                  struct storage_error *error);
@@ -158,11 +227,8 @@ int image_check_qcow2(const struct storage_sr *sr, int fd, int64_t size_max, int
 /* ---- vhd.c ---- */
 /* Refuses an uploaded VHD image (of `file_size` bytes) that is damaged, cut short, refers to another file, or
  * whose disk has more than `size_max` bytes. Reads the file alone. */
-int vhd_check(int fd, int64_t file_size, int64_t size_max, int64_t *virtual_size, struct storage_error *error);
-/* As image_convert, from such an image. */
-int vhd_convert(const struct storage_sr *sr, int from, int to, enum disk_format to_format,
-                int64_t target_size, const struct storage_job *job, double progress_from, double progress_to,
-                struct storage_error *error);
+int vhd_check(int fd, int64_t file_size, int64_t size_max, int64_t *virtual_size,
+              struct storage_error *error);
 /* Makes `t` an empty dynamic image. */
 int vhd_make(struct temp_file *t, int64_t size, struct storage_error *error);
 

@@ -128,38 +128,6 @@ int vhd_check(int fd, int64_t file_size, int64_t size_max, int64_t *virtual_size
     return 0;
 }
 
-int vhd_convert(const struct storage_sr *sr, int from, int to, enum disk_format to_format,
-                int64_t target_size, const struct storage_job *job, double progress_from, double progress_to,
-                struct storage_error *error)
-{
-    /* The size is what the footer says, not what the geometry beside it would give. */
-    static const char source[] =
-        "driver=vpc,force_size_calc=current_size,file.driver=file,file.filename=" TOOL_PATH_SOURCE;
-    const char *const argv[] = {"convert",
-                                "-p",
-                                "-n",
-                                "--target-is-zero",
-                                "--image-opts",
-                                "-O",
-                                disk_format_name(to_format),
-                                source,
-                                TOOL_PATH_TARGET,
-                                NULL};
-    const int fds[] = {from, to};
-    static const struct storage_job nobody = {0};
-    struct tool_run run = {
-        .argv = argv,
-        .fds = fds,
-        .fd_count = 2,
-        .timeout_ms = -1,
-        .file_size_max = (rlim_t)target_size + (rlim_t)target_size / 64 + ((rlim_t)64 << 20),
-        .job = job ? job : &nobody,
-        .progress_from = progress_from,
-        .progress_to = progress_to,
-    };
-    return tool_run(sr, &run, error);
-}
-
 int vhd_make(struct temp_file *t, int64_t size, struct storage_error *error)
 {
     char size_text[24];

@@ -27,7 +27,8 @@ enum storage_failure {
     STORAGE_DATA_LONG, /* more data than the disk holds */
     STORAGE_READ_ONLY,
     STORAGE_CANCELLED,
-    STORAGE_IO, /* anything else that the system refused */
+    STORAGE_UNRELATED, /* which blocks changed between these disks is not known */
+    STORAGE_IO,        /* anything else that the system refused */
 };
 struct storage_error {
     enum storage_failure kind;
@@ -69,8 +70,9 @@ void storage_sr_detach(struct storage_sr *sr);
 int storage_sr_check(struct storage_sr *sr, struct storage_error *error);
 /* Removes the directory of a `file` SR, which must hold nothing. */
 int storage_sr_destroy(const char *type, const struct str_map *device_config, struct storage_error *error);
-/* Notes in the folder that it is the SR of this uuid; STORAGE_EXISTS when it is another's. `anew`: it was just
- * created, so an old note (of an SR without disks) does not count. Success for an `iso` SR, which has no note. */
+/* Notes in the folder that it is the SR of this uuid; STORAGE_EXISTS when it is another's. `anew`: it was
+ * just created, so an old note (of an SR without disks) does not count. Success for an `iso` SR, which has no
+ * note. */
 int storage_sr_claim(struct storage_sr *sr, const char *uuid, bool anew, struct storage_error *error);
 bool storage_type_known(const char *type);
 const char *storage_sr_type(const struct storage_sr *sr);
@@ -128,8 +130,9 @@ int storage_disk_copy(struct storage_sr *sr, const char *location, struct storag
 /* ---- thin copies ----
  * A disk at rest and its copy share what the disk held: that becomes a base, a file that is never listed,
  * never changed and removed with the last disk on it. Whatever dies in the middle leaves both whole or the
- * copy absent; names that it left are put right at the next attach. */
-int storage_disk_clone(struct storage_sr *sr, const char *location, const char *new_uuid,
+ * copy absent; names that it left are put right at the next attach. `track`: the copy is a snapshot, and if
+ * changes of the disk are tracked it is noted which blocks changed since the one before. */
+int storage_disk_clone(struct storage_sr *sr, const char *location, const char *new_uuid, bool track,
                        const struct storage_job *job, struct storage_error *error);
 
 /* The same in two steps, for a disk that a device model writes to. After `begin` the disk's name leads to a
@@ -143,6 +146,8 @@ int storage_layer_begin(struct storage_sr *sr, const char *location, const char 
 int storage_layer_fd(const struct storage_layer *layer); /* the layer's; qcow2, for reading and writing */
 /* A name that no other layer has, of at most 20 letters and digits. */
 const char *storage_layer_token(const struct storage_layer *layer);
+/* The copy is a snapshot of that disk: as `track` above. */
+void storage_layer_track(struct storage_layer *layer, const char *location, const char *new_uuid);
 int storage_layer_commit(struct storage_layer *layer, struct storage_error *error);
 void storage_layer_abort(struct storage_layer *layer, bool applied);
 
@@ -152,6 +157,56 @@ int storage_disk_copy_plain(struct storage_sr *sr, const char *location, struct 
                             const char *to_uuid, const struct storage_job *job, struct storage_error *error);
 int storage_layer_begin_plain(struct storage_sr *sr, const char *location, const char *new_uuid,
                               struct storage_layer **out, struct storage_error *error);
+
+/* ---- which blocks changed ----
+ * From `enable` on each snapshot of the disk (see `track`) has a note of the blocks that changed since the
+ * one before, which stays when its data is destroyed. Destroying a snapshot whole adds its note to the next
+ * one's. */
+int storage_changes_enable(struct storage_sr *sr, const char *location, struct storage_error *error);
+/* Notes of snapshots stay. Not tracked is success. */
+int storage_changes_disable(struct storage_sr *sr, const char *location, struct storage_error *error);
+/* One bit for each 64 KiB of `to`, the first block in the highest bit of the first byte; *bits is on the
+ * heap. `to` may be a snapshot or the disk itself, which nobody writes meanwhile. Blocks that `to` has and
+ * `from` had not count as changed. STORAGE_UNRELATED: not known. */
+int storage_changes_list(struct storage_sr *sr, const char *from, const char *to, uint8_t **bits, size_t *len,
+                         struct storage_error *error);
+/* Removes the data of a snapshot and keeps its note. Gone already is success. */
+int storage_data_destroy(struct storage_sr *sr, const char *location, struct storage_error *error);
+
+/* ---- merging images ----
+ * A base on which just one image stands is merged with that: what the image holds is written into the base,
+ * which then takes the image's name. Whoever reads the disks above reads the same at every moment, also after
+ * a death in the middle, which is then begun anew. */
+struct storage_merge {
+    char lower[256], upper[256];  /* file names */
+    bool of_disk;                 /* the upper image is a disk's own: only while nobody has that open */
+    int64_t bytes;                /* that the upper image takes on the file system */
+    char (*tops)[UUID_TEXT_SIZE]; /* all disks that stand on both */
+    size_t top_count;
+};
+struct storage_merges {
+    struct storage_merge *items;
+    size_t count;
+};
+void storage_merges_done(struct storage_merges *merges);
+#define AUTO_STORAGE_MERGES __attribute__((cleanup(storage_merges_done)))
+/* What could be merged, the smallest first. */
+int storage_merges_find(struct storage_sr *sr, struct storage_merges *out, struct storage_error *error);
+/* Before the first byte is written; STORAGE_NOT_SUPPORTED: not any more. Nobody may make or remove a disk of
+ * merge->tops until `finish`. */
+int storage_merge_begin(struct storage_sr *sr, const struct storage_merge *merge,
+                        struct storage_error *error);
+/* Writes the upper image into the base, for disks that nobody has open for writing. */
+int storage_merge_write(struct storage_sr *sr, const struct storage_merge *merge,
+                        const struct storage_job *job, struct storage_error *error);
+/* Opens an image of the SR for reading and writing, for a device model that does that itself. */
+int storage_merge_open(struct storage_sr *sr, const char *name, int *fd, struct storage_error *error);
+/* All is written: the base takes the image's name. */
+int storage_merge_finish(struct storage_sr *sr, const struct storage_merge *merge,
+                         struct storage_error *error);
+/* File names of a disk's images, the top first; to be freed, each and the array. */
+int storage_disk_image_names(struct storage_sr *sr, const char *location, char ***names, size_t *count,
+                             struct storage_error *error);
 
 /* A disk's images for the device model, the disk's own first, each standing on the next: those below are open
  * for reading. Descriptors are close-on-exec and regular files, reached without following any link. */

@@ -92,7 +92,7 @@ static void copy_and_change(enum disk_format format)
 {
     struct fixture f = fixture_open("file");
     fill(&f, UUID_1, format, 7);
-    must(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, NULL, &f.error));
+    must(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, false, NULL, &f.error));
     holds(&f, UUID_1, 7, 0);
     holds(&f, UUID_2, 7, 0);
     cr_assert_eq(count_disks(&f), 2, "the base shows");
@@ -130,8 +130,8 @@ Test(layers, a_base_goes_with_the_last_disk_on_it)
 {
     struct fixture f = fixture_open("file");
     fill(&f, UUID_1, DISK_QCOW2, 3);
-    must(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, NULL, &f.error));
-    must(&f, storage_disk_clone(f.sr, UUID_2, UUID_3, NULL, &f.error));
+    must(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, false, NULL, &f.error));
+    must(&f, storage_disk_clone(f.sr, UUID_2, UUID_3, false, NULL, &f.error));
     cr_assert_eq(count_bases(&f), 2);
     must(&f, storage_disk_destroy(f.sr, UUID_1, &f.error));
     holds(&f, UUID_2, 3, 0);
@@ -150,7 +150,7 @@ Test(layers, thin_disks_grow_are_copied_and_replaced_like_any)
     int64_t size;
     AUTO_FREE char *data = test_data(SIZE, 9);
     fill(&f, UUID_1, DISK_RAW, 5);
-    must(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, NULL, &f.error));
+    must(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, false, NULL, &f.error));
     must(&f, storage_disk_resize(f.sr, UUID_2, SIZE + MIB, &size, &f.error));
     holds(&f, UUID_2, 5, MIB);
     holds(&f, UUID_1, 5, 0);
@@ -178,8 +178,8 @@ Test(layers, the_device_model_gets_every_image)
     struct fixture f = fixture_open("file");
     struct storage_images images;
     fill(&f, UUID_1, DISK_RAW, 5);
-    must(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, NULL, &f.error));
-    must(&f, storage_disk_clone(f.sr, UUID_2, UUID_3, NULL, &f.error));
+    must(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, false, NULL, &f.error));
+    must(&f, storage_disk_clone(f.sr, UUID_2, UUID_3, false, NULL, &f.error));
     must(&f, storage_disk_open_images(f.sr, UUID_3, true, &images, &f.error));
     cr_assert_eq(images.count, 3);
     static const enum disk_format formats[] = {DISK_QCOW2, DISK_QCOW2, DISK_RAW};
@@ -200,7 +200,7 @@ Test(layers, deep_disks_start_anew)
     fill(&f, UUID_1, DISK_QCOW2, 2);
     struct storage_images images;
     for (int i = 0; i < 36; i++) {
-        must(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, NULL, &f.error));
+        must(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, false, NULL, &f.error));
         must(&f, storage_disk_destroy(f.sr, UUID_2, &f.error));
     }
     must(&f, storage_disk_open_images(f.sr, UUID_1, false, &images, &f.error));
@@ -317,7 +317,7 @@ Test(layers, a_base_that_leads_elsewhere_is_refused)
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         RUN("qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", bad[i], "-F", "raw", top, "2M");
         expect(&f, storage_disk_open_images(f.sr, UUID_1, false, &images, &f.error), STORAGE_BAD_IMAGE);
-        expect(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, NULL, &f.error), STORAGE_BAD_IMAGE);
+        expect(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, false, NULL, &f.error), STORAGE_BAD_IMAGE);
     }
     /* The right name of a link, of nothing, of itself. */
     RUN("qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", BASE ".raw", "-F", "raw", top, "2M");
@@ -345,7 +345,7 @@ Test(layers, a_guest_that_writes_a_header_into_a_raw_disk_gains_nothing)
     AUTO_FREE char *from = xasprintf("if=%s", evil);
     RUN("dd", from, of, "conv=notrunc", "status=none");
     unlink(evil);
-    must(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, NULL, &f.error));
+    must(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, false, NULL, &f.error));
     cr_assert_eq(first_byte(&f, UUID_2), 'Q'); /* its bytes, not what they name */
     cr_assert_eq(first_byte(&f, UUID_1), 'Q');
     fixture_close(&f);
@@ -357,11 +357,12 @@ Test(layers, refusals_leave_nothing)
     struct storage_layer *layer;
     fill(&f, UUID_1, DISK_QCOW2, 2);
     fill(&f, UUID_2, DISK_QCOW2, 3);
-    expect(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, NULL, &f.error), STORAGE_EXISTS);
-    expect(&f, storage_disk_clone(f.sr, UUID_3, UUID_2, NULL, &f.error), STORAGE_EXISTS);
-    expect(&f, storage_disk_clone(f.sr, UUID_3, "aaaaaaaa-0000-4333-8444-555555555555", NULL, &f.error),
+    expect(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, false, NULL, &f.error), STORAGE_EXISTS);
+    expect(&f, storage_disk_clone(f.sr, UUID_3, UUID_2, false, NULL, &f.error), STORAGE_EXISTS);
+    expect(&f,
+           storage_disk_clone(f.sr, UUID_3, "aaaaaaaa-0000-4333-8444-555555555555", false, NULL, &f.error),
            STORAGE_NO_DISK);
-    expect(&f, storage_disk_clone(f.sr, UUID_1, "../x", NULL, &f.error), STORAGE_BAD_NAME);
+    expect(&f, storage_disk_clone(f.sr, UUID_1, "../x", false, NULL, &f.error), STORAGE_BAD_NAME);
     expect(&f, storage_layer_begin(f.sr, UUID_1, UUID_2, &layer, &f.error), STORAGE_EXISTS);
     cr_assert_eq(count_files(&f), 2);
     fixture_close(&f);
