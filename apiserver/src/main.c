@@ -25,6 +25,7 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <base/pki.h>
+#include <base/self.h>
 #include <errno.h>
 #include <libxml/parser.h>
 #include <signal.h>
@@ -404,6 +405,7 @@ int main(int argc, char **argv)
                                                .session_idle_s = 86400,
                                                .event_heartbeat_s = 60}};
     enum log_level level;
+    self_note(argv);
     int rc = parse_options(argc, argv, &p.options);
     if (rc != 0)
         return rc > 0 ? 0 : 2;
@@ -420,6 +422,7 @@ int main(int argc, char **argv)
     pthread_sigmask(SIG_BLOCK, &signals, NULL); /* inherited by every thread: only sigwait below sees them */
     signal(SIGPIPE, SIG_IGN);
     LIBXML_TEST_VERSION
+    p.server.may_end = true;
     if (start(&p) < 0) {
         stop(&p);
         return 1;
@@ -430,5 +433,9 @@ int main(int argc, char **argv)
     log_info("poold", "stopping", "signal", LOG_INT(signal_number));
     stop(&p);
     log_info("poold", "stopped");
-    return 0;
+    if (!atomic_load(&p.server.again))
+        return 0;
+    self_again();
+    log_error("poold", "the server could not start anew", "cause", strerror(errno));
+    return 1;
 }

@@ -60,6 +60,8 @@ struct server {
     /* Network threads that are inside, and whether no more get in: see doors_close. */
     _Atomic unsigned inside;
     _Atomic bool closing;
+    bool may_end;       /* it is a process of its own: false in tests of parts */
+    _Atomic bool again; /* after its end the process starts anew: see ending.h */
 };
 
 /* What a request says of the task that it is about to make: headers task-id and subtask-of, or cookies and

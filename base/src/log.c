@@ -2,6 +2,7 @@
 #include <base/buf.h>
 #include <base/log.h>
 #include <base/mem.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -78,6 +79,46 @@ static void add_sentence(struct buf *b, const char *s)
         buf_add_char(b, (unsigned char)*s < 0x20 || *s == 0x7f ? ' ' : *s);
 }
 
+/* ---- what was said last ---- */
+
+static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
+static char kept[LOG_KEPT_MAX];
+static size_t kept_at;   /* where the next byte goes */
+static bool kept_filled; /* it has begun anew at least once */
+
+static void keep(const char *data, size_t len)
+{
+    if (len >= sizeof(kept))
+        return;
+    pthread_mutex_lock(&kept_lock);
+    size_t first = sizeof(kept) - kept_at < len ? sizeof(kept) - kept_at : len;
+    memcpy(kept + kept_at, data, first);
+    memcpy(kept, data + first, len - first);
+    kept_filled = kept_filled || kept_at + len >= sizeof(kept);
+    kept_at = (kept_at + len) % sizeof(kept);
+    pthread_mutex_unlock(&kept_lock);
+}
+
+char *log_kept(void)
+{
+    struct buf out = BUF_INIT;
+    pthread_mutex_lock(&kept_lock);
+    if (kept_filled) {
+        buf_add(&out, kept + kept_at, sizeof(kept) - kept_at);
+        buf_add(&out, kept, kept_at);
+    } else {
+        buf_add(&out, kept, kept_at);
+    }
+    bool cut = kept_filled;
+    pthread_mutex_unlock(&kept_lock);
+    buf_add_char(&out, '\0');
+    char *text = buf_take(&out);
+    const char *line = cut ? strchr(text, '\n') : NULL;
+    if (line)
+        memmove(text, line + 1, strlen(line + 1) + 1);
+    return text;
+}
+
 void log_event(enum log_level level, const char *part, const char *sentence, ...)
 {
     if (!log_enabled(level))
@@ -102,6 +143,7 @@ void log_event(enum log_level level, const char *part, const char *sentence, ...
     }
     va_end(ap);
     buf_add_char(&b, '\n');
+    keep(b.data, b.len);
     /* A log that cannot be written has nobody left to be told. */
     ssize_t ignored = write(STDERR_FILENO, b.data, b.len);
     (void)ignored;

@@ -52,6 +52,7 @@ struct disk_use {
 struct agent_options {
     const char *state_dir, *join_url, *token_file, *listen, *driver, *log_level;
     const char *images, *launcher, *qemu, *ovmf_code, *ovmf_vars;
+    const char *power_command;
     long long guest_uid, sim_boot_ms;
 };
 
@@ -66,12 +67,14 @@ struct agent {
     const struct storage_table *storage;
     struct hv_driver_env env;
     struct hv_driver_state *state;
-    struct host_facts facts; /* constant but for free memory */
+    pthread_mutex_t facts_lock; /* guards facts.hostname; the rest is constant but for free memory */
+    struct host_facts facts;
     struct worker_pool *workers, *consoles;
     struct http_server *server;
     struct ops *ops;
     struct events *events;
     struct waiters *waiters;
+    _Atomic bool again; /* after its end the agent starts anew */
     int stop_fd; /* eventfd: readable when consoles have to end */
 
     pthread_mutex_t srs_lock; /* guards srs */
@@ -151,6 +154,10 @@ void agent_on_request(struct http_request *req, void *context);
 void answer_error(struct http_request *req, unsigned status, const struct hv_err *err);
 void answer_result(struct http_request *req, const struct wire_struct *desc, const void *result);
 void answer_op(struct agent *agent, struct http_request *req, struct agent_op *op);
+
+/* ---- handlers_power.c ---- */
+/* Ends the process a moment later, as SIGTERM does; `again`: it then starts anew. */
+int agent_end_soon(struct agent *agent, bool again, struct hv_err *err);
 
 /* ---- streams.c ---- */
 void streams_import(struct agent *agent, struct http_request *req);

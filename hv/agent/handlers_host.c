@@ -9,7 +9,9 @@ int agent_host_facts(struct agent *agent, struct agent_op *op, const struct hv_h
     (void)args;
     (void)err;
     host_facts_done(&result->facts);
+    pthread_mutex_lock(&agent->facts_lock);
     host_facts_copy(&result->facts, &agent->facts);
+    pthread_mutex_unlock(&agent->facts_lock);
     result->facts.memory_free_bytes = facts_memory_free();
     facts_images(agent, &result->facts);
     return 0;

@@ -6,6 +6,7 @@
 #include <base/file.h>
 #include <base/log.h>
 #include <base/mem.h>
+#include <base/self.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pwd.h>
@@ -69,6 +70,10 @@ static int parse(int argc, char **argv, struct agent_options *o)
          .out = &o->sim_boot_ms,
          .min = 0,
          .max = 3600000},
+        {.name = "power-command",
+         .value_name = "FILE",
+         .help = "program that switches this machine off or reboots it; its argument is shutdown or reboot",
+         .out = &o->power_command},
         {.name = "log-level", .value_name = "L", .help = "error, warn, info or debug", .out = &o->log_level},
     };
     struct buf text AUTO_BUF = BUF_INIT;
@@ -272,6 +277,7 @@ int main(int argc, char **argv)
                                              .sim_boot_ms = 300},
                                  .images_fd = -1,
                                  .stop_fd = -1};
+    self_note(argv);
     int parsed = parse(argc, argv, &agent.options);
     if (parsed != 0)
         return parsed > 0 ? 0 : 2;
@@ -282,6 +288,7 @@ int main(int argc, char **argv)
     pthread_sigmask(SIG_BLOCK, &ends, NULL);
     signal(SIGPIPE, SIG_IGN);
     raise_limits();
+    pthread_mutex_init(&agent.facts_lock, NULL);
     pthread_mutex_init(&agent.srs_lock, NULL);
     pthread_mutex_init(&agent.uses_lock, NULL);
     host_facts_init(&agent.facts);
@@ -295,5 +302,7 @@ int main(int argc, char **argv)
     stop(&agent);
     /* Threads may still be at work, and what they do is written down: nothing is to be torn down under them.
      */
-    _exit(0);
+    if (atomic_load(&agent.again) && self_again() < 0)
+        log_error("main", "the agent cannot start anew", "reason", strerror(errno));
+    _exit(atomic_load(&agent.again) ? 1 : 0);
 }

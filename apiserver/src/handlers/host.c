@@ -186,6 +186,12 @@ int handle_host_declare_dead(struct call *call, const struct host_declare_dead_a
     return server_commit(tx, err);
 }
 
+static bool is_coordinator(struct call *call, struct tx *tx, struct ref host)
+{
+    const struct pool_row *pool = pool_row(tx_get(tx, CLASS_pool, call->server->pool_ref));
+    return pool && ref_eq(pool->master, host);
+}
+
 /* Takes the rows of a host that is gone for good out of the pool; one that still answers has to be ended
  * first. */
 int handle_host_destroy(struct call *call, const struct host_destroy_args *args, struct api_err *err)
@@ -195,6 +201,8 @@ int handle_host_destroy(struct call *call, const struct host_destroy_args *args,
     int rc = 0;
     if (!host)
         rc = fail_handle(err, CLASS_host, args->self);
+    else if (tx_count(tx, CLASS_host) > 1 && is_coordinator(call, tx, args->self))
+        rc = err_host_cannot_destroy_self(err, REF_TEXT(args->self));
     else if (is_live(tx, host))
         rc = err_host_is_live(err, REF_TEXT(args->self));
     for (size_t i = 0; rc == 0 && host->resident_VMs && i < host->resident_VMs->count; i++)

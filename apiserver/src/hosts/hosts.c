@@ -22,6 +22,7 @@
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 5000
 #define DEAD_AFTER_MS 15000 /* without an answer: the host is not live */
+#define LEAVING_MS 60000    /* so long a machine may take to end after it was asked to */
 #define RECHECK_MS 300      /* when a domain's row was busy with an operation */
 
 struct host_entry {
@@ -34,6 +35,8 @@ struct host_entry {
     bool settled; /* asked once, with or without an answer; guarded by hosts->lock */
     bool live;
     int64_t last_answer_ms;
+    int64_t agent_start_time;      /* what it said last; 0: nothing yet */
+    _Atomic int64_t leaving_until; /* clock_mono_ms: its machine was asked to end; 0: it was not */
     struct reconcile reconcile;
 };
 
@@ -94,6 +97,19 @@ static void record_live(struct host_entry *e, bool live, const struct host_facts
     e->live = live;
 }
 
+/* The machine was asked to end, and this is still the agent of before: what it says is soon over. After a
+ * while the machine has evidently not done what it was asked. */
+static bool leaving(struct host_entry *e, const struct host_facts *facts)
+{
+    int64_t until = atomic_load(&e->leaving_until);
+    bool same = facts->agent_start_time == e->agent_start_time;
+    e->agent_start_time = facts->agent_start_time;
+    if (until && same && clock_mono_ms() < until)
+        return true;
+    atomic_store(&e->leaving_until, 0);
+    return false;
+}
+
 /* The agent answers again: what it is, its storage, its domains. False: it stopped answering meanwhile. */
 static bool connected(struct host_entry *e)
 {
@@ -111,7 +127,7 @@ static bool connected(struct host_entry *e)
     bool ok = recovery_look(e->hosts->server, e->ref, e->agent) >= 0;
     storage_host_connected(e->hosts->server, e->ref, e->agent);
     ok = ok && reconcile_host(e->hosts->server, e->ref, e->agent, &e->reconcile) >= 0;
-    record_live(e, true, &result.facts);
+    record_live(e, !leaving(e, &result.facts), &result.facts);
     hv_host_facts_result_done(&result);
     if (ok)
         recovery_finish(e->hosts->server, e->ref);
@@ -161,7 +177,7 @@ static void follow(struct host_entry *e)
             return;
         e->last_answer_ms = clock_mono_ms();
         int busy = look(e);
-        if (busy < 0)
+        if (busy < 0 || atomic_load(&e->leaving_until))
             return;
         wait_ms = busy > 0 ? RECHECK_MS : WAIT_MS;
     }
@@ -328,6 +344,15 @@ struct hv_host *hosts_get(struct hosts *h, struct ref host, struct api_err *err)
     if (!agent)
         fail_handle(err, CLASS_host, host);
     return agent;
+}
+
+void hosts_leaving(struct hosts *h, struct ref host)
+{
+    pthread_mutex_lock(&h->lock);
+    struct host_entry *e = find_locked(h, host);
+    if (e)
+        atomic_store(&e->leaving_until, clock_mono_ms() + LEAVING_MS);
+    pthread_mutex_unlock(&h->lock);
 }
 
 void hosts_put(struct hosts *h, struct hv_host *agent)

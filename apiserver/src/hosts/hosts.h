@@ -24,6 +24,9 @@ void hosts_refresh(struct hosts *hosts);
 struct hv_host *hosts_get(struct hosts *hosts, struct ref host, struct api_err *err);
 void hosts_put(struct hosts *hosts, struct hv_host *agent);
 
+/* The machine was asked to end: the host is not live until another agent than the present one answers. */
+void hosts_leaving(struct hosts *hosts, struct ref host);
+
 /* How a handler calls an agent: a fresh operation id, the cancel flag of the call's task, progress into its
  * task. `timeout_ms` 0: the call's own. Valid as long as the call. */
 struct hosts_op {

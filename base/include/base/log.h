@@ -23,6 +23,10 @@ void log_event(enum log_level level, const char *part, const char *sentence, ...
 #define log_info(part, ...) log_event(LOG_INFO_LEVEL, part, __VA_ARGS__, NULL)
 #define log_debug(part, ...) log_event(LOG_DEBUG_LEVEL, part, __VA_ARGS__, NULL)
 
+/* What was logged last, from the beginning of a record, at most LOG_KEPT_MAX bytes; the caller frees. */
+#define LOG_KEPT_MAX (128 * 1024)
+char *log_kept(void);
+
 /* Decimal text on the stack of the calling expression, for log values. */
 #define LOG_INT(n) log_int_format((n), (char[24]){0})
 char *log_int_format(long long n, char out[static 24]);

@@ -1,0 +1,8 @@
+/* The end of this process, asked for from within: for good, or to start anew in another part. */
+#pragma once
+#include <stdbool.h>
+
+struct server;
+/* A moment after the answer that is under way, as SIGTERM does; `again`: the program then starts anew with
+ * the same arguments. Any thread. */
+void server_end(struct server *server, bool again);
