@@ -53,6 +53,7 @@ struct agent_options {
     const char *state_dir, *join_url, *token_file, *listen, *driver, *log_level;
     const char *images, *launcher, *qemu, *ovmf_code, *ovmf_vars;
     const char *power_command;
+    const char *ovmf_secure_code, *ovmf_secure_vars, *swtpm;
     long long guest_uid, sim_boot_ms;
 };
 

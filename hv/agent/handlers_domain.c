@@ -3,6 +3,7 @@
 #include "agent.h"
 #include <base/clock.h>
 #include <base/mem.h>
+#include <io/kept.h>
 
 /* What QEMU itself needs beside the guest's memory. */
 #define OVERHEAD_BYTES (64LL << 20)
@@ -119,7 +120,9 @@ int agent_domain_purge(struct agent *agent, struct agent_op *op, const struct hv
 {
     (void)op;
     (void)result;
-    return agent->driver->purge(agent->state, args->domain, err);
+    if (agent->driver->purge(agent->state, args->domain, err) < 0)
+        return -1;
+    return kept_remove(agent->options.state_dir, args->domain, err);
 }
 
 int agent_domain_list(struct agent *agent, struct agent_op *op, const struct hv_domain_list_args *args,

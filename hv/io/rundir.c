@@ -157,8 +157,13 @@ int rundir_read_record(const struct rundir *dir, struct rundir_record *record)
 
 int rundir_read_pid(const struct rundir *dir, struct rundir_pid *pid)
 {
+    return rundir_read_pid_file(dir, "pid", pid);
+}
+
+int rundir_read_pid_file(const struct rundir *dir, const char *name, struct rundir_pid *pid)
+{
     size_t len;
-    char *text AUTO_FREE = read_at(dir->fd, "pid", 100, &len);
+    char *text AUTO_FREE = read_at(dir->fd, name, 100, &len);
     int number;
     unsigned long long ticks;
     if (!text || sscanf(text, "%d %llu", &number, &ticks) != 2 || number <= 0)

@@ -42,6 +42,7 @@ int rundir_write_record(const struct rundir *dir, const struct rundir_record *re
 /* -1: there is none that can be read. */
 int rundir_read_record(const struct rundir *dir, struct rundir_record *record);
 int rundir_read_pid(const struct rundir *dir, struct rundir_pid *pid);
+int rundir_read_pid_file(const struct rundir *dir, const char *name, struct rundir_pid *pid);
 
 /* A listening stream socket at that name; close-on-exec. -1: err. */
 int rundir_listen(const struct rundir *dir, const char *name, struct hv_err *err);

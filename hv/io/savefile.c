@@ -211,6 +211,8 @@ static int check_machine(const struct domain_config *saved, const struct domain_
         return differs(err, "it had another number of processors");
     if (saved->firmware != asked->firmware)
         return differs(err, "it had another firmware");
+    if (saved->tpm != asked->tpm)
+        return differs(err, saved->tpm ? "it had a TPM" : "it had no TPM");
     if (saved->vnc != asked->vnc || saved->serial != asked->serial ||
         saved->guest_agent != asked->guest_agent)
         return differs(err, "it had other consoles");
@@ -236,6 +238,10 @@ int save_merge(const struct domain_config *saved, const struct domain_config *as
             return -1;
     str_assign(&merged.uuid, asked->uuid);
     str_assign(&merged.name, asked->name);
+    /* A copy or a return to an earlier moment is something that the guest has to hear of. A guest that had no
+     * such device cannot get one now. */
+    if (merged.generation && *merged.generation && asked->generation && *asked->generation)
+        str_assign(&merged.generation, asked->generation);
     merged.on_shutdown = asked->on_shutdown;
     merged.on_reboot = asked->on_reboot;
     merged.on_crash = asked->on_crash;

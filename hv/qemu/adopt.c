@@ -6,6 +6,7 @@
 #include <base/mem.h>
 #include <dirent.h>
 #include <errno.h>
+#include <io/kept.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -49,6 +50,9 @@ static void record_end(struct hv_driver_state *state, struct qemu_domain *d)
     d->info.domid = -1;
     d->info.end_reason = restarted ? END_REASON_HOST_RESTARTED : END_REASON_DEVICE_MODEL_DIED;
     d->info.end_time = clock_unix_seconds();
+    char mark[KEPT_MARK_SIZE];
+    kept_mark(state->state_dir, d->uuid, mark);
+    str_assign(&d->info.kept_mark, mark);
     size_t len;
     char *words AUTO_FREE = rundir_tail(&d->dir, "qemu.log", 400, &len);
     for (size_t i = 0; i < len; i++)
@@ -64,6 +68,7 @@ static void record_end(struct hv_driver_state *state, struct qemu_domain *d)
                   strerror(errno));
     log_info("qemu", "a domain ended while the agent was away", "domain", d->uuid, "reason",
              end_reason_name(d->info.end_reason));
+    tpm_end(d);
     rundir_remove(state->state_dir, d->uuid, &d->dir);
 }
 
@@ -76,6 +81,7 @@ static void undo_start(struct hv_driver_state *state, struct qemu_domain *d)
     if (fd >= 0 && write(fd, quit, sizeof(quit) - 1) < 0)
         log_warn("qemu", "a device model without a number cannot be ended", "domain", d->uuid);
     log_info("qemu", "a start that was cut short is undone", "domain", d->uuid);
+    tpm_end(d);
     rundir_remove(state->state_dir, d->uuid, &d->dir);
 }
 
@@ -108,6 +114,7 @@ static void undo_resume(struct hv_driver_state *state, struct qemu_domain *d, pi
         log_warn("qemu", "a device model that was being filled does not end", "domain", d->uuid);
     close(pidfd);
     log_info("qemu", "a resume that was cut short is undone", "domain", d->uuid);
+    tpm_end(d);
     rundir_remove(state->state_dir, d->uuid, &d->dir);
 }
 
@@ -128,14 +135,16 @@ static void adopt_one(struct hv_driver_state *state, const char *uuid)
         return;
     }
     int pidfd = streq(d->record.boot_id, state->boot_id) ? open_process(&pid) : -1;
-    if (d->record.incoming && pidfd >= 0)
+    if (d->record.incoming && pidfd >= 0) {
         undo_resume(state, d, pid.pid, pidfd);
-    else if (d->record.incoming)
+    } else if (d->record.incoming) {
+        tpm_end(d);
         rundir_remove(state->state_dir, d->uuid, &d->dir);
-    else if (pidfd >= 0)
+    } else if (pidfd >= 0) {
         adopt_running(state, d, pid.pid, pidfd);
-    else
+    } else {
         record_end(state, d);
+    }
 }
 
 static void load_ended(struct hv_driver_state *state, const char *file_name)

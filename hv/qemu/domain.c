@@ -25,7 +25,7 @@ struct qemu_domain *domain_new(struct hv_driver_state *driver, const char *uuid)
     d->refs = 1;
     snprintf(d->uuid, sizeof(d->uuid), "%s", uuid);
     d->dir = RUNDIR_INIT;
-    d->proc = (struct proc){-1, -1};
+    d->proc = d->tpm = (struct proc){-1, -1};
     d->serial_fd = d->serial_log_fd = -1;
     domain_info_init(&d->info);
     str_assign(&d->info.uuid, uuid);
@@ -261,10 +261,12 @@ static void on_reset(struct qemu_domain *d)
     d->info.reboots++;
     d->info.boot_time = clock_unix_seconds();
     d->record.reboots = d->info.reboots;
+    d->info.virtio = false;
     d->record.boot_time = d->info.boot_time;
     struct hv_err err;
     bool written = rundir_write_record(&d->dir, &d->record, &err) == 0;
     pthread_mutex_unlock(&d->lock);
+    domain_watch_again(d);
     if (!written)
         log_warn("qemu", "a reboot could not be written down", "domain", d->uuid, "error", err.text);
     domain_publish(d, false);
@@ -423,7 +425,7 @@ static void *run_devices(void *arg)
     return NULL;
 }
 
-static void run_apart(struct qemu_domain *d, void *(*run)(void *))
+void domain_run_apart(struct qemu_domain *d, void *(*run)(void *))
 {
     pthread_t thread;
     pthread_attr_t attr;
@@ -436,12 +438,12 @@ static void run_apart(struct qemu_domain *d, void *(*run)(void *))
 
 void domain_sync_later(struct qemu_domain *d)
 {
-    run_apart(d, run_sync);
+    domain_run_apart(d, run_sync);
 }
 
 void domain_devices_later(struct qemu_domain *d)
 {
-    run_apart(d, run_devices);
+    domain_run_apart(d, run_devices);
 }
 
 static void fire_reconnect(void *arg)
@@ -498,6 +500,7 @@ static void attach_on_loop(void *arg)
     d->reconnect = (struct loop_timer){.fire = fire_reconnect, .arg = d};
     d->kill_timer = (struct loop_timer){.fire = fire_kill, .arg = d};
     d->rearm_timer = (struct loop_timer){.fire = fire_rearm, .arg = d};
+    domain_watch(d);
     qmp_connect(d);
     if (d->record.config.serial)
         serial_open(d, !d->is_child);

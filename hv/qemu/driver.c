@@ -7,6 +7,7 @@
 #include <base/mem.h>
 #include <errno.h>
 #include <hv/network.h>
+#include <io/kept.h>
 #include <stdio.h>
 
 #define HOUSEKEEPING_MS 60000
@@ -38,6 +39,9 @@ static void free_state(struct hv_driver_state *state)
     free(state->qemu_binary);
     free(state->ovmf_code);
     free(state->ovmf_vars);
+    free(state->ovmf_secure_code);
+    free(state->ovmf_secure_vars);
+    free(state->swtpm);
     free(state);
 }
 
@@ -79,7 +83,11 @@ static int qemu_open(const struct hv_driver_env *env, struct hv_driver_state **o
     state->qemu_binary = copy(env->qemu_binary);
     state->ovmf_code = copy(env->ovmf_code);
     state->ovmf_vars = copy(env->ovmf_vars);
+    state->ovmf_secure_code = copy(env->ovmf_secure_code);
+    state->ovmf_secure_vars = copy(env->ovmf_secure_vars);
+    state->swtpm = copy(env->swtpm);
     state->accelerator = qemu_choose_accelerator(reason, sizeof(reason));
+    state->may_nest = qemu_may_nest(state->accelerator);
     struct network_error why;
     state->may_bridge = network_allowed(&why);
     if (!state->may_bridge)
@@ -110,6 +118,7 @@ static void detach(void *arg)
     loop_timer_cancel(d->driver->loop, &d->reconnect);
     loop_timer_cancel(d->driver->loop, &d->kill_timer);
     loop_timer_cancel(d->driver->loop, &d->rearm_timer);
+    loop_timer_cancel(d->driver->loop, &d->watch_timer);
     serial_close(d);
     qga_free(TAKE_PTR(d->qga));
     pthread_mutex_lock(&d->lock);
@@ -145,6 +154,13 @@ static unsigned qemu_capabilities(const struct hv_driver_state *state)
     if (state->ovmf_code && state->ovmf_vars && access(state->ovmf_code, R_OK) == 0 &&
         access(state->ovmf_vars, R_OK) == 0)
         can |= DRIVER_CAN_UEFI;
+    if ((can & DRIVER_CAN_UEFI) && state->ovmf_secure_code && state->ovmf_secure_vars &&
+        access(state->ovmf_secure_code, R_OK) == 0 && access(state->ovmf_secure_vars, R_OK) == 0)
+        can |= DRIVER_CAN_SECURE_BOOT;
+    if (state->swtpm && access(state->swtpm, X_OK) == 0)
+        can |= DRIVER_CAN_TPM;
+    if (state->may_nest)
+        can |= DRIVER_CAN_NESTED;
     return can;
 }
 
@@ -156,6 +172,14 @@ static int qemu_check(const struct hv_driver_state *state, const struct domain_c
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The host has no UEFI firmware (package ovmf).");
     if (config->firmware == FIRMWARE_KERNEL && !(can & DRIVER_CAN_KERNEL))
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The host has no folder of kernels.");
+    if (config->secure_boot == SECURE_BOOT_ON && !(can & DRIVER_CAN_SECURE_BOOT))
+        return hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
+                       "The host has no UEFI firmware with Secure Boot (package ovmf).");
+    if (config->tpm && !(can & DRIVER_CAN_TPM))
+        return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The host has no virtual TPM (package swtpm).");
+    if (config->nested && !(can & DRIVER_CAN_NESTED))
+        return hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
+                       "The host cannot let guests run guests: it has no KVM with nested virtualization.");
     for (size_t i = 0; i < config->nics_count; i++)
         if (config->nics[i].kind == NIC_KIND_BRIDGE && !(can & DRIVER_CAN_BRIDGE))
             return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The agent may not change the host's network.");
@@ -181,11 +205,7 @@ static int qemu_purge(struct hv_driver_state *state, const char *uuid, struct hv
 {
     if (qemu_forget(state, uuid, err) < 0)
         return -1;
-    char *path AUTO_FREE = xasprintf("%s/nvram/%s.fd", state->state_dir, uuid);
-    if (unlink(path) < 0 && errno != ENOENT)
-        return hv_fail(err, HV_ERR_KIND_IO, "The domain's UEFI variables cannot be removed: %s",
-                       strerror(errno));
-    return 0;
+    return kept_remove(state->state_dir, uuid, err);
 }
 
 static int by_domid(const void *a, const void *b)

@@ -5,6 +5,7 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
+#include <io/kept.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
@@ -114,6 +115,7 @@ static void release(struct qemu_domain *d)
     loop_timer_cancel(loop, &d->reconnect);
     loop_timer_cancel(loop, &d->kill_timer);
     loop_timer_cancel(loop, &d->rearm_timer);
+    loop_timer_cancel(loop, &d->watch_timer);
     serial_close(d);
     qga_free(TAKE_PTR(d->qga));
     pthread_mutex_lock(&d->lock);
@@ -149,7 +151,11 @@ void domain_process_ended(struct qemu_domain *d)
              NULL);
 
     struct domain_info info AUTO_DOMAIN_INFO;
+    char mark[KEPT_MARK_SIZE];
+    tpm_end(d);
+    kept_mark(d->driver->state_dir, d->uuid, mark);
     pthread_mutex_lock(&d->lock);
+    str_assign(&d->info.kept_mark, mark);
     rundir_remove(d->driver->state_dir, d->uuid, &d->dir);
     fill_info(d, reason, text);
     domain_info_copy(&info, &d->info);

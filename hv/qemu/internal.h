@@ -20,9 +20,10 @@ struct qemu_domain;
 struct hv_driver_state {
     struct hv_driver_env env; /* strings are copies */
     char *state_dir, *launcher, *qemu_binary, *ovmf_code, *ovmf_vars;
+    char *ovmf_secure_code, *ovmf_secure_vars, *swtpm;
     struct loop *loop;
     enum accelerator accelerator;
-    bool may_bridge;
+    bool may_bridge, may_nest;
     char boot_id[40];
     struct loop_timer housekeeping; /* loop thread */
     pthread_mutex_t lock;           /* guards the rest */
@@ -43,6 +44,7 @@ struct qemu_domain {
     struct rundir_record record;
     struct domain_info info;
     struct proc proc; /* pidfd -1: no process any more */
+    struct proc tpm;  /* swtpm, when this agent started it */
     struct qmp *qmp;  /* NULL: not connected */
     bool starting;    /* not listed yet */
     bool leaving;     /* the pool asked for its end: no record stays */
@@ -66,7 +68,8 @@ struct qemu_domain {
     off_t serial_logged; /* how far the log was read at the adoption */
     struct loop_timer settle_timer;
     struct qga *qga;
-    struct loop_timer reconnect, kill_timer, rearm_timer;
+    struct loop_timer reconnect, kill_timer, rearm_timer, watch_timer;
+    int64_t watch_ms, watch_step_ms; /* until the next question about drivers, and to the one after it */
     int64_t last_reset_ms;
     enum end_reason pending; /* why the process is about to end */
 };
@@ -88,6 +91,8 @@ void domain_attach(struct qemu_domain *d);
 int domain_sync(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err);
 /* The same on a thread of its own that may wait long: for when events were missed. */
 void domain_sync_later(struct qemu_domain *d);
+/* Runs on a thread of its own, with a count of the domain that `run` gives back. */
+void domain_run_apart(struct qemu_domain *d, void *(*run)(void *));
 /* Waits, with d->lock held, until something of the domain changed. -1: deadline or cancelled, err set. */
 int domain_wait(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err);
 /* From now on, or again in a while, a reboot of the guest's own accord ends the domain, if its
@@ -141,6 +146,17 @@ void domain_devices_later(struct qemu_domain *d);
 /* Loop thread: a device went, or the guest refused that. */
 void domain_device_event(struct qemu_domain *d, const char *name, const json_t *data);
 
+/* ---- watch.c: loop thread ---- */
+/* What nobody tells is looked at now and then, from now on until the timer is cancelled: what the firmware
+ * has written down, and whether the guest has taken its virtio devices into use. */
+void domain_watch(struct qemu_domain *d);
+/* It was reset: its drivers are to come again. */
+void domain_watch_again(struct qemu_domain *d);
+
+/* ---- tpm.c ---- */
+/* Ends the process of its TPM, when there is one, and waits for that. */
+void tpm_end(struct qemu_domain *d);
+
 /* ---- ending.c: loop thread ---- */
 /* The guest powered off, rebooted (and may not) or crashed: does what its configuration says. */
 void domain_guest_ended(struct qemu_domain *d, enum end_reason reason);
@@ -186,6 +202,8 @@ int qemu_start(struct hv_driver_state *state, const struct domain_config *config
                const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err);
 int qemu_adopt_all(struct hv_driver_state *state, struct hv_err *err);
 int qemu_probe(const struct hv_driver_env *env, struct host_facts *facts, struct hv_err *err);
+/* Whether a guest can run guests: KVM that says so, or emulation, which has AMD's extensions. */
+bool qemu_may_nest(enum accelerator accelerator);
 enum accelerator qemu_choose_accelerator(char *reason, size_t size);
 int qemu_cd_change(struct hv_driver_state *state, const char *uuid, const struct domain_disk *drive,
                    struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);

@@ -124,7 +124,8 @@ bool qemu_disk_on_sata(const struct domain_disk *disk)
 /* Place in the boot order, 1 first; 0: not booted from. Disks of one kind follow their index. */
 static int boot_index(const struct domain_config *config, char kind, int64_t index)
 {
-    if (config->firmware == FIRMWARE_KERNEL || !config->boot_order)
+    if (config->firmware == FIRMWARE_KERNEL || config->firmware == FIRMWARE_GUEST_KERNEL ||
+        !config->boot_order)
         return 0;
     const char *at = strchr(config->boot_order, kind);
     return at ? (int)((at - config->boot_order) * 256 + index + 1) : 0;
@@ -207,7 +208,9 @@ json_t *qemu_nic_device(const struct domain_config *config, const struct domain_
 {
     char id[QEMU_DEVICE_ID_SIZE], netdev[16];
     snprintf(netdev, sizeof(netdev), "net%d", (int)nic->index);
-    json_t *device = json_pack("{s:s, s:s, s:s}", "driver", "virtio-net-pci", "id",
+    static const char *const drivers[] = {
+        [NIC_MODEL_VIRTIO] = "virtio-net-pci", [NIC_MODEL_E1000] = "e1000", [NIC_MODEL_RTL8139] = "rtl8139"};
+    json_t *device = json_pack("{s:s, s:s, s:s}", "driver", drivers[nic->model], "id",
                                qemu_nic_id(nic->index, id), "mac", nic->mac);
     set_bus(device, "port", port);
     if (nic->kind != NIC_KIND_NONE)
@@ -371,10 +374,24 @@ static void plan_consoles(struct qemu_plan *plan, const struct qemu_plan_input *
     if (in->config->vnc) {
         /* Viewers are handed over one by one (QMP add_client); nothing listens. */
         option(plan, "-vnc", "none");
-        option(plan, "-device", "VGA,id=video0,vgamem_mb=16");
-        option(plan, "-device", "qemu-xhci,id=usb0");
-        option(plan, "-device", "usb-tablet,bus=usb0.0,id=tablet0");
+        optionf(plan, "-device", "%s,id=video0,vgamem_mb=%d",
+                in->config->video == VIDEO_CARD_CIRRUS ? "cirrus-vga" : "VGA", (int)in->config->video_mib);
+        if (in->config->tablet) {
+            option(plan, "-device", "qemu-xhci,id=usb0");
+            option(plan, "-device", "usb-tablet,bus=usb0.0,id=tablet0");
+        }
     }
+}
+
+/* The two halves of its TPM's channel: this end is connected already. */
+static void plan_tpm(struct qemu_plan *plan, const struct qemu_plan_input *in)
+{
+    if (!in->config->tpm)
+        return;
+    need_fd(plan, in->tpm_fd);
+    optionf(plan, "-chardev", "socket,id=tpmchar0,fd=%d", in->tpm_fd);
+    option(plan, "-tpmdev", "emulator,id=tpm0,chardev=tpmchar0");
+    option(plan, "-device", "tpm-crb,tpmdev=tpm0");
 }
 
 const char *qemu_cpu_words(enum accelerator accelerator)
@@ -382,11 +399,37 @@ const char *qemu_cpu_words(enum accelerator accelerator)
     return accelerator == ACCELERATOR_KVM ? "host" : "max,la57=off";
 }
 
+/* What Windows guests use of a Hyper-V host, in the way that libvirt's documentation recommends. */
+#define VIRIDIAN_WORDS                                                                                       \
+    ",hv-relaxed=on,hv-vapic=on,hv-spinlocks=0x1fff,hv-vpindex=on,hv-runtime=on,hv-synic=on,hv-stimer=on,"   \
+    "hv-time=on,hv-frequencies=on"
+
+static void plan_processors(struct qemu_plan *plan, const struct qemu_plan_input *in)
+{
+    const struct domain_config *config = in->config;
+    bool kvm = in->accelerator == ACCELERATOR_KVM;
+    const char *nested = !kvm ? "" : config->nested ? ",vmx=on,svm=on" : ",vmx=off,svm=off";
+    optionf(plan, "-cpu", "%s%s%s%s%s", qemu_cpu_words(in->accelerator), config->pae ? "" : ",pae=off,lm=off",
+            config->nx ? "" : ",nx=off", config->viridian && kvm ? VIRIDIAN_WORDS : "", nested);
+    struct buf smp AUTO_BUF = BUF_INIT;
+    buf_printf(&smp, "cpus=%d", (int)config->vcpus);
+    int most = (int)(config->vcpus_max > config->vcpus ? config->vcpus_max : config->vcpus);
+    if (most > config->vcpus || config->cores_per_socket > 0)
+        buf_printf(&smp, ",maxcpus=%d", most);
+    if (config->cores_per_socket > 0)
+        buf_printf(&smp, ",sockets=%d,cores=%d,threads=1", most / (int)config->cores_per_socket,
+                   (int)config->cores_per_socket);
+    option(plan, "-smp", smp.data);
+}
+
 static void plan_machine(struct qemu_plan *plan, const struct qemu_plan_input *in)
 {
     const struct domain_config *config = in->config;
     bool uefi = config->firmware == FIRMWARE_UEFI;
     if (uefi) {
+        /* Only the firmware, in its own mode of the processor, may write to the variables. */
+        if (in->secure_boot)
+            option(plan, "-global", "driver=cfi.pflash01,property=secure,value=on");
         option_json(
             plan, "-blockdev",
             qemu_file_node("ovmf-code-file", add_fdset(plan, in->ovmf_code_fd, "ovmf-code-file"), true));
@@ -399,14 +442,11 @@ static void plan_machine(struct qemu_plan *plan, const struct qemu_plan_input *i
                     qemu_format_node("ovmf-vars", "ovmf-vars-file", IMAGE_FORMAT_RAW, false, NULL));
     }
     /* One version for good: what a guest sees does not change with the host's QEMU. */
-    optionf(plan, "-machine", QEMU_MACHINE ",usb=off,vmport=off,smm=off,dump-guest-core=off%s",
+    optionf(plan, "-machine", QEMU_MACHINE ",usb=off,vmport=off,smm=%s,dump-guest-core=off%s%s%s",
+            in->secure_boot ? "on" : "off", config->acpi ? "" : ",acpi=off", config->hpet ? "" : ",hpet=off",
             uefi ? ",pflash0=ovmf-code,pflash1=ovmf-vars" : "");
     option(plan, "-accel", in->accelerator == ACCELERATOR_KVM ? "kvm" : "tcg,thread=multi");
-    option(plan, "-cpu", qemu_cpu_words(in->accelerator));
-    if (config->vcpus_max > config->vcpus)
-        optionf(plan, "-smp", "cpus=%d,maxcpus=%d", (int)config->vcpus, (int)config->vcpus_max);
-    else
-        optionf(plan, "-smp", "cpus=%d", (int)config->vcpus);
+    plan_processors(plan, in);
     optionf(plan, "-m", "size=%lldM", (long long)((config->memory_bytes + (1 << 20) - 1) >> 20));
     optionf(plan, "-uuid", "%s", config->uuid);
     option(plan, "-global", "ICH9-LPC.disable_s3=1");
@@ -429,7 +469,7 @@ static void plan_clock(struct qemu_plan *plan, const struct qemu_plan_input *in)
 
 static void plan_kernel(struct qemu_plan *plan, const struct qemu_plan_input *in)
 {
-    if (in->config->firmware != FIRMWARE_KERNEL)
+    if (in->kernel_fd < 0)
         return;
     need_fd(plan, in->kernel_fd);
     optionf(plan, "-kernel", "/dev/fd/%d", in->kernel_fd);
@@ -437,8 +477,8 @@ static void plan_kernel(struct qemu_plan *plan, const struct qemu_plan_input *in
         need_fd(plan, in->ramdisk_fd);
         optionf(plan, "-initrd", "/dev/fd/%d", in->ramdisk_fd);
     }
-    if (in->config->cmdline && *in->config->cmdline)
-        option(plan, "-append", in->config->cmdline);
+    if (in->cmdline && *in->cmdline)
+        option(plan, "-append", in->cmdline);
 }
 
 static char *doubled_commas(const char *text)
@@ -473,6 +513,10 @@ int qemu_plan_check(const struct domain_config *config, struct hv_err *err)
             return hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
                            "An IDE or SATA disk cannot be read-only; use virtio for %s.", disk->device);
     }
+    if (!config->acpi && config->firmware == FIRMWARE_UEFI)
+        return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "UEFI does not start without ACPI.");
+    if (!config->pae && config->firmware == FIRMWARE_UEFI)
+        return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "UEFI needs a 64-bit processor, and that needs PAE.");
     if (ports > QEMU_PORTS_MAX)
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The domain has more disks and nics than it has slots.");
     return 0;
@@ -502,12 +546,15 @@ int qemu_plan_make(const struct qemu_plan_input *in, struct qemu_plan *plan, str
     optionf(plan, "-action", "shutdown=pause,panic=pause,reboot=%s",
             config->on_reboot == END_ACTION_RESTART ? "reset" : "shutdown");
     option(plan, "-device", "pvpanic");
+    if (config->generation && *config->generation)
+        optionf(plan, "-device", "vmgenid,id=generation0,guid=%s", config->generation);
     if (config->start_paused || in->incoming)
         option(plan, "-S", NULL);
     if (in->incoming)
         option(plan, "-incoming", "defer");
     plan_kernel(plan, in);
     plan_consoles(plan, in);
+    plan_tpm(plan, in);
     option(plan, "-object", "rng-builtin,id=rng0");
     option(plan, "-device", "virtio-rng-pci,rng=rng0");
     option(plan, "-device", "virtio-balloon-pci,id=balloon0");

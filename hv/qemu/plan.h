@@ -34,8 +34,11 @@ struct qemu_plan_input {
     int qmp_fd, serial_fd, agent_fd; /* listening sockets */
     int serial_log_fd;
     int kernel_fd, ramdisk_fd;
+    const char *cmdline; /* of that kernel; NULL: none */
     int ovmf_code_fd, ovmf_vars_fd;
-    int64_t now; /* unix seconds, for a guest clock that is off UTC */
+    bool secure_boot; /* as decided: the code of ovmf_code_fd is the one that checks signatures */
+    int tpm_fd;       /* connected to the TPM's control channel */
+    int64_t now;      /* unix seconds, for a guest clock that is off UTC */
     const json_t *layout;
     bool incoming; /* the guest's state comes later; it stands still until then */
 };

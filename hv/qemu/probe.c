@@ -41,6 +41,20 @@ enum accelerator qemu_choose_accelerator(char *reason, size_t size)
     return ACCELERATOR_TCG;
 }
 
+bool qemu_may_nest(enum accelerator accelerator)
+{
+    static const char *const files[] = {"/sys/module/kvm_intel/parameters/nested",
+                                        "/sys/module/kvm_amd/parameters/nested"};
+    if (accelerator == ACCELERATOR_TCG)
+        return true;
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        char *text AUTO_FREE = file_read(files[i], 16, NULL);
+        if (text && (*text == 'Y' || *text == '1'))
+            return true;
+    }
+    return false;
+}
+
 static int read_version(const char *binary, const char **version, struct hv_err *err)
 {
     const char *const argv[] = {binary, "--version", NULL};

@@ -1,7 +1,7 @@
 /* Starting a domain: folder and sockets, plan, process, and the device model's word that the guest runs.
  * The record is written and the sockets listen before the process exists, and the process writes its own
  * number down first, so an agent that dies at any point leaves something that adopt.c can finish or undo. */
-#include "internal.h"
+#include "start.h"
 #include <base/clock.h>
 #include <base/file.h>
 #include <base/log.h>
@@ -18,114 +18,26 @@
 
 #define DOMID_BLOCK 100
 
-/* Descriptors for the child, numbered from 3 in the order of adding. */
-struct handout {
-    struct proc_fd *fds;
-    size_t count;
-    int *owned; /* opened here; closed when the child has them */
-    size_t owned_count;
-};
-
-static int give(struct handout *h, int fd)
+int handout_give(struct handout *h, int fd)
 {
     h->fds = xreallocarray(h->fds, h->count + 1, sizeof(*h->fds));
     h->fds[h->count] = (struct proc_fd){.parent = fd, .child = (int)h->count + 3};
     return h->fds[h->count++].child;
 }
 
-static int give_owned(struct handout *h, int fd)
+int handout_give_owned(struct handout *h, int fd)
 {
     h->owned = xreallocarray(h->owned, h->owned_count + 1, sizeof(*h->owned));
     h->owned[h->owned_count++] = fd;
-    return give(h, fd);
+    return handout_give(h, fd);
 }
 
-static void handout_done(struct handout *h)
+void handout_done(struct handout *h)
 {
     for (size_t i = 0; i < h->owned_count; i++)
         close(h->owned[i]);
     free(h->owned);
     free(h->fds);
-}
-
-/* ---- files of the host ---- */
-
-/* A copy in memory of a file that the device model's user may not open itself. */
-static int copy_to_memory(int from, off_t size)
-{
-    int fd = memfd_create("boot", MFD_CLOEXEC);
-    off_t at = 0;
-    while (fd >= 0 && at < size) {
-        ssize_t n = sendfile(fd, from, &at, (size_t)(size - at));
-        if (n <= 0) {
-            close(fd);
-            return -1;
-        }
-    }
-    return fd;
-}
-
-/* A kernel or ramdisk out of the images folder; QEMU opens it anew through /dev/fd. */
-static int open_image(const struct hv_driver_state *state, const char *name, struct hv_err *err)
-{
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-    int fd = (int)syscall(SYS_openat2, state->env.images_fd, name, &how, sizeof(how));
-    struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        hv_fail(err, HV_ERR_KIND_NOT_FOUND, "The host has no image %s.", name);
-        if (fd >= 0)
-            close(fd);
-        return -1;
-    }
-    if (st.st_mode & S_IROTH)
-        return fd;
-    int copy = copy_to_memory(fd, st.st_size);
-    close(fd);
-    if (copy < 0)
-        hv_fail(err, HV_ERR_KIND_IO, "The image %s cannot be read: %s", name, strerror(errno));
-    return copy;
-}
-
-/* The VM's own UEFI variables, from the template at its first start. */
-static int open_variables(const struct hv_driver_state *state, const char *uuid, struct hv_err *err)
-{
-    char *path AUTO_FREE = xasprintf("%s/nvram/%s.fd", state->state_dir, uuid);
-    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 && errno == ENOENT) {
-        size_t len;
-        char *template AUTO_FREE = file_read(state->ovmf_vars, 16 << 20, &len);
-        if (template && file_write_atomic(path, template, len, 0600) == 0)
-            fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    }
-    if (fd < 0)
-        hv_fail(err, HV_ERR_KIND_IO, "The UEFI variables of the domain cannot be opened: %s",
-                strerror(errno));
-    return fd;
-}
-
-static int add_firmware(struct hv_driver_state *state, const struct domain_config *config, struct handout *h,
-                        struct qemu_plan_input *input, struct hv_err *err)
-{
-    int fd;
-    if (config->firmware == FIRMWARE_KERNEL) {
-        if ((fd = open_image(state, config->kernel, err)) < 0)
-            return -1;
-        input->kernel_fd = give_owned(h, fd);
-        if (*config->ramdisk) {
-            if ((fd = open_image(state, config->ramdisk, err)) < 0)
-                return -1;
-            input->ramdisk_fd = give_owned(h, fd);
-        }
-    } else if (config->firmware == FIRMWARE_UEFI) {
-        if ((fd = open(state->ovmf_code, O_RDONLY | O_CLOEXEC)) < 0)
-            return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The host has no UEFI firmware (package ovmf).");
-        input->ovmf_code_fd = give_owned(h, fd);
-        if ((fd = open_variables(state, config->uuid, err)) < 0)
-            return -1;
-        input->ovmf_vars_fd = give_owned(h, fd);
-    }
-    return 0;
 }
 
 static int add_sockets(struct qemu_domain *d, const struct domain_config *config, struct handout *h,
@@ -134,20 +46,20 @@ static int add_sockets(struct qemu_domain *d, const struct domain_config *config
     int fd = rundir_listen(&d->dir, "qmp", err);
     if (fd < 0)
         return -1;
-    input->qmp_fd = give_owned(h, fd);
+    input->qmp_fd = handout_give_owned(h, fd);
     if (config->serial) {
         if ((fd = rundir_listen(&d->dir, "serial", err)) < 0)
             return -1;
-        input->serial_fd = give_owned(h, fd);
+        input->serial_fd = handout_give_owned(h, fd);
         int log = openat(d->dir.fd, "serial.log", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
         if (log < 0)
             return hv_fail(err, HV_ERR_KIND_IO, "The serial log cannot be made: %s", strerror(errno));
-        input->serial_log_fd = give_owned(h, log);
+        input->serial_log_fd = handout_give_owned(h, log);
     }
     if (config->guest_agent) {
         if ((fd = rundir_listen(&d->dir, "agent", err)) < 0)
             return -1;
-        input->agent_fd = give_owned(h, fd);
+        input->agent_fd = handout_give_owned(h, fd);
     }
     return 0;
 }
@@ -162,7 +74,7 @@ static struct disk_chain *chains_in_child(const struct domain_config *config, co
         moved[i].nodes = xcalloc(chains[i].count + 1, sizeof(*moved[i].nodes));
         for (size_t k = 0; k < chains[i].count; k++) {
             moved[i].nodes[k] = chains[i].nodes[k];
-            moved[i].nodes[k].fd = give(h, chains[i].nodes[k].fd);
+            moved[i].nodes[k].fd = handout_give(h, chains[i].nodes[k].fd);
         }
     }
     return moved;
@@ -188,7 +100,7 @@ static int add_taps(const struct domain_config *config, struct handout *h, int *
         int fd = nic_open_tap(config->nics[i].bridge, err);
         if (fd < 0)
             return -1;
-        taps[i] = give_owned(h, fd);
+        taps[i] = handout_give_owned(h, fd);
     }
     return 0;
 }
@@ -202,7 +114,7 @@ static void free_moved(struct disk_chain *moved, size_t count)
 
 /* ---- the process ---- */
 
-static void add_text(char ***argv, size_t *argc, char *moved)
+void launch_add(char ***argv, size_t *argc, char *moved)
 {
     *argv = xreallocarray(*argv, *argc + 2, sizeof(**argv));
     (*argv)[(*argc)++] = moved;
@@ -217,6 +129,21 @@ static gid_t kvm_group(const struct hv_driver_state *state)
         return 0;
     bool open_to_all = (st.st_mode & S_IROTH) && (st.st_mode & S_IWOTH);
     return open_to_all ? 0 : st.st_gid;
+}
+
+void launch_begin(const struct hv_driver_state *state, gid_t also, char ***argv, size_t *argc)
+{
+    launch_add(argv, argc, xstrdup(state->launcher));
+    if (geteuid() != 0)
+        return;
+    launch_add(argv, argc, xstrdup("--uid"));
+    launch_add(argv, argc, xasprintf("%u", state->env.guest_uid));
+    launch_add(argv, argc, xstrdup("--gid"));
+    launch_add(argv, argc, xasprintf("%u", state->env.guest_gid));
+    if (also > 0) {
+        launch_add(argv, argc, xstrdup("--also-gid"));
+        launch_add(argv, argc, xasprintf("%u", also));
+    }
 }
 
 static char *keep_list(const struct qemu_plan *plan)
@@ -237,24 +164,14 @@ static int spawn(struct qemu_domain *d, const struct qemu_plan *plan, struct han
                        strerror(errno));
     char **argv = NULL;
     size_t argc = 0;
-    add_text(&argv, &argc, xstrdup(state->launcher));
-    if (geteuid() == 0) {
-        add_text(&argv, &argc, xstrdup("--uid"));
-        add_text(&argv, &argc, xasprintf("%u", state->env.guest_uid));
-        add_text(&argv, &argc, xstrdup("--gid"));
-        add_text(&argv, &argc, xasprintf("%u", state->env.guest_gid));
-        if (kvm_group(state) > 0) {
-            add_text(&argv, &argc, xstrdup("--also-gid"));
-            add_text(&argv, &argc, xasprintf("%u", kvm_group(state)));
-        }
-    }
-    add_text(&argv, &argc, xstrdup("--pid-fd"));
-    add_text(&argv, &argc, xasprintf("%d", give_owned(h, pid_fd)));
-    add_text(&argv, &argc, xstrdup("--keep"));
-    add_text(&argv, &argc, keep_list(plan));
-    add_text(&argv, &argc, xstrdup("--"));
+    launch_begin(state, kvm_group(state), &argv, &argc);
+    launch_add(&argv, &argc, xstrdup("--pid-fd"));
+    launch_add(&argv, &argc, xasprintf("%d", handout_give_owned(h, pid_fd)));
+    launch_add(&argv, &argc, xstrdup("--keep"));
+    launch_add(&argv, &argc, keep_list(plan));
+    launch_add(&argv, &argc, xstrdup("--"));
     for (size_t i = 0; i < plan->argc; i++)
-        add_text(&argv, &argc, xstrdup(plan->argv[i]));
+        launch_add(&argv, &argc, xstrdup(plan->argv[i]));
     struct proc_spec spec = {.argv = (const char *const *)argv,
                              .stdout_fd = log,
                              .stderr_fd = log,
@@ -287,13 +204,16 @@ static int prepare_and_spawn(struct qemu_domain *d, const struct disk_chain *cha
                                     .ramdisk_fd = -1,
                                     .ovmf_code_fd = -1,
                                     .ovmf_vars_fd = -1,
+                                    .tpm_fd = -1,
                                     .now = clock_unix_seconds(),
                                     .layout = d->record.layout,
                                     .incoming = d->record.incoming};
+    struct boot_words words CLEANUP(boot_words_done) = {0};
     int *taps AUTO_FREE = xcalloc(config->nics_count + 1, sizeof(*taps));
     if (rundir_write_record(&d->dir, &d->record, err) < 0 ||
         add_sockets(d, config, &handout, &input, err) < 0 ||
-        add_firmware(state, config, &handout, &input, err) < 0 || add_taps(config, &handout, taps, err) < 0)
+        firmware_add(d, chains, &handout, &input, &words, err) < 0 || tpm_add(d, &handout, &input, err) < 0 ||
+        add_taps(config, &handout, taps, err) < 0)
         return -1;
     input.taps = taps;
     struct disk_chain *moved = chains_in_child(config, chains, &handout);
@@ -367,6 +287,7 @@ static int start_in_folder(struct qemu_domain *d, const struct disk_chain *chain
                            const struct hv_deadline *deadline, struct hv_err *err)
 {
     if (prepare_and_spawn(d, chains, err) < 0) {
+        tpm_end(d);
         rundir_remove(d->driver->state_dir, d->uuid, &d->dir);
         return -1;
     }

@@ -124,11 +124,27 @@ static int check_boot(const struct domain_config *config, struct hv_err *err)
         return hv_fail(err, BAD, "The kernel is not the name of a file in the host's images folder.");
     if (!blank(config->ramdisk) && !hv_file_name_ok(config->ramdisk))
         return hv_fail(err, BAD, "The ramdisk is not the name of a file in the host's images folder.");
-    if (!direct && (!blank(config->kernel) || !blank(config->ramdisk) || !blank(config->cmdline)))
+    bool guest = config->firmware == FIRMWARE_GUEST_KERNEL;
+    if (guest && (!blank(config->kernel) || !blank(config->ramdisk)))
+        return hv_fail(err, BAD, "A kernel or ramdisk is given, but the guest's own is asked for.");
+    if (!direct && !guest && (!blank(config->kernel) || !blank(config->ramdisk) || !blank(config->cmdline)))
         return hv_fail(err, BAD,
                        "A kernel, ramdisk or arguments are given, but the firmware does not use them.");
-    if (has_control(config->cmdline))
+    if (has_control(config->cmdline) || has_control(config->kernel_title))
         return hv_fail(err, BAD, "The kernel's arguments contain a control character.");
+    return 0;
+}
+
+static int check_hardware(const struct domain_config *config, struct hv_err *err)
+{
+    int64_t most = config->vcpus_max > config->vcpus ? config->vcpus_max : config->vcpus;
+    if (config->secure_boot == SECURE_BOOT_ON && config->firmware != FIRMWARE_UEFI)
+        return hv_fail(err, BAD, "Secure Boot is a matter of UEFI.");
+    if (config->cores_per_socket > 0 && most % config->cores_per_socket != 0)
+        return hv_fail(err, BAD, "%d processors cannot be put into sockets of %d cores.", (int)most,
+                       (int)config->cores_per_socket);
+    if (config->video_mib < 1 || config->video_mib > 256 || (config->video_mib & (config->video_mib - 1)))
+        return hv_fail(err, BAD, "The screen's memory is a power of two, 1 to 256 MiB.");
     return 0;
 }
 
@@ -146,7 +162,7 @@ int domain_config_check(const struct domain_config *config, struct hv_err *err)
     if (config->vcpus_max != 0 && config->vcpus_max < config->vcpus)
         return hv_fail(err, BAD, "The domain has more processors (%d) than it may have (%d).",
                        (int)config->vcpus, (int)config->vcpus_max);
-    if (check_boot(config, err) < 0)
+    if (check_boot(config, err) < 0 || check_hardware(config, err) < 0)
         return -1;
     for (size_t i = 0; i < config->disks_count; i++)
         if (check_disk(config, i, err) < 0)

@@ -15,24 +15,28 @@ struct hv_driver_state;
 /* What a driver can do. The agent refuses the rest before trying, with a sentence. The words are those of
  * host_facts.capabilities. */
 enum driver_capability {
-    DRIVER_CAN_START = 1 << 0,       /* "start" */
-    DRIVER_CAN_PAUSE = 1 << 1,       /* "pause" */
-    DRIVER_CAN_UEFI = 1 << 2,        /* "uefi" */
-    DRIVER_CAN_KERNEL = 1 << 3,      /* "kernel": direct kernel boot */
-    DRIVER_CAN_VNC = 1 << 4,         /* "vnc" */
-    DRIVER_CAN_SERIAL = 1 << 5,      /* "serial" */
-    DRIVER_CAN_GUEST_AGENT = 1 << 6, /* "guest_agent" */
-    DRIVER_CAN_CD_CHANGE = 1 << 7,   /* "cd_change" */
-    DRIVER_CAN_USER_NET = 1 << 8,    /* "user_net" */
-    DRIVER_CAN_DISK_CLONE = 1 << 9,  /* "disk_clone": thin copies in an SR */
-    DRIVER_CAN_SNAPSHOT = 1 << 10,   /* "snapshot": of a live domain's disks */
-    DRIVER_CAN_CHECKPOINT = 1 << 11, /* "checkpoint": with its memory */
-    DRIVER_CAN_SUSPEND = 1 << 12,    /* "suspend": and resume */
-    DRIVER_CAN_DISK_PLUG = 1 << 13,  /* "disk_plug" */
-    DRIVER_CAN_NIC_PLUG = 1 << 14,   /* "nic_plug" */
-    DRIVER_CAN_SET_VCPUS = 1 << 15,  /* "set_vcpus" */
-    DRIVER_CAN_SET_MEMORY = 1 << 16, /* "set_memory" */
-    DRIVER_CAN_BRIDGE = 1 << 17,     /* "bridge": nics on bridges of the host */
+    DRIVER_CAN_START = 1 << 0,         /* "start" */
+    DRIVER_CAN_PAUSE = 1 << 1,         /* "pause" */
+    DRIVER_CAN_UEFI = 1 << 2,          /* "uefi" */
+    DRIVER_CAN_KERNEL = 1 << 3,        /* "kernel": direct kernel boot */
+    DRIVER_CAN_VNC = 1 << 4,           /* "vnc" */
+    DRIVER_CAN_SERIAL = 1 << 5,        /* "serial" */
+    DRIVER_CAN_GUEST_AGENT = 1 << 6,   /* "guest_agent" */
+    DRIVER_CAN_CD_CHANGE = 1 << 7,     /* "cd_change" */
+    DRIVER_CAN_USER_NET = 1 << 8,      /* "user_net" */
+    DRIVER_CAN_DISK_CLONE = 1 << 9,    /* "disk_clone": thin copies in an SR */
+    DRIVER_CAN_SNAPSHOT = 1 << 10,     /* "snapshot": of a live domain's disks */
+    DRIVER_CAN_CHECKPOINT = 1 << 11,   /* "checkpoint": with its memory */
+    DRIVER_CAN_SUSPEND = 1 << 12,      /* "suspend": and resume */
+    DRIVER_CAN_DISK_PLUG = 1 << 13,    /* "disk_plug" */
+    DRIVER_CAN_NIC_PLUG = 1 << 14,     /* "nic_plug" */
+    DRIVER_CAN_SET_VCPUS = 1 << 15,    /* "set_vcpus" */
+    DRIVER_CAN_SET_MEMORY = 1 << 16,   /* "set_memory" */
+    DRIVER_CAN_BRIDGE = 1 << 17,       /* "bridge": nics on bridges of the host */
+    DRIVER_CAN_SECURE_BOOT = 1 << 18,  /* "secure_boot" */
+    DRIVER_CAN_TPM = 1 << 19,          /* "tpm" */
+    DRIVER_CAN_NESTED = 1 << 20,       /* "nested": guests that run guests */
+    DRIVER_CAN_GUEST_KERNEL = 1 << 21, /* "guest_kernel": boot from the guest's own kernel */
 };
 /* The word of one capability bit; NULL: no such bit. */
 const char *driver_capability_name(unsigned bit);
@@ -60,6 +64,8 @@ struct hv_driver_env {
     const char *launcher;    /* path of corral-launch; qemu only */
     const char *qemu_binary; /* path of qemu-system-x86_64 */
     const char *ovmf_code, *ovmf_vars;
+    const char *ovmf_secure_code, *ovmf_secure_vars; /* code that checks signatures, and shipped keys */
+    const char *swtpm;                               /* path of swtpm; NULL: none */
     uid_t guest_uid;
     gid_t guest_gid;     /* as whom device models run when the agent is root */
     int64_t sim_boot_ms; /* simulator: how long a guest takes to boot; 0: a default */
