@@ -29,6 +29,7 @@ run|c:qemu-system-x86_64|qemu-system-x86|runs the guests
 run|c:qemu-img|qemu-utils|disk images
 run|d:ovmf|ovmf|UEFI for guests
 run|c:swtpm|swtpm|TPMs for guests
+run|c:nft|nftables|what guests' cards may send
 test|d:libcriterion-dev|libcriterion-dev|unit tests
 test|c:chromium|chromium|tests of the web page
 test|d:fonts-dejavu-core|fonts-dejavu-core|text in screenshots

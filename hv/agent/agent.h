@@ -230,6 +230,10 @@ int join_pool(struct agent *agent, struct hv_err *err);
 bool join_done(struct agent *agent);
 char *agent_path(const struct agent *agent, const char *name);
 
+/* ---- handlers_network.c ---- */
+/* A domain or a nic has gone: what was noted of its taps goes too, soon. */
+void agent_sweep_rules(struct agent *agent);
+
 /* ---- stats.c ---- */
 /* The host's own numbers; `stats` is initialised. */
 void host_numbers(struct host_stats *stats);

@@ -81,7 +81,9 @@ int agent_domain_shutdown(struct agent *agent, struct agent_op *op,
                           struct hv_domain_shutdown_result *result, struct hv_err *err)
 {
     (void)result;
-    return agent->driver->shutdown(agent->state, args->domain, &op->deadline, err);
+    int outcome = agent->driver->shutdown(agent->state, args->domain, &op->deadline, err);
+    agent_sweep_rules(agent);
+    return outcome;
 }
 
 int agent_domain_reboot(struct agent *agent, struct agent_op *op, const struct hv_domain_reboot_args *args,
@@ -96,7 +98,9 @@ int agent_domain_hard_shutdown(struct agent *agent, struct agent_op *op,
                                struct hv_domain_hard_shutdown_result *result, struct hv_err *err)
 {
     (void)result;
-    return agent->driver->destroy(agent->state, args->domain, &op->deadline, err);
+    int outcome = agent->driver->destroy(agent->state, args->domain, &op->deadline, err);
+    agent_sweep_rules(agent);
+    return outcome;
 }
 
 int agent_domain_hard_reboot(struct agent *agent, struct agent_op *op,

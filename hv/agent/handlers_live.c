@@ -114,8 +114,10 @@ int agent_domain_suspend(struct agent *agent, struct agent_op *op, const struct 
     domain_config_done(&config);
     if (outcome < 0)
         return -1;
-    return agent->driver->suspend(agent->state, args->domain, &file.save, &op->deadline, &result->state_bytes,
-                                  err);
+    outcome = agent->driver->suspend(agent->state, args->domain, &file.save, &op->deadline,
+                                     &result->state_bytes, err);
+    agent_sweep_rules(agent);
+    return outcome;
 }
 
 static int resume(struct agent *agent, struct agent_op *op, const struct domain_config *config,
@@ -431,9 +433,43 @@ int agent_nic_unplug(struct agent *agent, struct agent_op *op, const struct hv_n
     for (size_t i = 0; i < config.nics_count; i++)
         there = there || config.nics[i].index == args->index;
     domain_config_done(&config);
-    return there ? agent->driver->nic_unplug(agent->state, args->domain, args->index, args->force,
-                                             &op->deadline, err)
-                 : 0;
+    int outcome = there ? agent->driver->nic_unplug(agent->state, args->domain, args->index, args->force,
+                                                    &op->deadline, err)
+                        : 0;
+    agent_sweep_rules(agent);
+    return outcome;
+}
+
+int agent_nic_update(struct agent *agent, struct agent_op *op, const struct hv_nic_update_args *args,
+                     struct hv_nic_update_result *result, struct hv_err *err)
+{
+    struct domain_config config;
+    (void)result;
+    if (refuse_unless(agent, DRIVER_CAN_NIC_PLUG, "change nics", err) < 0 ||
+        live_config(agent, args->domain, &config, err) < 0)
+        return -1;
+    int outcome = hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "The domain has no nic %d with that address.",
+                          (int)args->nic.index);
+    for (size_t i = 0; i < config.nics_count; i++) {
+        struct domain_nic *nic = &config.nics[i];
+        if (nic->index != args->nic.index || !streq(nic->mac, args->nic.mac))
+            continue;
+        outcome = 0;
+        if (nic->kind != args->nic.kind)
+            outcome = hv_fail(
+                err, HV_ERR_KIND_UNSUPPORTED,
+                "A nic that is plugged in stays on the kind of network that it is on (%s): unplug it, "
+                "move it, plug it in again.",
+                nic_kind_name(nic->kind));
+        domain_nic_done(nic);
+        domain_nic_copy(nic, &args->nic);
+    }
+    if (outcome == 0)
+        outcome = domain_config_check(&config, err);
+    domain_config_done(&config);
+    return outcome < 0
+               ? -1
+               : agent->driver->nic_update(agent->state, args->domain, &args->nic, &op->deadline, err);
 }
 
 /* ---- processors and memory ---- */

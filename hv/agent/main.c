@@ -9,6 +9,7 @@
 #include <base/self.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <hv/network.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -157,6 +158,8 @@ static void on_changed(void *ctx, const struct domain_info *info, bool guest_onl
 {
     struct agent *agent = ctx;
     events_domain(agent, info, guest_only);
+    if (info->state == DOMAIN_STATE_GONE)
+        agent_sweep_rules(agent);
 }
 
 static int set_up(struct agent *agent, struct hv_err *err)
@@ -235,6 +238,14 @@ static int start_server(struct agent *agent, struct hv_err *err)
     return 0;
 }
 
+/* What an agent before this one may have left. */
+static void sweep_once(void *arg)
+{
+    (void)arg;
+    if (geteuid() == 0)
+        network_filters_sweep();
+}
+
 static int start(struct agent *agent, struct hv_err *err)
 {
     if (lock_state(agent, err) < 0 || set_up(agent, err) < 0)
@@ -256,6 +267,8 @@ static int start(struct agent *agent, struct hv_err *err)
         return -1;
     add_capabilities(agent);
     ops_recover(agent);
+    if (agent->driver == &hv_qemu_driver && worker_submit(agent->workers, sweep_once, NULL) < 0)
+        log_warn("main", "rules of taps that are gone stay");
     return start_server(agent, err);
 }
 

@@ -4,59 +4,17 @@
 #include <linux/if.h>
 #include <netlink/errno.h>
 #include <netlink/route/link/bridge.h>
-#include <netlink/route/link/inet6.h>
 #include <netlink/route/link/vlan.h>
 #include <stdio.h>
 
-#define ALIAS_SIZE 64
 #define VLAN_MAX 4094
-#define ADDRESSES_NONE 1 /* IN6_ADDR_GEN_MODE_NONE */
-
-static void alias_of(const char *owner, char out[static ALIAS_SIZE])
-{
-    snprintf(out, ALIAS_SIZE, "corral:%s", owner);
-}
-
-static bool is_ours(struct rtnl_link *link, const char *owner)
-{
-    char alias[ALIAS_SIZE];
-    const char *now = rtnl_link_get_ifalias(link);
-    alias_of(owner, alias);
-    return now && streq(now, alias);
-}
-
-/* Adds `link` with the note of its owner; it is found anew as *out. */
-static int add_link(struct nl_sock *sock, struct rtnl_link *link, const char *owner, struct rtnl_link **out,
-                    struct network_error *error)
-{
-    char alias[ALIAS_SIZE];
-    const char *name = rtnl_link_get_name(link);
-    AUTO_FREE char *kept = xstrdup(name);
-    alias_of(owner, alias);
-    int rc = rtnl_link_add(sock, link, NLM_F_CREATE | NLM_F_EXCL);
-    if (rc < 0 && rc != -NLE_EXIST)
-        return network_fail_netlink(error, rc, "make", kept);
-    AUTO_LINK struct rtnl_link *made = NULL, *change = rtnl_link_alloc();
-    if (link_find(sock, kept, &made, error) != 1)
-        return network_fail(error, NETWORK_SYSTEM, "%s vanished as soon as it was made.", kept);
-    /* The kernel takes the alias only in a change, and no address of its own before it is up. */
-    rtnl_link_set_ifalias(change, alias);
-    rtnl_link_inet6_set_addr_gen_mode(change, ADDRESSES_NONE);
-    rc = rtnl_link_change(sock, made, change, 0);
-    if (rc < 0) {
-        rtnl_link_delete(sock, made);
-        return network_fail_netlink(error, rc, "change", kept);
-    }
-    *out = TAKE_PTR(made);
-    return 0;
-}
 
 static int make_bridge(struct nl_sock *sock, const struct network_bridge *bridge, struct rtnl_link **out,
                        struct network_error *error)
 {
     AUTO_LINK struct rtnl_link *link = rtnl_link_bridge_alloc();
     rtnl_link_set_name(link, bridge->name);
-    return add_link(sock, link, bridge->owner, out, error);
+    return link_add(sock, link, bridge->owner, out, error);
 }
 
 static int check_bridge(struct rtnl_link *link, const struct network_bridge *bridge,
@@ -65,7 +23,7 @@ static int check_bridge(struct rtnl_link *link, const struct network_bridge *bri
     const char *type = rtnl_link_get_type(link);
     if (!type || !streq(type, "bridge"))
         return network_fail(error, NETWORK_CONFLICT, "%s is there and is no bridge.", bridge->name);
-    if (bridge->managed && !is_ours(link, bridge->owner))
+    if (bridge->managed && !link_is_ours(link, bridge->owner))
         return network_fail(error, NETWORK_CONFLICT,
                             "The bridge %s is the host's own: use it with a network whose managed is false.",
                             bridge->name);
@@ -101,24 +59,28 @@ static int ensure_vlan(struct nl_sock *sock, struct rtnl_link *uplink, const str
     rtnl_link_set_name(vlan, name);
     rtnl_link_set_link(vlan, rtnl_link_get_ifindex(uplink));
     rtnl_link_vlan_set_id(vlan, (uint16_t)bridge->vlan);
-    return add_link(sock, vlan, bridge->owner, out, error);
+    return link_add(sock, vlan, bridge->owner, out, error);
 }
 
+/* *moves: it carries addresses that go with it. */
 static int check_port(struct nl_sock *sock, struct rtnl_link *port, struct rtnl_link *link,
-                      struct network_error *error)
+                      const struct network_bridge *bridge, bool *moves, struct network_error *error)
 {
     const char *name = rtnl_link_get_name(port);
-    int master = rtnl_link_get_master(port), has = link_has_address(sock, rtnl_link_get_ifindex(port), error);
-    if (has < 0)
+    int ifindex = rtnl_link_get_ifindex(port), master = rtnl_link_get_master(port);
+    int strange = link_strange_addresses(sock, ifindex, bridge->addresses, bridge->address_count, error);
+    int all = link_strange_addresses(sock, ifindex, NULL, 0, error);
+    if (strange < 0 || all < 0)
         return -1;
     if (master > 0 && master != rtnl_link_get_ifindex(link))
         return network_fail(error, NETWORK_CONFLICT, "%s belongs to another bridge or bond.", name);
-    if (has)
+    if (strange)
         return network_fail(
             error, NETWORK_CONFLICT,
             "%s carries addresses of the host: make a bridge of it in the host's own configuration, "
-            "and a network with that bridge and managed=false.",
+            "which the pool will then use.",
             name);
+    *moves = all > 0;
     return 0;
 }
 
@@ -134,11 +96,15 @@ static int ensure_uplink(struct nl_sock *sock, const struct network_bridge *brid
     if (bridge->vlan >= 0 && ensure_vlan(sock, uplink, bridge, &vlan, error) < 0)
         return -1;
     struct rtnl_link *port = vlan ? vlan : uplink;
-    if (check_port(sock, port, link, error) < 0)
+    bool moves;
+    if (check_port(sock, port, link, bridge, &moves, error) < 0)
         return -1;
     if (vlan && link_settle(sock, uplink, 0, 0, error) < 0)
         return -1;
-    return link_settle(sock, port, 0, rtnl_link_get_ifindex(link), error);
+    if (link_settle(sock, port, 0, rtnl_link_get_ifindex(link), error) < 0)
+        return -1;
+    return moves ? link_move_addresses(sock, rtnl_link_get_ifindex(port), rtnl_link_get_ifindex(link), error)
+                 : 0;
 }
 
 int network_bridge_ensure(const struct network_bridge *bridge, struct network_error *error)
@@ -181,20 +147,10 @@ static void look_at_port(struct rtnl_link *link, struct ports *ports)
 {
     if (rtnl_link_get_master(link) != ports->bridge)
         return;
-    if (rtnl_link_is_vlan(link) && is_ours(link, ports->owner))
+    if (rtnl_link_is_vlan(link) && link_is_ours(link, ports->owner))
         ports->vlan = rtnl_link_get_ifindex(link);
     else if (rtnl_link_get_type(link) && streq(rtnl_link_get_type(link), "tun"))
         ports->guests = true;
-}
-
-static int delete_link(struct nl_sock *sock, int ifindex, const char *what, struct network_error *error)
-{
-    AUTO_LINK struct rtnl_link *link = rtnl_link_alloc();
-    rtnl_link_set_ifindex(link, ifindex);
-    int rc = rtnl_link_delete(sock, link);
-    return rc < 0 && rc != -NLE_NODEV && rc != -NLE_OBJ_NOTFOUND
-               ? network_fail_netlink(error, rc, "remove", what)
-               : 0;
 }
 
 int network_bridge_remove(const char *name, const char *owner, struct network_error *error)
@@ -205,7 +161,7 @@ int network_bridge_remove(const char *name, const char *owner, struct network_er
     AUTO_NETLINK struct nl_sock *sock = netlink_open(error);
     AUTO_LINK struct rtnl_link *link = NULL;
     int found = sock ? link_find(sock, name, &link, error) : -1;
-    if (found <= 0 || !is_ours(link, owner))
+    if (found <= 0 || !link_is_ours(link, owner))
         return found < 0 ? -1 : 0;
     int rc = rtnl_link_alloc_cache(sock, AF_UNSPEC, &links);
     if (rc < 0)
@@ -216,7 +172,7 @@ int network_bridge_remove(const char *name, const char *owner, struct network_er
     nl_cache_free(links);
     if (ports.guests)
         return network_fail(error, NETWORK_CONFLICT, "Guests are on the bridge %s.", name);
-    if (ports.vlan && delete_link(sock, ports.vlan, "the tagged uplink of the bridge", error) < 0)
+    if (ports.vlan && link_delete(sock, ports.vlan, "the tagged uplink of the bridge", error) < 0)
         return -1;
-    return delete_link(sock, ports.bridge, name, error);
+    return link_delete(sock, ports.bridge, name, error);
 }

@@ -3,12 +3,13 @@
 #include <base/mem.h>
 #include <ctype.h>
 #include <linux/if.h>
-#include <netinet/in.h>
 #include <netlink/errno.h>
-#include <netlink/route/addr.h>
+#include <netlink/route/link/inet6.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define ADDRESSES_NONE 1 /* IN6_ADDR_GEN_MODE_NONE */
 
 int network_fail(struct network_error *error, enum network_failure kind, const char *format, ...)
 {
@@ -73,21 +74,57 @@ int link_find(struct nl_sock *sock, const char *name, struct rtnl_link **out, st
     return network_fail_netlink(error, rc, "look at", name);
 }
 
-static bool counts(struct rtnl_addr *address, int ifindex)
+void link_alias(const char *owner, char out[static ALIAS_SIZE])
 {
-    return rtnl_addr_get_ifindex(address) == ifindex && rtnl_addr_get_scope(address) != RT_SCOPE_LINK;
+    snprintf(out, ALIAS_SIZE, "corral:%s", owner);
 }
 
-int link_has_address(struct nl_sock *sock, int ifindex, struct network_error *error)
+bool link_is_ours(struct rtnl_link *link, const char *owner)
 {
-    struct nl_cache *cache;
-    int found = 0, rc = rtnl_addr_alloc_cache(sock, &cache);
-    if (rc < 0)
-        return network_fail_netlink(error, rc, "list", "addresses");
-    for (struct nl_object *o = nl_cache_get_first(cache); o && !found; o = nl_cache_get_next(o))
-        found = counts((struct rtnl_addr *)o, ifindex);
-    nl_cache_free(cache);
-    return found;
+    char alias[ALIAS_SIZE];
+    const char *now = rtnl_link_get_ifalias(link);
+    if (!owner)
+        return now && strncmp(now, "corral:", 7) == 0;
+    link_alias(owner, alias);
+    return now && streq(now, alias);
+}
+
+int link_add(struct nl_sock *sock, struct rtnl_link *link, const char *owner, struct rtnl_link **out,
+             struct network_error *error)
+{
+    char alias[ALIAS_SIZE];
+    AUTO_FREE char *kept = xstrdup(rtnl_link_get_name(link));
+    link_alias(owner, alias);
+    int rc = rtnl_link_add(sock, link, NLM_F_CREATE | NLM_F_EXCL);
+    if (rc == -NLE_OPNOTSUPP)
+        return network_fail(error, NETWORK_NOT_ALLOWED,
+                            "The host's kernel has no interfaces of this kind (%s).",
+                            rtnl_link_get_type(link));
+    if (rc < 0 && rc != -NLE_EXIST)
+        return network_fail_netlink(error, rc, "make", kept);
+    AUTO_LINK struct rtnl_link *made = NULL, *change = rtnl_link_alloc();
+    if (link_find(sock, kept, &made, error) != 1)
+        return network_fail(error, NETWORK_SYSTEM, "%s vanished as soon as it was made.", kept);
+    /* The kernel takes the alias only in a change, and no address of its own before it is up. */
+    rtnl_link_set_ifalias(change, alias);
+    rtnl_link_inet6_set_addr_gen_mode(change, ADDRESSES_NONE);
+    rc = rtnl_link_change(sock, made, change, 0);
+    if (rc < 0) {
+        rtnl_link_delete(sock, made);
+        return network_fail_netlink(error, rc, "change", kept);
+    }
+    *out = TAKE_PTR(made);
+    return 0;
+}
+
+int link_delete(struct nl_sock *sock, int ifindex, const char *what, struct network_error *error)
+{
+    AUTO_LINK struct rtnl_link *link = rtnl_link_alloc();
+    rtnl_link_set_ifindex(link, ifindex);
+    int rc = rtnl_link_delete(sock, link);
+    return rc < 0 && rc != -NLE_NODEV && rc != -NLE_OBJ_NOTFOUND
+               ? network_fail_netlink(error, rc, "remove", what)
+               : 0;
 }
 
 int link_settle(struct nl_sock *sock, struct rtnl_link *link, int64_t mtu, int master,

@@ -172,11 +172,11 @@ static void drop_tap(struct qemu_domain *d)
 }
 
 /* A tap on the bridge, handed over under a name. */
-static int pass_tap(struct qemu_domain *d, const char *bridge, struct hv_err *err)
+static int pass_tap(struct qemu_domain *d, const struct domain_nic *nic, struct hv_err *err)
 {
     struct hv_deadline soon = domain_soon();
     json_t *name AUTO_JSON = json_pack("{s:s}", "fdname", TAP_NAME);
-    int tap AUTO_CLOSE = nic_open_tap(bridge, err);
+    int tap AUTO_CLOSE = nic_open_tap(d->uuid, nic, err);
     struct qmp *qmp = tap < 0 ? NULL : domain_qmp(d, err);
     if (!qmp)
         return -1;
@@ -189,7 +189,7 @@ static int make_nic(struct qemu_domain *d, const struct domain_nic *nic, int por
                     const struct hv_deadline *deadline, struct hv_err *err)
 {
     delete_netdev(d, nic->index); /* left by a death */
-    if (nic->kind == NIC_KIND_BRIDGE && pass_tap(d, nic->bridge, err) < 0)
+    if (nic->kind == NIC_KIND_BRIDGE && pass_tap(d, nic, err) < 0)
         return -1;
     json_t *netdev = qemu_nic_netdev(nic, TAP_NAME);
     if (netdev && domain_command(d, "netdev_add", netdev, deadline, NULL, err) < 0) {

@@ -188,8 +188,10 @@ int qemu_disk_plug(struct hv_driver_state *state, const char *uuid, const struct
                    struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);
 int qemu_disk_unplug(struct hv_driver_state *state, const char *uuid, const char *device, bool force,
                      const struct hv_deadline *deadline, struct hv_err *err);
-/* A tap on this bridge of the host (close-on-exec, the caller's), or -1 with *err. start.c */
-int nic_open_tap(const char *bridge, struct hv_err *err);
+/* A tap for the card on its bridge (close-on-exec, the caller's), or -1 with *err. nic.c */
+int nic_open_tap(const char *domain, const struct domain_nic *nic, struct hv_err *err);
+int qemu_nic_update(struct hv_driver_state *state, const char *uuid, const struct domain_nic *nic,
+                    const struct hv_deadline *deadline, struct hv_err *err);
 int qemu_nic_plug(struct hv_driver_state *state, const char *uuid, const struct domain_nic *nic,
                   const struct hv_deadline *deadline, struct hv_err *err);
 int qemu_nic_unplug(struct hv_driver_state *state, const char *uuid, int64_t index, bool force,

@@ -8,7 +8,6 @@
 #include <base/mem.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <hv/network.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -80,16 +79,6 @@ static struct disk_chain *chains_in_child(const struct domain_config *config, co
     return moved;
 }
 
-int nic_open_tap(const char *bridge, struct hv_err *err)
-{
-    struct network_error error;
-    int fd;
-    if (network_tap_open(bridge, &fd, &error) == 0)
-        return fd;
-    return hv_fail(err, error.kind == NETWORK_NOT_ALLOWED ? HV_ERR_KIND_UNSUPPORTED : HV_ERR_KIND_IO, "%s",
-                   error.text);
-}
-
 /* A tap for each nic on a bridge, as numbers of the child; -1 for the others. */
 static int add_taps(const struct domain_config *config, struct handout *h, int *taps, struct hv_err *err)
 {
@@ -97,7 +86,7 @@ static int add_taps(const struct domain_config *config, struct handout *h, int *
         taps[i] = -1;
         if (config->nics[i].kind != NIC_KIND_BRIDGE)
             continue;
-        int fd = nic_open_tap(config->nics[i].bridge, err);
+        int fd = nic_open_tap(config->uuid, &config->nics[i], err);
         if (fd < 0)
             return -1;
         taps[i] = handout_give_owned(h, fd);

@@ -308,6 +308,24 @@ int sim_nic_unplug(struct hv_driver_state *sim, const char *uuid, int64_t index,
     return outcome;
 }
 
+int sim_nic_update(struct hv_driver_state *sim, const char *uuid, const struct domain_nic *nic,
+                   const struct hv_deadline *deadline, struct hv_err *err)
+{
+    (void)deadline;
+    int outcome = -1;
+    pthread_mutex_lock(&sim->lock);
+    struct sim_domain *d = find_active(sim, uuid, err);
+    struct domain_config *config = d ? &d->record.config : NULL;
+    for (size_t i = 0; config && i < config->nics_count; i++)
+        if (config->nics[i].index == nic->index) {
+            domain_nic_done(&config->nics[i]);
+            domain_nic_copy(&config->nics[i], nic);
+            outcome = sim_write_down(d, err);
+        }
+    pthread_mutex_unlock(&sim->lock);
+    return outcome;
+}
+
 /* ---- processors and memory ---- */
 
 int sim_set_vcpus(struct hv_driver_state *sim, const char *uuid, int64_t vcpus,

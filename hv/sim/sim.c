@@ -721,6 +721,7 @@ const struct hv_driver hv_sim_driver = {
     .disk_unplug = sim_disk_unplug,
     .nic_plug = sim_nic_plug,
     .nic_unplug = sim_nic_unplug,
+    .nic_update = sim_nic_update,
     .set_vcpus = sim_set_vcpus,
     .set_memory = sim_set_memory,
     .console_open = sim_console_open,

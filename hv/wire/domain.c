@@ -1,5 +1,6 @@
 /* Checks of a domain's configuration that need no host (hv/domain.h). The server runs them to refuse early,
  * the agent because it trusts nobody's checks. */
+#include <arpa/inet.h>
 #include <base/mem.h>
 #include <ctype.h>
 #include <hv/domain.h>
@@ -99,6 +100,15 @@ static int check_disk(const struct domain_config *config, size_t i, struct hv_er
     return hv_fail(err, BAD, "Disk %s has an unknown source.", disk->device);
 }
 
+static int check_allowed(int family, const char *const *list, size_t count)
+{
+    unsigned char bytes[16];
+    for (size_t i = 0; i < count; i++)
+        if (inet_pton(family, list[i], bytes) != 1)
+            return -1;
+    return 0;
+}
+
 static int check_nic(const struct domain_config *config, size_t i, struct hv_err *err)
 {
     const struct domain_nic *nic = &config->nics[i];
@@ -108,6 +118,9 @@ static int check_nic(const struct domain_config *config, size_t i, struct hv_err
     if (blank(nic->bridge) != (nic->kind != NIC_KIND_BRIDGE))
         return hv_fail(err, BAD, "Nic %d names a bridge if, and only if, that is where it leads.",
                        (int)nic->index);
+    if (check_allowed(AF_INET, nic->ipv4_allowed, nic->ipv4_allowed_count) < 0 ||
+        check_allowed(AF_INET6, nic->ipv6_allowed, nic->ipv6_allowed_count) < 0)
+        return hv_fail(err, BAD, "An address that nic %d may use is none.", (int)nic->index);
     for (size_t k = 0; k < i; k++)
         if (streq(config->nics[k].mac, nic->mac) || config->nics[k].index == nic->index)
             return hv_fail(err, BAD, "Two nics have the MAC address or position of nic %d.", (int)nic->index);

@@ -1,73 +1,5 @@
 /* Bridges and taps, in a network namespace of each test's own. */
-#include <base/mem.h>
-#include <criterion/criterion.h>
-#include <errno.h>
-#include <hv/network.h>
-#include <net/if.h>
-#include <poll.h>
-#include <sched.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#define OWNER "11111111-2222-4333-8444-555555555555"
-#define OTHER "99999999-2222-4333-8444-555555555555"
-
-static struct network_error error;
-
-/* Without the right to it there is nothing to test. */
-static void own_namespace(void)
-{
-    if (unshare(CLONE_NEWNET) < 0)
-        cr_skip_test("no network namespace: %s", strerror(errno));
-}
-
-/* ip(8), as another program that sees what was done. Its exit code. */
-static int ip(const char *words)
-{
-    char command[256];
-    snprintf(command, sizeof(command), "%s", words);
-    const char *argv[24] = {"ip"};
-    size_t count = 1;
-    char *rest = command, *word;
-    while ((word = strsep(&rest, " ")) && count < ARRAY_LEN(argv) - 1)
-        argv[count++] = word;
-    pid_t child = fork();
-    if (child == 0) {
-        if (!freopen("/dev/null", "w", stdout))
-            _exit(126);
-        execvp("ip", (char *const *)(uintptr_t)argv);
-        _exit(127);
-    }
-    int status;
-    cr_assert_eq(waitpid(child, &status, 0), child);
-    return WEXITSTATUS(status);
-}
-
-static struct network_bridge internal(const char *name)
-{
-    return (struct network_bridge){
-        .name = name, .owner = OWNER, .managed = true, .mtu = 1400, .uplink = "", .vlan = -1};
-}
-
-static struct network_interface find(const char *name)
-{
-    struct network_interface *all, found = {0};
-    size_t count;
-    cr_assert_eq(network_interfaces(&all, &count, &error), 0, "%s", error.text);
-    for (size_t i = 0; i < count; i++)
-        if (streq(all[i].name, name))
-            found = all[i];
-    free(all);
-    return found;
-}
-
-static void expect(enum network_failure kind, int rc)
-{
-    cr_expect_eq(rc, -1);
-    cr_expect_eq(error.kind, kind, "%s", error.text);
-}
+#include "fixture.h"
 
 Test(network, an_internal_bridge_is_made_once, .init = own_namespace)
 {
@@ -170,17 +102,18 @@ Test(network, taps_of_one_bridge_hear_each_other, .init = own_namespace)
 {
     struct network_bridge bridge = internal("xapi0");
     int a, b;
-    expect(NETWORK_NO_DEVICE, network_tap_open("xapi0", &a, &error));
+    const struct network_card first = card(0, "02:00:00:00:00:01"), second = card(1, "02:00:00:00:00:02");
+    expect(NETWORK_NO_DEVICE, network_tap_open("xapi0", &first, &a, &error));
     cr_assert_eq(network_bridge_ensure(&bridge, &error), 0, "%s", error.text);
-    cr_assert_eq(network_tap_open("xapi0", &a, &error), 0, "%s", error.text);
-    cr_assert_eq(network_tap_open("xapi0", &b, &error), 0, "%s", error.text);
+    cr_assert_eq(network_tap_open("xapi0", &first, &a, &error), 0, "%s", error.text);
+    cr_assert_eq(network_tap_open("xapi0", &second, &b, &error), 0, "%s", error.text);
     exchange(a, b);
     exchange(b, a);
     expect(NETWORK_CONFLICT, network_bridge_remove("xapi0", OWNER, &error));
-    cr_expect_eq(find("ctap0").mtu, 1400);
+    cr_expect_eq(find(tap_name()).mtu, 1400);
     close(a);
     close(b);
-    cr_expect_eq(if_nametoindex("ctap0"), 0);
+    cr_expect_str_eq(tap_name(), "");
     cr_expect_eq(network_bridge_remove("xapi0", OWNER, &error), 0, "%s", error.text);
 }
 
@@ -189,9 +122,10 @@ Test(network, names, .init = own_namespace)
     static const char *const bad[] = {"", "a name", "sixteen-letters-", "a/b", "..", "x%d", "\"", "a\n"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         struct network_bridge bridge = internal(bad[i]);
+        const struct network_card any = card(0, "02:00:00:00:00:01");
         int fd;
         expect(NETWORK_BAD_NAME, network_bridge_ensure(&bridge, &error));
-        expect(NETWORK_BAD_NAME, network_tap_open(bad[i], &fd, &error));
+        expect(NETWORK_BAD_NAME, network_tap_open(bad[i], &any, &fd, &error));
         expect(NETWORK_BAD_NAME, network_bridge_remove(bad[i], OWNER, &error));
     }
 }
