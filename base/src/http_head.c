@@ -199,6 +199,11 @@ bool http_request_is_local_root(struct http_request *req)
     return req->local_root;
 }
 
+bool http_request_is_known_client(const struct http_request *req)
+{
+    return req->client_known;
+}
+
 const char *http_request_client_name(const struct http_request *req)
 {
     return req->server->client_certificates ? req->server->client_name : NULL;

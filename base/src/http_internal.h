@@ -59,6 +59,7 @@ struct http_server {
     uint16_t port;
     int64_t idle_timeout_ms, body_timeout_ms;
     char *cert_pem, *key_pem, *trust_pem;
+    struct tls_identity *identity; /* for new connections; NULL: as at the start; guarded by lock */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t quiet; /* while stopping: something in the lists or counts below became less */
@@ -81,6 +82,8 @@ struct connection {
     struct http_server *server;
     struct link link;
     int fd;
+    struct tls_identity *identity; /* counted; NULL: the server's first */
+    bool known;                    /* its certificate has the name that is let in */
     /* Monotonic ms: since when the peer owes us a head (or since its last request). 0: a request is
      * being worked on. Negative: minus the time by which a body must be complete. */
     _Atomic int64_t since_ms;
@@ -145,6 +148,7 @@ struct http_request {
     void *body_arg;
     char peer[48];
     bool local_root, local_root_known;
+    bool client_known; /* see http_request_is_known_client */
 
     pthread_mutex_t lock; /* guards what follows */
     bool asleep, woken;
@@ -211,4 +215,7 @@ void head_write(struct buf *b, const char *status_line, const struct http_header
 int direct_send(struct http_request *req, const void *from, size_t len);
 
 /* http_tls.c */
-void tls_prepare(struct http_server *server, struct MHD_Connection *connection);
+void tls_prepare(struct http_server *server, struct connection *c, struct MHD_Connection *connection);
+void tls_identity_unref(struct tls_identity *identity);
+/* Its client is a known one, by the identity that the server has now. */
+bool tls_is_known(struct connection *c);

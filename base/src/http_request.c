@@ -36,6 +36,7 @@ static struct http_request *request_new(struct http_server *server, struct MHD_C
     };
     link_init(&req->sleeping);
     req->socket = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    req->client_known = tls_is_known(req->socket);
     atomic_fetch_add_explicit(&server->active, 1, memory_order_relaxed);
     return req;
 }

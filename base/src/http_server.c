@@ -122,11 +122,12 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **slot
         pthread_mutex_lock(&server->lock);
         link_add(&server->connections, &c->link);
         pthread_mutex_unlock(&server->lock);
-        tls_prepare(server, mhd);
+        tls_prepare(server, c, mhd);
     } else if (c) {
         pthread_mutex_lock(&server->lock);
         link_remove(&c->link);
         pthread_mutex_unlock(&server->lock);
+        tls_identity_unref(c->identity);
         free(c);
         *slot = NULL;
     }
@@ -256,6 +257,7 @@ static void server_free(struct http_server *server)
     fd_close_cleanup(&server->watch_stop);
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->quiet);
+    tls_identity_unref(server->identity);
     if (server->key_pem)
         explicit_bzero(server->key_pem, strlen(server->key_pem));
     free(server->cert_pem);

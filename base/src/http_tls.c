@@ -1,9 +1,16 @@
-/* Client certificates: demanded and checked within the handshake, so that a stranger never gets to send
- * a request. */
+/* TLS beyond what libmicrohttpd does by itself.
+ *
+ * Client certificates that are demanded (client_ca_file) are checked within the handshake, so that a stranger
+ * never gets to send a request. Those that are merely welcome (http_server_set_identity) make a known client;
+ * whoever has none, or one that nobody vouches for, stays a stranger.
+ *
+ * The server's own certificate can be replaced: each connection counts the identity that it began with. */
 #include "http_internal.h"
 #include <base/log.h>
+#include <base/mem.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -68,13 +75,143 @@ static int verify_client(gnutls_session_t session)
     return -1;
 }
 
-void tls_prepare(struct http_server *server, struct MHD_Connection *connection)
+/* ---- identities ---- */
+
+struct tls_identity {
+    _Atomic uint32_t refs;
+    gnutls_certificate_credentials_t credentials;
+    char *client_name; /* NULL: clients are not asked */
+};
+
+void tls_identity_unref(struct tls_identity *identity)
 {
-    if (!server->client_certificates)
+    if (!identity || atomic_fetch_sub(&identity->refs, 1) != 1)
+        return;
+    gnutls_certificate_free_credentials(identity->credentials);
+    free(identity->client_name);
+    free(identity);
+}
+
+static gnutls_datum_t datum_of(const char *text)
+{
+    return (gnutls_datum_t){.data = (unsigned char *)(uintptr_t)text, .size = (unsigned)strlen(text)};
+}
+
+static int fail(struct http_server_error *error, const char *what, int cause)
+{
+    snprintf(error->text, sizeof(error->text), "%s: %s", what, gnutls_strerror(cause));
+    return -1;
+}
+
+static int load_trust(struct tls_identity *identity, const char *trusted_pem, const char *crl_pem,
+                      struct http_server_error *error)
+{
+    gnutls_datum_t trusted = datum_of(trusted_pem);
+    int rc = gnutls_certificate_set_x509_trust_mem(identity->credentials, &trusted, GNUTLS_X509_FMT_PEM);
+    if (rc < 0)
+        return fail(error, "the trusted certificates cannot be used", rc);
+    gnutls_datum_t crl = datum_of(crl_pem ? crl_pem : "");
+    rc = crl.size ? gnutls_certificate_set_x509_crl_mem(identity->credentials, &crl, GNUTLS_X509_FMT_PEM) : 0;
+    return rc < 0 ? fail(error, "the revocation lists cannot be used", rc) : 0;
+}
+
+int http_server_set_identity(struct http_server *server, const char *certificate_pem, const char *key_pem,
+                             const char *trusted_pem, const char *crl_pem, const char *client_name,
+                             struct http_server_error *error)
+{
+    struct tls_identity *identity = xcalloc(1, sizeof(*identity));
+    gnutls_datum_t certificate = datum_of(certificate_pem), key = datum_of(key_pem);
+    atomic_init(&identity->refs, 1);
+    int rc = gnutls_certificate_allocate_credentials(&identity->credentials);
+    if (rc < 0) {
+        free(identity);
+        return fail(error, "no room for a certificate", rc);
+    }
+    rc = gnutls_certificate_set_x509_key_mem(identity->credentials, &certificate, &key, GNUTLS_X509_FMT_PEM);
+    if (rc < 0)
+        fail(error, "certificate and key cannot be used", rc);
+    else if (trusted_pem)
+        rc = load_trust(identity, trusted_pem, crl_pem, error);
+    if (rc < 0) {
+        tls_identity_unref(identity);
+        return -1;
+    }
+    identity->client_name = trusted_pem ? xstrdup(client_name) : NULL;
+    pthread_mutex_lock(&server->lock);
+    struct tls_identity *old = server->identity;
+    server->identity = identity;
+    pthread_mutex_unlock(&server->lock);
+    tls_identity_unref(old);
+    return 0;
+}
+
+static bool peer_is_called(gnutls_session_t session, const char *name)
+{
+    unsigned count;
+    const gnutls_datum_t *list = gnutls_certificate_get_peers(session, &count);
+    gnutls_x509_crt_t cert;
+    if (!list || count == 0 || gnutls_x509_crt_init(&cert) < 0)
+        return false;
+    bool is = gnutls_x509_crt_import(cert, &list[0], GNUTLS_X509_FMT_DER) == 0 &&
+              gnutls_x509_crt_check_hostname2(cert, name, GNUTLS_VERIFY_DO_NOT_ALLOW_WILDCARDS) != 0;
+    gnutls_x509_crt_deinit(cert);
+    return is;
+}
+
+/* Within the handshake; never ends it: what the server lets in is decided by who asks for what. */
+static int look_at_client(gnutls_session_t session)
+{
+    struct MHD_Connection *connection = gnutls_session_get_ptr(session);
+    struct connection *c =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+    gnutls_typed_vdata_st purpose = {
+        .type = GNUTLS_DT_KEY_PURPOSE_OID,
+        .data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT,
+    };
+    unsigned status = 0, count = 0;
+    if (!gnutls_certificate_get_peers(session, &count) || count == 0)
+        return 0;
+    int rc = gnutls_certificate_verify_peers(session, &purpose, 1, &status);
+    c->known = rc >= 0 && status == 0 && peer_is_called(session, c->identity->client_name);
+    if (!c->known)
+        log_debug("http", "a client's certificate is not known", "status", LOG_INT(status));
+    return 0;
+}
+
+bool tls_is_known(struct connection *c)
+{
+    if (!c->known)
+        return false;
+    pthread_mutex_lock(&c->server->lock);
+    bool current = c->identity == c->server->identity;
+    pthread_mutex_unlock(&c->server->lock);
+    return current;
+}
+
+/* ---- a new connection ---- */
+
+void tls_prepare(struct http_server *server, struct connection *c, struct MHD_Connection *connection)
+{
+    if (!server->tls)
         return;
     gnutls_session_t session =
         (gnutls_session_t)MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION)
             ->tls_session;
-    gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
-    gnutls_session_set_verify_function(session, verify_client);
+    if (server->client_certificates) {
+        gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
+        gnutls_session_set_verify_function(session, verify_client);
+        return;
+    }
+    pthread_mutex_lock(&server->lock);
+    c->identity = server->identity;
+    if (c->identity)
+        atomic_fetch_add(&c->identity->refs, 1);
+    pthread_mutex_unlock(&server->lock);
+    if (!c->identity)
+        return;
+    gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, c->identity->credentials);
+    if (c->identity->client_name) {
+        gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
+        gnutls_session_set_verify_function(session, look_at_client);
+    }
 }

@@ -48,6 +48,10 @@ static void on_request(struct http_request *req, void *context)
         http_upgrade(req, headers, on_upgraded, NULL);
         return;
     }
+    if (streq(http_request_path(req), "/known")) {
+        http_answer(req, http_request_is_known_client(req) ? 200 : 401, NULL, "", 0, HTTP_STATIC);
+        return;
+    }
     const char *name = http_request_client_name(req);
     AUTO_FREE char *text = xasprintf("tls=%d name=%s", http_request_is_tls(req), name ? name : "-");
     http_answer(req, 200, NULL, text, strlen(text), HTTP_COPY);
@@ -373,4 +377,79 @@ Test(upgrade, another_answer_is_told)
     cr_assert_eq(error.kind, HTTP_PROTOCOL);
     http_client_free(client);
     http_server_stop(server);
+}
+
+/* ---- another identity while the server runs ---- */
+
+static struct http_server_error ignored;
+
+static int set_identity(struct http_server *server, const struct pool_files *own, const char *trusted_file,
+                        const char *name)
+{
+    AUTO_FREE char *cert = file_read(own->server, 100000, NULL),
+                   *key = file_read(own->server_key, 100000, NULL);
+    AUTO_FREE char *trusted = trusted_file ? file_read(trusted_file, 100000, NULL) : NULL;
+    return http_server_set_identity(server, cert, key, trusted, NULL, name, &ignored);
+}
+
+Test(tls, a_new_certificate_is_for_new_connections)
+{
+    struct http_server *server = secure(false);
+    struct pool_files other = pool_files_new();
+    struct http_client_config old_ca = {.ca_file = files.ca}, new_ca = {.ca_file = other.ca};
+    AUTO_FREE char *url = xasprintf("https://127.0.0.1:%u", http_server_port(server));
+    struct http_client *open = http_client_new(&(struct http_client_config){.ca_file = files.ca, .url = url});
+    AUTO_HTTP_REPLY struct http_reply reply = HTTP_REPLY_INIT, again = HTTP_REPLY_INIT;
+    struct http_error error;
+    cr_assert_eq(http_client_call(open, &(struct http_call){.path = "/"}, &reply, &error), 0);
+    cr_assert_eq(set_identity(server, &other, NULL, NULL), 0);
+    cr_assert_str_eq(outcome(server, "server.test", old_ca), "TLS refused");
+    cr_assert_str_eq(outcome(server, "server.test", new_ca), "ok");
+    cr_assert_eq(http_client_call(open, &(struct http_call){.path = "/"}, &again, &error), 0);
+    http_client_free(open);
+    /* What is no pair changes nothing. */
+    AUTO_FREE char *cert = file_read(files.server, 100000, NULL),
+                   *key = file_read(other.server_key, 100000, NULL);
+    cr_assert_eq(http_server_set_identity(server, cert, key, NULL, NULL, NULL, &ignored), -1);
+    cr_assert_eq(http_server_set_identity(server, "no certificate", key, NULL, NULL, NULL, &ignored), -1);
+    cr_assert_str_eq(outcome(server, "server.test", new_ca), "ok");
+    http_server_stop(server);
+    pool_files_done(&other);
+    pool_files_done(&files);
+}
+
+static unsigned known(const struct http_server *server, const struct pool_files *shown)
+{
+    AUTO_FREE char *url = xasprintf("https://127.0.0.1:%u", http_server_port(server));
+    struct http_client *client =
+        http_client_new(&(struct http_client_config){.ca_file = files.ca,
+                                                     .url = url,
+                                                     .cert_file = shown ? shown->client : NULL,
+                                                     .key_file = shown ? shown->client_key : NULL});
+    AUTO_HTTP_REPLY struct http_reply reply = HTTP_REPLY_INIT;
+    struct http_error error;
+    cr_assert_eq(http_client_call(client, &(struct http_call){.path = "/known"}, &reply, &error), 0, "%s",
+                 error.text);
+    http_client_free(client);
+    return reply.status;
+}
+
+Test(tls, a_client_may_show_a_certificate)
+{
+    struct http_server *server = secure(false);
+    struct pool_files other = pool_files_new();
+    cr_assert_eq(known(server, &files), 401); /* nobody was asked for */
+    cr_assert_eq(set_identity(server, &files, files.ca, "client.test"), 0);
+    cr_assert_eq(known(server, &files), 200);
+    cr_assert_eq(known(server, NULL), 401);
+    cr_assert_eq(known(server, &other), 401); /* of another CA */
+    cr_assert_eq(set_identity(server, &files, files.ca, "somebody.else"), 0);
+    cr_assert_eq(known(server, &files), 401);
+    cr_assert_eq(set_identity(server, &files, files.client, "client.test"), 0);
+    cr_assert_eq(known(server, &files), 200); /* that very certificate */
+    cr_assert_eq(set_identity(server, &files, NULL, NULL), 0);
+    cr_assert_eq(known(server, &files), 401);
+    http_server_stop(server);
+    pool_files_done(&other);
+    pool_files_done(&files);
 }

@@ -31,7 +31,8 @@ struct http_server_config {
     const char *address; /* numeric, "127.0.0.1" or "::1" or "0.0.0.0"... */
     uint16_t port;       /* 0: a free one */
     /* Listen on this unix socket instead: plain HTTP for this machine, where http_request_is_local_root tells
-     * who asks. One that a dead process left is replaced; removed by http_server_quiesce. NULL: by address. */
+     * who asks. One that a dead process left is replaced; removed by http_server_quiesce. NULL: by address.
+     */
     const char *socket_path;
     /* PEM files; the certificate file holds the chain, leaf first. Both NULL: plain HTTP, which is refused
      * unless the address is a loopback one. */
@@ -62,6 +63,14 @@ struct http_server_error {
 int http_server_start(const struct http_server_config *config, struct http_server **out,
                       struct http_server_error *error);
 uint16_t http_server_port(const struct http_server *server);
+/* Another certificate and key (PEM: a chain, leaf first, and a key that may stand in the same text) for
+ * connections that come from now on; those that are open keep theirs. With `trusted_pem` (NULL: not) clients
+ * are asked for a certificate, which they need not have: who shows one that these CA certificates (or that
+ * very certificate) vouch for, not revoked by `crl_pem` (may be NULL), in time, with the DNS name
+ * `client_name`, is a known client. 0, or -1 with a sentence, when nothing has changed. Any thread. */
+int http_server_set_identity(struct http_server *server, const char *certificate_pem, const char *key_pem,
+                             const char *trusted_pem, const char *crl_pem, const char *client_name,
+                             struct http_server_error *error);
 /* Closes the listening socket; what is under way may finish. Optional first step of a stop. */
 void http_server_quiesce(struct http_server *server);
 /* Runs `closed` of all requests that sleep (http_request_on_close), waits a second for their answers, then
@@ -86,11 +95,14 @@ const char *http_request_cookie(struct http_request *req, const char *name);
 /* Declared length of the body; -1: none declared (chunked); 0: no body. */
 int64_t http_request_content_length(const struct http_request *req);
 bool http_request_is_tls(const struct http_request *req);
-/* Numeric address of the peer ("127.0.0.1", "::1"), "local" over a unix socket, written into the request on first use. */
+/* Numeric address of the peer ("127.0.0.1", "::1"), "local" over a unix socket, written into the request on
+ * first use. */
 const char *http_request_peer(struct http_request *req);
-/* The peer came over a unix socket and is the machine's root or the user that this process runs as. Asked of the
- * kernel when the head is there. */
+/* The peer came over a unix socket and is the machine's root or the user that this process runs as. Asked of
+ * the kernel when the head is there. */
 bool http_request_is_local_root(struct http_request *req);
+/* The client showed a certificate that http_server_set_identity knows, as it was set last. Any thread. */
+bool http_request_is_known_client(const struct http_request *req);
 /* DNS name that the client's certificate was checked for; NULL: no client certificate required. */
 const char *http_request_client_name(const struct http_request *req);
 /* A number of the request in this process, for logs. */
