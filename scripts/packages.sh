@@ -35,6 +35,7 @@ test|c:chromium|chromium|tests of the web page
 test|d:fonts-dejavu-core|fonts-dejavu-core|text in screenshots
 test|c:rrdtool|rrdtool|tests compare with it
 test|d:libpam-wrapper|libpam-wrapper|made-up users for tests of PAM
+test|c:openssl|openssl|tests make certificates with it
 test|c:ss|iproute2|tests look at sockets
 test|c:syslinux|syslinux|bootable test disk (BIOS)
 test|d:syslinux-common|syslinux-common|its second stage

@@ -2,6 +2,7 @@
  * the hosts, then serves until SIGTERM or SIGINT. */
 #include "blobs.h"
 #include "bootstrap.h"
+#include "front.h"
 #include "gate/auth.h"
 #include "gate/call_log.h"
 #include "gate/event.h"
@@ -100,16 +101,10 @@ static int make_certificates(const char *state_dir)
         log_error("poold", "the pool's certificate authority could not be made", "cause", cause.text);
         return -1;
     }
-    char hostname[256] = "localhost";
-    if (gethostname(hostname, sizeof(hostname) - 1) < 0)
-        log_warn("poold", "the machine does not tell its name", "cause", strerror(errno));
-    const char *dns[] = {"localhost", hostname, NULL}, *ip[] = {"127.0.0.1", "::1", NULL};
-    const struct pki_leaf server = {
-        .common_name = hostname, .dns = dns, .ip = ip, .usage = PKI_SERVER, .days = LEAF_DAYS};
     const char *client_dns[] = {"poold.corral.internal", NULL};
     const struct pki_leaf agent_client = {
         .common_name = "poold", .dns = client_dns, .usage = PKI_CLIENT, .days = LEAF_DAYS};
-    if (make_leaf(ca, ca_key, &server, cert, key) < 0)
+    if ((!exists(cert) || !exists(key)) && front_make_leaf(state_dir, cert, key) < 0)
         return -1;
     return make_leaf(ca, ca_key, &agent_client, client, client_key);
 }
@@ -279,6 +274,7 @@ static int start(struct pool_server *p)
     s->parking = parking_new(s);
     if (bootstrap(s, &err) < 0 || blobs_start(s) < 0 || recovery_begin(s, &s->recovery, &err) < 0)
         return -1;
+    s->front = front_new(s);
     s->hosts = hosts_new(s, SETTLE_MS);
     s->metrics = metrics_new(s);
     s->schedules = schedules_new(s);
@@ -289,6 +285,7 @@ static int start(struct pool_server *p)
     if (!p->https)
         return -1;
     s->port = http_server_port(p->https);
+    front_open(s->front, p->https);
     if (p->options.http_port >= 0 && !(p->http = listen_on(p, (uint16_t)p->options.http_port, false)))
         return -1;
     if (listen_locally(p) < 0)
@@ -339,6 +336,7 @@ static void stop(struct pool_server *p)
     parking_free(s->parking);
     recovery_free(s->recovery);
     claims_free(s->claims);
+    front_free(s->front);
     timers_free(s->timers);
     web_free(p->web);
     joins_free(s->joins);

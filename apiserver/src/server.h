@@ -27,6 +27,7 @@ struct auth;
 struct metrics;
 struct call_log;
 struct trail;
+struct front;
 
 /* Lives as long as the process serves. The parts have locks of their own; the pointers never change
  * once the server answers. */
@@ -53,6 +54,7 @@ struct server {
     struct metrics *metrics;
     struct call_log *call_log; /* NULL: none is kept */
     struct trail *trail;       /* NULL in tests of parts: nothing is noted */
+    struct front *front;
     const char *pam_dir;       /* folder of PAM's service files; NULL: the system's */
     uint16_t port;             /* HTTPS */
     int64_t operation_wait_ms; /* how long a call waits for another operation on its object */
@@ -85,8 +87,9 @@ struct call {
     struct ref task;         /* null: none */
     bool async;
     struct task_claim claim;
-    bool local_root; /* came over the local socket from the machine's root: its logins need no password */
-    bool bare;       /* XML-RPC: the result alone, without the struct with its Status (system.listMethods) */
+    bool local_root;   /* came over the local socket from the machine's root: its logins need no password */
+    bool known_client; /* showed a TLS certificate that the pool knows */
+    bool bare; /* XML-RPC: the result alone, without the struct with its Status (system.listMethods) */
     enum answer_form form;
     char peer[48];                   /* numeric address of the client; "" when there is none */
     char *name;                      /* as asked: "Async.VM.start" */

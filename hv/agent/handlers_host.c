@@ -1,6 +1,8 @@
 /* What the calls about the host, events and operations mean. */
 #include "agent.h"
+#include <base/file.h>
 #include <base/mem.h>
+#include <base/pki.h>
 
 int agent_host_facts(struct agent *agent, struct agent_op *op, const struct hv_host_facts_args *args,
                      struct hv_host_facts_result *result, struct hv_err *err)
@@ -13,6 +15,11 @@ int agent_host_facts(struct agent *agent, struct agent_op *op, const struct hv_h
     host_facts_copy(&result->facts, &agent->facts);
     pthread_mutex_unlock(&agent->facts_lock);
     result->facts.memory_free_bytes = facts_memory_free();
+    char *path AUTO_FREE = agent_path(agent, "pki/host.pem");
+    size_t len = 0;
+    char *file AUTO_FREE = file_read(path, 65536, &len);
+    char *certificate AUTO_FREE = file ? pki_normalized(file, len) : NULL;
+    str_assign(&result->facts.certificate, certificate ? certificate : "");
     facts_images(agent, &result->facts);
     return 0;
 }

@@ -34,6 +34,7 @@ struct call *rpc_call(struct server *server, struct http_request *req, const cha
     struct call *call = call_new(server, method, params, true, http_request_peer(req), complete);
     call->form = form;
     call->local_root = http_request_is_local_root(req);
+    call->known_client = http_request_is_known_client(req);
     task_claim_read(req, &call->claim);
     call->reply = reply;
     /* The call may go to another thread: from here on its parameters are its own alone. */

@@ -341,6 +341,21 @@ bool auth_is_pool_secret(struct server *server, const char *secret)
     return superuser_is_pool_secret(server->auth->superuser, secret);
 }
 
+int auth_check_certificate(struct server *server, struct identity *who, struct api_err *err)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct pool_row *pool = pool_row(snapshot_get(snap, CLASS_pool, server->pool_ref));
+    if (!pool || !pool->client_certificate_auth_enabled)
+        return err_session_authentication_failed(err, "", "Logins by client certificate are switched off.");
+    *who = identity_of_certificate(pool->client_certificate_auth_name);
+    return 0;
+}
+
+int auth_rotate_pool_secret(struct server *server, struct api_err *err)
+{
+    return superuser_rotate_pool_secret(server->auth->superuser, err);
+}
+
 int auth_check_secret(struct server *server, const char *peer, const char *secret, int64_t *delay_ms,
                       struct api_err *err)
 {

@@ -25,6 +25,10 @@ int auth_check_directly(struct server *server, const char *peer, const char *use
                         struct identity *who, struct api_err *err);
 /* The secret that members of the pool share (DIR/pool-secret). */
 bool auth_is_pool_secret(struct server *server, const char *secret);
+/* Who comes by a client certificate that the HTTPS port knows: 0, or -1 with SESSION_AUTHENTICATION_FAILED
+ * when such logins were switched off meanwhile. */
+int auth_check_certificate(struct server *server, struct identity *who, struct api_err *err);
+int auth_rotate_pool_secret(struct server *server, struct api_err *err);
 /* The same for a login: 0, or -1 with SESSION_AUTHENTICATION_FAILED and *delay_ms as above. */
 int auth_check_secret(struct server *server, const char *peer, const char *secret, int64_t *delay_ms,
                       struct api_err *err);

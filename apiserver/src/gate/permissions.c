@@ -10,7 +10,7 @@
 static struct {
     struct permission *items;
     size_t count, cap;
-    const struct str_set *of_role[ROLE_INTERNAL];
+    const struct str_set *of_role[ROLE_INTERNAL], *of_certificates;
 } table;
 
 /* Asked for by handlers: what a session may do to tasks that are not its own. */
@@ -56,6 +56,16 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct permission *)a)->name, ((const struct permission *)b)->name);
 }
 
+static void collect_certificates(void)
+{
+    AUTO_FREE const char **names = xcalloc(table.count, sizeof(*names));
+    size_t count = 0;
+    for (size_t i = 0; i < table.count; i++)
+        if (table.items[i].client_cert)
+            names[count++] = str_ref(table.items[i].name);
+    table.of_certificates = str_set_new_moved(names, count);
+}
+
 static void collect_role(enum role role)
 {
     AUTO_FREE const char **names = xcalloc(table.count, sizeof(*names));
@@ -80,6 +90,7 @@ static void build(void)
     qsort(table.items, table.count, sizeof(*table.items), by_name);
     for (enum role role = ROLE_READ_ONLY; role < ROLE_INTERNAL; role++)
         collect_role(role);
+    collect_certificates();
 }
 
 static void built(void)
@@ -106,4 +117,10 @@ const struct str_set *permissions_of_role(enum role role)
 {
     built();
     return role < ROLE_INTERNAL ? str_set_ref(table.of_role[role]) : NULL;
+}
+
+const struct str_set *permissions_of_certificates(void)
+{
+    built();
+    return str_set_ref(table.of_certificates);
 }

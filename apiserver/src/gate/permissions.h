@@ -17,5 +17,7 @@ const struct permission *permissions_all(size_t *count);
 const struct permission *permission_find(const char *name);
 /* Names of all that the role has: a count for the caller, one set shared by all. */
 const struct str_set *permissions_of_role(enum role role);
+/* The same of logins by client certificate. */
+const struct str_set *permissions_of_certificates(void);
 /* "vm.start" of "VM.start": a heap string. */
 char *permission_of_method(const struct method_desc *method);

@@ -30,6 +30,12 @@ struct identity identity_of_root(const char *user)
         .user = xstrdup(user), .sid = xstrdup(""), .role = ROLE_POOL_ADMIN, .superuser = true};
 }
 
+struct identity identity_of_certificate(const char *name)
+{
+    return (struct identity){
+        .user = xstrdup(name), .sid = xstrdup(""), .role = ROLE_READ_ONLY, .certified = true};
+}
+
 void identity_done(struct identity *who)
 {
     free(who->user);
@@ -256,8 +262,10 @@ int session_open(struct server *server, const struct identity *who, const char *
     str_assign(&record->auth_user_name, who->user);
     str_assign(&record->auth_user_sid, who->sid);
     str_assign(&record->originator, originator);
+    record->client_certificate = who->certified;
     if (!who->superuser)
-        str_set_assign(&record->rbac_permissions, permissions_of_role(who->role));
+        str_set_assign(&record->rbac_permissions,
+                       who->certified ? permissions_of_certificates() : permissions_of_role(who->role));
     if (server_commit(tx, err) < 0)
         return -1;
 
@@ -269,6 +277,7 @@ int session_open(struct server *server, const struct identity *who, const char *
     session->superuser = who->superuser;
     session->pool = who->pool;
     session->local = who->local;
+    session->certified = who->certified;
     session->subject = who->subject;
     session->last_active_ms = session->noted_ms = clock_mono_ms();
     session->serial = atomic_fetch_add(&server->sessions->serial, 1);

@@ -24,21 +24,24 @@ struct identity {
     bool superuser; /* no role check at all */
     bool pool;      /* a member of the pool, by its secret */
     bool local;     /* a session that ends with local_logout */
+    bool certified; /* came by a TLS client certificate: may do what that role may */
     struct ref subject;
 };
 /* The server's own administrator. */
 struct identity identity_of_root(const char *user);
+/* Whoever shows a certificate of that name. */
+struct identity identity_of_certificate(const char *name);
 void identity_done(struct identity *who);
 #define AUTO_IDENTITY __attribute__((cleanup(identity_done)))
 
 struct session {
     _Atomic uint32_t refs;
-    struct ref token; /* what the client holds */
-    struct ref ref;   /* of its row */
-    _Atomic int role; /* an enum role: follows the subject's roles */
-    uint64_t serial;  /* in the order of logins */
-    bool superuser;   /* no role check at all */
-    bool pool, local; /* as in struct identity */
+    struct ref token;            /* what the client holds */
+    struct ref ref;              /* of its row */
+    _Atomic int role;            /* an enum role: follows the subject's roles */
+    uint64_t serial;             /* in the order of logins */
+    bool superuser;              /* no role check at all */
+    bool pool, local, certified; /* as in struct identity */
     _Atomic bool gone;
     _Atomic int64_t last_active_ms; /* monotonic */
     _Atomic int64_t told_ms;        /* monotonic: when it was last told of events; 0: never */

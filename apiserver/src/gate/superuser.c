@@ -1,5 +1,5 @@
 /* DIR/admin-password holds the first password, for the operator; DIR/admin-password.hash is what counts. A
- * changed password removes the clear one. DIR/pool-secret is random and stays. */
+ * changed password removes the clear one. DIR/pool-secret is random. */
 #include "superuser.h"
 
 #include "../server.h"
@@ -16,9 +16,8 @@
 
 struct superuser {
     const char *state_dir;
-    char *pool_secret;
     pthread_mutex_t lock; /* guards what follows */
-    char *hash;
+    char *hash, *pool_secret;
 };
 
 static char *path_in(const char *state_dir, const char *name)
@@ -141,7 +140,25 @@ int superuser_set_password(struct superuser *s, const char *password, struct api
     return 0;
 }
 
-bool superuser_is_pool_secret(const struct superuser *s, const char *secret)
+bool superuser_is_pool_secret(struct superuser *s, const char *secret)
 {
-    return secret_equal_text(s->pool_secret, secret);
+    pthread_mutex_lock(&s->lock);
+    bool is = secret_equal_text(s->pool_secret, secret);
+    pthread_mutex_unlock(&s->lock);
+    return is;
+}
+
+int superuser_rotate_pool_secret(struct superuser *s, struct api_err *err)
+{
+    AUTO_FREE char *path = path_in(s->state_dir, "pool-secret");
+    AUTO_SECRET char *other = secret_token(SECRET_BYTES);
+    pthread_mutex_lock(&s->lock);
+    int rc = write_secret(path, other);
+    if (rc == 0) {
+        char *old = s->pool_secret;
+        s->pool_secret = other;
+        other = old; /* wiped on return */
+    }
+    pthread_mutex_unlock(&s->lock);
+    return rc < 0 ? fail_internal(err, "The secret could not be stored: it was not changed.") : 0;
 }

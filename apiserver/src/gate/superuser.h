@@ -15,4 +15,6 @@ char *superuser_hash(struct superuser *superuser);
 /* Replaces the password; the file with the first one goes. 0, or -1 with CHANGE_PASSWORD_REJECTED for an
  * empty one. Costs a password hash. */
 int superuser_set_password(struct superuser *superuser, const char *password, struct api_err *err);
-bool superuser_is_pool_secret(const struct superuser *superuser, const char *secret);
+bool superuser_is_pool_secret(struct superuser *superuser, const char *secret);
+/* A new random secret of the pool; the old one is good for nothing from then on. */
+int superuser_rotate_pool_secret(struct superuser *superuser, struct api_err *err);

@@ -41,7 +41,7 @@ static int adopt_for_http(struct server *server, const struct session *session,
     if (!task)
         rc = fail_handle(err, CLASS_task, claim->adopt);
     else if (!task_is_own(task, session))
-        rc = roles_require(session, ROLE_POOL_OPERATOR, "task.adopt/any", err);
+        rc = roles_allow(session, "task.adopt/any", err);
     if (rc < 0) {
         tx_abort(tx);
         return -1;
@@ -232,8 +232,7 @@ static int adopt_task(struct call *call, struct api_err *err)
     const struct task_row *task = task_row(snapshot_get(snap, CLASS_task, call->claim.adopt));
     if (!task)
         return fail_handle(err, CLASS_task, call->claim.adopt);
-    if (!task_is_own(task, call->session) &&
-        roles_require(call->session, ROLE_POOL_OPERATOR, "task.adopt/any", err) < 0)
+    if (!task_is_own(task, call->session) && roles_allow(call->session, "task.adopt/any", err) < 0)
         return -1;
     call->adopted = true;
     call->task = call->claim.adopt;

@@ -1,15 +1,14 @@
 /* host.*: what one asks of a host, and whether it takes new VMs. */
 #include "../blobs.h"
+#include "../certificates.h"
 #include "../gate/session.h"
 #include "../hosts/hosts.h"
 #include "../plan/placement.h"
 #include "../server.h"
 #include "vm_state.h"
 #include <base/clock.h>
-#include <base/file.h>
 #include <base/log.h>
 #include <base/mem.h>
-#include <errno.h>
 #include <handlers.h>
 #include <model/errors.h>
 #include <time.h>
@@ -92,22 +91,6 @@ int handle_host_compute_memory_overhead(struct call *call,
             sum += vm->memory_overhead;
     }
     *result = sum;
-    return 0;
-}
-
-/* Clients of the API reach every host through this server: it is its certificate that they see. */
-int handle_host_get_server_certificate(struct call *call, const struct host_get_server_certificate_args *args,
-                                       const char **result, struct api_err *err)
-{
-    AUTO_FREE char *path = xasprintf("%s/pki/server.pem", call->server->state_dir);
-    if (!find_host(call, args->host, err))
-        return -1;
-    AUTO_FREE char *pem = file_read(path, 65536, NULL);
-    if (!pem) {
-        log_error("host", "the server's certificate could not be read", "cause", strerror(errno));
-        return fail_internal(err, "The server's certificate cannot be read.");
-    }
-    *result = str_new(pem);
     return 0;
 }
 
@@ -215,6 +198,7 @@ int handle_host_destroy(struct call *call, const struct host_destroy_args *args,
     struct ref metrics_ref = host->metrics, control = host->control_domain;
     AUTO_REF_SET const struct ref_set *pbds = ref_set_ref(host->PBDs);
     blobs_delete(tx, host->blobs);
+    certificates_host_gone(tx, args->self);
     for (size_t i = 0; pbds && i < pbds->count; i++)
         tx_delete(tx, CLASS_PBD, pbds->items[i]);
     tx_delete(tx, CLASS_host, args->self);

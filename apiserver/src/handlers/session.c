@@ -37,9 +37,11 @@ static int who_is(struct call *call, const char *user, const char *password, str
         *who = identity_of_root(user);
         return 0;
     }
-    if (auth_check(call->server, call->peer, user, password, who, &call->delay_ms, err) < 0)
-        return refuse(call, user, err);
-    return 0;
+    /* Who says a password is judged by that. */
+    int rc = call->known_client && !*password
+                 ? auth_check_certificate(call->server, who, err)
+                 : auth_check(call->server, call->peer, user, password, who, &call->delay_ms, err);
+    return rc < 0 ? refuse(call, user, err) : 0;
 }
 
 int handle_session_login_with_password(struct call *call, const struct session_login_with_password_args *args,

@@ -4,6 +4,8 @@
  * rows right (reconcile.c), so a lost or repeated event does no harm. */
 #include "hosts.h"
 
+#include "../certificates.h"
+#include "../front.h"
 #include "../gate/task.h"
 #include "../handlers/storage.h"
 #include "../server.h"
@@ -80,18 +82,32 @@ static void settled(struct host_entry *e)
     pthread_mutex_unlock(&e->hosts->lock);
 }
 
+/* Its own certificate, and the server's when it is the coordinator. `shown` NULL: not known. */
+static void note_certificates(struct tx *tx, struct server *server, struct ref host,
+                              const struct host_facts *facts, const char *shown)
+{
+    const struct pool_row *pool = pool_row(tx_get(tx, CLASS_pool, server->pool_ref));
+    if (*facts->certificate)
+        certificates_of_host(tx, host, CERTIFICATE_TYPE_HOST_INTERNAL, facts->certificate);
+    if (shown && pool && ref_eq(pool->master, host))
+        certificates_of_host(tx, host, CERTIFICATE_TYPE_HOST, shown);
+}
+
 static void record_live(struct host_entry *e, bool live, const struct host_facts *facts)
 {
     struct server *server = e->hosts->server;
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    AUTO_FREE char *shown = facts ? front_certificate(server, &err) : NULL;
     struct tx *tx = store_begin(server->store);
     if (!tx_get(tx, CLASS_host, e->ref)) {
         tx_abort(tx);
         return;
     }
-    if (facts)
+    if (facts) {
         host_rows_update(tx, e->ref, facts);
+        note_certificates(tx, server, e->ref, facts, shown);
+    }
     host_rows_live(tx, e->ref, live, facts ? facts->memory_free_bytes : 0);
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
     if (server_commit(tx, &err) < 0)
         log_warn("hosts", "the state of a host could not be recorded", "host", e->uuid);
     e->live = live;

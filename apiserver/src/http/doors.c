@@ -119,7 +119,8 @@ void door_claim_copy(struct http_request *req, struct door_claim *claim)
     const char *session = cookie_or_query(req, "session_id"),
                *secret = http_request_cookie(req, "pool_secret");
     const char *task = cookie_or_query(req, "task_id");
-    *claim = (struct door_claim){.local_root = http_request_is_local_root(req)};
+    *claim = (struct door_claim){.local_root = http_request_is_local_root(req),
+                                 .known_client = http_request_is_known_client(req)};
     snprintf(claim->peer, sizeof(claim->peer), "%s", http_request_peer(req));
     if (!session && header && strncasecmp(header, "Bearer ", 7) == 0)
         session = header + 7;
@@ -172,6 +173,15 @@ static struct session *root_session(struct server *server, struct api_err *err)
     return session;
 }
 
+static struct session *certified_session(struct server *server, struct api_err *err)
+{
+    struct session *session = NULL;
+    AUTO_IDENTITY struct identity who = {0};
+    if (auth_check_certificate(server, &who, err) == 0)
+        session_open(server, &who, "http", &session, err);
+    return session;
+}
+
 static struct session *find_session(struct server *server, const struct door_claim *claim, bool *temporary,
                                     struct api_err *err)
 {
@@ -182,6 +192,8 @@ static struct session *find_session(struct server *server, const struct door_cla
         session = root_session(server, err);
     else if (claim->basic)
         session = basic_session(server, claim->peer, claim->basic, err);
+    else if (claim->known_client)
+        session = certified_session(server, err);
     else {
         err_session_authentication_failed(err, "", "Say who you are: a session_id, or user and password.");
         return NULL;
@@ -232,6 +244,7 @@ struct session *door_admit_claim(struct server *server, struct http_request *req
         door_fail(req, 403, &err);
         if (*temporary)
             session_close(server, session);
+        *temporary = false;
         session_unref(session);
     } else if (err.desc == ERROR_INTERNAL_ERROR) {
         door_fail(req, 503, &err);

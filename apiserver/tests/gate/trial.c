@@ -6,6 +6,7 @@
 #include <base/mem.h>
 #include <bootstrap.h>
 #include <criterion/criterion.h>
+#include <front.h>
 #include <gate/event.h>
 #include <gate/gate.h>
 #include <gate/park.h>
@@ -45,6 +46,7 @@ void trial_start(struct trial_server *t)
     s->parking = parking_new(s);
     cr_assert_eq(bootstrap(s, &err), 0);
     cr_assert_eq(recovery_begin(s, &s->recovery, &err), 0);
+    s->front = front_new(s);
     s->hosts = hosts_new(s, 0);
     s->metrics = metrics_new(s);
     cr_assert((s->schedules = schedules_new(s)));
@@ -72,6 +74,7 @@ void trial_stop(struct trial_server *t)
     parking_free(s->parking);
     recovery_free(s->recovery);
     claims_free(s->claims);
+    front_free(s->front);
     timers_free(s->timers);
     joins_free(s->joins);
     tasks_free(s->tasks);

@@ -47,3 +47,42 @@ int pki_check(const char *cert_pem, const char *ca_pem, enum pki_usage usage, co
 int pki_expiry(const char *cert_pem, long long *unix_seconds, struct pki_error *error);
 /* True if the certificate (its first, in the file) and the key in the file belong together. */
 bool pki_key_matches(const char *cert_pem, const char *key_file);
+
+/* What is told of a certificate: the first of a PEM text, which holds no key. */
+#define PKI_SHA256_SIZE (3 * 32)
+struct pki_facts {
+    long long not_before, not_after; /* Unix seconds */
+    char sha256[PKI_SHA256_SIZE];    /* of its DER, "AB:CD:..." */
+    char sha1[3 * 20];
+    bool ca; /* it may sign others */
+};
+int pki_describe(const char *cert_pem, size_t len, struct pki_facts *out, struct pki_error *error);
+/* The same certificate, alone and as this library writes PEM; heap, NULL: none in the text. */
+char *pki_normalized(const char *cert_pem, size_t len);
+/* Is this one revocation list in PEM? */
+bool pki_is_crl(const char *pem, size_t len);
+
+/* What may be wrong with a certificate and key that somebody brings along. */
+enum pki_fault {
+    PKI_FAULT_KEY,           /* no private key, or one with a pass phrase */
+    PKI_FAULT_KEY_ALGORITHM, /* not RSA; detail: its object identifier */
+    PKI_FAULT_KEY_LENGTH,    /* RSA of less than 2,048 or more than 4,096 bits; detail: how many */
+    PKI_FAULT_KEY_PRIMES,    /* RSA of more than two primes */
+    PKI_FAULT_CERTIFICATE,   /* none in the text */
+    PKI_FAULT_NOT_YET,
+    PKI_FAULT_EXPIRED,
+    PKI_FAULT_MISMATCH,  /* the key is of another certificate */
+    PKI_FAULT_SIGNATURE, /* not made with SHA-256, SHA-384 or SHA-512 */
+    PKI_FAULT_CHAIN,     /* text, but no certificate in it */
+};
+struct pki_identity_fault {
+    enum pki_fault kind;
+    char detail[64];
+    struct pki_facts facts; /* from PKI_FAULT_NOT_YET on */
+};
+/* Looks at a certificate, its key and the chain ("": none) above it, all PEM, in the order of enum pki_fault.
+ * 0 with one PEM text of key, certificate and chain (the caller's, to be wiped), or -1 with what is wrong. */
+int pki_make_identity(const char *cert_pem, const char *key_pem, const char *chain_pem, long long now,
+                      char **out, struct pki_identity_fault *fault);
+/* The certificates of a PEM text without any key in it; heap, "" when there is none. */
+char *pki_certificates_of(const char *pem);

@@ -1,0 +1,289 @@
+"""Certificates: the one that the server shows, those that the pool trusts, lists of revoked ones, and clients that log
+in by one. One pool for all; every test leaves things as they were."""
+import hashlib
+import http.client
+import json
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from pool import NULL, Failure, TestPool
+
+POOL = API = FOLDER = PKI = None
+
+
+def openssl(*arguments, text=None):
+    return subprocess.run(["openssl", *arguments], input=text, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          check=True, cwd=FOLDER, text=True).stdout
+
+
+def read(name):
+    with open(os.path.join(FOLDER, name), encoding="ascii") as file:
+        return file.read()
+
+
+def make_ca(name):
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days",
+            "2", "-subj", f"/CN={name}", "-addext", "basicConstraints=critical,CA:TRUE")
+
+
+def issue(ca, name, extensions):
+    with open(os.path.join(FOLDER, f"{name}.cnf"), "w", encoding="ascii") as file:
+        file.write("\n".join(extensions) + "\n")
+    openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj",
+            f"/CN={name}")
+    openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial", "-out",
+            f"{name}.pem", "-days", "2", "-extfile", f"{name}.cnf")
+
+
+def setUpModule():
+    global POOL, API, FOLDER
+    if not shutil.which("openssl"):
+        print("skipped: there is no openssl here")
+        sys.exit(77)
+    FOLDER = tempfile.mkdtemp(prefix="corral-certificates-")
+    make_ca("authority")
+    issue("authority", "server", ["subjectAltName=IP:127.0.0.1"])
+    issue("authority", "client", ["subjectAltName=DNS:robot.example", "extendedKeyUsage=clientAuth"])
+    make_ca("stranger")
+    issue("stranger", "other", ["subjectAltName=DNS:robot.example"])
+    POOL = TestPool(hosts=2)
+    API = POOL.login()
+
+
+def tearDownModule():
+    POOL.close()
+    shutil.rmtree(FOLDER, ignore_errors=True)
+
+
+def fingerprint(pem, digest="sha256"):
+    text = hashlib.new(digest, ssl.PEM_cert_to_DER_cert(pem)).hexdigest().upper()
+    return ":".join(text[i:i + 2] for i in range(0, len(text), 2))
+
+
+def first(pem):
+    return pem[:pem.index("-----END CERTIFICATE-----") + len("-----END CERTIFICATE-----")] + "\n"
+
+
+def shown():
+    """What a new connection gets."""
+    return ssl.get_server_certificate(("127.0.0.1", POOL.port))
+
+
+def rows(kind):
+    return {ref: c for ref, c in API.Certificate.get_all_records().items() if c["type"] == kind}
+
+
+def coordinator():
+    return API.pool.get_all_records().popitem()[1]["master"]
+
+
+class Base(unittest.TestCase):
+    def refused(self, code, call, *params):
+        with self.assertRaises(Failure) as caught:
+            API.call(call, API.session, *params)
+        self.assertEqual(caught.exception.code, code, (call, caught.exception))
+        return caught.exception.params
+
+
+class OfTheServer(Base):
+    def test_rows(self):
+        first_pem = first(API.host.get_server_certificate(coordinator()))
+        (host_row,) = rows("host").values()
+        self.assertEqual((host_row["host"], host_row["name"]), (coordinator(), ""))
+        self.assertEqual(host_row["fingerprint_sha256"], fingerprint(first_pem))
+        self.assertEqual(host_row["fingerprint"], fingerprint(first_pem))
+        self.assertEqual(host_row["fingerprint_sha1"], fingerprint(first_pem, "sha1"))
+        self.assertNotIn("pem", host_row)
+        self.assertGreater(host_row["not_after"], host_row["not_before"])
+        internal = rows("host_internal")
+        self.assertEqual(sorted(c["host"] for c in internal.values()), sorted(API.host.get_all()))
+        for ref, record in internal.items():
+            self.assertIn(ref, API.host.get_certificates(record["host"]))
+
+    def test_install_and_reset(self):
+        host, before = coordinator(), shown()
+        API.host.install_server_certificate(host, read("server.pem"), read("server.key"), read("authority.pem"))
+        self.assertEqual(fingerprint(shown()), fingerprint(read("server.pem")))
+        (row,) = rows("host").values()
+        self.assertEqual(row["fingerprint_sha256"], fingerprint(read("server.pem")))
+        told = API.host.get_server_certificate(host)
+        self.assertNotIn("PRIVATE", told)
+        self.assertEqual(told.count("BEGIN CERTIFICATE"), 2)
+        context = ssl.create_default_context(cafile=os.path.join(FOLDER, "authority.pem"))
+        connection = http.client.HTTPSConnection("127.0.0.1", POOL.port, context=context, timeout=30)
+        connection.request("OPTIONS", "/")
+        self.assertEqual(connection.getresponse().status, 200)
+        connection.close()
+        # What is wrong changes nothing.
+        for code, certificate, key, chain in (
+                ("SERVER_CERTIFICATE_KEY_INVALID", "server.pem", None, None),
+                ("SERVER_CERTIFICATE_INVALID", None, "server.key", None),
+                ("SERVER_CERTIFICATE_KEY_MISMATCH", "server.pem", "client.key", None),
+                ("SERVER_CERTIFICATE_CHAIN_INVALID", "client.pem", "client.key", "client.key")):
+            self.refused(code, "host.install_server_certificate", host, read(certificate) if certificate else "",
+                         read(key) if key else "none", read(chain) if chain else "")
+        self.refused("SERVER_CERTIFICATE_KEY_INVALID", "host.install_server_certificate", host, read("server.pem"),
+                     "x" * 70000)
+        (member,) = set(API.host.get_all()) - {host}
+        self.refused("OPERATION_NOT_ALLOWED", "host.install_server_certificate", member, read("server.pem"),
+                     read("server.key"))
+        self.assertEqual(fingerprint(shown()), fingerprint(read("server.pem")))
+        # It stays over a restart.
+        POOL.restart()
+        self.__class__.login()
+        self.assertEqual(fingerprint(shown()), fingerprint(read("server.pem")))
+        API.host.reset_server_certificate(host)
+        self.assertNotIn(fingerprint(shown()), (fingerprint(read("server.pem")), fingerprint(before)))
+        self.assertEqual(POOL.login(tls=True).pool.get_all(), API.pool.get_all())  # by the pool's own CA again
+        (row,) = rows("host").values()
+        self.assertEqual(row["fingerprint_sha256"], fingerprint(shown()))
+        leaf = fingerprint(shown())
+        local = POOL.client()
+        local.url = local.url._replace(scheme="unix", path=os.path.join(POOL.state, "poold.sock"))
+        local.login("root", "")
+        local.host.emergency_reset_server_certificate()
+        self.assertNotEqual(fingerprint(shown()), leaf)
+
+    @staticmethod
+    def login():
+        global API
+        API = POOL.login()
+
+    def test_checking_is_always_on(self):
+        API.pool.enable_tls_verification()
+        self.assertTrue(API.pool.get_all_records().popitem()[1]["tls_verification_enabled"])
+        self.refused("OPERATION_NOT_ALLOWED", "host.emergency_disable_tls_verification")
+        API.host.emergency_reenable_tls_verification()
+
+
+class Trusted(Base):
+    def test_by_name(self):
+        ca = read("authority.pem")
+        for name in ("", ".x", "a/b", "-x", "a b", "x" * 129):
+            self.assertEqual(self.refused("CERTIFICATE_NAME_INVALID", "pool.install_ca_certificate", name, ca), [name])
+        self.refused("CA_CERTIFICATE_INVALID", "pool.install_ca_certificate", "a.pem", "text")
+        API.pool.install_ca_certificate("a.pem", "before\n" + ca)
+        self.assertEqual(self.refused("CERTIFICATE_ALREADY_EXISTS", "pool.install_ca_certificate", "a.pem", ca),
+                         ["a.pem"])
+        API.pool.certificate_install("b.pem", read("stranger.pem"))
+        self.assertEqual(sorted(API.pool.certificate_list()), ["a.pem", "b.pem"])
+        (row,) = [c for c in rows("ca").values() if c["name"] == "a.pem"]
+        self.assertEqual((row["host"], row["fingerprint_sha256"], row["purpose"]), (NULL, fingerprint(ca), []))
+        API.pool.certificate_sync()
+        API.pool.uninstall_ca_certificate("a.pem")
+        API.pool.certificate_uninstall("b.pem")
+        self.assertEqual((API.pool.certificate_list(), rows("ca")), ([], {}))
+        self.assertEqual(self.refused("CERTIFICATE_DOES_NOT_EXIST", "pool.uninstall_ca_certificate", "a.pem"), ["a.pem"])
+        API.pool.uninstall_ca_certificate("a.pem", True)
+
+    def test_by_purpose(self):
+        pool, leaf, ca = API.pool.get_all()[0], read("client.pem"), read("authority.pem")
+        self.refused("CERTIFICATE_LACKS_PURPOSE", "pool.install_trusted_certificate", pool, False, leaf, [])
+        self.refused("TRUSTED_CERTIFICATE_INVALID", "pool.install_trusted_certificate", pool, False, "no", ["ldaps"])
+        self.refused("TRUSTED_CERTIFICATE_INVALID", "pool.install_trusted_certificate", pool, True, leaf, ["ldaps"])
+        API.pool.install_trusted_certificate(pool, False, leaf, ["ldaps"])
+        API.pool.install_trusted_certificate(pool, True, ca, [])
+        self.assertEqual(self.refused("TRUSTED_CERTIFICATE_ALREADY_EXISTS", "pool.install_trusted_certificate", pool,
+                                      False, leaf, ["licensing"]), [fingerprint(leaf)])
+        (pinned,) = rows("pinned").items()
+        self.assertEqual((pinned[1]["purpose"], pinned[1]["host"]), (["ldaps"], NULL))
+        ((own, _),) = rows("host").items()
+        self.assertEqual(self.refused("NOT_TRUSTED_CERTIFICATE", "pool.uninstall_trusted_certificate", pool, own), [own])
+        for ref in [pinned[0], *rows("ca")]:
+            API.pool.uninstall_trusted_certificate(pool, ref)
+        self.refused("HANDLE_INVALID", "pool.uninstall_trusted_certificate", pool, pinned[0])
+        self.assertEqual((rows("pinned"), rows("ca")), ({}, {}))
+
+    def test_revocation_lists(self):
+        with open(os.path.join(FOLDER, "ca.cnf"), "w", encoding="ascii") as file:
+            file.write("[ca]\ndefault_ca=it\n[it]\ndatabase=index.txt\ndefault_md=sha256\ndefault_crl_days=2\n")
+        with open(os.path.join(FOLDER, "index.txt"), "w", encoding="ascii"):
+            pass
+        openssl("ca", "-config", "ca.cnf", "-gencrl", "-keyfile", "authority.key", "-cert", "authority.pem", "-out", "crl.pem")
+        self.assertEqual(self.refused("CRL_NAME_INVALID", "pool.crl_install", "a/b", read("crl.pem")), ["a/b"])
+        self.assertEqual(self.refused("CRL_CORRUPT", "pool.crl_install", "list", read("authority.pem")), ["list"])
+        API.pool.crl_install("list", read("crl.pem"))
+        self.assertEqual(self.refused("CRL_ALREADY_EXISTS", "pool.crl_install", "list", read("crl.pem")), ["list"])
+        self.assertEqual(API.pool.crl_list(), ["list"])
+        self.assertNotIn("crls", API.pool.get_all_records().popitem()[1])
+        API.pool.crl_uninstall("list")
+        self.assertEqual(self.refused("CRL_DOES_NOT_EXIST", "pool.crl_uninstall", "list"), ["list"])
+        self.assertEqual(API.pool.crl_list(), [])
+
+
+class OfClients(Base):
+    def over_tls(self, certificate, method, path, body=None):
+        context = ssl.create_default_context(cafile=POOL.ca)
+        if certificate:
+            context.load_cert_chain(os.path.join(FOLDER, certificate + ".pem"), os.path.join(FOLDER, certificate + ".key"))
+        connection = http.client.HTTPSConnection("127.0.0.1", POOL.port, context=context, timeout=30)
+        try:
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def call(self, certificate, method, *params):
+        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+        status, answer = self.over_tls(certificate, "POST", "/jsonrpc", body)
+        self.assertEqual(status, 200)
+        answer = json.loads(answer)
+        if "error" in answer:
+            raise Failure(method, answer["error"]["message"], answer["error"]["data"])
+        return answer["result"]
+
+    def at_door(self, certificate):
+        return self.over_tls(certificate, "GET", "/rrd_updates?start=0&host=true")[0]
+
+    def test_login(self):
+        pool = API.pool.get_all()[0]
+        API.pool.install_ca_certificate("clients", read("authority.pem"))
+        self.assertEqual(self.at_door("client"), 401)
+        self.refused("INVALID_VALUE", "pool.enable_client_certificate_auth", pool, "")
+        API.pool.enable_client_certificate_auth(pool, "robot.example")
+        record = API.pool.get_record(pool)
+        self.assertEqual((record["client_certificate_auth_enabled"], record["client_certificate_auth_name"]),
+                         (True, "robot.example"))
+        session = self.call("client", "session.login_with_password", "", "")
+        self.assertTrue(session.startswith("OpaqueRef:"), session)
+        own = self.call("client", "session.get_record", session, session)
+        self.assertEqual((own["client_certificate"], own["is_local_superuser"], own["auth_user_name"]),
+                         (True, False, "robot.example"))
+        self.assertIn("vm.get_all", own["rbac_permissions"])
+        self.assertEqual(self.call("client", "pool.get_all", session), [pool])
+        with self.assertRaises(Failure) as caught:
+            self.call("client", "pool.set_name_label", session, pool, "mine")
+        self.assertEqual(caught.exception.code, "RBAC_PERMISSION_DENIED")
+        # What the role of such logins may beyond reading.
+        allowed = set(own["rbac_permissions"])
+        self.assertIn("pool.disable_client_certificate_auth", allowed)
+        self.assertNotIn("pool.set_name_label", allowed)
+        # A door, too, without any session; not for strangers, nor for nobody.
+        for certificate, expected in (("client", 200), ("other", 401), (None, 401)):
+            self.assertEqual(self.at_door(certificate), expected, certificate)
+        status, _ = self.over_tls("client", "GET", "/pool/xmldbdump")
+        self.assertEqual(status, 403)
+        API.pool.enable_client_certificate_auth(pool, "somebody.else")
+        self.assertEqual(self.at_door("client"), 401)
+        API.pool.disable_client_certificate_auth(pool)
+        self.assertEqual(self.at_door("client"), 401)
+        API.pool.uninstall_ca_certificate("clients")
+
+    def test_the_secret_changes(self):
+        secret = POOL.read("pool-secret")
+        self.assertEqual(POOL.http("GET", "/pool/xmldbdump", headers={"Cookie": f"pool_secret={secret}"})[0], 200)
+        API.pool.rotate_secret()
+        self.assertNotEqual(POOL.read("pool-secret"), secret)
+        self.assertEqual(POOL.http("GET", "/pool/xmldbdump", headers={"Cookie": f"pool_secret={secret}"})[0], 401)
+        secret = POOL.read("pool-secret")
+        self.assertEqual(POOL.http("GET", "/pool/xmldbdump", headers={"Cookie": f"pool_secret={secret}"})[0], 200)
+
+
+if __name__ == "__main__":
+    unittest.main()
