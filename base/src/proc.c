@@ -91,8 +91,13 @@ static int build_argv(const struct proc_spec *spec, struct vector *v)
         vector_add(v, xstrdup("--inh-caps=-all"));
         vector_add(v, xstrdup("--bounding-set=-all"));
         vector_add(v, xstrdup("--no-new-privs"));
-        vector_add(v, xstrdup("--"));
+    } else if (spec->ends_with_caller) {
+        vector_add(v, xstrdup("/usr/bin/setpriv"));
     }
+    if (spec->ends_with_caller)
+        vector_add(v, xstrdup("--pdeathsig=KILL"));
+    if (v->count > 0)
+        vector_add(v, xstrdup("--"));
     if (spec->limit_count > 0) {
         vector_add(v, xstrdup("/usr/bin/prlimit"));
         for (size_t i = 0; i < spec->limit_count; i++) {

@@ -14,6 +14,7 @@
 struct ops;
 struct events;
 struct waiters;
+struct merger;
 
 /* The functions of <hv/storage.h> that the agent uses; the simulator puts its own in some places. */
 struct storage_table {
@@ -75,6 +76,7 @@ struct agent {
     struct ops *ops;
     struct events *events;
     struct waiters *waiters;
+    struct merger *merger;
     _Atomic bool again; /* after its end the agent starts anew */
     int stop_fd; /* eventfd: readable when consoles have to end */
 
@@ -114,6 +116,8 @@ int ops_begin(struct agent *agent, const char *id, const struct hv_call_desc *ca
               int64_t timeout_ms, struct agent_op **out, bool *known, struct hv_err *err);
 /* `result` (of call->result) is encoded, not taken; NULL: failed with err. */
 void ops_finish(struct agent *agent, struct agent_op *op, const void *result, const struct hv_err *err);
+/* An operation on this domain runs or waits. */
+bool ops_busy(struct agent *agent, const char *domain);
 /* A count, or NULL. */
 struct agent_op *ops_find(struct agent *agent, const char *id);
 void ops_cancel(struct agent *agent, const char *id);
@@ -168,6 +172,8 @@ void streams_console(struct agent *agent, struct http_request *req);
 /* ---- srs.c ---- */
 int srs_open(struct agent *agent, struct hv_err *err);
 void srs_close(struct agent *agent);
+/* All that are attached, each counted; the array is the caller's. */
+struct sr **srs_all(struct agent *agent, size_t *count);
 /* Counted; NULL with NOT_FOUND. */
 struct sr *srs_get(struct agent *agent, const char *uuid, struct hv_err *err);
 void srs_put(struct agent *agent, struct sr *sr);
@@ -189,6 +195,11 @@ int srs_disk_info(struct agent *agent, struct sr *sr, const char *location, stru
 int disks_take(struct agent *agent, const char *sr, const char *name, bool write, struct hv_err *err);
 void disks_release(struct agent *agent, const char *sr, const char *name, bool write);
 bool disks_in_use(struct agent *agent, const char *sr, const char *name);
+/* An operation has it. */
+bool disks_operated(struct agent *agent, const char *sr, const char *name);
+/* How many live domains have it, and the last of them. */
+size_t disks_domain_of(struct agent *agent, const char *sr, const char *name,
+                       char domain[static UUID_TEXT_SIZE]);
 /* All disks of a configuration, or none. */
 int disks_take_domain(struct agent *agent, const struct domain_config *config, struct hv_err *err);
 void disks_release_domain(struct agent *agent, const struct domain_config *config);

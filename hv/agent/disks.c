@@ -1,6 +1,6 @@
 /* Who uses which disk on this host: operations take disks here for as long as they run; domains are asked
  * what they have. A disk is written by one at a time, and while it is written nobody else has it. */
-#include "agent.h"
+#include "merger.h"
 #include <base/mem.h>
 #include <stdio.h>
 
@@ -40,6 +40,33 @@ static int domain_use(struct agent *agent, const char *sr, const char *name)
     }
     free(infos);
     return use;
+}
+
+size_t disks_domain_of(struct agent *agent, const char *sr, const char *name,
+                       char domain[static UUID_TEXT_SIZE])
+{
+    struct domain_info *infos;
+    size_t count, users = 0;
+    if (agent->driver->list(agent->state, &infos, &count, NULL) < 0)
+        return 2;
+    for (size_t i = 0; i < count; i++) {
+        struct domain_config config;
+        if (domain_state_is_live(infos[i].state) &&
+            agent->driver->config(agent->state, infos[i].uuid, &config, NULL) == 0) {
+            bool has = false;
+            for (size_t k = 0; k < config.disks_count; k++)
+                has = has || (disk_of(&config.disks[k]) && streq(config.disks[k].sr, sr) &&
+                              streq(config.disks[k].disk, name));
+            if (has) {
+                snprintf(domain, UUID_TEXT_SIZE, "%s", infos[i].uuid);
+                users++;
+            }
+            domain_config_done(&config);
+        }
+        domain_info_done(&infos[i]);
+    }
+    free(infos);
+    return users;
 }
 
 /* With uses_lock held. */
@@ -84,6 +111,9 @@ int disks_take(struct agent *agent, const char *sr, const char *name, bool write
     pthread_mutex_lock(&agent->uses_lock);
     int outcome = take_locked(agent, sr, name, write, err);
     pthread_mutex_unlock(&agent->uses_lock);
+    /* A merge that began before the disk was taken ends; none begins now. */
+    if (outcome == 0)
+        merger_yield_disk(agent->merger, sr, name);
     return outcome;
 }
 
@@ -98,6 +128,14 @@ bool disks_in_use(struct agent *agent, const char *sr, const char *name)
 {
     pthread_mutex_lock(&agent->uses_lock);
     bool used = operation_use(agent, sr, name) || domain_use(agent, sr, name);
+    pthread_mutex_unlock(&agent->uses_lock);
+    return used;
+}
+
+bool disks_operated(struct agent *agent, const char *sr, const char *name)
+{
+    pthread_mutex_lock(&agent->uses_lock);
+    bool used = operation_use(agent, sr, name) > 0;
     pthread_mutex_unlock(&agent->uses_lock);
     return used;
 }
@@ -121,6 +159,9 @@ int disks_take_domain(struct agent *agent, const struct domain_config *config, s
             if (disk_of(&config->disks[i]))
                 release_locked(agent, config->disks[i].sr, config->disks[i].disk, writes(&config->disks[i]));
     pthread_mutex_unlock(&agent->uses_lock);
+    for (i = 0; outcome == 0 && i < config->disks_count; i++)
+        if (disk_of(&config->disks[i]))
+            merger_yield_disk(agent->merger, config->disks[i].sr, config->disks[i].disk);
     return outcome;
 }
 

@@ -1,6 +1,6 @@
 /* hostd: the agent of one host. Order of a start: state folder and its lock, facts, join (first time),
  * driver (which adopts what runs), repositories, operations that were cut short, and only then the socket. */
-#include "agent.h"
+#include "merger.h"
 #include <base/args.h>
 #include <base/clock.h>
 #include <base/file.h>
@@ -158,8 +158,10 @@ static void on_changed(void *ctx, const struct domain_info *info, bool guest_onl
 {
     struct agent *agent = ctx;
     events_domain(agent, info, guest_only);
-    if (info->state == DOMAIN_STATE_GONE)
+    if (info->state == DOMAIN_STATE_GONE) {
         agent_sweep_rules(agent);
+        merger_wake(agent->merger);
+    }
 }
 
 static int set_up(struct agent *agent, struct hv_err *err)
@@ -266,6 +268,8 @@ static int start(struct agent *agent, struct hv_err *err)
         ops_open(agent, err) < 0)
         return -1;
     add_capabilities(agent);
+    if (merger_start(agent, err) < 0)
+        return -1;
     ops_recover(agent);
     if (agent->driver == &hv_qemu_driver && worker_submit(agent->workers, sweep_once, NULL) < 0)
         log_warn("main", "rules of taps that are gone stay");

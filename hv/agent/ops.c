@@ -2,7 +2,7 @@
  * (STATE/operations/<id>.json), so that the same id never acts twice, also over a restart. Those with one key
  * in one queue run one after another. The files are not synced: they have to outlive this process, and with
  * the host all domains end. */
-#include "agent.h"
+#include "merger.h"
 #include <base/clock.h>
 #include <base/file.h>
 #include <base/json.h>
@@ -216,7 +216,36 @@ static int admit(struct agent *agent, struct agent_op *fresh, struct agent_op **
     return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "That operation id belongs to another operation.");
 }
 
+bool ops_busy(struct agent *agent, const char *domain)
+{
+    bool busy = false;
+    pthread_mutex_lock(&agent->ops->lock);
+    for (const struct queue *q = agent->ops->queues; q && !busy; q = q->next)
+        busy = q->running && q->running->call->queue == HV_QUEUE_DOMAIN && streq(q->running->key, domain);
+    pthread_mutex_unlock(&agent->ops->lock);
+    return busy;
+}
+
 /* ---- running ---- */
+
+/* What may leave images that nobody needs any more, or let go of ones that could not be merged. */
+static bool leaves_images(const struct agent_op *op)
+{
+    switch ((enum hv_call_id)(op->call - hv_calls)) {
+    case HV_CALL_DISK_DESTROY:
+    case HV_CALL_DATA_DESTROY:
+    case HV_CALL_CHANGES_DISABLE:
+    case HV_CALL_SR_ATTACH:
+    case HV_CALL_DOMAIN_SNAPSHOT:
+    case HV_CALL_DOMAIN_SHUTDOWN:
+    case HV_CALL_DOMAIN_HARD_SHUTDOWN:
+    case HV_CALL_DOMAIN_SUSPEND:
+    case HV_CALL_DISK_UNPLUG:
+        return true;
+    default:
+        return false;
+    }
+}
 
 static void run_handler(struct agent *agent, struct agent_op *op)
 {
@@ -231,8 +260,13 @@ static void run_handler(struct agent *agent, struct agent_op *op)
         outcome = hv_fail(&err, HV_ERR_KIND_CANCELLED, "It was cancelled before it began.");
     else if (clock_mono_ms() >= op->deadline.mono_ms)
         outcome = hv_fail(&err, HV_ERR_KIND_DEADLINE, "Others before it took until its deadline.");
-    else
+    else {
+        if (op->call->queue == HV_QUEUE_DOMAIN)
+            merger_yield_domain(agent->merger, op->key);
         outcome = agent_handlers[op->call - hv_calls](agent, op, op->args, result, &err);
+    }
+    if (leaves_images(op))
+        merger_wake(agent->merger);
     ops_finish(agent, op, outcome == 0 ? result : NULL, &err);
     wire_done(op->call->result, result);
 }

@@ -1,6 +1,6 @@
 /* Storage repositories that are attached on this host, and the way from <hv/storage.h> to the agent's
  * types. Which ones are attached is written down (STATE/srs/<uuid>.json) and restored at the start. */
-#include "agent.h"
+#include "merger.h"
 #include <base/file.h>
 #include <base/json.h>
 #include <base/log.h>
@@ -91,6 +91,19 @@ struct sr *srs_get(struct agent *agent, const char *uuid, struct hv_err *err)
     return sr;
 }
 
+struct sr **srs_all(struct agent *agent, size_t *count)
+{
+    pthread_mutex_lock(&agent->srs_lock);
+    struct sr **all = xcalloc(agent->sr_count + 1, sizeof(struct sr *));
+    for (size_t i = 0; i < agent->sr_count; i++) {
+        all[i] = agent->srs[i];
+        all[i]->refs++;
+    }
+    *count = agent->sr_count;
+    pthread_mutex_unlock(&agent->srs_lock);
+    return all;
+}
+
 void srs_put(struct agent *agent, struct sr *sr)
 {
     if (!sr)
@@ -178,6 +191,7 @@ int srs_attach(struct agent *agent, const char *uuid, const char *type, const st
 
 int srs_detach(struct agent *agent, const char *uuid, struct hv_err *err)
 {
+    merger_yield_disk(agent->merger, uuid, NULL);
     if (disks_sr_in_use(agent, uuid))
         return hv_fail(err, HV_ERR_KIND_IN_USE, "A disk of the repository is in use on this host.");
     pthread_mutex_lock(&agent->srs_lock);

@@ -18,5 +18,16 @@ int block_add_image(const struct block *b, const char *node, const struct disk_n
 int block_add_chain(const struct block *b, const char *name, const struct disk_chain *chain);
 /* Removes all nodes of a disk that are in no use; what fails stays, unused. */
 void block_drop(const struct block *b, int64_t index);
+/* Names of a device's nodes, what the guest writes first; `max` of room. */
+int block_chain(const struct block *b, const char *device_id, char (*nodes)[QEMU_NODE_SIZE], size_t max,
+                size_t *count);
+/* Gives a node's file one more descriptor for a while. */
+struct block_loan {
+    int64_t set, fd; /* fd -1: none */
+};
+int block_lend(const struct block *b, const char *node, int fd, struct block_loan *loan);
+void block_return(const struct block *b, const struct block_loan *loan);
+/* Removes a node that nothing stands on, with its file. */
+void block_remove_node(const struct block *b, const char *node);
 /* The node that is in a device; empty: none. `size` of node. */
 int block_current(const struct block *b, const char *device_id, char *node, size_t size);

@@ -71,12 +71,16 @@ char *qemu_device_id(const char *device, char out[static QEMU_DEVICE_ID_SIZE])
     return out;
 }
 
-json_t *qemu_file_node(const char *name, long long fdset, bool read_only)
+json_t *qemu_file_node(const char *name, long long fdset, enum image_format format, bool read_only)
 {
     char path[40];
+    /* An image that others stand on may be written later, when images are merged: its set then gets a
+     * descriptor for that. */
+    bool may_change = read_only && format == IMAGE_FORMAT_QCOW2;
     snprintf(path, sizeof(path), "/dev/fdset/%lld", fdset);
     return json_pack("{s:s, s:s, s:s, s:b, s:b, s:s, s:s}", "driver", "file", "node-name", name, "filename",
-                     path, "read-only", read_only, "auto-read-only", 0, "discard", "unmap", "locking", "on");
+                     path, "read-only", read_only && !may_change, "auto-read-only", may_change, "discard",
+                     "unmap", "locking", "on");
 }
 
 json_t *qemu_format_node(const char *name, const char *file, enum image_format format, bool read_only,
@@ -109,7 +113,8 @@ static void plan_chain(struct qemu_plan *plan, const char *name, const struct di
         qemu_node_name(name, i, node);
         snprintf(file, sizeof(file), "%s-file", node);
         bool read_only = i > 0 || image->read_only;
-        option_json(plan, "-blockdev", qemu_file_node(file, add_fdset(plan, image->fd, file), read_only));
+        option_json(plan, "-blockdev",
+                    qemu_file_node(file, add_fdset(plan, image->fd, file), image->format, read_only));
         option_json(plan, "-blockdev",
                     qemu_format_node(node, file, image->format, read_only, below[0] ? below : NULL));
         snprintf(below, sizeof(below), "%s", node);
@@ -430,14 +435,14 @@ static void plan_machine(struct qemu_plan *plan, const struct qemu_plan_input *i
         /* Only the firmware, in its own mode of the processor, may write to the variables. */
         if (in->secure_boot)
             option(plan, "-global", "driver=cfi.pflash01,property=secure,value=on");
-        option_json(
-            plan, "-blockdev",
-            qemu_file_node("ovmf-code-file", add_fdset(plan, in->ovmf_code_fd, "ovmf-code-file"), true));
+        option_json(plan, "-blockdev",
+                    qemu_file_node("ovmf-code-file", add_fdset(plan, in->ovmf_code_fd, "ovmf-code-file"),
+                                   IMAGE_FORMAT_RAW, true));
         option_json(plan, "-blockdev",
                     qemu_format_node("ovmf-code", "ovmf-code-file", IMAGE_FORMAT_RAW, true, NULL));
-        option_json(
-            plan, "-blockdev",
-            qemu_file_node("ovmf-vars-file", add_fdset(plan, in->ovmf_vars_fd, "ovmf-vars-file"), false));
+        option_json(plan, "-blockdev",
+                    qemu_file_node("ovmf-vars-file", add_fdset(plan, in->ovmf_vars_fd, "ovmf-vars-file"),
+                                   IMAGE_FORMAT_RAW, false));
         option_json(plan, "-blockdev",
                     qemu_format_node("ovmf-vars", "ovmf-vars-file", IMAGE_FORMAT_RAW, false, NULL));
     }

@@ -75,6 +75,6 @@ char *qemu_node_name(const char *name, size_t i, char out[static QEMU_NODE_SIZE]
 /* Nodes of one image of a chain: the protocol node that reads `/dev/fdset/<set>` and the format node above
  * it, as arguments of blockdev-add. `backing`: node name of the image below, NULL: none. The caller decrefs.
  */
-json_t *qemu_file_node(const char *name, long long fdset, bool read_only);
+json_t *qemu_file_node(const char *name, long long fdset, enum image_format format, bool read_only);
 json_t *qemu_format_node(const char *name, const char *file, enum image_format format, bool read_only,
                          const char *backing);

@@ -173,6 +173,7 @@ int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct sto
     struct proc_spec spec = {.argv = argv,
                              .fds = fds,
                              .fd_count = run->fd_count,
+                             .ends_with_caller = run->ends_with_caller,
                              .uid = storage_uid(),
                              .gid = storage_gid(),
                              .limits = limits,
@@ -290,7 +291,8 @@ int image_commit(const struct storage_sr *sr, const struct disk_layers *layers, 
                            .timeout_ms = -1,
                            .file_size_max = RLIM_INFINITY,
                            .job = job ? job : &nobody,
-                           .progress_to = 1};
+                           .progress_to = 1,
+                           .ends_with_caller = true};
     return tool_run(sr, &run, error);
 }
 

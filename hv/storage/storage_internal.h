@@ -192,6 +192,7 @@ struct tool_run {
     rlim_t cpu_seconds_max; /* 0: no limit */
     const struct storage_job *job;
     double progress_from, progress_to;
+    bool ends_with_caller; /* killed when this thread ends: it writes what others may want */
     int fine_code;      /* an exit code beside 0 that counts as success; 0: none */
     struct buf *output; /* stdout, unless there is a job */
 };

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+
 #include <signal.h>
 #include <stdio.h>
 #include <sys/inotify.h>
@@ -89,7 +90,10 @@ void fixture_launch(struct fixture *f)
                                 f->images ? "--images" : NULL,
                                 f->images,
                                 NULL};
-    struct proc_spec spec = {.argv = argv, .stderr_fd = 2};
+    char *failpoint AUTO_FREE = f->failpoint ? xasprintf("CORRAL_FAILPOINT=%s", f->failpoint) : NULL;
+    const char *const env[] = {"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL=C.UTF-8",
+                               failpoint, NULL};
+    struct proc_spec spec = {.argv = argv, .env = env, .stderr_fd = 2};
     cr_assert_eq(proc_start(&spec, &f->hostd), 0, "hostd cannot be started: %s", strerror(errno));
     f->running = true;
     f->port = wait_port(f);
@@ -134,6 +138,14 @@ static void let_go(struct fixture *f)
 void fixture_kill(struct fixture *f)
 {
     proc_kill(&f->hostd);
+    let_go(f);
+}
+
+void fixture_await_death(struct fixture *f)
+{
+    int status;
+    cr_assert_eq(proc_wait(&f->hostd, 90000, &status), 1, "hostd lives on");
+    cr_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "hostd ended with %x", (unsigned)status);
     let_go(f);
 }
 

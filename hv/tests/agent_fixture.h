@@ -16,7 +16,8 @@ struct fixture {
     char dir[64], state[96], storage[96], isos[96];
     const char *tag; /* unique to this run; part of the path dir */
     const char *driver;
-    const char *images; /* folder of kernels, set after fixture_start and before a launch; NULL: none */
+    const char *images;    /* folder of kernels, set after fixture_start and before a launch; NULL: none */
+    const char *failpoint; /* for the next launch; NULL: none */
     struct proc hostd;
     bool running;
     struct hv_host *host;
@@ -30,6 +31,8 @@ void fixture_stop(struct fixture *f);
 void fixture_launch(struct fixture *f);
 /* kill -9 of hostd. */
 void fixture_kill(struct fixture *f);
+/* Waits until hostd was killed at f->failpoint. */
+void fixture_await_death(struct fixture *f);
 /* Entries in a folder of the state. */
 int fixture_count(const struct fixture *f, const char *folder);
 

@@ -31,6 +31,7 @@ struct proc_spec {
      * caller must be root; otherwise proc_start fails. */
     uid_t uid;
     gid_t gid;
+    bool ends_with_caller; /* is killed when the thread that starts it ends, however that happens */
     const struct proc_limit *limits;
     size_t limit_count;
 };

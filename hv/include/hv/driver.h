@@ -89,6 +89,17 @@ struct hv_layer {
     char token[24]; /* a name for the image that no other has */
 };
 
+/* Two images of a disk of a live domain, of which the upper is written into the lower. Counted from the image
+ * that the guest writes, 0. */
+struct hv_merge {
+    const char *sr, *disk;  /* the disk as in the domain's configuration */
+    size_t upper, count;    /* the lower is upper + 1; `count`: all images of the disk */
+    int lower_fd, above_fd; /* for writing, borrowed: the lower, and the one on the upper */
+    const char *name;       /* of the upper's file, by which the one on it knows what it stands on */
+    void (*progress)(void *ctx, double fraction); /* on the calling thread */
+    void *ctx;
+};
+
 /* The file that memory and devices are saved into or read from: a raw disk, beginning with a header
  * (hv/io/savefile.h). */
 struct hv_save {
@@ -179,6 +190,13 @@ struct hv_driver {
     int (*resume)(struct hv_driver_state *state, const struct domain_config *config,
                   const struct save_header *header, const struct hv_save *from, struct disk_chain *chains,
                   const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err);
+    /* Writes one image into the one below it, while the guest runs; then the domain stands on the lower
+     * alone. BAD_STATE: its images are not those. After a failure or a cancellation all is as before. Nothing
+     * else is done to the domain meanwhile. NULL: this driver's disks have no images. */
+    int (*disk_merge)(struct hv_driver_state *state, const char *uuid, const struct hv_merge *merge,
+                      const struct hv_deadline *deadline, struct hv_err *err);
+    /* Ends a merge that an agent before this one began. */
+    void (*disk_merge_end)(struct hv_driver_state *state, const char *uuid);
     /* The chain moves to the driver. */
     int (*disk_plug)(struct hv_driver_state *state, const char *uuid, const struct domain_disk *disk,
                      struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);
