@@ -100,6 +100,18 @@ class Class:
     fields: dict
     messages: dict = dc_field(default_factory=dict)
 
+    @property
+    def collection(self):
+        """Its name in REST paths: VM_appliance is vm-appliances. None: it has no list there."""
+        if not self.database or not self.get_all or "uuid" not in self.fields:
+            return None
+        word = self.name.lower().replace("_", "-")
+        if word.endswith("y"):
+            return word[:-1] + "ies"
+        if word.endswith("ch"):
+            return word + "es"
+        return word if word.endswith("s") else word + "s"
+
 
 def load_toml(path):
     try:
@@ -122,10 +134,12 @@ class Description:
         self.errors = dict(sorted(load_toml(root / "errors.toml").items()))  # error_find searches in this order
         self.alerts = load_toml(root / "alerts.toml")
         self.http_actions = load_toml(root / "http.toml")
+        self.rest = load_toml(root / "rest.toml")
         self.types = {}
         self._check_enums()
         self._check_errors()
         self._check_http()
+        self._check_rest()
         names = head["classes"]
         if len(set(names)) != len(names):
             twice = sorted({n for n in names if names.count(n) > 1})
@@ -192,6 +206,17 @@ class Description:
                 raise DescriptionError(f"{where}: say its role, or open = true when anybody may")
             if "role" in a:
                 self._role(a["role"], where)
+
+    def _check_rest(self):
+        for code, status in self.rest["status"].items():
+            if code not in self.errors:
+                raise DescriptionError(f"rest.toml: undeclared error {code}; errors.toml lists those that exist")
+            if not isinstance(status, int) or not 400 <= status <= 599:
+                raise DescriptionError(f"rest.toml: status of {code} is {status!r}; it is a number from 400 to 599")
+
+    def status(self, code):
+        """The HTTP status of an error code in REST."""
+        return self.rest["status"].get(code, 409)
 
     def type(self, text, where):
         text = text.strip()

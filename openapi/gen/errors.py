@@ -39,7 +39,8 @@ def source(d):
     out.append(f"const uint16_t model_error_count = {len(d.errors)};")
     out.append(f"const struct error_desc model_errors[{len(d.errors)}] = {{")
     for i, (code, e) in enumerate(d.errors.items()):
-        parts = [f".code = {string(code)}", f".doc = {string(e.get('doc', ''))}"]
+        parts = [f".code = {string(code)}", f".doc = {string(e.get('doc', ''))}",
+                 f".status = {d.status(code)}"]  # fmt: skip
         if e["params"]:
             parts += [f".params = params_{i}", f".param_count = {len(e['params'])}"]
         out.append(f"    {{{', '.join(parts)}}},")

@@ -133,6 +133,8 @@ def _classes(d):
             f".index = {i}",
             f".flags = {' | '.join(_class_flags(c)) or '0'}",
         ]
+        if c.collection:
+            parts.append(f".collection = {string(c.collection)}")
         if c.fields:
             parts += [f".field_count = {len(c.fields)}", f".fields = model_fields_{c.name.lower()}"]
         if c.database:

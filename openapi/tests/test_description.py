@@ -23,6 +23,7 @@ classes = ["Cow", "Herd"]
 """
 ENUMS = 'cow_operations = ["graze", "milk"]\n'
 TIERS = '[tier1]\nCow = ["milk"]\n[tier2]\nHerd = ["get_all"]\n'
+REST = 'version = "1.0"\n[status]\nCOW_ASLEEP = 409\n'
 ERRORS = 'COW_ASLEEP = { params = ["cow"], doc = "The cow is asleep; wait until it wakes." }\n'
 HTTP = '[get_milk]\nmethod = "GET"\nuri = "/milk"\nrole = "vm-admin"\ndoc = "Carries milk away."\n'
 COW = """
@@ -77,6 +78,7 @@ class Fixture(unittest.TestCase):
         self.write("alerts.toml", "COW_LOST = 3\n")
         self.write("tiers.toml", TIERS)
         self.write("http.toml", HTTP)
+        self.write("rest.toml", REST)
         self.write("classes/Cow.toml", COW)
         self.write("classes/Herd.toml", HERD)
 
@@ -142,6 +144,10 @@ class Refuses(Fixture):
     def test_http_action_without_a_verdict(self):
         self.refused("http.toml", HTTP, 'role = "vm-admin"\n', "", ["http.toml", "get_milk", "role", "open"])
         self.refused("http.toml", HTTP, "vm-admin", "vm-owner", ["http.toml", "get_milk", "vm-owner"])
+
+    def test_rest_status(self):
+        self.refused("rest.toml", REST, "COW_ASLEEP", "COW_AWAKE", ["rest.toml", "COW_AWAKE"])
+        self.refused("rest.toml", REST, "409", "200", ["rest.toml", "COW_ASLEEP", "400 to 599"])
 
     def test_undeclared_error(self):
         self.refused("classes/Cow.toml", COW, '"COW_ASLEEP"', '"COW_AWAKE"', ["milk", "COW_AWAKE", "errors.toml"])
@@ -212,6 +218,7 @@ class Refuses(Fixture):
         self.refused("classes/Cow.toml", COW, '"Name on the bell."', '" "', ["name_label", "no doc"])
 
     def test_error_code_in_small_letters(self):
+        self.write("rest.toml", REST.replace("COW_ASLEEP = 409\n", ""))
         self.refused("errors.toml", ERRORS, "COW_ASLEEP", "cow_asleep", ["cow_asleep"])
 
 

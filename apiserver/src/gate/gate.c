@@ -321,14 +321,30 @@ static void within_done(struct call *call)
 
 int gate_call_within(struct call *parent, const char *name, json_t *params, struct api_err *err)
 {
-    struct within within = {.lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER, .err = err};
     json_t *all = json_array();
     json_array_append_new(all, json_string(REF_TEXT(parent->session->token)));
     json_array_extend(all, params);
     struct call *call = call_new(parent->server, name, all, false, parent->peer, within_done);
     json_decref(all);
-    call->reply = &within;
     call->claim.parent = parent->task;
+    return gate_call_blocking(call, err);
+}
+
+int gate_prepare(struct call *call, struct api_err *err)
+{
+    if (prepare(call, err) < 0)
+        return -1;
+    if (roles_check(call, err) == 0)
+        return 0;
+    trail_call(call, err);
+    return -1;
+}
+
+int gate_call_blocking(struct call *call, struct api_err *err)
+{
+    struct within within = {.lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER, .err = err};
+    call->reply = &within;
+    call->complete = within_done;
     if (prepare(call, &call->err) < 0 || roles_check(call, &call->err) < 0)
         call_finish(call, -1);
     else

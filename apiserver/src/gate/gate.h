@@ -39,3 +39,8 @@ void gate_task_refuse(struct server *server, struct ref task, const struct api_e
  * call, done when this returns. `params` without the session; a count stays with the caller. The result is
  * dropped. Blocks. */
 int gate_call_within(struct call *parent, const char *name, json_t *params, struct api_err *err);
+/* Runs a call to its end, on this thread as far as it goes. The result is dropped and the call freed; its
+ * `complete` and `reply` are this function's. Blocks. */
+int gate_call_blocking(struct call *call, struct api_err *err);
+/* All verdicts of the gate on a call before it runs: message, parameters, session, role. It is not run. */
+int gate_prepare(struct call *call, struct api_err *err);

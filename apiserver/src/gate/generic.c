@@ -186,7 +186,7 @@ static int check_target(struct tx *tx, const struct type *type, const union cell
     return 0;
 }
 
-static int change(struct tx *tx, const struct method_desc *method, const void *args, struct api_err *err)
+int generic_change(struct tx *tx, const struct method_desc *method, const void *args, struct api_err *err)
 {
     struct ref self = ((const struct args_self *)args)->self;
     const struct row *now = tx_get(tx, method->cls, self);
@@ -255,7 +255,7 @@ int generic_write(struct call *call, const void *args, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
     int rc = call->method->kind == METHOD_CREATE ? create(tx, call, args, err)
-                                                 : change(tx, call->method, args, err);
+                                                 : generic_change(tx, call->method, args, err);
     if (rc < 0) {
         tx_abort(tx);
         return -1;

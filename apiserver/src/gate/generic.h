@@ -9,5 +9,7 @@ bool generic_serves(const struct method_desc *method);
 int generic_read(struct call *call, const void *args, struct api_err *err);
 /* Writes: block until durable. */
 int generic_write(struct call *call, const void *args, struct api_err *err);
+/* A setter, add, remove or destroy within a transaction of the caller's. */
+int generic_change(struct tx *tx, const struct method_desc *method, const void *args, struct api_err *err);
 /* Copies what a constructor's record gives into a new row; its references have to name something. */
 int generic_fill(struct tx *tx, struct row *row, const struct row *record, struct api_err *err);

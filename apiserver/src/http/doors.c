@@ -182,8 +182,8 @@ static struct session *certified_session(struct server *server, struct api_err *
     return session;
 }
 
-static struct session *find_session(struct server *server, const struct door_claim *claim, bool *temporary,
-                                    struct api_err *err)
+struct session *door_find_session(struct server *server, const struct door_claim *claim, bool *temporary,
+                                  struct api_err *err)
 {
     struct session *session;
     if (claim->session && (!claim->local_root || *claim->session))
@@ -235,7 +235,7 @@ struct session *door_admit_claim(struct server *server, struct http_request *req
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     *temporary = false;
-    struct session *session = find_session(server, claim, temporary, &err);
+    struct session *session = door_find_session(server, claim, temporary, &err);
     if (session && (!action || roles_require(session, action->role, action->permission, &err) == 0))
         return session;
     trail_door(server->trail, claim->peer, session, action ? action->permission : "http", &err);

@@ -40,6 +40,9 @@ struct session *door_admit_claim(struct server *server, struct http_request *req
 /* The same for a request whose head is still there. */
 struct session *door_admit(struct server *server, struct http_request *req, const struct http_action *action,
                            bool *temporary);
+/* The first half alone, without an answer: NULL with *err. Sets *temporary only to true. */
+struct session *door_find_session(struct server *server, const struct door_claim *claim, bool *temporary,
+                                  struct api_err *err);
 /* Without a role: the door judges by itself, perhaps not at all. */
 static inline struct session *door_authenticate_claim(struct server *server, struct http_request *req,
                                                       const struct door_claim *claim, bool *temporary)

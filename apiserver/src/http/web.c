@@ -7,6 +7,7 @@
 #include "../codec/rpc.h"
 #include "../codec/xmlrpc.h"
 #include "../server.h"
+#include "../rest/rest.h"
 #include "doors.h"
 #include <base/file.h>
 #include <base/json.h>
@@ -256,6 +257,12 @@ static const struct route routes[] = {
     {HTTP_POST, "/api/v1/join-tokens", door_join_tokens},
     {HTTP_POST, "/api/v1/hosts/join", door_join},
     {HTTP_POST, "/api/v1/console-tokens", door_console_tokens},
+    {HTTP_GET, "/api/v1", rest_serve},
+    {HTTP_HEAD, "/api/v1", rest_serve},
+    {HTTP_POST, "/api/v1", rest_serve},
+    {HTTP_PATCH, "/api/v1", rest_serve},
+    {HTTP_PUT, "/api/v1", rest_serve},
+    {HTTP_DELETE, "/api/v1", rest_serve},
     {HTTP_POST, "/cli", door_cli},
     {HTTP_GET, "/console", door_console},
     {HTTP_CONNECT, "/console", door_console_tunnel},

@@ -11,6 +11,7 @@ struct error_desc {
     const char *doc; /* for a person: what was wrong and what would be right */
     const char *const *params;
     uint8_t param_count;
+    uint16_t status; /* of HTTP, in REST */
 };
 
 /* Zero-initialised: no error. The text of parameters is its own (rc strings). */

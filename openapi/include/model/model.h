@@ -117,6 +117,7 @@ enum class_flag {
 struct class_desc {
     const char *name;       /* "VM" */
     const char *lower_name; /* "vm": in events */
+    const char *collection; /* "vms": in paths of REST; NULL: not to be found there */
     const char *doc;
     uint16_t index; /* in model_classes */
     uint16_t flags;

@@ -1,0 +1,440 @@
+/* Changes: constructors, destructors, actions. Each is a message through the gate; one that can be a task is
+ * one, so that a client that does not want to wait any longer gets the task and loses nothing.
+ *
+ *     gate: Async.X -> the task -> [event.from on the task]* -> its result or error
+ *
+ * No thread waits meanwhile. */
+#include "change.h"
+
+#include "../codec/xml_request.h"
+#include "../gate/answer.h"
+#include "../gate/filter.h"
+#include "../gate/gate.h"
+#include "../gate/session.h"
+#include "../gate/task.h"
+#include "../http/doors.h"
+#include <base/clock.h>
+#include <base/json.h>
+#include <base/mem.h>
+#include <model/errors.h>
+#include <stdio.h>
+
+/* How long constructors and destructors are waited for by default: until the gate itself gives up. */
+#define WAIT_MAX_S 7200
+/* The client may have gone: look again so often. */
+#define LOOK_S 15
+
+/* ---- answers ---- */
+
+static void send_task(struct rest *r, const struct snapshot *snap, const struct row *task)
+{
+    struct buf out = BUF_INIT;
+    AUTO_FREE char *location = xasprintf("/api/v1/tasks/%s", task_row(task)->uuid);
+    rest_record_write(snap, task, NULL, &out);
+    rest_send(r->req, 202, location, NULL, &out);
+}
+
+static void send_created(struct rest *r, const struct snapshot *snap, const struct type *type,
+                         const union cell *cell)
+{
+    struct buf out = BUF_INIT;
+    char etag[ETAG_SIZE];
+    const struct row *row = snapshot_get(snap, type->cls, cell->ref);
+    if (!row) { /* made, and gone again */
+        buf_add_str(&out, "null");
+        rest_send(r->req, 201, NULL, NULL, &out);
+        return;
+    }
+    AUTO_FREE char *location =
+        xasprintf("/api/v1/%s/%s", type->cls->collection, row_cell(row, type->cls->uuid)->str);
+    rest_record_write(snap, row, NULL, &out);
+    rest_send(r->req, 201, location, etag_format(row, etag), &out);
+}
+
+/* `cell` NULL: the message has no result. */
+static void send_result(struct rest *r, const struct snapshot *snap, const union cell *cell)
+{
+    const struct type *type = r->message->result;
+    struct buf out = BUF_INIT;
+    if (r->target.kind == TARGET_OBJECT) {
+        http_answer(r->req, 204, NULL, "", 0, HTTP_STATIC);
+        return;
+    }
+    if (r->target.kind == TARGET_COLLECTION && cell && type->kind == TYPE_REF && type->cls->collection) {
+        send_created(r, snap, type, cell);
+        return;
+    }
+    buf_add_str(&out, "{\"result\":");
+    if (cell)
+        rest_value_write(snap, type, cell, &out);
+    else
+        buf_add_str(&out, "null");
+    buf_add_char(&out, '}');
+    rest_send(r->req, 200, NULL, NULL, &out);
+}
+
+/* A result as JSON of the XenAPI. */
+static void send_wire(struct rest *r, const json_t *wire)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
+    const struct type *type = r->message->result;
+    char error[CELL_ERROR_SIZE];
+    union cell cell;
+    if (type->kind == TYPE_VOID) {
+        send_result(r, snap, NULL);
+    } else if (!wire || !cell_read_json(type, wire, &cell, error)) {
+        rest_problem(r->req, 500, "Internal Server Error", "The result of the call cannot be shown.");
+    } else {
+        send_result(r, snap, &cell);
+        cell_done(type, &cell);
+    }
+}
+
+/* The task's result is an XML-RPC value: read as the only parameter of a call. */
+static void send_task_result(struct rest *r, const struct task_row *task)
+{
+    AUTO_FREE char *text =
+        xasprintf("<methodCall><methodName>x</methodName><params><param>%s</param></params></methodCall>",
+                  *task->result ? task->result : "<value></value>");
+    char error[XML_REQUEST_ERROR_SIZE];
+    struct xml_request request = {0};
+    if (xml_request_parse(text, strlen(text), &request, error) < 0) {
+        rest_problem(r->req, 500, "Internal Server Error", "The result of the task cannot be read.");
+        return;
+    }
+    send_wire(r, json_array_get(request.params, 0));
+    xml_request_done(&request);
+}
+
+static void send_task_error(struct rest *r, const struct task_row *task)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    const struct str_set *info = task->error_info;
+    uint32_t count = info ? info->count : 0;
+    const struct error_desc *desc = count ? error_find(info->items[0]) : NULL;
+    if (desc)
+        api_err_set(&err, desc, info->items + 1, count - 1);
+    else if (count)
+        api_err_set_code(&err, info->items[0], info->items + 1, count - 1);
+    else
+        err_task_cancelled(&err, REF_TEXT(task->row.ref));
+    rest_fail(r, &err);
+}
+
+/* ---- the task ---- */
+
+static void await_task(struct rest *r);
+
+static void finish(struct rest *r)
+{
+    idempotency_release(r);
+    rest_done(r);
+}
+
+static void task_looked_at(struct call *call)
+{
+    struct rest *r = call->reply;
+    bool failed = call->failed;
+    if (failed)
+        rest_fail(r, &call->err); /* the session is gone, or the server stops */
+    call_free(call);
+    if (failed)
+        finish(r);
+    else
+        await_task(r);
+}
+
+/* Comes back when the task has changed since the snapshot. */
+static void look_later(struct rest *r, const struct snapshot *snap)
+{
+    struct server *server = r->server; /* `r` may be gone when the call returns */
+    if (!doors_try_enter(server)) {
+        rest_problem(r->req, 503, "Service Unavailable",
+                     "The server is stopping; the task goes on or is put right.");
+        finish(r);
+        return;
+    }
+    char token[EVENT_TOKEN_SIZE];
+    AUTO_FREE char *what = xasprintf("task/%s", REF_TEXT(r->task));
+    double left_s = (double)(r->wait_until_ms - clock_mono_ms()) / 1000;
+    event_token_format(snapshot_generation(snap), token);
+    AUTO_JSON json_t *params = json_pack("[s[s]sf]", REF_TEXT(r->session->token), what, token,
+                                         left_s < 0        ? 0
+                                         : left_s > LOOK_S ? (double)LOOK_S
+                                                           : left_s);
+    struct call *call =
+        call_new(r->server, "event.from", params, false, http_request_peer(r->req), task_looked_at);
+    call->reply = r;
+    json_decref(TAKE_PTR(params));
+    gate_run(call);
+    doors_leave(server);
+}
+
+static void await_task(struct rest *r)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
+    const struct row *row = snapshot_get(snap, CLASS_task, r->task);
+    const struct task_row *task = row ? task_row(row) : NULL;
+    if (task && task_is_pending(task) && !r->gone && clock_mono_ms() < r->wait_until_ms) {
+        look_later(r, snap);
+        return;
+    }
+    if (!task)
+        rest_problem(r->req, 410, "Gone",
+                     "The task was deleted before it ended: what it did is not known here.");
+    else if (task_is_pending(task))
+        send_task(r, snap, row);
+    else if (task->status == TASK_STATUS_TYPE_SUCCESS)
+        send_task_result(r, task);
+    else
+        send_task_error(r, task);
+    finish(r);
+}
+
+static void task_made(struct call *call)
+{
+    struct rest *r = call->reply;
+    if (!r) { /* after the task was answered */
+        call_free(call);
+        return;
+    }
+    call->reply = NULL;
+    bool failed = call->failed;
+    if (failed)
+        rest_fail(r, &call->err);
+    else
+        r->task = call->result.ref;
+    call_free(call);
+    if (failed)
+        finish(r);
+    else
+        await_task(r);
+}
+
+static void call_ended(struct call *call)
+{
+    struct rest *r = call->reply;
+    if (call->failed) {
+        rest_fail(r, &call->err);
+    } else if (call->raw) {
+        struct json_error error;
+        AUTO_JSON json_t *wire = json_parse(call->raw, call->raw_len, &error);
+        send_wire(r, wire);
+    } else {
+        AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
+        send_result(r, snap,
+                    call->result_type && call->result_type->kind != TYPE_VOID ? &call->result : NULL);
+    }
+    call_free(call);
+    finish(r);
+}
+
+/* "?wait=30s", "?wait=30": seconds. False: answered. */
+static bool read_wait(struct rest *r, int64_t *seconds)
+{
+    const char *text = http_request_query(r->req, "wait");
+    char *end;
+    *seconds = r->target.kind == TARGET_ACTION ? 0 : WAIT_MAX_S;
+    if (!text)
+        return true;
+    long given = strtol(text, &end, 10);
+    end += *end == 's';
+    if (*text < '0' || *text > '9' || *end || given > WAIT_MAX_S) {
+        rest_problem(r->req, 400, "Bad Request",
+                     "Query parameter wait: seconds from 0 to 7200, such as 30s.");
+        return false;
+    }
+    *seconds = given;
+    return true;
+}
+
+void change_run(struct rest *r, const struct method_desc *message, json_t *params)
+{
+    AUTO_JSON json_t *all = json_array();
+    bool async = message->flags & METHOD_ASYNC;
+    int64_t wait_s;
+    json_array_append_new(all, json_string(REF_TEXT(r->session->token)));
+    json_array_extend(all, params);
+    json_decref(params);
+    r->message = message;
+    if (!read_wait(r, &wait_s)) {
+        finish(r);
+        return;
+    }
+    r->wait_until_ms = clock_mono_ms() + wait_s * 1000;
+    switch (async ? idempotency_begin(r) : idempotency_not_here(r)) {
+    case KEY_NEW:
+        break;
+    case KEY_SEEN:
+        await_task(r);
+        return;
+    case KEY_REFUSED:
+        finish(r);
+        return;
+    }
+    AUTO_FREE char *name = xasprintf("%s%s", async ? "Async." : "", message->name);
+    struct call *call =
+        call_new(r->server, name, all, false, http_request_peer(r->req), async ? task_made : call_ended);
+    call->reply = r;
+    call->claim = r->claim;
+    r->claim = (struct task_claim){0};
+    json_decref(TAKE_PTR(all)); /* the call may go to another thread */
+    gate_run(call);
+}
+
+/* ---- parameters ---- */
+
+static json_t *initial_of(const struct param_desc *param)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    struct json_error error;
+    cell_write_json(param->type, &param->initial, &text);
+    return json_parse(text.data, text.len, &error);
+}
+
+static const struct param_desc *param_named(const struct method_desc *message, size_t from, const char *name)
+{
+    for (size_t i = from; i < message->param_count; i++)
+        if (streq(message->params[i].name, name))
+            return &message->params[i];
+    return NULL;
+}
+
+static int check_names(const struct method_desc *message, size_t from, const json_t *body,
+                       struct api_err *err)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)body, name, value)
+    {
+        if (!param_named(message, from, name))
+            return err_invalid_value(err, name, "There is no such parameter.");
+    }
+    return 0;
+}
+
+/* What a client need not say in REST: no, and nothing in particular. */
+static json_t *implied(const struct param_desc *param)
+{
+    if (param->optional)
+        return initial_of(param);
+    if (param->type->kind == TYPE_BOOL)
+        return json_false();
+    return param->type->kind == TYPE_MAP ? json_object() : NULL;
+}
+
+/* Named members of the body to positional parameters behind those that are there. -1: *err. */
+static int read_params(struct rest *r, const struct snapshot *snap, const struct method_desc *message,
+                       size_t from, json_t *params, struct api_err *err)
+{
+    if (check_names(message, from, r->body, err) < 0)
+        return -1;
+    for (size_t i = from; i < message->param_count; i++) {
+        const struct param_desc *param = &message->params[i];
+        const json_t *given = json_object_get(r->body, param->name);
+        json_t *value = given ? rest_value_read(snap, param->type, given, param->name, err) : implied(param);
+        if (!value)
+            return given ? -1 : err_invalid_value(err, param->name, "This parameter is missing.");
+        json_array_append_new(params, value);
+    }
+    return 0;
+}
+
+/* What a constructor wants to be told, and a client need not say: the value of a fresh row. */
+static void complete_record(const struct class_desc *cls, json_t *record)
+{
+    struct row *fresh = row_new(cls, REF_NULL);
+    for (size_t i = 0; i < cls->field_count; i++) {
+        const struct field_desc *field = &cls->fields[i];
+        AUTO_BUF struct buf text = BUF_INIT;
+        struct json_error error;
+        if (field->qualifier == FIELD_DYNAMIC_RO || field->flags & (FIELD_INTERNAL | FIELD_HAS_DEFAULT) ||
+            json_object_get(record, field->name))
+            continue;
+        cell_write_json(field->type, row_cell(fresh, field), &text);
+        json_object_set_new(record, field->name, json_parse(text.data, text.len, &error));
+    }
+    row_unref(fresh);
+}
+
+/* ---- requests ---- */
+
+static void run_with(struct rest *r, const struct method_desc *message, json_t *params, int rc,
+                     const struct api_err *err)
+{
+    if (rc == 0) {
+        change_run(r, message, params);
+        return;
+    }
+    rest_fail(r, err);
+    json_decref(params);
+    rest_done(r);
+}
+
+void rest_create(struct rest *r)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    const struct method_desc *create = message_of(r->target.cls, "create");
+    json_t *params = json_array();
+    int rc = 0;
+    if (!create) {
+        AUTO_FREE char *text =
+            xasprintf("Objects of class %s are not made by a client directly.", r->target.cls->name);
+        rest_problem(r->req, 405, "Method Not Allowed", text);
+        json_decref(params);
+        rest_done(r);
+        return;
+    }
+    if (create->kind == METHOD_CREATE) {
+        AUTO_JSON json_t *empty = json_object();
+        json_t *record =
+            rest_value_read(snap, create->params[0].type, r->body ? r->body : empty, "body", &err);
+        if (record) {
+            complete_record(r->target.cls, record);
+            json_array_append_new(params, record);
+        } else {
+            rc = -1;
+        }
+    } else {
+        rc = read_params(r, snap, create, 0, params, &err);
+    }
+    run_with(r, create, params, rc, &err);
+}
+
+void rest_destroy(struct rest *r)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    const struct method_desc *destroy = message_of(r->target.cls, "destroy");
+    const struct row *row = destroy ? rest_object(r, snap) : NULL;
+    if (!destroy) {
+        AUTO_FREE char *text =
+            xasprintf("Objects of class %s are not deleted by a client directly.", r->target.cls->name);
+        rest_problem(r->req, 405, "Method Not Allowed", text);
+    }
+    if (!row) {
+        rest_done(r);
+        return;
+    }
+    json_t *params = json_array();
+    json_array_append_new(params, json_string(REF_TEXT(row->ref)));
+    run_with(r, destroy, params, read_params(r, snap, destroy, 1, params, &err), &err);
+}
+
+void rest_action(struct rest *r)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    bool object = r->target.uuid[0] != '\0';
+    const struct row *row = object ? rest_object(r, snap) : NULL;
+    if (object && !row) {
+        rest_done(r);
+        return;
+    }
+    json_t *params = json_array();
+    if (object)
+        json_array_append_new(params, json_string(REF_TEXT(row->ref)));
+    run_with(r, r->target.message, params, read_params(r, snap, r->target.message, object, params, &err),
+             &err);
+}

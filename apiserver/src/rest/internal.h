@@ -1,0 +1,119 @@
+/* Shared by the files of REST.
+ *
+ * A request is one struct rest from its head to its answer. It is handed from thread to thread (network
+ * thread, login worker, whoever completes a call) and never used by two at once; who answers frees it. */
+#pragma once
+#include "../server.h"
+#include "rest.h"
+#include <base/buf.h>
+
+#define REST_BODY_MAX (300 * 1024)
+
+/* What a path names. */
+enum target_kind {
+    TARGET_COLLECTION, /* /vms */
+    TARGET_OBJECT,     /* /vms/{uuid} */
+    TARGET_ACTION,     /* /vms/{uuid}/actions/start, /vms/actions/import */
+    TARGET_SESSIONS,
+    TARGET_SESSION,
+    TARGET_EVENTS,
+    TARGET_DESCRIPTION,
+};
+struct target {
+    enum target_kind kind;
+    const struct class_desc *cls;
+    char uuid[UUID_TEXT_SIZE];         /* "": none in the path */
+    const struct method_desc *message; /* TARGET_ACTION */
+};
+/* The part of the path behind /api/v1. False: nothing there; `why` has a sentence. */
+#define TARGET_WHY_SIZE 200
+bool target_parse(const char *path, struct target *out, char why[static TARGET_WHY_SIZE]);
+/* True if the message is an action of REST, about one object (*object) or about the class. */
+bool message_is_action(const struct method_desc *message, bool *object);
+/* Name of the setter, constructor or other message of a class; NULL: none that REST offers. */
+const struct method_desc *message_of(const struct class_desc *cls, const char *name);
+
+/* Lives as long as its request. From rest_serve to rest_done one thread at a time has it. */
+struct rest {
+    struct server *server;
+    struct http_request *req;
+    enum http_method method;
+    struct target target;
+    struct session *session; /* counted; NULL: for logging in */
+    bool temporary;          /* the session was made for this request */
+    json_t *body;            /* NULL: none */
+    _Atomic bool gone;       /* the client is */
+    /* Of a change that is under way. */
+    const struct method_desc *message;
+    struct task_claim claim;
+    char *key;    /* Idempotency-Key with what it belongs to; NULL: none */
+    char *digest; /* of the request that brought it */
+    bool key_held;
+    struct ref task;
+    int64_t wait_until_ms; /* clock_mono_ms: then the task itself is the answer */
+};
+/* The last step, after the answer; nothing of `r` may be used any more. Any thread. */
+void rest_done(struct rest *r);
+
+/* ---- answers: the request is answered, rest_done is still to be called ---- */
+
+/* A problem from an error of the API. */
+void rest_fail(struct rest *r, const struct api_err *err);
+/* The same before there is a struct rest. */
+void rest_refuse(struct server *server, struct http_request *req, const struct api_err *err);
+/* A problem that no code of the API names. */
+void rest_problem(struct http_request *req, unsigned status, const char *title, const char *detail);
+/* JSON; empties `out`. `location` and `etag` may be NULL. */
+void rest_send(struct http_request *req, unsigned status, const char *location, const char *etag,
+               struct buf *out);
+
+/* ---- values ---- */
+
+/* Appends a value as REST shows it. */
+void rest_value_write(const struct snapshot *snap, const struct type *type, const union cell *cell,
+                      struct buf *out);
+/* The same from the JSON of the XenAPI. */
+void rest_value_write_wire(const struct snapshot *snap, const struct type *type, const json_t *wire,
+                           struct buf *out);
+/* The chosen fields of a row (NULL: all public ones). */
+struct field_choice {
+    const struct field_desc **fields;
+    size_t count;
+};
+void rest_record_write(const struct snapshot *snap, const struct row *row, const struct field_choice *choice,
+                       struct buf *out);
+/* From REST to the JSON of the XenAPI: a new value, or NULL with INVALID_VALUE or UUID_INVALID. `where` names
+ * the member for the error. */
+json_t *rest_value_read(const struct snapshot *snap, const struct type *type, const json_t *json,
+                        const char *where, struct api_err *err);
+/* "2026-01-31T12:00:00Z". */
+#define RFC3339_SIZE 24
+char *rfc3339_format(int64_t unix_seconds, char out[static RFC3339_SIZE]);
+/* True if clients may see it. */
+bool field_is_public(const struct field_desc *field);
+/* Its public field, or NULL. */
+const struct field_desc *public_field(const struct class_desc *cls, const char *name);
+/* The object's version as an ETag: "<generation>" in quotes. */
+#define ETAG_SIZE 24
+char *etag_format(const struct row *row, char out[static ETAG_SIZE]);
+
+/* ---- what requests do; each answers, now or later, and ends with rest_done ---- */
+void rest_list(struct rest *r);
+void rest_get(struct rest *r);
+void rest_create(struct rest *r);
+void rest_patch(struct rest *r); /* blocks: on a worker */
+void rest_destroy(struct rest *r);
+void rest_action(struct rest *r);
+void rest_log_in(struct rest *r);
+void rest_log_out(struct rest *r);
+void rest_whoami(struct rest *r);
+void rest_events(struct rest *r);
+
+/* The object of the path, if If-Match (when given) names its version. NULL: answered with 404 or 412. */
+const struct row *rest_object(struct rest *r, const struct snapshot *snap);
+/* May the session read the class? False: answered with 403. */
+bool rest_may_read(struct rest *r);
+
+/* Runs a message (positional parameters without the session, taken over), as a task where the message can be
+ * one, and answers as its kind wants. */
+void change_run(struct rest *r, const struct method_desc *message, json_t *params);

@@ -1,0 +1,231 @@
+/* The door of REST: what is asked for, who asks, and off to what answers it. */
+#include "internal.h"
+
+#include "../gate/gate.h"
+#include "../gate/roles.h"
+#include "../gate/session.h"
+#include "../gate/trail.h"
+#include "../http/doors.h"
+#include "../http/task_claim.h"
+#include <base/json.h>
+#include <base/log.h>
+#include <base/mem.h>
+#include <model/errors.h>
+#include <model/openapi_json.h>
+#include <stdio.h>
+
+#define PREFIX "/api/v1"
+
+/* ---- life ---- */
+
+static void release(void *arg)
+{
+    struct rest *r = arg;
+    session_unref(r->session);
+    json_decref(r->body);
+    task_claim_done(&r->claim);
+    free(r->key);
+    free(r->digest);
+    free(r);
+}
+
+static void closed(void *arg)
+{
+    ((struct rest *)arg)->gone = true;
+}
+
+struct ending {
+    struct server *server;
+    struct session *session; /* counted */
+};
+
+static void end_session(void *arg)
+{
+    struct ending *ending = arg;
+    session_close(ending->server, ending->session);
+    session_unref(ending->session);
+    free(ending);
+}
+
+void rest_done(struct rest *r)
+{
+    if (r->temporary) {
+        struct ending *ending = xmalloc(sizeof(*ending));
+        *ending = (struct ending){r->server, session_ref(r->session)};
+        if (worker_submit(r->server->workers, end_session, ending) < 0) {
+            log_warn("rest", "a session for one request is left to its idle limit: all workers are busy");
+            session_unref(ending->session);
+            free(ending);
+        }
+    }
+    http_request_unref(r->req);
+}
+
+/* ---- who asks ---- */
+
+static void dispatch(struct rest *r);
+
+static void unknown_caller(struct rest *r, const struct door_claim *claim, const struct api_err *err)
+{
+    trail_door(r->server->trail, claim->peer, NULL, "http", err);
+    rest_fail(r, err);
+    rest_done(r);
+}
+
+struct login {
+    struct rest *rest;
+    struct door_claim claim;
+};
+
+/* Costs a password hash: on a login worker. */
+static void log_in(void *arg)
+{
+    struct login *login = arg;
+    struct rest *r = login->rest;
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    r->session = door_find_session(r->server, &login->claim, &r->temporary, &err);
+    if (r->session)
+        dispatch(r);
+    else
+        unknown_caller(r, &login->claim, &err);
+    door_claim_done(&login->claim);
+    free(login);
+}
+
+static void identify(struct rest *r)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct door_claim claim;
+    if (r->target.kind == TARGET_SESSIONS) {
+        dispatch(r);
+        return;
+    }
+    door_claim_copy(r->req, &claim);
+    if (claim.session || (!claim.local_root && !claim.secret && !claim.basic)) {
+        r->session = door_find_session(r->server, &claim, &r->temporary, &err);
+        if (r->session)
+            dispatch(r);
+        else
+            unknown_caller(r, &claim, &err);
+        door_claim_done(&claim);
+        return;
+    }
+    struct login *login = xmalloc(sizeof(*login));
+    *login = (struct login){r, claim};
+    if (worker_submit(r->server->login_workers, log_in, login) == 0)
+        return;
+    door_claim_done(&login->claim);
+    free(login);
+    rest_problem(r->req, 503, "Service Unavailable", "The server is too busy now: try again in a moment.");
+    rest_done(r);
+}
+
+/* ---- what it does ---- */
+
+static void patch_on_worker(void *arg)
+{
+    rest_patch(arg);
+}
+
+static void submit_patch(struct rest *r)
+{
+    if (worker_submit(r->server->workers, patch_on_worker, r) == 0)
+        return;
+    rest_problem(r->req, 503, "Service Unavailable", "The server is too busy now: try again in a moment.");
+    rest_done(r);
+}
+
+static const struct {
+    enum target_kind target;
+    enum http_method method;
+    void (*run)(struct rest *r);
+} table[] = {
+    {TARGET_COLLECTION, HTTP_GET, rest_list},    {TARGET_COLLECTION, HTTP_POST, rest_create},
+    {TARGET_OBJECT, HTTP_GET, rest_get},         {TARGET_OBJECT, HTTP_PATCH, submit_patch},
+    {TARGET_OBJECT, HTTP_DELETE, rest_destroy},  {TARGET_ACTION, HTTP_POST, rest_action},
+    {TARGET_SESSIONS, HTTP_POST, rest_log_in},   {TARGET_SESSION, HTTP_GET, rest_whoami},
+    {TARGET_SESSION, HTTP_DELETE, rest_log_out}, {TARGET_EVENTS, HTTP_GET, rest_events},
+};
+
+static void (*find_run(const struct target *target, enum http_method method))(struct rest *r)
+{
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (table[i].target == target->kind && table[i].method == (method == HTTP_HEAD ? HTTP_GET : method))
+            return table[i].run;
+    return NULL;
+}
+
+static void dispatch(struct rest *r)
+{
+    find_run(&r->target, r->method)(r);
+}
+
+static void wrong_method(struct http_request *req, const struct target *target)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    buf_add_str(&text, "Here it is one of");
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        if (table[i].target == target->kind)
+            buf_printf(&text, " %s", http_method_name(table[i].method));
+    buf_add_char(&text, '.');
+    rest_problem(req, 405, "Method Not Allowed", text.data);
+}
+
+static void begin(struct rest *r)
+{
+    http_request_ref(r->req);
+    task_claim_read(r->req, &r->claim);
+    identify(r);
+}
+
+static void body_read(struct http_request *req, char *data, size_t len, void *arg)
+{
+    struct rest *r = arg;
+    struct json_error error;
+    if (!doors_enter(r->server, req))
+        return;
+    if (len)
+        r->body = json_parse(data, len, &error);
+    if (len && (!r->body || !json_is_object(r->body)))
+        rest_problem(req, 400, "Bad Request", r->body ? "The body is a JSON object." : error.text);
+    else
+        begin(r);
+    doors_leave(r->server);
+}
+
+/* For anybody: it tells nothing of this pool. */
+static void serve_description(struct http_request *req)
+{
+    static const struct http_header headers[] = {{"Content-Type", "application/json"},
+                                                 {"Cache-Control", "no-cache"},
+                                                 {"Access-Control-Allow-Origin", "*"},
+                                                 {NULL, NULL}};
+    http_answer(req, 200, headers, model_openapi_json, (size_t)(model_openapi_json_end - model_openapi_json),
+                HTTP_STATIC);
+}
+
+void rest_serve(struct server *server, struct http_request *req)
+{
+    struct target target;
+    char why[TARGET_WHY_SIZE];
+    enum http_method method = http_request_method(req);
+    if (!target_parse(http_request_path(req) + strlen(PREFIX), &target, why)) {
+        rest_problem(req, 404, "Not Found", why);
+        return;
+    }
+    if (target.kind == TARGET_DESCRIPTION && method == HTTP_GET) {
+        serve_description(req);
+        return;
+    }
+    if (!find_run(&target, method)) {
+        wrong_method(req, &target);
+        return;
+    }
+    struct rest *r = xcalloc(1, sizeof(*r));
+    *r = (struct rest){.server = server, .req = req, .method = method, .target = target};
+    http_request_on_close(req, closed, r, release);
+    if (method == HTTP_POST || method == HTTP_PATCH || method == HTTP_DELETE)
+        http_read_body(req, REST_BODY_MAX, body_read, r);
+    else
+        begin(r);
+}

@@ -1,0 +1,311 @@
+"""REST: resources, actions, problems, pages, versions, keys of repeated requests, and the stream of events."""
+import http.client
+import json
+import sys
+import threading
+import time
+import unittest
+import urllib.parse
+
+from pool import TestPool, until
+
+API = "/api/v1"
+NO_SUCH = "00000000-0000-4000-8000-000000000000"
+
+
+class Rest:
+    """One client: `token` None asks nothing of who it is."""
+
+    def __init__(self, pool, token=None):
+        self.pool = pool
+        self.headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def request(self, method, path, body=None, headers=None, timeout_s=60, **query):
+        if query:
+            path += "?" + urllib.parse.urlencode(query)
+        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        status, head, answer = self.pool.http(method, API + path, data, {**self.headers, **(headers or {})}, timeout_s)
+        return status, {k.lower(): v for k, v in head.items()}, json.loads(answer) if answer else None
+
+    def ok(self, status, method, path, body=None, headers=None, **query):
+        got, head, answer = self.request(method, path, body, headers, **query)
+        assert got == status, f"{method} {path}: {got} {answer}"
+        return head, answer
+
+    def get(self, path, **query):
+        return self.ok(200, "GET", path, **query)[1]
+
+
+class RestTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.pool = TestPool(hosts=1)
+        cls.addClassCleanup(cls.pool.close)
+        cls.api = cls.pool.login()
+        cls.rest = Rest(cls.pool, cls.api.session)
+
+    def vm(self, name):
+        """A simulated guest. What is not said has the value of a fresh row."""
+        size = 64 << 20
+        head, made = self.rest.ok(201, "POST", "/vms", {
+            "name_label": name, "memory_static_max": size, "memory_dynamic_max": size, "memory_dynamic_min": size,
+            "memory_static_min": 0, "VCPUs_max": 1, "VCPUs_at_startup": 1, "PV_kernel": "vmlinuz", "actions_after_reboot": "restart"})
+        self.assertEqual(head["location"], f"{API}/vms/{made['uuid']}")
+        self.assertEqual((made["power_state"], made["affinity"], made["actions_after_shutdown"]), ("Halted", None, "destroy"))
+        self.addCleanup(lambda: self.rest.request("DELETE", f"/vms/{made['uuid']}"))
+        return made["uuid"]
+
+    def problem(self, status, code, method, path, body=None, headers=None, **query):
+        got, head, answer = self.rest.request(method, path, body, headers, **query)
+        self.assertEqual(got, status, answer)
+        self.assertEqual(head["content-type"], "application/problem+json")
+        self.assertEqual((answer["status"], answer.get("code")), (status, code), answer)
+        self.assertTrue(answer["detail"] and answer["title"] and answer["instance"].startswith("/api/v1"), answer)
+        return answer
+
+    # ---- who asks ----
+
+    def test_sessions(self):
+        nobody = Rest(self.pool)
+        status, head, answer = nobody.request("GET", "/vms")
+        self.assertEqual((status, answer["code"]), (401, "SESSION_AUTHENTICATION_FAILED"))
+        self.assertIn("Bearer", head["www-authenticate"])
+        self.assertEqual(nobody.request("POST", "/sessions", {"user": "root", "password": "wrong"})[0], 401)
+        self.assertEqual(nobody.request("POST", "/sessions", {"user": "root"})[0], 422)
+        _, made = nobody.ok(201, "POST", "/sessions", {"user": "root", "password": self.pool.password})
+        mine = Rest(self.pool, made["token"])
+        self.assertEqual(mine.get("/session"), {"user": "root", "role": "pool-admin", "is_superuser": True})
+        self.assertEqual(self.pool.again(self.api).call("VM.get_all", made["token"]), self.api.VM.get_all())
+        self.assertEqual(mine.request("DELETE", "/session")[0], 204)
+        self.assertEqual(mine.request("GET", "/vms")[2]["code"], "SESSION_INVALID")
+        status, _, _ = nobody.request("GET", "/hosts", headers=self.pool.basic())
+        self.assertEqual(status, 200)
+
+    def test_roles(self):
+        """The verdicts are the gate's, also for several fields at once."""
+        role = self.api.role.get_by_name_label("vm-operator")[0]
+        password = "correct horse battery"
+        user = self.api.user.create_with_password("rosa", "Rosa", password, [role])
+        self.addCleanup(lambda: self.api.user.destroy(user))
+        uuid = self.vm("guarded")
+        _, made = Rest(self.pool).ok(201, "POST", "/sessions", {"user": "rosa", "password": password})
+        rosa = Rest(self.pool, made["token"])
+        self.assertEqual(rosa.get("/session")["role"], "vm-operator")
+        for method, path, body in (("PATCH", f"/vms/{uuid}", {"name_label": "hers"}), ("DELETE", f"/vms/{uuid}", None),
+                                   ("PATCH", f"/vms/{uuid}", {"tags": ["t"], "name_label": "hers"}),
+                                   ("POST", "/networks", {"name_label": "hers"}),
+                                   ("PATCH", f"/vms/{uuid}", {"other_config": {"pci": "0/0000:00:00.0"}})):
+            status, _, answer = rosa.request(method, path, body)
+            self.assertEqual((status, answer["code"]), (403, "RBAC_PERMISSION_DENIED"), (path, body))
+        self.assertEqual(self.rest.get(f"/vms/{uuid}")["tags"], [])
+        rosa.ok(200, "POST", f"/vms/{uuid}/actions/start", {"start_paused": True, "force": False}, wait="60s")
+        rosa.ok(200, "POST", f"/vms/{uuid}/actions/hard_shutdown", {}, wait="60s")
+
+    # ---- reading ----
+
+    def test_record_as_the_xenapi_has_it(self):
+        host = self.api.host.get_all()[0]
+        record = self.api.host.get_record(host)
+        shown = self.rest.get(f"/hosts/{record['uuid']}")
+        self.assertEqual(set(shown), set(record))
+        for name in ("uuid", "name_label", "hostname", "enabled", "cpu_info", "software_version"):
+            self.assertEqual(shown[name], record[name], name)
+        metrics = self.api.host_metrics.get_record(record["metrics"])
+        self.assertEqual(shown["metrics"], metrics["uuid"])
+        self.assertRegex(self.rest.get(f"/host-metrics/{metrics['uuid']}")["last_updated"],
+                         r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
+        self.assertEqual(shown["suspend_image_sr"], None)
+
+    def test_fields_filter_sort_pages(self):
+        names = {f"page {i:02}" for i in range(7)}
+        for i, name in enumerate(sorted(names)):
+            self.api.network.create({"name_label": name, "name_description": "", "MTU": 1500 + i % 3, "other_config": {"n": str(i)},
+                                     "tags": ["odd"] if i % 2 else ["even", "page"], "bridge": "", "managed": True})
+        self.addCleanup(lambda: [self.api.network.destroy(n) for n, r in self.api.network.get_all_records().items()
+                                 if r["name_label"] in names])
+        query = dict(filter='name_label ~ "page *"', fields="name_label,MTU", sort="-MTU,name_label")
+        whole = self.rest.get("/networks", **query)
+        self.assertEqual((whole["total"], whole["next"]), (7, None))
+        self.assertEqual([set(i) for i in whole["items"]], [{"name_label", "MTU"}] * 7)
+        self.assertEqual([i["MTU"] for i in whole["items"]], [1502, 1502, 1501, 1501, 1500, 1500, 1500])
+        paged, cursor, pages = [], None, 0
+        while cursor or not pages:
+            page = self.rest.get("/networks", limit=3, **query, **({"cursor": cursor} if cursor else {}))
+            paged += page["items"]
+            cursor, pages = page["next"], pages + 1
+        self.assertEqual((paged, pages), (whole["items"], 3))
+        for text, count in (("MTU > 1500 and tags = odd", 2), ("tags = page", 4), ("other_config.n >= 5", 2),
+                            ('name_label ~ "PAGE 0[12]"', 2), ("not tags = odd and MTU = 1500", 2)):
+            self.assertEqual(self.rest.get("/networks", filter=f'name_label ~ "page *" and ({text})')["total"], count, text)
+
+    def test_bad_questions(self):
+        for path, query, says in (
+                ("/vms", {"filter": "colour = red"}, "no field colour"), ("/vms", {"filter": "name_label ="}, "a value"),
+                ("/vms", {"fields": "uuid,nothing"}, "no field 'nothing'"), ("/vms", {"sort": "tags"}, "one value"),
+                ("/vms", {"limit": "0"}, "from 1 to"), ("/vms", {"limit": "x"}, "from 1 to"),
+                ("/vms", {"cursor": "nonsense"}, "take the value of 'next'"), ("/events", {"classes": "nothing"}, "names of lists")):
+            self.assertIn(says, self.problem(400, None, "GET", path, **query)["detail"])
+
+    def test_nothing_there(self):
+        self.problem(404, None, "GET", "/nothing")
+        self.problem(404, None, "GET", "/vms/not-a-uuid")
+        self.problem(404, "UUID_INVALID", "GET", f"/vms/{NO_SUCH}")
+        self.problem(404, "UUID_INVALID", "POST", f"/vms/{NO_SUCH}/actions/start", {})
+        self.problem(404, None, "POST", f"/vms/{NO_SUCH}/actions/fly", {})
+        self.assertIn("in front of /actions", self.problem(404, None, "POST", "/vms/actions/start", {})["detail"])
+        self.assertIn("GET", self.problem(405, None, "PUT", "/vms", {})["detail"])
+        self.problem(405, None, "POST", "/hosts", {})
+        self.problem(400, None, "POST", "/networks", b"{")
+        self.problem(400, None, "POST", "/networks", b"[]")
+
+    def test_description(self):
+        document = Rest(self.pool).get("/openapi.json")
+        self.assertEqual(document["openapi"], "3.1.0")
+        self.assertIn("/api/v1/vms/{uuid}/actions/start", document["paths"])
+
+    # ---- versions ----
+
+    def test_versions(self):
+        head, made = self.rest.ok(201, "POST", "/networks", {"name_label": "versions", "other_config": {"a": "1"}})
+        path = head["location"].removeprefix(API)
+        self.assertEqual(path, f"/networks/{made['uuid']}")
+        head, shown = self.rest.ok(200, "GET", path)
+        self.assertEqual(shown, made)
+        tag = head["etag"]
+        self.assertEqual(self.rest.request("GET", path, headers={"If-None-Match": tag})[0], 304)
+        head, changed = self.rest.ok(200, "PATCH", path, {"name_description": "new", "other_config": {"b": "2", "a": None}},
+                                     {"If-Match": tag})
+        self.assertEqual((changed["name_description"], changed["other_config"]), ("new", {"b": "2"}))
+        self.assertNotEqual(head["etag"], tag)
+        self.problem(412, None, "PATCH", path, {"name_description": "late"}, {"If-Match": tag})
+        self.problem(412, None, "DELETE", path, None, {"If-Match": tag})
+        self.assertEqual(self.rest.get(path)["name_description"], "new")
+        self.assertEqual(self.rest.request("DELETE", path, headers={"If-Match": head["etag"]})[0], 204)
+        self.problem(404, "UUID_INVALID", "GET", path)
+
+    def test_patch_is_one_change(self):
+        uuid = self.vm("patched")
+        before = self.rest.get(f"/vms/{uuid}")
+        for body, code in (({"name_label": "x", "nothing": 1}, "INVALID_VALUE"), ({"name_label": "x", "uuid": "y"}, "INVALID_VALUE"),
+                           ({"name_label": "x", "user_version": "1"}, "INVALID_VALUE"), ({"name_label": "x", "tags": "t"}, "INVALID_VALUE")):
+            self.problem(422, code, "PATCH", f"/vms/{uuid}", body)
+        self.problem(404, "UUID_INVALID", "PATCH", f"/vms/{uuid}", {"name_label": "x", "affinity": NO_SUCH})
+        self.assertEqual(self.rest.get(f"/vms/{uuid}"), before)
+        host = self.rest.get("/hosts")["items"][0]["uuid"]
+        _, after = self.rest.ok(200, "PATCH", f"/vms/{uuid}", {"name_label": "x", "affinity": host, "VCPUs_max": 4, "tags": ["b", "a"]})
+        self.assertEqual((after["name_label"], after["affinity"], after["VCPUs_max"], after["tags"]), ("x", host, 4, ["a", "b"]))
+        # A setter with a meaning of its own is put back when a later one is refused.
+        answer = self.rest.request("PATCH", f"/vms/{uuid}", {"VCPUs_max": 8, "VCPUs_at_startup": 100})
+        self.assertGreaterEqual(answer[0], 400, answer)
+        self.assertEqual(self.rest.get(f"/vms/{uuid}")["VCPUs_max"], 4)
+
+    # ---- actions ----
+
+    def test_life(self):
+        uuid = self.vm("life")
+        head, task = self.rest.ok(202, "POST", f"/vms/{uuid}/actions/start", )
+        self.assertEqual(head["location"], f"{API}/tasks/{task['uuid']}")
+        until("started", lambda: self.rest.get(f"/tasks/{task['uuid']}")["status"] == "success")
+        vm = self.rest.get(f"/vms/{uuid}")
+        self.assertEqual(vm["power_state"], "Running")
+        self.assertEqual(vm["resident_on"], self.rest.get("/hosts")["items"][0]["uuid"])
+        refused = self.problem(409, "VM_BAD_POWER_STATE", "POST", f"/vms/{uuid}/actions/start",
+                               wait="30s")
+        self.assertEqual(refused["params"][0], uuid)
+        self.assertIn(uuid, refused["detail"])
+        _, answer = self.rest.ok(200, "POST", f"/vms/{uuid}/actions/hard_shutdown", wait=30)
+        self.assertEqual(answer, {"result": None})
+        self.assertEqual(self.rest.get(f"/vms/{uuid}")["power_state"], "Halted")
+        _, answer = self.rest.ok(200, "POST", f"/vms/{uuid}/actions/get_possible_hosts", wait=30)
+        self.assertEqual(answer["result"], [self.rest.get("/hosts")["items"][0]["uuid"]])
+        self.assertIn("missing", self.problem(422, "INVALID_VALUE", "POST", f"/vms/{uuid}/actions/clone", {})["detail"])
+        self.problem(422, "INVALID_VALUE", "POST", f"/vms/{uuid}/actions/start", {"start_paused": 0, "force": False, "x": 1})
+        self.problem(400, None, "POST", f"/vms/{uuid}/actions/start", wait="soon")
+
+    def test_repeated_request(self):
+        key = {"Idempotency-Key": "made once"}
+        first = self.rest.ok(201, "POST", "/networks", {"name_label": "once"}, key)
+        again = self.rest.ok(201, "POST", "/networks", {"name_label": "once"}, key)
+        self.assertEqual(first[1]["uuid"], again[1]["uuid"])
+        self.problem(422, None, "POST", "/networks", {"name_label": "other"}, key)
+        self.pool.restart()
+        type(self).api = self.pool.login()
+        type(self).rest = Rest(self.pool, self.api.session)
+        again = self.rest.ok(201, "POST", "/networks", {"name_label": "once"}, key)
+        self.assertEqual(first[1]["uuid"], again[1]["uuid"])
+        self.assertEqual(self.rest.get("/networks", filter="name_label = once")["total"], 1)
+        self.problem(400, None, "POST", "/networks", {"name_label": "once"}, {"Idempotency-Key": "k" * 256})
+
+    # ---- events ----
+
+    def stream(self, query="", headers=None):
+        connection = http.client.HTTPConnection("127.0.0.1", self.pool.http_port, timeout=60)
+        self.addCleanup(connection.close)
+        connection.request("GET", f"{API}/events{query}", headers={**self.rest.headers, **(headers or {})})
+        answer = connection.getresponse()
+        self.assertEqual((answer.status, answer.getheader("Content-Type")), (200, "text/event-stream"))
+        return Stream(answer)
+
+    def test_events(self):
+        stream = self.stream("?classes=networks")
+        stream.started.wait(30)
+        _, made = self.rest.ok(201, "POST", "/networks", {"name_label": "told"})
+        added = stream.wait_for(lambda e: e.get("uuid") == made["uuid"])
+        self.assertEqual((added["class"], added["operation"], added["object"]["name_label"]), ("networks", "add", "told"))
+        token = stream.wait_token()
+        self.pool.restart()
+        type(self).api = self.pool.login()
+        type(self).rest = Rest(self.pool, self.api.session)
+        self.rest.ok(200, "PATCH", f"/networks/{made['uuid']}", {"name_label": "told again"})
+        again = self.stream("?classes=networks", {"Last-Event-ID": token})
+        changed = again.wait_for(lambda e: e.get("uuid") == made["uuid"])
+        self.assertEqual((changed["operation"], changed["object"]["name_label"]), ("mod", "told again"))
+        self.rest.request("DELETE", f"/networks/{made['uuid']}")
+        gone = again.wait_for(lambda e: e.get("operation") == "del")
+        self.assertEqual(gone["ref"], added["ref"])
+        everything = self.stream("?from=start&classes=hosts,pools")
+        everything.wait_for(lambda e: e["class"] == "hosts")
+        everything.wait_for(lambda e: e["class"] == "pools")
+
+
+class Stream:
+    """Reads server-sent events in a thread."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.events = []
+        self.token = None
+        self.started = threading.Event()
+        threading.Thread(target=self.run, daemon=True).start()
+
+    def run(self):
+        kind, data, token = None, None, None
+        try:
+            for line in self.answer:
+                line = line.decode().rstrip("\n")
+                self.started.set()
+                name, _, value = line.partition(": ")
+                if name == "event":
+                    kind = value
+                elif name == "data":
+                    data = json.loads(value)
+                elif name == "id":
+                    token = value
+                elif not line:
+                    if kind == "change":
+                        self.events.append(data)
+                    if token:
+                        self.token = token
+                    kind = data = token = None
+        except (OSError, http.client.HTTPException, ValueError, AttributeError):
+            pass
+
+    def wait_for(self, fits):
+        return until("an event", lambda: next((e for e in self.events if fits(e)), None), 30)
+
+    def wait_token(self):
+        return until("a token", lambda: self.token, 30)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv)
