@@ -206,7 +206,7 @@ bool http_request_is_known_client(const struct http_request *req)
 
 const char *http_request_client_name(const struct http_request *req)
 {
-    return req->server->client_certificates ? req->server->client_name : NULL;
+    return req->server->client_certificates && req->socket->client[0] ? req->socket->client : NULL;
 }
 
 uint64_t http_request_id(const struct http_request *req)

@@ -53,7 +53,8 @@ struct http_server {
     bool (*error_page)(const struct http_request *req, unsigned status, const char *text, struct buf *out,
                        const struct http_header **headers);
     char *socket_path; /* NULL: by address */
-    char *client_name; /* required of clients; NULL: any name */
+    char *client_name;   /* required of clients; NULL: any name */
+    char *client_suffix; /* or a name that ends so; NULL: no other */
     bool tls, client_certificates;
     bool quiesced; /* the listener was closed; of the thread that stops the server */
     uint16_t port;
@@ -88,6 +89,7 @@ struct connection {
      * being worked on. Negative: minus the time by which a body must be complete. */
     _Atomic int64_t since_ms;
     _Atomic bool in_body; /* a body is being read, and the request does not sleep */
+    char client[128];     /* name in the client's certificate; set within the handshake */
 };
 
 /* True if the peer has closed and all that it sent was read from the socket. */

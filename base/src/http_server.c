@@ -198,6 +198,7 @@ static int load_tls(struct http_server *server, const struct http_server_config 
         return 0;
     server->client_certificates = true;
     server->client_name = config->client_name ? xstrdup(config->client_name) : NULL;
+    server->client_suffix = config->client_suffix ? xstrdup(config->client_suffix) : NULL;
     server->trust_pem = read_pem(config->client_ca_file, error);
     return server->trust_pem ? 0 : -1;
 }
@@ -264,6 +265,7 @@ static void server_free(struct http_server *server)
     free(server->key_pem);
     free(server->trust_pem);
     free(server->client_name);
+    free(server->client_suffix);
     free(server->socket_path);
     free(server->watched);
     free(server);

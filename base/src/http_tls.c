@@ -14,7 +14,14 @@
 #include <string.h>
 #include <strings.h>
 
-static bool has_dns_name(gnutls_x509_crt_t cert, const char *wanted)
+static bool ends_with(const char *name, const char *suffix)
+{
+    size_t len = strlen(name), tail = suffix ? strlen(suffix) : 0;
+    return tail > 0 && len > tail && strcasecmp(name + len - tail, suffix) == 0;
+}
+
+/* The first of the certificate's names that is good. */
+static bool find_dns_name(gnutls_x509_crt_t cert, struct connection *c)
 {
     for (unsigned i = 0;; i++) {
         char name[256];
@@ -27,19 +34,22 @@ static bool has_dns_name(gnutls_x509_crt_t cert, const char *wanted)
             continue;
         name[size] = '\0';
         /* A NUL inside would make a longer name look like a shorter one. */
-        if (strlen(name) == size && strcasecmp(name, wanted) == 0)
-            return true;
+        if (strlen(name) != size || size >= sizeof(c->client) ||
+            (strcasecmp(name, c->server->client_name) != 0 && !ends_with(name, c->server->client_suffix)))
+            continue;
+        memcpy(c->client, name, size + 1);
+        return true;
     }
 }
 
-static bool peer_has_name(gnutls_session_t session, const char *wanted)
+static bool peer_has_name(gnutls_session_t session, struct connection *c)
 {
     unsigned count;
     const gnutls_datum_t *list = gnutls_certificate_get_peers(session, &count);
     gnutls_x509_crt_t cert;
     if (!list || count == 0 || gnutls_x509_crt_init(&cert) < 0)
         return false;
-    bool has = gnutls_x509_crt_import(cert, &list[0], GNUTLS_X509_FMT_DER) == 0 && has_dns_name(cert, wanted);
+    bool has = gnutls_x509_crt_import(cert, &list[0], GNUTLS_X509_FMT_DER) == 0 && find_dns_name(cert, c);
     gnutls_x509_crt_deinit(cert);
     return has;
 }
@@ -48,7 +58,7 @@ static bool client_is_good(gnutls_session_t session)
 {
     /* libmicrohttpd keeps its connection in the session's pointer. */
     struct MHD_Connection *connection = gnutls_session_get_ptr(session);
-    const struct connection *c =
+    struct connection *c =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
     gnutls_typed_vdata_st purpose = {
         .type = GNUTLS_DT_KEY_PURPOSE_OID,
@@ -59,7 +69,7 @@ static bool client_is_good(gnutls_session_t session)
         log_debug("http", "a client's certificate was refused", "status", LOG_INT(status));
         return false;
     }
-    if (c->server->client_name && !peer_has_name(session, c->server->client_name)) {
+    if (c->server->client_name && !peer_has_name(session, c)) {
         log_debug("http", "a client's certificate has another name");
         return false;
     }

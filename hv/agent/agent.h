@@ -1,8 +1,8 @@
 /* What the files of hostd share. Reading order: main.c, http.c (requests), ops.c (operations, journal),
  * handlers_*.c (what each call means), disks.c (who uses which disk), events.c, recover.c.
  *
- * Locks, none held across a slow call: ops.lock, events.lock, waiters.lock, srs.lock, uses.lock; each is
- * taken alone, except that ops may publish events with its lock free. */
+ * Locks, none held across a slow call: ops.lock, events.lock, waiters.lock, srs.lock, uses.lock,
+ * incoming_lock; each is taken alone, except that ops may publish events with its lock free. */
 #pragma once
 #include <agent_handlers.h>
 #include <base/http_server.h>
@@ -85,6 +85,8 @@ struct agent {
     size_t sr_count;
     pthread_mutex_t uses_lock; /* guards uses */
     struct disk_use *uses;
+    pthread_mutex_t incoming_lock; /* guards incoming and what is in it */
+    struct incoming *incoming;     /* domains that are waited for; receive.c */
 };
 
 /* ---- ops.c ---- */
@@ -168,6 +170,12 @@ int agent_end_soon(struct agent *agent, bool again, struct hv_err *err);
 void streams_import(struct agent *agent, struct http_request *req);
 void streams_export(struct agent *agent, struct http_request *req);
 void streams_console(struct agent *agent, struct http_request *req);
+
+/* ---- send.c, receive.c: domains on their way to and from other hosts (migration.h) ---- */
+/* GET /v1/migrate of another host's agent, whose certificate names `from`. */
+void receive_request(struct agent *agent, struct http_request *req, const char *from);
+/* Goes on asking what became of domains that an agent before this one has offered. */
+void send_settle_all(struct agent *agent);
 
 /* ---- srs.c ---- */
 int srs_open(struct agent *agent, struct hv_err *err);

@@ -1,11 +1,13 @@
 /* Requests of the pool's server: the protocol is described in hv/client/client.c. Who may connect is
- * decided in the TLS handshake, so that whoever gets here is the pool. Nothing blocks on the server's
- * threads: calls are handed to the workers, waits to the waiters. */
+ * decided in the TLS handshake, so that whoever gets here is the pool's server or the agent of another of its
+ * hosts, which has one door of its own. Nothing blocks on the server's threads: calls are handed to the
+ * workers, waits to the waiters. */
 #include "agent.h"
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
 
+#define POOL_NAME "poold.corral.internal"
 #define BODY_MAX (1u << 20)
 #define WAIT_MAX_MS 60000
 
@@ -155,11 +157,26 @@ static void body_read(struct http_request *req, char *data, size_t len, void *ar
     free(job);
 }
 
+/* Another host's agent, at a door that is not for it. */
+static void refuse_stranger(struct http_request *req)
+{
+    struct hv_err err;
+    hv_fail(&err, HV_ERR_KIND_DENIED, "Only the pool's server commands an agent.");
+    answer_error(req, 403, &err);
+}
+
 void agent_on_request(struct http_request *req, void *context)
 {
     struct agent *agent = context;
-    const char *path = http_request_path(req);
+    const char *path = http_request_path(req), *who = http_request_client_name(req);
     enum http_method method = http_request_method(req);
+    if (!who || !streq(who, POOL_NAME)) {
+        if (who && method == HTTP_GET && streq(path, "/v1/migrate"))
+            receive_request(agent, req, who);
+        else
+            refuse_stranger(req);
+        return;
+    }
     if (method == HTTP_POST && strncmp(path, calls_path, sizeof(calls_path) - 1) == 0 && call_of(req))
         http_read_body(req, BODY_MAX, body_read, agent);
     else if (method == HTTP_PUT && streq(path, "/v1/disk_import"))

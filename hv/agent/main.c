@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 
 #define CLIENT_NAME "poold.corral.internal"
+#define HOST_SUFFIX ".host.corral.internal"
 #define GUEST_USER "corral-qemu"
 #define GUEST_UID 64055 /* when there is no such user */
 
@@ -225,6 +226,7 @@ static int start_server(struct agent *agent, struct hv_err *err)
                                         .key_file = key,
                                         .client_ca_file = ca,
                                         .client_name = CLIENT_NAME,
+                                        .client_suffix = HOST_SUFFIX,
                                         .threads = 2,
                                         .on_request = agent_on_request,
                                         .context = agent};
@@ -268,6 +270,7 @@ static int start(struct agent *agent, struct hv_err *err)
         ops_open(agent, err) < 0)
         return -1;
     add_capabilities(agent);
+    send_settle_all(agent);
     if (merger_start(agent, err) < 0)
         return -1;
     ops_recover(agent);
@@ -323,6 +326,7 @@ int main(int argc, char **argv)
     pthread_mutex_init(&agent.facts_lock, NULL);
     pthread_mutex_init(&agent.srs_lock, NULL);
     pthread_mutex_init(&agent.uses_lock, NULL);
+    pthread_mutex_init(&agent.incoming_lock, NULL);
     host_facts_init(&agent.facts);
     struct hv_err err;
     if (start(&agent, &err) < 0) {

@@ -329,6 +329,9 @@ static bool gives_way(const struct agent_op *op)
     case HV_CALL_DOMAIN_SUSPEND:
     case HV_CALL_DOMAIN_RESUME:
     case HV_CALL_DOMAIN_SNAPSHOT:
+    case HV_CALL_DOMAIN_RECEIVE:
+    case HV_CALL_DOMAIN_SEND:
+    case HV_CALL_DISK_MOVE:
     case HV_CALL_DISK_UNPLUG:
     case HV_CALL_NIC_UNPLUG:
     case HV_CALL_DOMAIN_SET_VCPUS:

@@ -121,6 +121,68 @@ static void recover_resume(struct agent *agent, struct agent_op *op)
     hv_domain_resume_result_done(&result);
 }
 
+/* The driver has seen which image the guest goes on with. */
+static void recover_disk_move(struct agent *agent, struct agent_op *op)
+{
+    const struct hv_disk_move_args *args = op->args;
+    struct hv_disk_move_result result;
+    struct domain_config config;
+    bool moved = false;
+    if (agent->driver->config(agent->state, args->domain, &config, NULL) == 0) {
+        for (size_t i = 0; i < config.disks_count; i++)
+            moved |=
+                streq(config.disks[i].device, args->device) && streq(config.disks[i].disk, args->new_disk);
+        domain_config_done(&config);
+    }
+    hv_disk_move_result_init(&result);
+    if (moved)
+        done(agent, op, &result);
+    else
+        failed(agent, op,
+               "The host's agent was restarted while the disk was being moved; it is where it was.");
+}
+
+/* It runs here only if the driver wrote down that it is ours, and then it runs. */
+static void recover_receive(struct agent *agent, struct agent_op *op)
+{
+    struct hv_domain_receive_result result;
+    struct domain_info info;
+    hv_domain_receive_result_init(&result);
+    if (live(agent, op->key, &info)) {
+        domain_info_done(&result.info);
+        result.info = info;
+        done(agent, op, &result);
+    } else {
+        failed(agent, op,
+               "The host's agent was restarted while the domain came; nothing of it is left here.");
+    }
+    hv_domain_receive_result_done(&result);
+}
+
+/* A domain that was offered is asked after; any other goes on here. */
+static void recover_send(struct agent *agent, struct agent_op *op)
+{
+    struct hv_domain_send_result result;
+    struct domain_info info;
+    AUTO_STR const char *offer = agent->driver->offered(agent->state, op->key);
+    if (offer) {
+        ops_resume(agent, op);
+        return;
+    }
+    if (agent->driver->info(agent->state, op->key, &info, NULL) < 0) {
+        failed(agent, op,
+               "The host's agent was restarted while the domain was being sent, and the domain ended.");
+        return;
+    }
+    if (info.end_reason == END_REASON_MIGRATED) {
+        hv_domain_send_result_init(&result);
+        done(agent, op, &result);
+    } else {
+        failed(agent, op, "The host's agent was restarted while the domain was being sent; it was not sent.");
+    }
+    domain_info_done(&info);
+}
+
 /* The copies get their names last, and a checkpoint's memory is whole by then: either all of them are there,
  * or it was not done. */
 static void recover_snapshot(struct agent *agent, struct agent_op *op)
@@ -180,6 +242,15 @@ void recover_operation(struct agent *agent, struct agent_op *op)
         return;
     case HV_CALL_DOMAIN_SNAPSHOT:
         recover_snapshot(agent, op);
+        return;
+    case HV_CALL_DOMAIN_RECEIVE:
+        recover_receive(agent, op);
+        return;
+    case HV_CALL_DOMAIN_SEND:
+        recover_send(agent, op);
+        return;
+    case HV_CALL_DISK_MOVE:
+        recover_disk_move(agent, op);
         return;
     case HV_CALL_DISK_CREATE: {
         const struct hv_disk_create_args *args = op->args;

@@ -21,6 +21,8 @@ void rundir_record_done(struct rundir_record *record)
     domain_config_done(&record->config);
     json_decref(record->layout);
     record->layout = NULL;
+    str_unref(record->offer);
+    record->offer = NULL;
 }
 
 int rundir_prepare(const char *state_dir, struct hv_err *err)
@@ -105,6 +107,10 @@ int rundir_write_record(const struct rundir *dir, const struct rundir_record *re
         buf_add_str(&text, ",\"layout\":");
         json_write(&text, record->layout);
     }
+    if (record->offer) {
+        buf_add_str(&text, ",\"offer\":");
+        json_write_string(&text, record->offer);
+    }
     buf_add_str(&text, ",\"config\":");
     wire_encode(&domain_config_desc, &record->config, &text);
     buf_add_str(&text, "}\n");
@@ -150,6 +156,9 @@ int rundir_read_record(const struct rundir *dir, struct rundir_record *record)
     json_get_int(json, "memory_target", &read.memory_target_bytes);
     json_get_bool(json, "held", &read.held);
     json_get_bool(json, "incoming", &read.incoming);
+    const char *offer;
+    if (json_get_string(json, "offer", &offer))
+        read.offer = str_new(offer);
     read.layout = json_incref(json_object_get(json, "layout"));
     *record = read;
     return 0;

@@ -67,18 +67,40 @@ static void header_text(const struct save_header *header, struct buf *text)
     buf_add_char(text, '}');
 }
 
-int save_header_write(int fd, const struct save_header *header, struct hv_err *err)
+/* The part of fixed length that goes before this text. */
+static int make_fixed(const struct buf *text, char fixed[static FIXED], struct hv_err *err)
 {
-    struct buf text AUTO_BUF = BUF_INIT;
-    char fixed[FIXED] = {0}, sum[SHA256_TEXT_SIZE];
-    header_text(header, &text);
-    if (text.len > SAVE_DATA_OFFSET - FIXED)
+    char sum[SHA256_TEXT_SIZE];
+    if (text->len > SAVE_DATA_OFFSET - FIXED)
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The domain's configuration is too long to be saved.");
-    uint32_t version = htole32(VERSION), len = htole32((uint32_t)text.len);
+    uint32_t version = htole32(VERSION), len = htole32((uint32_t)text->len);
+    memset(fixed, 0, FIXED);
     memcpy(fixed, magic, sizeof(magic));
     memcpy(fixed + 8, &version, 4);
     memcpy(fixed + 12, &len, 4);
-    memcpy(fixed + 16, sha256_text(text.data, text.len, sum), SHA256_TEXT_SIZE);
+    memcpy(fixed + 16, sha256_text(text->data, text->len, sum), SHA256_TEXT_SIZE);
+    return 0;
+}
+
+int save_header_format(const struct save_header *header, struct buf *out, struct hv_err *err)
+{
+    struct buf text AUTO_BUF = BUF_INIT;
+    char fixed[FIXED];
+    header_text(header, &text);
+    if (make_fixed(&text, fixed, err) < 0)
+        return -1;
+    buf_add(out, fixed, sizeof(fixed));
+    buf_add(out, text.data, text.len);
+    return 0;
+}
+
+int save_header_write(int fd, const struct save_header *header, struct hv_err *err)
+{
+    struct buf text AUTO_BUF = BUF_INIT;
+    char fixed[FIXED];
+    header_text(header, &text);
+    if (make_fixed(&text, fixed, err) < 0)
+        return -1;
     /* The magic comes once all else is on disk. */
     if (write_all(fd, text.data, text.len, FIXED, err) < 0)
         return -1;

@@ -3,6 +3,7 @@
  * follows. The header is written last, so a file with a header is whole. Whoever can write to the disk can
  * write the header: everything in it is checked as if it came from a stranger. */
 #pragma once
+#include <base/buf.h>
 #include <hv/driver.h>
 #include <jansson.h>
 
@@ -19,6 +20,8 @@ struct save_header {
 void save_header_done(struct save_header *header);
 #define AUTO_SAVE_HEADER __attribute__((cleanup(save_header_done)))
 
+/* The header as bytes, for save_header_parse; appended. -1: it is too long. */
+int save_header_format(const struct save_header *header, struct buf *out, struct hv_err *err);
 /* Makes what the file held before unreadable, before new data is written. */
 int save_header_clear(int fd, struct hv_err *err);
 /* Writes it and syncs the whole file. */

@@ -48,7 +48,13 @@ static void record_end(struct hv_driver_state *state, struct qemu_domain *d)
     fill_info(d);
     d->info.state = DOMAIN_STATE_GONE;
     d->info.domid = -1;
-    d->info.end_reason = restarted ? END_REASON_HOST_RESTARTED : END_REASON_DEVICE_MODEL_DIED;
+    d->info.end_reason = d->record.offer ? END_REASON_MIGRATED /* as far as is known here */
+                         : restarted     ? END_REASON_HOST_RESTARTED
+                                         : END_REASON_DEVICE_MODEL_DIED;
+    if (d->record.offer) {
+        char *to AUTO_FREE = domain_offer_host(d->record.offer);
+        str_assign(&d->info.moved_to, to);
+    }
     d->info.end_time = clock_unix_seconds();
     char mark[KEPT_MARK_SIZE];
     kept_mark(state->state_dir, d->uuid, mark);

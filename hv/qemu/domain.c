@@ -315,10 +315,27 @@ static bool is_held(struct qemu_domain *d)
     return held;
 }
 
+/* What operations wait for that copy disks and memory. */
+static void job_news(struct qemu_domain *d, const char *name, const json_t *data)
+{
+    bool job = strncmp(name, "BLOCK_JOB_", strlen("BLOCK_JOB_")) == 0;
+    if (!job && !streq(name, "MIGRATION") && !streq(name, "STOP"))
+        return;
+    pthread_mutex_lock(&d->lock);
+    d->job_news++;
+    if (job && json_object_get(data, "error"))
+        d->job_failed = true;
+    if (streq(name, "STOP"))
+        d->stopped_us = clock_mono_us();
+    pthread_cond_broadcast(&d->changed);
+    pthread_mutex_unlock(&d->lock);
+}
+
 static void on_event(void *arg, const char *name, const json_t *data)
 {
     struct qemu_domain *d = arg;
     enum domain_state state = state_of(d);
+    job_news(d, name, data);
     bool live = state == DOMAIN_STATE_RUNNING || state == DOMAIN_STATE_PAUSED;
     if (streq(name, "SHUTDOWN"))
         on_shutdown_event(d, data);

@@ -146,7 +146,8 @@ static unsigned qemu_capabilities(const struct hv_driver_state *state)
     unsigned can = DRIVER_CAN_START | DRIVER_CAN_PAUSE | DRIVER_CAN_VNC | DRIVER_CAN_SERIAL |
                    DRIVER_CAN_GUEST_AGENT | DRIVER_CAN_CD_CHANGE | DRIVER_CAN_USER_NET |
                    DRIVER_CAN_DISK_CLONE | DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CHECKPOINT | DRIVER_CAN_SUSPEND |
-                   DRIVER_CAN_DISK_PLUG | DRIVER_CAN_NIC_PLUG | DRIVER_CAN_SET_VCPUS | DRIVER_CAN_SET_MEMORY;
+                   DRIVER_CAN_DISK_PLUG | DRIVER_CAN_NIC_PLUG | DRIVER_CAN_SET_VCPUS | DRIVER_CAN_SET_MEMORY |
+                   DRIVER_CAN_MIGRATE | DRIVER_CAN_DISK_MOVE;
     if (state->may_bridge)
         can |= DRIVER_CAN_BRIDGE;
     if (state->env.images_fd >= 0)
@@ -297,5 +298,15 @@ const struct hv_driver hv_qemu_driver = {
     .nic_update = qemu_nic_update,
     .set_vcpus = qemu_set_vcpus,
     .set_memory = qemu_set_memory,
+    .describe = qemu_describe,
+    .send = qemu_send,
+    .offered = qemu_offered,
+    .settle = qemu_settle,
+    .receive = qemu_receive,
+    .receive_disk = qemu_receive_disk,
+    .receive_memory = qemu_receive_memory,
+    .receive_run = qemu_receive_run,
+    .receive_drop = qemu_receive_drop,
+    .disk_move = qemu_disk_move,
     .console_open = qemu_console_open,
 };

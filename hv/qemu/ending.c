@@ -2,6 +2,7 @@
  * loop's thread. */
 #include "internal.h"
 #include <base/clock.h>
+#include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
@@ -52,6 +53,38 @@ static void preserve(struct qemu_domain *d, enum end_reason reason)
     domain_publish(d, false);
 }
 
+struct move {
+    struct qemu_domain *d;
+    const char *to;
+};
+
+static void moved_on_loop(void *arg)
+{
+    const struct move *m = arg;
+    struct qemu_domain *d = m->d;
+    pthread_mutex_lock(&d->lock);
+    str_assign(&d->info.moved_to, m->to);
+    bool dead = d->dead;
+    pthread_mutex_unlock(&d->lock);
+    if (!dead)
+        quit(d, END_REASON_MIGRATED);
+}
+
+void domain_moved(struct qemu_domain *d, const char *to)
+{
+    struct move m = {d, to};
+    loop_call(d->driver->loop, moved_on_loop, &m);
+}
+
+char *domain_offer_host(const char *offer)
+{
+    struct json_error error;
+    json_t *json AUTO_JSON = offer ? json_parse(offer, strlen(offer), &error) : NULL;
+    const char *to = "";
+    json_get_string(json, "to", &to);
+    return xstrdup(to);
+}
+
 void domain_guest_ended(struct qemu_domain *d, enum end_reason reason)
 {
     if (d->pending != END_REASON_NONE)
@@ -93,6 +126,8 @@ static char *describe(struct qemu_domain *d, enum end_reason reason, bool known,
         return xstrdup("The guest rebooted, and its configuration says to end it then.");
     case END_REASON_GUEST_CRASH:
         return xstrdup("The guest's kernel panicked.");
+    case END_REASON_MIGRATED:
+        return xstrdup("Another host has taken it over.");
     default:
         break;
     }
@@ -144,7 +179,12 @@ void domain_process_ended(struct qemu_domain *d)
     bool starting = d->starting, leaving = d->leaving;
     enum end_reason reason = leaving                         ? END_REASON_ASKED
                              : d->pending != END_REASON_NONE ? d->pending
-                                                             : END_REASON_DEVICE_MODEL_DIED;
+                             : d->record.offer ? END_REASON_MIGRATED /* as far as is known here */
+                                               : END_REASON_DEVICE_MODEL_DIED;
+    if (reason == END_REASON_MIGRATED && d->record.offer) {
+        char *to AUTO_FREE = domain_offer_host(d->record.offer);
+        str_assign(&d->info.moved_to, to);
+    }
     pthread_mutex_unlock(&d->lock);
     char *text AUTO_FREE = describe(d, reason, known, status);
     log_info("qemu", "a domain ended", "domain", d->uuid, "reason", end_reason_name(reason), "text", text,

@@ -53,8 +53,11 @@ struct qemu_domain {
     int64_t stats_again_ms; /* it was silent when asked for numbers: not before this time again */
     int64_t resets, guest_answers, device_news; /* counters that operations wait on */
     bool holding;                               /* an operation keeps it stopped: nobody is told */
-    bool unplugging;                            /* an operation waits for a device to go */
-    char kept[QEMU_DEVICE_ID_SIZE];             /* the device that the guest refused to let go last */
+    int64_t job_news;                           /* counts what was heard of migrations and block jobs */
+    bool job_failed;                /* a block job ended with an error since this was last cleared */
+    int64_t stopped_us;             /* mono us at which the guest stopped last */
+    bool unplugging;                /* an operation waits for a device to go */
+    char kept[QEMU_DEVICE_ID_SIZE]; /* the device that the guest refused to let go last */
 
     /* Loop thread only. */
     bool is_child;
@@ -137,6 +140,87 @@ int qemu_load_check(const struct hv_driver_state *state, const struct save_heade
 /* Fills a device model that was started for it, and lets the guest run unless it is to start paused. */
 int domain_load(struct qemu_domain *d, const struct save_header *header, const struct hv_save *from,
                 const struct hv_deadline *deadline, struct hv_err *err);
+
+/* As domain_hold, but lets it run: an operation is going to stop it. domain_release ends it. */
+int domain_guard(struct qemu_domain *d, struct hv_err *err);
+/* What the guest's memory and devices are for another QEMU; `header` is filled on success. */
+int domain_describe(struct qemu_domain *d, int64_t state_bytes, struct save_header *header,
+                    struct hv_err *err);
+/* Of QEMU's migration: its word for how it stands, and how much is done. */
+#define MIGRATION_STATUS_SIZE 32
+int domain_migration_status(struct qemu_domain *d, char status[static MIGRATION_STATUS_SIZE], double *done,
+                            char *why, size_t why_size, struct hv_err *err);
+void domain_cancel_migration(struct qemu_domain *d);
+/* Hands a descriptor over under that name. */
+int domain_pass_fd(struct qemu_domain *d, int fd, const char *name, struct hv_err *err);
+/* Whether the other QEMU's version is this one's. */
+int domain_check_version(struct qemu_domain *d, const struct save_header *header, struct hv_err *err);
+/* Memory's target and what the guest has, after its state was read. */
+void domain_read_memory(struct qemu_domain *d, const struct save_header *header);
+/* Whether it has given up. */
+int domain_give_up(const struct hv_deadline *deadline, struct hv_err *err);
+/* Why a device model that was being filled has ended; -1. */
+int domain_explain_death(struct qemu_domain *d, struct hv_err *err);
+/* Waits until it is not "inmigrate" any more. */
+int domain_wait_machine(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err);
+
+/* ---- mirror.c: disks that are copied while the guest writes to them ---- */
+#define MIRROR_NAME_SIZE 64
+/* Copies of a domain's disks to other places, by block jobs. */
+struct mirrors {
+    struct qemu_domain *d;
+    struct mirror {
+        char device[32], job[MIRROR_NAME_SIZE], target[MIRROR_NAME_SIZE];
+    } * items;
+    size_t count;
+};
+/* Begins to copy one disk into the other host's device model, through `send->carry`. */
+int mirrors_add_remote(struct mirrors *m, const char *device, const struct hv_send *send,
+                       const struct hv_deadline *deadline, struct hv_err *err);
+/* Waits until all are alike but for what the guest writes just now. */
+int mirrors_wait(struct mirrors *m, void (*progress)(void *ctx, double fraction), void *ctx, double share,
+                 const struct hv_deadline *deadline, struct hv_err *err);
+/* The guest stands still: lets them become alike and ends them. */
+int mirrors_finish(struct mirrors *m, struct hv_err *err);
+/* Ends whatever is left. */
+void mirrors_done(struct mirrors *m);
+/* Ends block jobs that an agent before this one left, and changes the record if one has moved a disk. */
+void mirrors_found(struct qemu_domain *d);
+/* Waits a moment, at most until something is heard of jobs or migrations after `seen`. */
+void domain_wait_jobs(struct qemu_domain *d, int64_t seen, int64_t wait_ms);
+int64_t domain_job_news(struct qemu_domain *d);
+
+/* ---- migrate_out.c, migrate_in.c ---- */
+int qemu_describe(struct hv_driver_state *state, const char *uuid, struct save_header *header,
+                  struct hv_err *err);
+int qemu_send(struct hv_driver_state *state, const char *uuid, const char *to, const struct hv_send *send,
+              const struct hv_deadline *deadline, enum hv_offer *offer, struct hv_sent *sent,
+              struct hv_err *err);
+const char *qemu_offered(struct hv_driver_state *state, const char *uuid);
+int qemu_settle(struct hv_driver_state *state, const char *uuid, const char *to, bool taken,
+                struct hv_err *err);
+int qemu_receive(struct hv_driver_state *state, const struct domain_config *config,
+                 const struct save_header *header, const char *const *mirror, size_t mirror_count,
+                 struct disk_chain *chains, const struct hv_deadline *deadline, struct hv_err *err);
+int qemu_receive_disk(struct hv_driver_state *state, const char *uuid, const char *device, int *fd,
+                      struct hv_err *err);
+int qemu_receive_memory(struct hv_driver_state *state, const char *uuid, int fd,
+                        const struct hv_deadline *deadline, struct hv_err *err);
+int qemu_receive_run(struct hv_driver_state *state, const char *uuid, struct domain_info *info,
+                     struct hv_err *err);
+void qemu_receive_drop(struct hv_driver_state *state, const char *uuid);
+int qemu_disk_move(struct hv_driver_state *state, const char *uuid, const struct domain_disk *now,
+                   struct disk_chain *chain, const struct disk_chain *from,
+                   void (*progress)(void *ctx, double fraction), void *ctx,
+                   const struct hv_deadline *deadline, struct hv_err *err);
+/* A device model that waits for a domain's state, unlisted. start.c */
+int domain_start_incoming(struct hv_driver_state *state, const struct domain_config *config,
+                          const struct save_header *header, struct disk_chain *chains,
+                          const struct hv_deadline *deadline, struct hv_err *err);
+/* Another host runs it: the process goes, and the record of its end says where it went. ending.c */
+void domain_moved(struct qemu_domain *d, const char *to);
+/* The host that an offer (rundir_record.offer) names; "": none. The caller frees. */
+char *domain_offer_host(const char *offer);
 
 /* ---- hotplug.c ---- */
 /* Devices that went by themselves leave the record. Not on the loop's thread. */

@@ -43,6 +43,15 @@ int domain_hold(struct qemu_domain *d, struct hv_err *err)
     return -1;
 }
 
+int domain_guard(struct qemu_domain *d, struct hv_err *err)
+{
+    bool held = set_holding(d, true);
+    if (domain_change(d, set_held, &held, err) == 0)
+        return 0;
+    set_holding(d, false);
+    return -1;
+}
+
 void domain_release(struct qemu_domain *d)
 {
     struct hv_deadline soon = domain_soon();
@@ -67,8 +76,8 @@ void domain_release(struct qemu_domain *d)
 /* ---- QEMU's migration ---- */
 
 /* Its status; progress is told. The caller frees nothing: `status` has room for all of QEMU's words. */
-static int query(struct qemu_domain *d, char status[static 32], double *done, char *why, size_t why_size,
-                 struct hv_err *err)
+int domain_migration_status(struct qemu_domain *d, char status[static MIGRATION_STATUS_SIZE], double *done,
+                            char *why, size_t why_size, struct hv_err *err)
 {
     json_t *answer AUTO_JSON = NULL;
     struct hv_deadline soon = domain_soon();
@@ -81,7 +90,7 @@ static int query(struct qemu_domain *d, char status[static 32], double *done, ch
     const json_t *ram = json_object_get(answer, "ram");
     json_get_int(ram, "total", &total);
     json_get_int(ram, "remaining", &remaining);
-    snprintf(status, 32, "%s", word);
+    snprintf(status, MIGRATION_STATUS_SIZE, "%s", word);
     snprintf(why, why_size, "%s", desc);
     *done = total > 0 ? 1 - (double)remaining / (double)total : 0;
     return 0;
@@ -102,18 +111,18 @@ static void pause_a_moment(struct qemu_domain *d)
     pthread_mutex_unlock(&d->lock);
 }
 
-static void cancel_migration(struct qemu_domain *d)
+void domain_cancel_migration(struct qemu_domain *d)
 {
     struct hv_deadline soon = domain_soon();
-    char status[32], why[8];
+    char status[MIGRATION_STATUS_SIZE], why[8];
     double done;
     domain_command(d, "migrate_cancel", NULL, &soon, NULL, NULL);
-    while (clock_mono_ms() < soon.mono_ms && query(d, status, &done, why, sizeof(why), NULL) == 0 &&
-           !is_over(status))
+    while (clock_mono_ms() < soon.mono_ms &&
+           domain_migration_status(d, status, &done, why, sizeof(why), NULL) == 0 && !is_over(status))
         pause_a_moment(d);
 }
 
-static int give_up(const struct hv_deadline *deadline, struct hv_err *err)
+int domain_give_up(const struct hv_deadline *deadline, struct hv_err *err)
 {
     if (deadline->cancelled && atomic_load(deadline->cancelled))
         return hv_fail(err, HV_ERR_KIND_CANCELLED, "It was cancelled.");
@@ -134,10 +143,10 @@ static int explain(const struct hv_save *to, const char *why, struct hv_err *err
 static int wait_saved(struct qemu_domain *d, const struct hv_save *to, const struct hv_deadline *deadline,
                       struct hv_err *err)
 {
-    char status[32], why[160];
+    char status[MIGRATION_STATUS_SIZE], why[160];
     double done;
     for (;;) {
-        if (query(d, status, &done, why, sizeof(why), err) < 0)
+        if (domain_migration_status(d, status, &done, why, sizeof(why), err) < 0)
             return -1;
         if (streq(status, "completed"))
             return 0;
@@ -145,24 +154,31 @@ static int wait_saved(struct qemu_domain *d, const struct hv_save *to, const str
             return explain(to, why, err);
         if (to->progress)
             to->progress(to->ctx, done * 0.98);
-        if (give_up(deadline, err) < 0) {
-            cancel_migration(d);
+        if (domain_give_up(deadline, err) < 0) {
+            domain_cancel_migration(d);
             return -1;
         }
         pause_a_moment(d);
     }
 }
 
+int domain_pass_fd(struct qemu_domain *d, int fd, const char *name, struct hv_err *err)
+{
+    struct hv_deadline soon = domain_soon();
+    json_t *arguments AUTO_JSON = json_pack("{s:s}", "fdname", name);
+    struct qmp *qmp = domain_qmp(d, err);
+    if (!qmp)
+        return -1;
+    int outcome = qmp_execute(qmp, "getfd", arguments, fd, &soon, NULL, err);
+    qmp_unref(qmp);
+    return outcome;
+}
+
 /* Hands the descriptor over under the name that `uri` then says. */
 static int pass_state(struct qemu_domain *d, int fd, const char *command, struct hv_err *err)
 {
     struct hv_deadline soon = domain_soon();
-    json_t *name AUTO_JSON = json_pack("{s:s}", "fdname", "state");
-    struct qmp *qmp = domain_qmp(d, err);
-    if (!qmp)
-        return -1;
-    int outcome = qmp_execute(qmp, "getfd", name, fd, &soon, NULL, err);
-    qmp_unref(qmp);
+    int outcome = domain_pass_fd(d, fd, "state", err);
     if (outcome == 0 &&
         domain_command(d, command, json_pack("{s:s}", "uri", "fd:state"), &soon, NULL, err) < 0) {
         domain_command(d, "closefd", json_pack("{s:s}", "fdname", "state"), &soon, NULL, NULL);
@@ -200,8 +216,8 @@ static int read_version(struct qemu_domain *d, char *out, size_t size, struct hv
     return 0;
 }
 
-static int fill_header(struct qemu_domain *d, int64_t state_bytes, struct save_header *header,
-                       struct hv_err *err)
+int domain_describe(struct qemu_domain *d, int64_t state_bytes, struct save_header *header,
+                    struct hv_err *err)
 {
     *header = (struct save_header){.driver = "qemu", .state_bytes = state_bytes};
     domain_config_init(&header->config);
@@ -223,15 +239,24 @@ int domain_save(struct qemu_domain *d, const struct hv_save *to, const struct hv
     struct save_header header AUTO_SAVE_HEADER = {.state_bytes = 0};
     struct hv_deadline soon = domain_soon();
     json_t *fast = json_pack("{s:I}", "max-bandwidth", (json_int_t)BANDWIDTH);
+    /* What an earlier attempt to send it elsewhere may have left. */
+    json_t *plain =
+        json_pack("{s:[{s:s, s:b}, {s:s, s:b}]}", "capabilities", "capability", "pause-before-switchover",
+                  "state", 0, "capability", "auto-converge", "state", 0);
     pthread_mutex_lock(&d->lock);
     bool whole = qemu_layout_ok(d->record.layout, &d->record.config);
     pthread_mutex_unlock(&d->lock);
     if (!whole) {
         json_decref(fast);
+        json_decref(plain);
         return hv_fail(
             err, HV_ERR_KIND_UNSUPPORTED,
             "The domain cannot be saved: its guest still holds a device that was taken away, or it was "
             "started by an older version.");
+    }
+    if (domain_command(d, "migrate-set-capabilities", plain, &soon, NULL, err) < 0) {
+        json_decref(fast);
+        return -1;
     }
     if (domain_command(d, "migrate-set-parameters", fast, &soon, NULL, err) < 0 ||
         save_header_clear(to->fd, err) < 0)
@@ -245,7 +270,7 @@ int domain_save(struct qemu_domain *d, const struct hv_save *to, const struct hv
     if (end <= SAVE_DATA_OFFSET || end > to->size_bytes)
         return hv_fail(err, HV_ERR_KIND_INTERNAL, "The domain's state has an impossible size: %lld bytes.",
                        (long long)end);
-    if (fill_header(d, end, &header, err) < 0 || save_header_write(to->fd, &header, err) < 0)
+    if (domain_describe(d, end, &header, err) < 0 || save_header_write(to->fd, &header, err) < 0)
         return -1;
     *state_bytes = end;
     return 0;
@@ -254,12 +279,15 @@ int domain_save(struct qemu_domain *d, const struct hv_save *to, const struct hv
 void domain_release_found(struct qemu_domain *d)
 {
     pthread_mutex_lock(&d->lock);
-    bool held = d->record.held;
+    bool held = d->record.held, offered = d->record.offer != NULL;
     pthread_mutex_unlock(&d->lock);
+    if (offered)
+        return; /* another host may run it: it is for the agent to find out */
+    mirrors_found(d);
     if (!held)
         return;
     log_info("qemu", "a domain that was stopped for a moment runs on", "domain", d->uuid);
-    cancel_migration(d);
+    domain_cancel_migration(d);
     domain_release(d);
 }
 
@@ -293,7 +321,7 @@ int qemu_load_check(const struct hv_driver_state *state, const struct save_heade
     return 0;
 }
 
-static int check_version(struct qemu_domain *d, const struct save_header *header, struct hv_err *err)
+int domain_check_version(struct qemu_domain *d, const struct save_header *header, struct hv_err *err)
 {
     char version[32];
     if (read_version(d, version, sizeof(version), err) < 0)
@@ -305,7 +333,7 @@ static int check_version(struct qemu_domain *d, const struct save_header *header
 }
 
 /* A device model that cannot read a state ends, and says why in its log. */
-static int explain_death(struct qemu_domain *d, struct hv_err *err)
+int domain_explain_death(struct qemu_domain *d, struct hv_err *err)
 {
     struct hv_deadline moment = {.mono_ms = clock_mono_ms() + DEATH_MS};
     pthread_mutex_lock(&d->lock);
@@ -321,17 +349,17 @@ static int explain_death(struct qemu_domain *d, struct hv_err *err)
 static int wait_loaded(struct qemu_domain *d, const struct save_header *header, const struct hv_save *from,
                        const struct hv_deadline *deadline, struct hv_err *err)
 {
-    char status[32], why[160];
+    char status[MIGRATION_STATUS_SIZE], why[160];
     double done;
     for (;;) {
-        if (query(d, status, &done, why, sizeof(why), err) < 0)
-            return explain_death(d, err);
+        if (domain_migration_status(d, status, &done, why, sizeof(why), err) < 0)
+            return domain_explain_death(d, err);
         if (streq(status, "completed"))
             return 0;
         if (streq(status, "failed"))
             return hv_fail(err, HV_ERR_KIND_FORMAT, "The device model cannot use the suspended domain: %s",
                            why);
-        if (give_up(deadline, err) < 0)
+        if (domain_give_up(deadline, err) < 0)
             return -1;
         if (from->progress)
             from->progress(from->ctx,
@@ -341,20 +369,20 @@ static int wait_loaded(struct qemu_domain *d, const struct save_header *header, 
 }
 
 /* The migration is said to be over a moment before the machine is. */
-static int wait_machine(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err)
+int domain_wait_machine(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err)
 {
     for (;;) {
         json_t *answer AUTO_JSON = NULL;
         struct hv_deadline soon = domain_soon();
         const char *status = "";
         if (domain_command(d, "query-status", NULL, &soon, &answer, err) < 0)
-            return explain_death(d, err);
+            return domain_explain_death(d, err);
         json_get_string(answer, "status", &status);
         if (!streq(status, "inmigrate"))
             return 0;
-        if (give_up(deadline, err) < 0)
+        if (domain_give_up(deadline, err) < 0)
             return -1;
-        pause_a_moment(d);
+        domain_wait_jobs(d, domain_job_news(d), 1);
     }
 }
 
@@ -364,7 +392,7 @@ static void loaded(struct rundir_record *record, void *arg)
     record->held = *(const bool *)arg;
 }
 
-static void read_memory(struct qemu_domain *d, const struct save_header *header)
+void domain_read_memory(struct qemu_domain *d, const struct save_header *header)
 {
     json_t *balloon AUTO_JSON = NULL;
     struct hv_deadline soon = domain_soon();
@@ -384,14 +412,14 @@ int domain_load(struct qemu_domain *d, const struct save_header *header, const s
                 const struct hv_deadline *deadline, struct hv_err *err)
 {
     bool run = !d->record.config.start_paused;
-    if (check_version(d, header, err) < 0)
+    if (domain_check_version(d, header, err) < 0)
         return -1;
     if (lseek(from->fd, SAVE_DATA_OFFSET, SEEK_SET) < 0)
         return hv_fail(err, HV_ERR_KIND_IO, "The domain's state cannot be read: %s", strerror(errno));
     if (pass_state(d, from->fd, "migrate-incoming", err) < 0 ||
-        wait_loaded(d, header, from, deadline, err) < 0 || wait_machine(d, deadline, err) < 0)
+        wait_loaded(d, header, from, deadline, err) < 0 || domain_wait_machine(d, deadline, err) < 0)
         return -1;
-    read_memory(d, header);
+    domain_read_memory(d, header);
     /* From here on an agent that dies leaves a guest that has run. */
     if (domain_change(d, loaded, &run, err) < 0)
         return -1;

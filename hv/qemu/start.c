@@ -269,7 +269,7 @@ static int wait_until_up(struct qemu_domain *d, const struct hv_deadline *deadli
 /* What a resumed domain is filled from; NULL: it boots. */
 struct saved {
     const struct save_header *header;
-    const struct hv_save *from;
+    const struct hv_save *from; /* NULL: that comes later, and it is not listed until then */
 };
 
 static int start_in_folder(struct qemu_domain *d, const struct disk_chain *chains, const struct saved *saved,
@@ -285,7 +285,7 @@ static int start_in_folder(struct qemu_domain *d, const struct disk_chain *chain
     pthread_mutex_unlock(&d->lock);
     domain_attach(d);
     if (wait_until_up(d, deadline, err) == 0 &&
-        (!saved || domain_load(d, saved->header, saved->from, deadline, err) == 0))
+        (!saved || !saved->from || domain_load(d, saved->header, saved->from, deadline, err) == 0))
         return 0;
     domain_kill(d);
     return -1;
@@ -315,6 +315,8 @@ static int start(struct hv_driver_state *state, const struct domain_config *conf
         disk_chain_done(&chains[i]);
     if (outcome < 0)
         return -1;
+    if (saved && !saved->from)
+        return 0;
     pthread_mutex_lock(&d->lock);
     d->starting = false;
     bool ended = d->dead;
@@ -333,6 +335,18 @@ int qemu_start(struct hv_driver_state *state, const struct domain_config *config
                const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err)
 {
     return start(state, config, NULL, chains, deadline, info, err);
+}
+
+int domain_start_incoming(struct hv_driver_state *state, const struct domain_config *config,
+                          const struct save_header *header, struct disk_chain *chains,
+                          const struct hv_deadline *deadline, struct hv_err *err)
+{
+    struct saved saved = {.header = header};
+    if (qemu_load_check(state, header, config, err) == 0)
+        return start(state, config, &saved, chains, deadline, NULL, err);
+    for (size_t i = 0; i < config->disks_count; i++)
+        disk_chain_done(&chains[i]);
+    return -1;
 }
 
 int qemu_resume(struct hv_driver_state *state, const struct domain_config *config,

@@ -15,8 +15,7 @@ static bool runs(const struct sim_domain *d)
     return d->info.state == DOMAIN_STATE_RUNNING || d->info.state == DOMAIN_STATE_PAUSED;
 }
 
-/* Running or paused; NULL with err. With the lock held. */
-static struct sim_domain *find_active(struct hv_driver_state *sim, const char *uuid, struct hv_err *err)
+struct sim_domain *sim_find_active(struct hv_driver_state *sim, const char *uuid, struct hv_err *err)
 {
     struct sim_domain *d = sim_find_live(sim, uuid, err);
     if (!d || runs(d))
@@ -28,7 +27,7 @@ static struct sim_domain *find_active(struct hv_driver_state *sim, const char *u
 
 /* ---- standing still ---- */
 
-static void hold(struct hv_driver_state *sim, const char *uuid, bool held)
+void sim_hold(struct hv_driver_state *sim, const char *uuid, bool held)
 {
     pthread_mutex_lock(&sim->lock);
     struct sim_domain *d = sim_find_live(sim, uuid, NULL);
@@ -41,9 +40,8 @@ static void hold(struct hv_driver_state *sim, const char *uuid, bool held)
     sim_rearm(sim, uuid);
 }
 
-/* Takes that long, with the domain alive all the time. */
-static int take_time(struct hv_driver_state *sim, const char *uuid, int64_t ms, const struct hv_save *save,
-                     const struct hv_deadline *deadline, struct hv_err *err)
+int sim_take_time(struct hv_driver_state *sim, const char *uuid, int64_t ms, const struct hv_save *save,
+                  const struct hv_deadline *deadline, struct hv_err *err)
 {
     int64_t begin = clock_mono_ms(), now;
     int outcome = 0;
@@ -60,8 +58,7 @@ static int take_time(struct hv_driver_state *sim, const char *uuid, int64_t ms, 
     return outcome;
 }
 
-/* With the lock held. */
-static void fill_header(const struct sim_domain *d, struct save_header *header)
+void sim_fill_header(const struct sim_domain *d, struct save_header *header)
 {
     *header = (struct save_header){
         .driver = "sim", .driver_version = VERSION, .platform = PLATFORM, .state_bytes = SAVE_DATA_OFFSET};
@@ -78,13 +75,13 @@ static int save(struct hv_driver_state *sim, const char *uuid, const struct hv_s
 {
     struct save_header header AUTO_SAVE_HEADER = {.state_bytes = 0};
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = find_active(sim, uuid, err);
+    struct sim_domain *d = sim_find_active(sim, uuid, err);
     int64_t ms = d ? sim_word(d, "sim.suspend_ms") : 0;
     bool fails = d && sim_word(d, "sim.suspend_fails") >= 0;
     if (d)
-        fill_header(d, &header);
+        sim_fill_header(d, &header);
     pthread_mutex_unlock(&sim->lock);
-    if (!d || save_header_clear(to->fd, err) < 0 || take_time(sim, uuid, ms, to, deadline, err) < 0)
+    if (!d || save_header_clear(to->fd, err) < 0 || sim_take_time(sim, uuid, ms, to, deadline, err) < 0)
         return -1;
     if (fails)
         return hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The domain could not be saved: its arguments say so.");
@@ -98,14 +95,14 @@ int sim_suspend(struct hv_driver_state *sim, const char *uuid, const struct hv_s
                 const struct hv_deadline *deadline, int64_t *state_bytes, struct hv_err *err)
 {
     pthread_mutex_lock(&sim->lock);
-    bool there = find_active(sim, uuid, err) != NULL;
+    bool there = sim_find_active(sim, uuid, err) != NULL;
     pthread_mutex_unlock(&sim->lock);
     if (!there)
         return -1;
-    hold(sim, uuid, true);
+    sim_hold(sim, uuid, true);
     int outcome = save(sim, uuid, to, deadline, state_bytes, err);
     if (outcome < 0)
-        hold(sim, uuid, false);
+        sim_hold(sim, uuid, false);
     return outcome < 0 ? -1 : sim_destroy(sim, uuid, deadline, err);
 }
 
@@ -116,7 +113,7 @@ int sim_snapshot(struct hv_driver_state *sim, const char *uuid, const struct hv_
     (void)layers, (void)count;
     *applied = false; /* the copies are what they are */
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = find_active(sim, uuid, err);
+    struct sim_domain *d = sim_find_active(sim, uuid, err);
     int64_t ms = d ? sim_word(d, "sim.snapshot_ms") : 0;
     bool fails = d && sim_word(d, "sim.snapshot_fails") >= 0;
     if (d && memory && d->info.state != DOMAIN_STATE_RUNNING) {
@@ -130,17 +127,17 @@ int sim_snapshot(struct hv_driver_state *sim, const char *uuid, const struct hv_
     if (fails)
         return hv_fail(err, HV_ERR_KIND_DEVICE_MODEL,
                        "The snapshot could not be made: its arguments say so.");
-    hold(sim, uuid, true);
-    int outcome = take_time(sim, uuid, ms, memory, deadline, err);
+    sim_hold(sim, uuid, true);
+    int outcome = sim_take_time(sim, uuid, ms, memory, deadline, err);
     if (outcome == 0 && memory)
         outcome = save(sim, uuid, memory, deadline, state_bytes, err);
-    hold(sim, uuid, false);
+    sim_hold(sim, uuid, false);
     return outcome;
 }
 
 /* ---- resume ---- */
 
-static void restore(struct sim_domain *d, const struct save_header *header)
+void sim_restore(struct sim_domain *d, const struct save_header *header)
 {
     int64_t left = 0;
     json_get_int(header->layout, "boot_left_ms", &left);
@@ -189,7 +186,7 @@ int sim_resume(struct hv_driver_state *sim, const struct domain_config *config,
             hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The domain could not be resumed: its arguments say so.");
     d->starting = false;
     if (outcome == 0)
-        restore(d, header);
+        sim_restore(d, header);
     if (outcome == 0)
         outcome = sim_write_down(d, err);
     if (outcome == 0)
@@ -232,7 +229,7 @@ int sim_disk_plug(struct hv_driver_state *sim, const char *uuid, const struct do
     disk_chain_done(chain);
     int outcome = -1;
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = find_active(sim, uuid, err);
+    struct sim_domain *d = sim_find_active(sim, uuid, err);
     if (d && check_room(d, err) == 0) {
         struct domain_disk *added = domain_config_add_disks(&d->record.config);
         domain_disk_done(added);
@@ -249,7 +246,7 @@ int sim_disk_unplug(struct hv_driver_state *sim, const char *uuid, const char *d
     (void)deadline;
     int outcome = -1;
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = find_active(sim, uuid, err);
+    struct sim_domain *d = sim_find_active(sim, uuid, err);
     if (d)
         outcome = check_consent(d, force, err);
     struct domain_config *config = d ? &d->record.config : NULL;
@@ -271,7 +268,7 @@ int sim_nic_plug(struct hv_driver_state *sim, const char *uuid, const struct dom
     (void)deadline;
     int outcome = -1;
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = find_active(sim, uuid, err);
+    struct sim_domain *d = sim_find_active(sim, uuid, err);
     if (d && check_room(d, err) == 0) {
         struct domain_nic *added = domain_config_add_nics(&d->record.config);
         domain_nic_done(added);
@@ -290,7 +287,7 @@ int sim_nic_unplug(struct hv_driver_state *sim, const char *uuid, int64_t index,
     (void)deadline;
     int outcome = -1;
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = find_active(sim, uuid, err);
+    struct sim_domain *d = sim_find_active(sim, uuid, err);
     if (d)
         outcome = check_consent(d, force, err);
     struct domain_config *config = d ? &d->record.config : NULL;
@@ -314,7 +311,7 @@ int sim_nic_update(struct hv_driver_state *sim, const char *uuid, const struct d
     (void)deadline;
     int outcome = -1;
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = find_active(sim, uuid, err);
+    struct sim_domain *d = sim_find_active(sim, uuid, err);
     struct domain_config *config = d ? &d->record.config : NULL;
     for (size_t i = 0; config && i < config->nics_count; i++)
         if (config->nics[i].index == nic->index) {
@@ -334,7 +331,7 @@ int sim_set_vcpus(struct hv_driver_state *sim, const char *uuid, int64_t vcpus,
     (void)deadline;
     int outcome = 0;
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = find_active(sim, uuid, err);
+    struct sim_domain *d = sim_find_active(sim, uuid, err);
     if (!d)
         outcome = -1;
     else if (sim_word(d, "sim.no_vcpu_plug") >= 0)
@@ -354,7 +351,7 @@ int sim_set_memory(struct hv_driver_state *sim, const char *uuid, int64_t memory
 {
     (void)deadline;
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = find_active(sim, uuid, err);
+    struct sim_domain *d = sim_find_active(sim, uuid, err);
     if (d) {
         d->record.memory_target_bytes = d->info.memory_target_bytes = memory_bytes;
         if (sim_word(d, "sim.no_balloon") < 0)

@@ -49,6 +49,9 @@ static void unlink_domain(struct sim_domain *d)
             *at = d->next;
             break;
         }
+    for (size_t i = 0; d->coming && i < d->record.config.disks_count; i++)
+        disk_chain_done(&d->coming[i]);
+    free(d->coming);
     rundir_record_done(&d->record);
     domain_info_done(&d->info);
     free(d);
@@ -299,7 +302,13 @@ static void adopt_one(struct hv_driver_state *sim, const char *uuid)
         rundir_remove(sim->state_dir, uuid, &dir);
         return;
     }
+    if (record.incoming) { /* it never ran here */
+        rundir_record_done(&record);
+        rundir_remove(sim->state_dir, uuid, &dir);
+        return;
+    }
     rundir_close(&dir);
+    bool offered = record.offer != NULL;
     pthread_mutex_lock(&sim->lock);
     struct sim_domain *d = add_domain(sim, &record);
     for (int s = 0; s < DOMAIN_STATE_COUNT; s++)
@@ -309,6 +318,8 @@ static void adopt_one(struct hv_driver_state *sim, const char *uuid)
         sim->domid_next = record.domid + 1;
     pthread_mutex_unlock(&sim->lock);
     boot(sim, uuid);
+    if (offered)
+        sim_hold(sim, uuid, true);
 }
 
 static void load_ended(struct hv_driver_state *sim, const char *file)
@@ -397,7 +408,7 @@ static unsigned sim_capabilities(const struct hv_driver_state *sim)
            DRIVER_CAN_SERIAL | DRIVER_CAN_GUEST_AGENT | DRIVER_CAN_CD_CHANGE | DRIVER_CAN_USER_NET |
            DRIVER_CAN_DISK_CLONE | DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CHECKPOINT | DRIVER_CAN_SUSPEND |
            DRIVER_CAN_DISK_PLUG | DRIVER_CAN_NIC_PLUG | DRIVER_CAN_SET_VCPUS | DRIVER_CAN_SET_MEMORY |
-           DRIVER_CAN_BRIDGE;
+           DRIVER_CAN_BRIDGE | DRIVER_CAN_MIGRATE | DRIVER_CAN_DISK_MOVE;
 }
 
 static int sim_check(const struct hv_driver_state *sim, const struct domain_config *config,
@@ -724,5 +735,15 @@ const struct hv_driver hv_sim_driver = {
     .nic_update = sim_nic_update,
     .set_vcpus = sim_set_vcpus,
     .set_memory = sim_set_memory,
+    .describe = sim_describe,
+    .send = sim_send,
+    .offered = sim_offered,
+    .settle = sim_settle,
+    .receive = sim_receive,
+    .receive_disk = sim_receive_disk,
+    .receive_memory = sim_receive_memory,
+    .receive_run = sim_receive_run,
+    .receive_drop = sim_receive_drop,
+    .disk_move = sim_disk_move,
     .console_open = sim_console_open,
 };

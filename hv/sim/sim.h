@@ -8,7 +8,8 @@
  * (milliseconds after it is up); sim.suspend_ms=N, sim.snapshot_ms=N, sim.resume_ms=N (how long that takes,
  * one after another steps of progress), sim.suspend_fails, sim.snapshot_fails, sim.resume_fails,
  * sim.refuse_plug, sim.refuse_unplug, sim.no_vcpu_plug (unsupported), sim.refuse_vcpus (the guest keeps
- * them), sim.no_balloon (it keeps its memory). sim.cpu_percent=N says how busy its processors are. */
+ * them), sim.no_balloon (it keeps its memory); sim.migrate_ms=N, sim.migrate_fails, sim.receive_fails (as it
+ * goes to another host). sim.cpu_percent=N says how busy its processors are. */
 #pragma once
 #include <hv/driver.h>
 #include <io/fanout.h>
@@ -31,6 +32,7 @@ struct sim_domain {
     struct loop_timer timer, mishap;
     struct fanout *serial;
     struct sim_screen *screens; /* viewers; loop thread */
+    struct disk_chain *coming;  /* while it comes from another host: its disks, as in its configuration */
     struct sim_domain *next;
 };
 
@@ -80,6 +82,40 @@ int sim_set_vcpus(struct hv_driver_state *sim, const char *uuid, int64_t vcpus,
                   const struct hv_deadline *deadline, struct hv_err *err);
 int sim_set_memory(struct hv_driver_state *sim, const char *uuid, int64_t memory_bytes,
                    const struct hv_deadline *deadline, struct hv_err *err);
+
+/* Stops a domain without telling anybody, and lets it go on. */
+void sim_hold(struct hv_driver_state *sim, const char *uuid, bool held);
+/* Takes that long, with the domain alive all the time. */
+int sim_take_time(struct hv_driver_state *sim, const char *uuid, int64_t ms, const struct hv_save *save,
+                  const struct hv_deadline *deadline, struct hv_err *err);
+/* What a domain has in memory, and taking it over from there; with the lock held. */
+void sim_fill_header(const struct sim_domain *d, struct save_header *header);
+void sim_restore(struct sim_domain *d, const struct save_header *header);
+/* Running or paused; NULL with err. With the lock held. */
+struct sim_domain *sim_find_active(struct hv_driver_state *sim, const char *uuid, struct hv_err *err);
+
+/* ---- migrate.c: to and from other hosts ---- */
+int sim_describe(struct hv_driver_state *sim, const char *uuid, struct save_header *header,
+                 struct hv_err *err);
+int sim_send(struct hv_driver_state *sim, const char *uuid, const char *to, const struct hv_send *send,
+             const struct hv_deadline *deadline, enum hv_offer *offer, struct hv_sent *sent,
+             struct hv_err *err);
+const char *sim_offered(struct hv_driver_state *sim, const char *uuid);
+int sim_settle(struct hv_driver_state *sim, const char *uuid, const char *to, bool taken, struct hv_err *err);
+int sim_receive(struct hv_driver_state *sim, const struct domain_config *config,
+                const struct save_header *header, const char *const *mirror, size_t mirror_count,
+                struct disk_chain *chains, const struct hv_deadline *deadline, struct hv_err *err);
+int sim_receive_disk(struct hv_driver_state *sim, const char *uuid, const char *device, int *fd,
+                     struct hv_err *err);
+int sim_receive_memory(struct hv_driver_state *sim, const char *uuid, int fd,
+                       const struct hv_deadline *deadline, struct hv_err *err);
+int sim_receive_run(struct hv_driver_state *sim, const char *uuid, struct domain_info *info,
+                    struct hv_err *err);
+void sim_receive_drop(struct hv_driver_state *sim, const char *uuid);
+int sim_disk_move(struct hv_driver_state *sim, const char *uuid, const struct domain_disk *now,
+                  struct disk_chain *chain, const struct disk_chain *from,
+                  void (*progress)(void *ctx, double fraction), void *ctx, const struct hv_deadline *deadline,
+                  struct hv_err *err);
 
 /* ---- stats.c: with the lock held ---- */
 /* Fills an uninitialised struct. */

@@ -28,8 +28,16 @@ static void put(const struct fixture *f, const char *name, const char *text)
     cr_assert_eq(file_write_atomic(path, text, strlen(text), 0600), 0, "%s", path);
 }
 
-/* The CA, the host's certificate in its state, the server's client certificate beside it. */
-static void make_identity(struct fixture *f)
+static void copy_file(const char *from, const char *to)
+{
+    size_t len;
+    char *text AUTO_FREE = file_read(from, 65536, &len);
+    cr_assert(text && file_write_atomic(to, text, len, 0600) == 0, "%s", to);
+}
+
+/* The CA (the first host's, if there is one), the host's certificate in its state, the server's client
+ * certificate beside it. */
+static void make_identity(struct fixture *f, const struct fixture *first)
 {
     struct pki_error error = {""};
     char *pki AUTO_FREE = in_state(f, "pki");
@@ -38,14 +46,24 @@ static void make_identity(struct fixture *f)
     char *cert AUTO_FREE = in_state(f, "pki/host.pem"), *key AUTO_FREE = in_state(f, "pki/host.key");
     char *client AUTO_FREE = xasprintf("%s/client.pem", f->dir),
                  *client_key AUTO_FREE = xasprintf("%s/client.key", f->dir);
-    cr_assert_eq(pki_create_ca("test CA", 10, ca, ca_key, &error), 0, "%s", error.text);
-    const char *const host_names[] = {HOST ".host.corral.internal", NULL};
+    if (first) {
+        char *other AUTO_FREE = in_state(first, "pki/ca.pem"),
+                    *other_key AUTO_FREE = xasprintf("%s/ca.key", first->dir);
+        copy_file(other, ca);
+        copy_file(other_key, ca_key);
+    } else {
+        cr_assert_eq(pki_create_ca("test CA", 10, ca, ca_key, &error), 0, "%s", error.text);
+    }
+    char *name AUTO_FREE = xasprintf("%s.host.corral.internal", f->uuid);
+    const char *const host_names[] = {name, NULL};
     const char *const client_names[] = {"poold.corral.internal", NULL};
-    struct pki_leaf host = {.common_name = HOST, .dns = host_names, .usage = PKI_SERVER, .days = 5};
+    struct pki_leaf host = {
+        .common_name = f->uuid, .dns = host_names, .usage = PKI_SERVER | PKI_CLIENT, .days = 5};
     struct pki_leaf server = {.common_name = "poold", .dns = client_names, .usage = PKI_CLIENT, .days = 5};
     cr_assert_eq(pki_issue_files(ca, ca_key, &host, cert, key, &error), 0, "%s", error.text);
     cr_assert_eq(pki_issue_files(ca, ca_key, &server, client, client_key, &error), 0, "%s", error.text);
-    put(f, "pki/host-uuid", HOST "\n");
+    char *line AUTO_FREE = xasprintf("%s\n", f->uuid);
+    put(f, "pki/host-uuid", line);
 }
 
 /* Waits until hostd.port appears or hostd is gone. */
@@ -100,7 +118,7 @@ void fixture_launch(struct fixture *f)
     char *ca AUTO_FREE = in_state(f, "pki/ca.pem");
     char *client AUTO_FREE = xasprintf("%s/client.pem", f->dir),
                  *key AUTO_FREE = xasprintf("%s/client.key", f->dir);
-    struct hv_host_address address = {.host_uuid = HOST,
+    struct hv_host_address address = {.host_uuid = f->uuid,
                                       .address = "127.0.0.1",
                                       .port = f->port,
                                       .ca_file = ca,
@@ -110,9 +128,9 @@ void fixture_launch(struct fixture *f)
     cr_assert_eq(hv_host_open(&address, &f->host, &err), 0, "%s", err.text);
 }
 
-void fixture_start(struct fixture *f, const char *driver)
+static void start(struct fixture *f, const char *driver, const char *uuid, const struct fixture *first)
 {
-    *f = (struct fixture){.driver = driver};
+    *f = (struct fixture){.driver = driver, .uuid = uuid};
     if (streq(driver, "qemu") && access(QEMU_BINARY, X_OK) < 0)
         cr_skip_test("QEMU is not installed");
     log_init("test", LOG_ERROR_LEVEL);
@@ -124,8 +142,18 @@ void fixture_start(struct fixture *f, const char *driver)
     snprintf(f->isos, sizeof(f->isos), "%s/isos", f->dir);
     cr_assert_eq(chmod(f->dir, 0755), 0);
     cr_assert_eq(mkdir(f->state, 0700) + mkdir(f->isos, 0755), 0);
-    make_identity(f);
+    make_identity(f, first);
     fixture_launch(f);
+}
+
+void fixture_start(struct fixture *f, const char *driver)
+{
+    start(f, driver, HOST, NULL);
+}
+
+void fixture_start_second(struct fixture *f, const struct fixture *first)
+{
+    start(f, first->driver, HOST_2, first);
 }
 
 static void let_go(struct fixture *f)
@@ -236,6 +264,13 @@ static void attach_sr(struct fixture *f, enum hv_call_id call, const char *sr, c
         struct hv_sr_attach_result attach;
     } result;
     cr_assert_eq(hv_call(f->host, call, &op, &args, &result, &err), 0, "%s", err.text);
+}
+
+void fixture_attach(struct fixture *f, const char *sr, const char *location, bool make)
+{
+    if (make)
+        attach_sr(f, HV_CALL_SR_CREATE, sr, "file", location);
+    attach_sr(f, HV_CALL_SR_ATTACH, sr, "file", location);
 }
 
 void fixture_storage(struct fixture *f)

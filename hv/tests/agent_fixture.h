@@ -10,12 +10,14 @@
 #define ISO_SR "22222222-2222-4222-8222-222222222223"
 #define DISK "33333333-3333-4333-8333-333333333333"
 #define HOST "44444444-4444-4444-8444-444444444444"
+#define HOST_2 "44444444-4444-4444-8444-444444444445"
 #define QEMU_BINARY "/usr/bin/qemu-system-x86_64"
 
 struct fixture {
     char dir[64], state[96], storage[96], isos[96];
     const char *tag; /* unique to this run; part of the path dir */
     const char *driver;
+    const char *uuid;      /* of the host: HOST, or HOST_2 */
     const char *images;    /* folder of kernels, set after fixture_start and before a launch; NULL: none */
     const char *failpoint; /* for the next launch; NULL: none */
     struct proc hostd;
@@ -26,6 +28,10 @@ struct fixture {
 
 /* Skips the test when the driver is qemu and QEMU is not there. */
 void fixture_start(struct fixture *f, const char *driver);
+/* A second host of the same pool. */
+void fixture_start_second(struct fixture *f, const struct fixture *first);
+/* Attaches a file SR that is there, or makes it first. */
+void fixture_attach(struct fixture *f, const char *sr, const char *location, bool make);
 /* Ends hostd in good order, checks that nothing of a domain is left and that it exited with 0. */
 void fixture_stop(struct fixture *f);
 void fixture_launch(struct fixture *f);

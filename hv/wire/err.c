@@ -37,6 +37,8 @@ const char *driver_capability_name(unsigned bit)
         {DRIVER_CAN_TPM, "tpm"},
         {DRIVER_CAN_NESTED, "nested"},
         {DRIVER_CAN_GUEST_KERNEL, "guest_kernel"},
+        {DRIVER_CAN_MIGRATE, "migrate"},
+        {DRIVER_CAN_DISK_MOVE, "disk_move"},
         {DRIVER_CAN_DISK_CLONE, "disk_clone"},
         {DRIVER_CAN_SNAPSHOT, "snapshot"},
         {DRIVER_CAN_CHECKPOINT, "checkpoint"},

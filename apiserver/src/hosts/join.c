@@ -184,7 +184,7 @@ static int issue_certificate(struct server *server, const char *uuid, const char
     AUTO_FREE char *name = xasprintf("%s.host.corral.internal", uuid);
     const char *dns[] = {name, NULL};
     const struct pki_leaf leaf = {
-        .common_name = uuid, .dns = dns, .usage = PKI_SERVER, .days = CERTIFICATE_DAYS};
+        .common_name = uuid, .dns = dns, .usage = PKI_SERVER | PKI_CLIENT, .days = CERTIFICATE_DAYS};
     struct pki_error cause;
     if (pki_issue_from_request(ca_path, key_path, csr, strlen(csr), &leaf, cert, &cause) < 0) {
         log_warn("join", "a certificate request was refused", "cause", cause.text);

@@ -53,6 +53,7 @@ static void alert_end(struct tx *tx, const struct vm_row *vm, enum end_reason re
     case END_REASON_DEVICE_MODEL_DIED:
     case END_REASON_HOST_RESTARTED:
     case END_REASON_START_FAILED:
+    case END_REASON_MIGRATED:
         break;
     }
     body = xasprintf("VM '%s' ended unexpectedly: %s", vm->name_label,

@@ -40,6 +40,9 @@ struct http_server_config {
     /* Require a client certificate that this CA signed for client use, with the DNS name `client_name` (NULL:
      * any name). The handshake fails otherwise. */
     const char *client_ca_file, *client_name;
+    /* Beside client_name, also clients whose DNS name ends so, with something before it; the handler then
+     * asks http_request_client_name who it is. NULL: none. */
+    const char *client_suffix;
     unsigned threads;            /* 0: one a processor */
     unsigned connections_max;    /* 0: 10,000 */
     unsigned connections_per_ip; /* 0: no limit */
@@ -103,7 +106,8 @@ const char *http_request_peer(struct http_request *req);
 bool http_request_is_local_root(struct http_request *req);
 /* The client showed a certificate that http_server_set_identity knows, as it was set last. Any thread. */
 bool http_request_is_known_client(const struct http_request *req);
-/* DNS name that the client's certificate was checked for; NULL: no client certificate required. */
+/* DNS name that the client's certificate was checked for; NULL: no client certificate required, or any name
+ * is good. */
 const char *http_request_client_name(const struct http_request *req);
 /* A number of the request in this process, for logs. */
 uint64_t http_request_id(const struct http_request *req);

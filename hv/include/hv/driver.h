@@ -37,6 +37,8 @@ enum driver_capability {
     DRIVER_CAN_TPM = 1 << 19,          /* "tpm" */
     DRIVER_CAN_NESTED = 1 << 20,       /* "nested": guests that run guests */
     DRIVER_CAN_GUEST_KERNEL = 1 << 21, /* "guest_kernel": boot from the guest's own kernel */
+    DRIVER_CAN_MIGRATE = 1 << 22,      /* "migrate": to and from other hosts while it runs */
+    DRIVER_CAN_DISK_MOVE = 1 << 23,    /* "disk_move" */
 };
 /* The word of one capability bit; NULL: no such bit. */
 const char *driver_capability_name(unsigned bit);
@@ -112,6 +114,32 @@ struct hv_save {
 int64_t hv_save_size(const struct domain_config *config);
 
 struct save_header;
+
+/* What became of a domain that was offered to another host. */
+enum hv_offer { HV_OFFER_TAKEN, HV_OFFER_REFUSED, HV_OFFER_UNKNOWN };
+
+/* A domain on its way to another host: what the agent does for the driver. All are called on the thread that
+ * called `send`. */
+struct hv_send {
+    const char *const *mirror; /* devices whose disks go along */
+    size_t mirror_count;
+    const struct disk_chain
+        *chains;      /* of those disks, for reading (simulator); NULL: the device model has them */
+    const char *peer; /* the offer in the agent's words (JSON), kept in the domain's record while it stands */
+    /* Carries bytes both ways between `fd` (a stream socket, moves, also on failure) and what stands for that
+     * disk in the other device model; device NULL: the guest's memory. */
+    int (*carry)(void *ctx, const char *device, int fd, struct hv_err *err);
+    /* The guest stands still and all of it is there; the record says that it is offered. Lets the other host
+     * take over. REFUSED: it does not run there and never will. UNKNOWN: it may; *err says more. */
+    enum hv_offer (*hand_over)(void *ctx, struct hv_err *err);
+    void (*progress)(void *ctx, double fraction);
+    void *ctx;
+};
+
+struct hv_sent {
+    int64_t stopped_us;  /* from the guest's last instruction here until the other side said that it runs */
+    int64_t downtime_us; /* what the device model calls its downtime */
+};
 
 struct hv_driver {
     const char *name; /* "qemu" */
@@ -214,6 +242,47 @@ struct hv_driver {
                      const struct hv_deadline *deadline, struct hv_err *err);
     int (*set_memory)(struct hv_driver_state *state, const char *uuid, int64_t memory_bytes,
                       const struct hv_deadline *deadline, struct hv_err *err);
+
+    /* ---- Going to another host. One that sends writes down that it offers the guest before the other may
+     * run it, and from then on lets it run no more unless it was refused; so at most one of the two runs it.
+     * ---- */
+
+    /* What the other side has to know, in the form of a saved domain's header; initialised on success. */
+    int (*describe)(struct hv_driver_state *state, const char *uuid, struct save_header *header,
+                    struct hv_err *err);
+    /* 0: it runs there and is gone here (end_reason migrated, moved_to `to`). -1 and *offer UNKNOWN: it
+     * stands still, and `settle` has to be called once it is known; else it goes on as before. */
+    int (*send)(struct hv_driver_state *state, const char *uuid, const char *to, const struct hv_send *send,
+                const struct hv_deadline *deadline, enum hv_offer *offer, struct hv_sent *sent,
+                struct hv_err *err);
+    /* The peer of a domain that is offered: an rc string; NULL: it is not. */
+    const char *(*offered)(struct hv_driver_state *state, const char *uuid);
+    int (*settle)(struct hv_driver_state *state, const char *uuid, const char *to, bool taken,
+                  struct hv_err *err);
+
+    /* The other side: as `resume` up to the point where the state is read. The domain is not listed until it
+     * runs. Chains move. */
+    int (*receive)(struct hv_driver_state *state, const struct domain_config *config,
+                   const struct save_header *header, const char *const *mirror, size_t mirror_count,
+                   struct disk_chain *chains, const struct hv_deadline *deadline, struct hv_err *err);
+    /* A stream socket to what stands for a mirrored disk; the caller's. */
+    int (*receive_disk)(struct hv_driver_state *state, const char *uuid, const char *device, int *fd,
+                        struct hv_err *err);
+    /* Fills it from `fd` (borrowed). Then all is here, and it stands still. */
+    int (*receive_memory)(struct hv_driver_state *state, const char *uuid, int fd,
+                          const struct hv_deadline *deadline, struct hv_err *err);
+    /* It is ours: runs it (unless it was paused) and lists it. After a failure it is as after receive_drop.
+     */
+    int (*receive_run)(struct hv_driver_state *state, const char *uuid, struct domain_info *info,
+                       struct hv_err *err);
+    void (*receive_drop)(struct hv_driver_state *state, const char *uuid);
+
+    /* Copies the disk of `device` into `chain` (moves) while the guest uses it, and changes over; the
+     * domain's configuration says `now` then. */
+    int (*disk_move)(struct hv_driver_state *state, const char *uuid, const struct domain_disk *now,
+                     struct disk_chain *chain, const struct disk_chain *from,
+                     void (*progress)(void *ctx, double fraction), void *ctx,
+                     const struct hv_deadline *deadline, struct hv_err *err);
 
     /* A new stream socket to one console, owned by the caller; many may be open at once. Serial: the
      * scroll-back comes first. VNC: a fresh RFB session. A viewer that does not read is dropped. */
