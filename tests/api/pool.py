@@ -333,7 +333,8 @@ class TestPool:
         with open(token_file, "w", encoding="ascii") as file:
             file.write(self.join_token() + "\n")
         host = Daemon(f"hostd {len(self.hosts) + 1}", folder,
-                      [binary, "--state", folder, "--driver", "sim", "--log-level", "debug", *self.host_options])
+                      [binary, "--state", folder, *([] if "--driver" in self.host_options else ["--driver", "sim"]),
+                       "--log-level", "debug", *self.host_options])
         self.hosts.append(host)
         host.start("hostd.port", ["--join", f"https://127.0.0.1:{self.port}", "--token-file", token_file])
         client = self.login()

@@ -86,7 +86,7 @@ class Repositories(StorageTest):
         for operation in ("scan", "update", "vdi_create", "vdi_destroy", "vdi_resize", "vdi_clone", "vdi_snapshot", "vdi_introduce",
                           "plug", "unplug", "pbd_create", "pbd_destroy"):
             self.assertIn(operation, record["allowed_operations"])
-        for operation in ("forget", "destroy", "vdi_enable_cbt"):
+        for operation in ("forget", "destroy", "vdi_set_on_boot"):
             self.assertNotIn(operation, record["allowed_operations"])
         pbd = self.api.PBD.get_record(record["PBDs"][0])
         self.assertEqual((pbd["host"], pbd["currently_attached"]), (self.host, True))

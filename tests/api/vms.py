@@ -102,7 +102,8 @@ class VmCase(unittest.TestCase):
 
     def path(self, vdi):
         uuid = self.api.VDI.get_uuid(vdi)
-        return os.path.join(self.sr_path, next(f for f in os.listdir(self.sr_path) if f.startswith(uuid)))
+        return os.path.join(self.sr_path, next(f for f in os.listdir(self.sr_path)
+                                              if f.startswith(uuid) and not f.endswith(".cbt")))
 
     def write(self, vdi, content):
         with open(self.path(vdi), "r+b") as file:

@@ -38,10 +38,17 @@ int disk_copies_add(struct disk_copies *c, struct ref ref, struct ref sr, size_t
         return fail_handle(err, CLASS_SR, from ? sr : vdi->SR);
     if (storage_sr_is_iso(from) || storage_sr_is_iso(to))
         return err_sr_operation_not_supported(err, REF_TEXT(storage_sr_is_iso(from) ? vdi->SR : sr));
+    if (vdi->type == VDI_TYPE_CBT_METADATA)
+        return err_vdi_incompatible_type(err, REF_TEXT(ref), model_enum_vdi_type.values[vdi->type]);
     struct disk_copy *item = add(c, index);
     item->source = vdi;
     item->sr = sr;
     return 0;
+}
+
+static bool is_tracked(const struct disk_copies *c, const struct disk_copy *item)
+{
+    return c->snapshots && item->source->cbt_enabled;
 }
 
 static int announce(struct disk_copies *c, struct disk_copy *item, struct api_err *err)
@@ -167,6 +174,7 @@ static int make_live(struct disk_copies *c, const struct vm_row *vm, struct api_
         str_assign(&disk->sr, sr_of(c, item->sr)->uuid);
         str_assign(&disk->disk, item->source->uuid);
         str_assign(&disk->new_disk, item->uuid);
+        disk->track = item->tracked = is_tracked(c, item);
         wanted[count++] = item;
     }
     if (c->memory_of == vm) {
@@ -239,6 +247,7 @@ static int make_thin(struct disk_copies *c, struct disk_copy *item, const struct
     str_assign(&args.sr, sr_of(c, item->sr)->uuid);
     str_assign(&args.disk, item->source->uuid);
     str_assign(&args.new_disk, item->uuid);
+    args.track = item->tracked = is_tracked(c, item);
     int rc = hv_disk_clone(at->agent, &op->op, &args, &made, cause);
     hv_disk_clone_args_done(&args);
     if (rc == 0) {
@@ -274,8 +283,10 @@ static int make_at_rest(struct disk_copies *c, struct disk_copy *item, enum copy
     /* A saved memory stays raw, as it was written: thin copies change the format. */
     bool full = kind == COPY_FULL || item->source->type == VDI_TYPE_SUSPEND;
     int rc = full ? -1 : make_thin(c, item, &at, &op, &cause);
-    if (full || (rc < 0 && cause.kind == HV_ERR_KIND_UNSUPPORTED))
+    if (full || (rc < 0 && cause.kind == HV_ERR_KIND_UNSUPPORTED)) {
+        item->tracked = false;
         rc = make_full(c, item, &at, &op, &cause);
+    }
     if (rc < 0) {
         note_failure(item, &cause);
         return storage_fail(err, at.host, item->source->SR, item->source->row.ref,
@@ -327,6 +338,7 @@ struct vdi_row *disk_copies_record(struct disk_copies *c, struct tx *tx, size_t 
     if (!tx_get(tx, CLASS_SR, item->sr))
         return NULL;
     struct vdi_row *vdi = storage_add_vdi(tx, item->sr, item->uuid, &item->info, item->source);
+    vdi->cbt_enabled = item->tracked;
     storage_settle_disk(tx, item->sr, item->uuid);
     if (item->have_stats)
         storage_apply_stats(tx, item->sr, &item->stats);

@@ -21,8 +21,9 @@ struct disk_copy {
     struct ref sr;
     char uuid[UUID_TEXT_SIZE];
     bool announced;
-    bool maybe; /* there may be a disk */
-    bool made;  /* there is, and `info` is valid */
+    bool maybe;   /* there may be a disk */
+    bool made;    /* there is, and `info` is valid */
+    bool tracked; /* it is noted which blocks changed */
     struct disk_info info;
     bool have_stats;
     struct sr_stats stats;
@@ -32,6 +33,7 @@ struct disk_copies {
     struct snapshot *snap; /* of disk_copies_init: sources are borrowed from it */
     struct disk_copy *items;
     size_t count;
+    bool snapshots; /* that is what they are to be, for a disk whose changed blocks are tracked */
     /* Checkpoint: the memory of this VM goes to items[memory], of the same instant. */
     const struct vm_row *memory_of;
     size_t memory;

@@ -70,6 +70,8 @@ static void vanished(struct tx *tx, const struct snapshot *before, const struct 
     const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, ref));
     if (!vdi || vdi->row.created > snapshot_generation(before))
         return;
+    if (vdi->type == VDI_TYPE_CBT_METADATA)
+        return; /* it has no data */
     if (vdi->current_operations && vdi->current_operations->count)
         return; /* whoever works on it will tell */
     if (storage_sr_is_iso(sr) && !storage_vdi_attached(tx, vdi))

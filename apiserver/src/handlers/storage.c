@@ -82,6 +82,8 @@ int storage_fail_backend(struct api_err *err, enum backend_failure failure, cons
         [BACKEND_FAILURE_VDI_AWAY] = "SR_BACKEND_FAILURE_46",
         [BACKEND_FAILURE_SR_AWAY] = "SR_BACKEND_FAILURE_47",
         [BACKEND_FAILURE_INVALID_SIZE] = "SR_BACKEND_FAILURE_79",
+        [BACKEND_FAILURE_TOO_DEEP] = "SR_BACKEND_FAILURE_109",
+        [BACKEND_FAILURE_UNRELATED] = "SR_BACKEND_FAILURE_460",
     };
     const char *params[] = {"", text, ""};
     return api_err_set_code(err, codes[failure], params, ARRAY_LEN(params));

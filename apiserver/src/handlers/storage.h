@@ -56,6 +56,8 @@ enum backend_failure {
     BACKEND_FAILURE_VDI_AWAY,     /* 46: the VDI is not available */
     BACKEND_FAILURE_SR_AWAY,      /* 47: the SR is not available */
     BACKEND_FAILURE_INVALID_SIZE, /* 79: VDI invalid size */
+    BACKEND_FAILURE_TOO_DEEP,     /* 109: the snapshot chain is too long */
+    BACKEND_FAILURE_UNRELATED,    /* 460: changed blocks cannot be told */
 };
 /* SR_BACKEND_FAILURE_<number> ["", text, ""]. -1. */
 int storage_fail_backend(struct api_err *err, enum backend_failure failure, const char *text);

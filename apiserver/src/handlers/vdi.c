@@ -278,6 +278,8 @@ int handle_vdi_update(struct call *call, const struct vdi_update_args *args, str
     const char *disk, *iso;
     if (find_target(call, args->vdi, REF_NULL, &t, err) < 0)
         return -1;
+    if (t.vdi->type == VDI_TYPE_CBT_METADATA)
+        return 0; /* nothing of it changes */
     storage_disk_name(t.sr, t.vdi, &disk, &iso);
     if (read_info(&t.at, t.sr, disk, iso, &info, &cause) < 0)
         return fail_target(&t, "update", &cause, err);

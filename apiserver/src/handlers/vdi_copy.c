@@ -12,6 +12,7 @@ static int make_one(struct call *call, struct ref source, struct ref sr, enum co
     struct disk_copies copies;
     size_t index;
     disk_copies_init(&copies, call);
+    copies.snapshots = !ref_is_null(snapshot_of);
     int rc = disk_copies_add(&copies, source, sr, &index, err);
     if (rc == 0)
         rc = disk_copies_make(&copies, kind, err);

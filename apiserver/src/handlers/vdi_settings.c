@@ -20,25 +20,3 @@ int handle_vdi_resize_online(struct call *call, const struct vdi_resize_online_a
 {
     return not_supported(call, args->vdi, err);
 }
-
-int handle_vdi_enable_cbt(struct call *call, const struct vdi_enable_cbt_args *args, struct api_err *err)
-{
-    return not_supported(call, args->self, err);
-}
-
-int handle_vdi_disable_cbt(struct call *call, const struct vdi_disable_cbt_args *args, struct api_err *err)
-{
-    return not_supported(call, args->self, err);
-}
-
-int handle_vdi_data_destroy(struct call *call, const struct vdi_data_destroy_args *args, struct api_err *err)
-{
-    return not_supported(call, args->self, err);
-}
-
-int handle_vdi_list_changed_blocks(struct call *call, const struct vdi_list_changed_blocks_args *args,
-                                   const char **result, struct api_err *err)
-{
-    (void)result;
-    return not_supported(call, args->vdi_from, err);
-}

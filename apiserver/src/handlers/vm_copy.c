@@ -281,6 +281,7 @@ int vm_copy(const struct vm_copy *how, const struct vm_row *seen, const char *na
     }
     if (save_memory)
         rc = add_memory(how, &drives, source, err);
+    drives.disks.snapshots = how->kind == VM_COPY_SNAPSHOT || how->kind == VM_COPY_CHECKPOINT;
     if (rc == 0)
         rc = disk_copies_make(&drives.disks, how->kind == VM_COPY_FULL ? COPY_FULL : COPY_THIN, err);
     if (rc == 0)

@@ -117,11 +117,20 @@ static uint64_t sr_operations_by_others(void)
         enum storage_operations operation;
         const char *message;
     } table[] = {
-        {STORAGE_OPERATIONS_VDI_CREATE, "VDI.create"},   {STORAGE_OPERATIONS_VDI_INTRODUCE, "VDI.introduce"},
-        {STORAGE_OPERATIONS_VDI_DESTROY, "VDI.destroy"}, {STORAGE_OPERATIONS_VDI_RESIZE, "VDI.resize"},
-        {STORAGE_OPERATIONS_VDI_CLONE, "VDI.clone"},     {STORAGE_OPERATIONS_VDI_SNAPSHOT, "VDI.snapshot"},
-        {STORAGE_OPERATIONS_PLUG, "PBD.plug"},           {STORAGE_OPERATIONS_UNPLUG, "PBD.unplug"},
-        {STORAGE_OPERATIONS_PBD_CREATE, "PBD.create"},   {STORAGE_OPERATIONS_PBD_DESTROY, "PBD.destroy"},
+        {STORAGE_OPERATIONS_VDI_CREATE, "VDI.create"},
+        {STORAGE_OPERATIONS_VDI_INTRODUCE, "VDI.introduce"},
+        {STORAGE_OPERATIONS_VDI_DESTROY, "VDI.destroy"},
+        {STORAGE_OPERATIONS_VDI_RESIZE, "VDI.resize"},
+        {STORAGE_OPERATIONS_VDI_CLONE, "VDI.clone"},
+        {STORAGE_OPERATIONS_VDI_SNAPSHOT, "VDI.snapshot"},
+        {STORAGE_OPERATIONS_VDI_ENABLE_CBT, "VDI.enable_cbt"},
+        {STORAGE_OPERATIONS_VDI_DISABLE_CBT, "VDI.disable_cbt"},
+        {STORAGE_OPERATIONS_VDI_DATA_DESTROY, "VDI.data_destroy"},
+        {STORAGE_OPERATIONS_VDI_LIST_CHANGED_BLOCKS, "VDI.list_changed_blocks"},
+        {STORAGE_OPERATIONS_PLUG, "PBD.plug"},
+        {STORAGE_OPERATIONS_UNPLUG, "PBD.unplug"},
+        {STORAGE_OPERATIONS_PBD_CREATE, "PBD.create"},
+        {STORAGE_OPERATIONS_PBD_DESTROY, "PBD.destroy"},
     };
     uint64_t operations = 0;
     for (size_t i = 0; i < ARRAY_LEN(table); i++) {
