@@ -224,6 +224,7 @@ static void batch_fail(struct store *store, struct batch *batch, enum engine_res
     pthread_mutex_unlock(&store->writer);
 
     atomic_fetch_add(&store->failures, 1);
+    atomic_store(&store->failed_ms, clock_mono_ms());
     free(batch->target);
     waiters_finish(store, batch->taken.waiters.first, -1, err, notices);
     waiters_finish(store, late.waiters.first, -1, err, notices);
@@ -241,6 +242,7 @@ void batch_run(struct store *store)
     batch_resolve(store, &batch);
     enum engine_result result = batch_write(store, &batch, &err);
     if (result == ENGINE_DURABLE) {
+        atomic_store(&store->failed_ms, 0);
         batch_publish(store, &batch, &notices);
     } else if (!batch_is_strict(store, &batch)) {
         if (store->suspect_count == 0)

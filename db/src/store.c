@@ -182,6 +182,7 @@ void store_stats(struct store *store, struct store_stats *out)
         .failures = atomic_load(&store->failures),
         .last_commit_us = atomic_load(&store->last_commit_us),
         .queued = atomic_load(&store->queued),
+        .failed_ms = atomic_load(&store->failed_ms),
         .disk_bytes = store->engine->ops->size(store->engine),
     };
     for (uint16_t i = 0; i < store->schema.class_count; i++)

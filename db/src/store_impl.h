@@ -137,6 +137,7 @@ struct store {
     struct store_watch *watches;
 
     _Atomic uint64_t commits, batches, failures, last_commit_us, queued;
+    _Atomic int64_t failed_ms;
 };
 
 /* Generations are reserved on disk in blocks of this size. */

@@ -64,12 +64,14 @@ class Full(unittest.TestCase):
             self.assertEqual({c for c, _ in codes}, {"INTERNAL_ERROR"})
             self.assertIn("full", " ".join(text for _, text in codes))
             self.assertNotIn(folder, str(codes))
+            self.assertEqual([pool.http("GET", path)[0] for path in ("/healthz", "/readyz")], [200, 503])
             # What needs no disk goes on.
             pool.login().logout()
             self.assertEqual(api.call("event.from", api.session, ["network"], "", 0.0)["valid_ref_counts"]["network"], 2)
             os.unlink(filler)
             api.network.set_name_label(network, "after")
             self.assertEqual(api.network.get_name_label(network), "after")
+            self.assertEqual(pool.http("GET", "/readyz")[::2], (200, b'{"status":"ok"}'))
             pool.restart(crash=True)
             self.assertEqual(pool.login().network.get_name_label(network), "after")
 

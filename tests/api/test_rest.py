@@ -236,6 +236,36 @@ class RestTest(unittest.TestCase):
         self.assertEqual(self.rest.get("/networks", filter="name_label = once")["total"], 1)
         self.problem(400, None, "POST", "/networks", {"name_label": "once"}, {"Idempotency-Key": "k" * 256})
 
+    # ---- watching over the server ----
+
+    def test_metrics(self):
+        self.assertEqual(self.pool.http("GET", "/metrics")[0], 401)
+        self.assertEqual(self.pool.http("GET", "/healthz")[::2], (200, b'{"status":"ok"}'))
+        uuid = self.vm('with "quotes" and \\')
+        self.rest.ok(200, "POST", f"/vms/{uuid}/actions/start", wait="60s")
+        self.addCleanup(lambda: self.rest.request("POST", f"/vms/{uuid}/actions/hard_shutdown", wait="60s"))
+
+        def page():
+            status, head, body = self.pool.http("GET", "/metrics", headers=self.rest.headers)
+            self.assertEqual((status, head["Content-Type"]), (200, "text/plain; version=0.0.4; charset=utf-8"))
+            return body.decode()
+        label = f'uuid="{uuid}",name="with \\"quotes\\" and \\\\"'
+        until("measurements", lambda: f'corral_vm_cpu_total{{{label},device="0"}} ' in page(), 60)
+        text = page()
+        text = page()
+        self.assertIn(f"corral_vm_running{{{label}}} 1\n", text)
+        self.assertIn("\n# TYPE corral_host_memory_bytes gauge\n", text)
+        seen, kinds = set(), 0
+        for line in text.splitlines():  # each metric's lines stand together, behind its one TYPE
+            if line.startswith("# TYPE "):
+                metric = line.split()[2]
+                self.assertNotIn(metric, seen)
+                seen.add(metric)
+                kinds += 1
+            else:
+                self.assertRegex(line, rf"^{metric}({{[^}}]*}})? -?[0-9.e+-]+$")
+        self.assertGreater(kinds, 20)
+
     # ---- events ----
 
     def stream(self, query="", headers=None):

@@ -101,7 +101,7 @@ static void identify(struct rest *r)
         return;
     }
     door_claim_copy(r->req, &claim);
-    if (claim.session || (!claim.local_root && !claim.secret && !claim.basic)) {
+    if (claim.session || (!claim.local_root && !claim.secret && !claim.basic && !claim.known_client)) {
         r->session = door_find_session(r->server, &claim, &r->temporary, &err);
         if (r->session)
             dispatch(r);

@@ -162,6 +162,7 @@ struct store_stats {
     uint64_t rows, generation, commits, batches, failures;
     uint64_t last_commit_us, queued;
     uint64_t disk_bytes; /* of the file and its log */
+    int64_t failed_ms;   /* clock_mono_ms of the last write that failed, if none has succeeded since; else 0 */
 };
 void store_stats(struct store *store, struct store_stats *out);
 
