@@ -71,7 +71,8 @@ static const struct vm_row *vm_now(struct ref vm)
 static const char *verdict(struct ref vm, struct ref host)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    return placement_check(snap, vm_now(vm), host, NULL, &err) < 0 ? error_find(err.code)->code : "fits";
+    const struct placement p = {.snap = snap, .vm = vm_now(vm)};
+    return placement_check(&p, host, &err) < 0 ? error_find(err.code)->code : "fits";
 }
 
 Test(placement, each_reason)
@@ -141,30 +142,35 @@ Test(placement, memory_of_those_that_run_and_those_on_their_way)
     run_on(running, host);
     struct ref coming_ref = coming->row.ref, next_ref = next->row.ref;
     commit();
-    const struct placement_claim items[] = {{coming_ref, host, 400 * MIB}};
+    const struct placement_claim items[] = {{coming_ref, host, 400 * MIB, 400 * MIB, 0}};
     const struct placement_claims claims = {items, 1};
     const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, host));
-    cr_assert_eq(placement_free_memory(snap, row, NULL), 700 * MIB);
-    cr_assert_eq(placement_free_memory(snap, row, &claims), 300 * MIB);
-    cr_assert_eq(placement_free_memory(snap, host_row(snapshot_get(snap, CLASS_host, other)), &claims),
+    cr_assert_eq(placement_free_memory(snap, row, NULL, true), 700 * MIB);
+    cr_assert_eq(placement_free_memory(snap, row, &claims, true), 300 * MIB);
+    cr_assert_eq(placement_free_memory(snap, host_row(snapshot_get(snap, CLASS_host, other)), &claims, true),
                  1000 * MIB);
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    cr_assert_eq(placement_check(snap, vm_now(next_ref), host, NULL, &err), 0);
-    cr_assert_eq(placement_check(snap, vm_now(next_ref), host, &claims, &err), -1);
+    cr_assert_eq(placement_check(&(struct placement){.snap = snap, .vm = vm_now(next_ref)}, host, &err), 0);
+    cr_assert_eq(placement_check(&(struct placement){.snap = snap, .vm = vm_now(next_ref), .claims = &claims},
+                                 host, &err),
+                 -1);
     cr_assert_str_eq(err.code, "HOST_NOT_ENOUGH_FREE_MEMORY");
     /* It has arrived: its claim counts no more. */
     tx = store_begin(store);
     run_on(vm_row_mut(tx_edit(tx, CLASS_VM, coming_ref)), host);
     commit();
     row = host_row(snapshot_get(snap, CLASS_host, host));
-    cr_assert_eq(placement_free_memory(snap, row, &claims), 300 * MIB);
+    cr_assert_eq(placement_free_memory(snap, row, &claims, true), 300 * MIB);
 }
 
 static struct ref chosen(struct ref vm, const char **code)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     struct ref host = REF_NULL;
-    *code = placement_choose(snap, vm_now(vm), NULL, &host, &err) < 0 ? error_find(err.code)->code : "";
+    *code =
+        placement_choose(&(struct placement){.snap = snap, .vm = vm_now(vm), .random = 0.5}, &host, &err) < 0
+            ? error_find(err.code)->code
+            : "";
     return host;
 }
 
@@ -188,6 +194,129 @@ Test(placement, the_choice)
     AUTO_REF_SET const struct ref_set *possible = placement_possible(snap, vm_now(plain_ref));
     cr_assert_eq(possible->count, 2);
     cr_assert_not(ref_set_has(possible, closed));
+}
+
+/* Of a hundred draws, how many give `host`. */
+static int picks_of(struct ref vm, struct ref host)
+{
+    int count = 0;
+    for (int i = 0; i < 100; i++) {
+        AUTO_API_ERR struct api_err err = API_ERR_INIT;
+        const struct placement p = {.snap = snap, .vm = vm_now(vm), .random = i / 100.0};
+        struct ref got = REF_NULL;
+        cr_assert_eq(placement_choose(&p, &got, &err), 0);
+        count += ref_eq(got, host);
+    }
+    return count;
+}
+
+Test(placement, equally_good_hosts_are_weighed_by_free_memory)
+{
+    struct ref small = make_host(500 * MIB, "2", true, true), large = make_host(1500 * MIB, "2", true, true);
+    struct ref vm = make_vm(100 * MIB)->row.ref;
+    commit();
+    cr_assert_eq(picks_of(vm, large), 75);
+    cr_assert_eq(picks_of(vm, small), 25);
+}
+
+Test(placement, memory_that_is_there_before_memory_that_others_would_give)
+{
+    struct ref crowded = make_host(4000 * MIB, "2", true, true),
+               empty = make_host(600 * MIB, "2", true, true), tight = make_host(450 * MIB, "2", true, true);
+    struct vm_row *elastic = make_vm(3900 * MIB), *vm = make_vm(500 * MIB);
+    elastic->memory_dynamic_min = 100 * MIB;
+    elastic->memory_target = 3900 * MIB;
+    vm->memory_dynamic_min = 400 * MIB;
+    run_on(elastic, crowded);
+    struct ref ref = vm->row.ref, elastic_ref = elastic->row.ref;
+    commit();
+    cr_assert_str_eq(verdict(ref, crowded), "fits", "the other one can give memory");
+    cr_assert_str_eq(verdict(ref, tight), "fits", "not all of it");
+    cr_assert_eq(picks_of(ref, empty), 100);
+    const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, crowded));
+    cr_assert_eq(placement_free_memory(snap, row, NULL, false), 100 * MIB);
+    cr_assert_eq(placement_free_memory(snap, row, NULL, true), 3900 * MIB);
+    /* A guest that does not give counts with all it has. */
+    tx = store_begin(store);
+    vm_row_mut(tx_edit(tx, CLASS_VM, elastic_ref))->keeps_memory = true;
+    commit();
+    cr_assert_str_eq(verdict(ref, crowded), "HOST_NOT_ENOUGH_FREE_MEMORY");
+}
+
+Test(placement, what_the_host_keeps_for_itself)
+{
+    struct ref host = make_host(1000 * MIB, "2", true, true);
+    host_row_mut(tx_edit(tx, CLASS_host, host))->memory_reserved = 300 * MIB;
+    struct ref fits = make_vm(700 * MIB)->row.ref, large = make_vm(701 * MIB)->row.ref;
+    commit();
+    cr_assert_str_eq(verdict(fits, host), "fits");
+    cr_assert_str_eq(verdict(large, host), "HOST_NOT_ENOUGH_FREE_MEMORY");
+}
+
+Test(placement, vms_that_keep_apart)
+{
+    struct ref one = make_host(9000 * MIB, "2", true, true), two = make_host(1000 * MIB, "2", true, true);
+    struct vm_group_row *group = vm_group_row_mut(tx_create(tx, CLASS_VM_group));
+    group->placement = PLACEMENT_POLICY_ANTI_AFFINITY;
+    struct vm_row *first = make_vm(100 * MIB), *second = make_vm(100 * MIB), *third = make_vm(100 * MIB);
+    struct vm_row *const all[] = {first, second, third};
+    struct ref group_ref = group->row.ref, third_ref = third->row.ref;
+    for (size_t i = 0; i < 3; i++)
+        ref_set_assign(&all[i]->groups, ref_set_new(&group_ref, 1));
+    run_on(first, one);
+    struct ref second_ref = second->row.ref;
+    commit();
+    cr_assert_eq(picks_of(second_ref, two), 100, "the other one runs on the large host");
+    tx = store_begin(store);
+    run_on(vm_row_mut(tx_edit(tx, CLASS_VM, second_ref)), two);
+    commit();
+    cr_assert_gt(picks_of(third_ref, one), 50, "one on each: memory decides");
+    tx = store_begin(store);
+    vm_group_row_mut(tx_edit(tx, CLASS_VM_group, group_ref))->placement = PLACEMENT_POLICY_NORMAL;
+    run_on(vm_row_mut(tx_edit(tx, CLASS_VM, second_ref)), one);
+    commit();
+    cr_assert_gt(picks_of(third_ref, one), 50, "a group without a rule");
+}
+
+Test(placement, networks_that_only_some_hosts_reach)
+{
+    struct ref near = make_host(1000 * MIB, "2", true, true), far = make_host(1000 * MIB, "2", true, true);
+    struct vm_row *vm = make_vm(100 * MIB);
+    struct vif_row *vif = vif_row_mut(tx_create(tx, CLASS_VIF));
+    vif->network = tx_create(tx, CLASS_network)->ref;
+    vif->VM = vm->row.ref;
+    struct ref ref = vm->row.ref, network = vif->network;
+    commit();
+    cr_assert_str_eq(verdict(ref, far), "fits", "a network without interfaces is made anywhere");
+    tx = store_begin(store);
+    struct pif_row *pif = pif_row_mut(tx_create(tx, CLASS_PIF));
+    pif->host = near;
+    pif->network = network;
+    commit();
+    cr_assert_str_eq(verdict(ref, near), "fits");
+    cr_assert_str_eq(verdict(ref, far), "VM_REQUIRES_NETWORK");
+}
+
+Test(placement, force_and_hosts_that_failed)
+{
+    struct ref one = make_host(1000 * MIB, "2", true, true), two = make_host(1000 * MIB, "2", true, true);
+    struct vm_row *wide = make_vm(100 * MIB), *plain = make_vm(100 * MIB);
+    wide->VCPUs_max = 3;
+    plain->affinity = one;
+    struct ref wide_ref = wide->row.ref, plain_ref = plain->row.ref;
+    commit();
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    const struct placement forced = {.snap = snap, .vm = vm_now(wide_ref), .force = true};
+    cr_assert_str_eq(verdict(wide_ref, one), "HOST_NOT_ENOUGH_PCPUS");
+    cr_assert_eq(placement_check(&forced, one, &err), 0);
+    const struct ref avoid[] = {one, two};
+    struct placement p = {.snap = snap, .vm = vm_now(plain_ref), .avoid = avoid, .avoid_count = 1};
+    struct ref got;
+    cr_assert_eq(placement_choose(&p, &got, &err), 0);
+    cr_assert(ref_eq(got, two));
+    p.avoid_count = 2;
+    cr_assert_eq(placement_choose(&p, &got, &err), -1);
+    cr_assert_str_eq(err.code, "NO_HOSTS_AVAILABLE");
 }
 
 Test(placement, one_host_tells_its_own_reason)

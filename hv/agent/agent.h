@@ -55,7 +55,8 @@ struct agent_options {
     const char *images, *launcher, *qemu, *ovmf_code, *ovmf_vars;
     const char *power_command;
     const char *ovmf_secure_code, *ovmf_secure_vars, *swtpm;
-    long long guest_uid, sim_boot_ms;
+    const char *cgroup;
+    long long guest_uid, sim_boot_ms, sim_memory_mib, reserve_mib, min_uptime_s;
 };
 
 struct agent {
@@ -240,9 +241,11 @@ int domain_snapshot_infos(struct agent *agent, const struct hv_domain_snapshot_a
 int domain_check_absent(struct agent *agent, const char *uuid, struct hv_err *err);
 
 /* ---- facts.c, join.c ---- */
-void facts_collect(struct host_facts *facts);
+void facts_collect(const struct agent *agent, struct host_facts *facts);
 int64_t facts_memory_free(void);
-int64_t facts_memory_total(void);
+int64_t facts_memory_total(const struct agent *agent);
+/* Once STATE/run is there. */
+void facts_boot(struct agent *agent, struct host_facts *facts);
 void facts_images(struct agent *agent, struct host_facts *facts);
 int join_pool(struct agent *agent, struct hv_err *err);
 /* True when STATE/pki has everything. */
@@ -255,4 +258,4 @@ void agent_sweep_rules(struct agent *agent);
 
 /* ---- stats.c ---- */
 /* The host's own numbers; `stats` is initialised. */
-void host_numbers(struct host_stats *stats);
+void host_numbers(const struct agent *agent, struct host_stats *stats);

@@ -3,9 +3,12 @@
 #include "agent.h"
 #include <base/clock.h>
 #include <base/file.h>
+#include <base/log.h>
 #include <base/mem.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <io/rundir.h>
 #include <stdio.h>
 #include <sys/utsname.h>
 
@@ -86,22 +89,47 @@ int64_t facts_memory_free(void)
     return meminfo("MemAvailable");
 }
 
-int64_t facts_memory_total(void)
+int64_t facts_memory_total(const struct agent *agent)
 {
-    return meminfo("MemTotal");
+    return agent->options.sim_memory_mib > 0 ? agent->options.sim_memory_mib << 20 : meminfo("MemTotal");
+}
+
+/* By itself a sixteenth, which is what a small system with this agent and its page cache needs. */
+static int64_t memory_reserved(const struct agent *agent)
+{
+    const int64_t least = 128LL << 20, most = 2LL << 30;
+    if (agent->options.reserve_mib >= 0)
+        return agent->options.reserve_mib << 20;
+    int64_t part = facts_memory_total(agent) / 16;
+    return part < least ? least : part > most ? most : part;
+}
+
+void facts_boot(struct agent *agent, struct host_facts *facts)
+{
+    char *path AUTO_FREE = agent_path(agent, "run/.boot");
+    char *text AUTO_FREE = file_read(path, 128, NULL);
+    char kernel[40], uuid[UUID_TEXT_SIZE];
+    host_boot_id(kernel);
+    size_t len = strlen(kernel);
+    if (text && strlen(text) == len + UUID_TEXT_SIZE && strncmp(text, kernel, len) == 0 && text[len] == ' ') {
+        str_assign(&facts->boot_id, text + len + 1);
+        return;
+    }
+    uuid_format(ref_new(), uuid);
+    char *fresh AUTO_FREE = xasprintf("%s %s", kernel, uuid);
+    if (file_write_atomic(path, fresh, strlen(fresh), 0600) < 0)
+        log_warn("facts", "the boot cannot be noted: the next start of the agent counts as one", "error",
+                 strerror(errno));
+    str_assign(&facts->boot_id, uuid);
 }
 
 static void collect_system(struct host_facts *facts)
 {
     struct utsname names;
-    char boot_id[64] = "";
     if (uname(&names) == 0) {
         str_assign(&facts->hostname, names.nodename);
         str_assign(&facts->kernel_version, names.release);
     }
-    char *id AUTO_FREE = file_read("/proc/sys/kernel/random/boot_id", 64, NULL);
-    snprintf(boot_id, sizeof(boot_id), "%.36s", id ? id : "");
-    str_assign(&facts->boot_id, boot_id);
     char *os AUTO_FREE = file_read("/etc/os-release", 1 << 16, NULL);
     char *name = os ? strstr(os, "PRETTY_NAME=\"") : NULL;
     if (name) {
@@ -114,12 +142,13 @@ static void collect_system(struct host_facts *facts)
     facts->agent_start_time = clock_unix_seconds();
 }
 
-void facts_collect(struct host_facts *facts)
+void facts_collect(const struct agent *agent, struct host_facts *facts)
 {
     str_assign(&facts->agent_version, VERSION);
     collect_cpu(facts);
     collect_system(facts);
-    facts->memory_total_bytes = facts_memory_total();
+    facts->memory_total_bytes = facts_memory_total(agent);
+    facts->memory_reserved_bytes = memory_reserved(agent);
     facts->memory_free_bytes = facts_memory_free();
 }
 

@@ -12,7 +12,8 @@ int domain_check_memory(struct agent *agent, const struct domain_config *config,
 {
     if (agent->driver == &hv_sim_driver)
         return 0;
-    int64_t need = config->memory_bytes + OVERHEAD_BYTES, free_bytes = facts_memory_free();
+    int64_t wanted = config->memory_target_bytes > 0 ? config->memory_target_bytes : config->memory_bytes;
+    int64_t need = wanted + OVERHEAD_BYTES, free_bytes = facts_memory_free();
     if (need <= free_bytes)
         return 0;
     return hv_fail(err, HV_ERR_KIND_NO_MEMORY,

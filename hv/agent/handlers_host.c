@@ -33,7 +33,7 @@ int agent_host_stats(struct agent *agent, struct agent_op *op, const struct hv_h
     size_t count;
     if (agent->driver->list(agent->state, &infos, &count, err) < 0)
         return -1;
-    host_numbers(&result->stats);
+    host_numbers(agent, &result->stats);
     for (size_t i = 0; i < count; i++) {
         struct domain_stats stats;
         if (domain_state_is_live(infos[i].state) &&

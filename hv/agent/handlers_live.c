@@ -507,3 +507,31 @@ int agent_domain_set_memory(struct agent *agent, struct agent_op *op,
                        "The domain was started with %lld bytes, and cannot get more.", (long long)most);
     return agent->driver->set_memory(agent->state, args->domain, args->memory_bytes, &op->deadline, err);
 }
+
+int agent_domain_set_scheduling(struct agent *agent, struct agent_op *op,
+                                const struct hv_domain_set_scheduling_args *args,
+                                struct hv_domain_set_scheduling_result *result, struct hv_err *err)
+{
+    struct domain_config config AUTO_DOMAIN_CONFIG;
+    bool usual = (args->weight == 0 || args->weight == 256) && args->cap_percent == 0;
+    (void)result;
+    domain_config_init(&config);
+    if (refuse_unless(agent, DRIVER_CAN_CPU_MASK, "say which processors a domain runs on", err) < 0 ||
+        (!usual &&
+         refuse_unless(
+             agent, DRIVER_CAN_CPU_WEIGHT,
+             "weigh or cap a domain's processors (its kernel offers no cpu controller of cgroup v2)",
+             err) < 0))
+        return -1;
+    domain_config_done(&config);
+    if (live_config(agent, args->domain, &config, err) < 0) {
+        domain_config_init(&config);
+        return -1;
+    }
+    config.cpu_weight = args->weight;
+    config.cpu_cap_percent = args->cap_percent;
+    str_assign(&config.cpu_mask, args->mask);
+    if (domain_config_check(&config, err) < 0)
+        return -1;
+    return agent->driver->set_scheduling(agent->state, args->domain, &config, &op->deadline, err);
+}

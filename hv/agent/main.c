@@ -85,6 +85,31 @@ static int parse(int argc, char **argv, struct agent_options *o)
          .value_name = "FILE",
          .help = "program that switches this machine off or reboots it; its argument is shutdown or reboot",
          .out = &o->power_command},
+        {.name = "sim-memory",
+         .kind = ARG_INT,
+         .value_name = "MIB",
+         .help = "memory of a simulated host (as the machine's)",
+         .out = &o->sim_memory_mib,
+         .min = 0,
+         .max = 1 << 30},
+        {.name = "reserve-memory",
+         .kind = ARG_INT,
+         .value_name = "MIB",
+         .help = "memory that guests may not have (a sixteenth; 128 to 2048)",
+         .out = &o->reserve_mib,
+         .min = 0,
+         .max = 1 << 30},
+        {.name = "min-uptime",
+         .kind = ARG_INT,
+         .value_name = "S",
+         .help = "a guest that ends sooner after its boot is not restarted (120)",
+         .out = &o->min_uptime_s,
+         .min = 0,
+         .max = 86400},
+        {.name = "cgroup",
+         .value_name = "DIR",
+         .help = "cgroup v2 tree for weights and caps (/sys/fs/cgroup)",
+         .out = &o->cgroup},
         {.name = "log-level", .value_name = "L", .help = "error, warn, info or debug", .out = &o->log_level},
     };
     struct buf text AUTO_BUF = BUF_INIT;
@@ -186,6 +211,8 @@ static int set_up(struct agent *agent, struct hv_err *err)
                                         .ovmf_secure_vars = o->ovmf_secure_vars,
                                         .swtpm = o->swtpm,
                                         .sim_boot_ms = o->sim_boot_ms,
+                                        .cgroup = o->cgroup,
+                                        .min_uptime_s = o->min_uptime_s,
                                         .changed = on_changed,
                                         .ctx = agent};
     set_guest_user(agent);
@@ -254,7 +281,7 @@ static int start(struct agent *agent, struct hv_err *err)
 {
     if (lock_state(agent, err) < 0 || set_up(agent, err) < 0)
         return -1;
-    facts_collect(&agent->facts);
+    facts_collect(agent, &agent->facts);
     if (agent->driver->probe(&agent->env, &agent->facts, err) < 0)
         return -1;
     facts_images(agent, &agent->facts);
@@ -262,13 +289,14 @@ static int start(struct agent *agent, struct hv_err *err)
         return -1;
     host_facts_done(&agent->facts);
     host_facts_init(&agent->facts);
-    facts_collect(&agent->facts);
+    facts_collect(agent, &agent->facts);
     agent->driver->probe(&agent->env, &agent->facts, err);
     agent->events = events_new(agent);
     agent->waiters = waiters_new(agent);
     if (agent->driver->open(&agent->env, &agent->state, err) < 0 || srs_open(agent, err) < 0 ||
         ops_open(agent, err) < 0)
         return -1;
+    facts_boot(agent, &agent->facts);
     add_capabilities(agent);
     send_settle_all(agent);
     if (merger_start(agent, err) < 0)
@@ -309,7 +337,10 @@ int main(int argc, char **argv)
                                              .ovmf_secure_code = "/usr/share/OVMF/OVMF_CODE_4M.ms.fd",
                                              .ovmf_secure_vars = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd",
                                              .swtpm = "/usr/bin/swtpm",
-                                             .sim_boot_ms = 300},
+                                             .sim_boot_ms = 300,
+                                             .reserve_mib = -1,
+                                             .min_uptime_s = 120,
+                                             .cgroup = "/sys/fs/cgroup"},
                                  .images_fd = -1,
                                  .stop_fd = -1};
     self_note(argv);

@@ -76,7 +76,7 @@ static void read_pifs(struct host_stats *stats)
     }
 }
 
-void host_numbers(struct host_stats *stats)
+void host_numbers(const struct agent *agent, struct host_stats *stats)
 {
     double load[1] = {0};
     stats->time = clock_unix_seconds();
@@ -84,6 +84,6 @@ void host_numbers(struct host_stats *stats)
     read_pifs(stats);
     stats->time_us = clock_unix_us();
     stats->load_average = getloadavg(load, 1) == 1 ? load[0] : 0;
-    stats->memory_total_bytes = facts_memory_total();
+    stats->memory_total_bytes = facts_memory_total(agent);
     stats->memory_free_bytes = facts_memory_free();
 }

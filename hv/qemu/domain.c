@@ -50,6 +50,7 @@ void domain_unref(struct qemu_domain *d)
         return;
     rundir_close(&d->dir);
     rundir_record_done(&d->record);
+    free(d->end_note);
     domain_info_done(&d->info);
     pthread_cond_destroy(&d->changed);
     pthread_mutex_destroy(&d->lock);

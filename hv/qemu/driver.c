@@ -86,6 +86,7 @@ static int qemu_open(const struct hv_driver_env *env, struct hv_driver_state **o
     state->ovmf_secure_code = copy(env->ovmf_secure_code);
     state->ovmf_secure_vars = copy(env->ovmf_secure_vars);
     state->swtpm = copy(env->swtpm);
+    state->cgroup_fd = scheduling_open(env->cgroup);
     state->accelerator = qemu_choose_accelerator(reason, sizeof(reason));
     state->may_nest = qemu_may_nest(state->accelerator);
     struct network_error why;
@@ -147,7 +148,10 @@ static unsigned qemu_capabilities(const struct hv_driver_state *state)
                    DRIVER_CAN_GUEST_AGENT | DRIVER_CAN_CD_CHANGE | DRIVER_CAN_USER_NET |
                    DRIVER_CAN_DISK_CLONE | DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CHECKPOINT | DRIVER_CAN_SUSPEND |
                    DRIVER_CAN_DISK_PLUG | DRIVER_CAN_NIC_PLUG | DRIVER_CAN_SET_VCPUS | DRIVER_CAN_SET_MEMORY |
-                   DRIVER_CAN_MIGRATE | DRIVER_CAN_DISK_MOVE;
+                   DRIVER_CAN_MIGRATE | DRIVER_CAN_DISK_MOVE |
+                   DRIVER_CAN_CPU_MASK;
+    if (state->cgroup_fd >= 0)
+        can |= DRIVER_CAN_CPU_WEIGHT;
     if (state->may_bridge)
         can |= DRIVER_CAN_BRIDGE;
     if (state->env.images_fd >= 0)
@@ -308,5 +312,6 @@ const struct hv_driver hv_qemu_driver = {
     .receive_run = qemu_receive_run,
     .receive_drop = qemu_receive_drop,
     .disk_move = qemu_disk_move,
+    .set_scheduling = qemu_set_scheduling,
     .console_open = qemu_console_open,
 };

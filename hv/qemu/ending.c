@@ -34,6 +34,28 @@ static void quit(struct qemu_domain *d, enum end_reason reason)
     loop_timer_set(d->driver->loop, &d->kill_timer, clock_mono_ms() + QUIT_MS);
 }
 
+static void note(struct qemu_domain *d, const char *text)
+{
+    char *all = d->end_note ? xasprintf("%s %s", d->end_note, text) : xstrdup(text);
+    free(d->end_note);
+    d->end_note = all;
+}
+
+/* A guest that ends as soon as it has started would do so for ever. */
+static bool bounces(struct qemu_domain *d)
+{
+    int64_t least = d->driver->env.min_uptime_s;
+    pthread_mutex_lock(&d->lock);
+    int64_t uptime = clock_unix_seconds() - d->info.boot_time;
+    pthread_mutex_unlock(&d->lock);
+    if (least <= 0 || uptime >= least || uptime < 0)
+        return false;
+    char *text AUTO_FREE = xasprintf("It had run for %d seconds only, and is not started again before %d.",
+                                     (int)uptime, (int)least);
+    note(d, text);
+    return true;
+}
+
 static void restart(struct qemu_domain *d)
 {
     if (!d->qmp)
@@ -42,9 +64,13 @@ static void restart(struct qemu_domain *d)
     qmp_send(d->qmp, "cont", NULL);
 }
 
+static char *describe(struct qemu_domain *d, enum end_reason reason, bool known, int status);
+
 static void preserve(struct qemu_domain *d, enum end_reason reason)
 {
+    char *text AUTO_FREE = describe(d, reason, false, 0);
     pthread_mutex_lock(&d->lock);
+    str_assign(&d->info.end_text, text);
     d->info.state = reason == END_REASON_GUEST_CRASH ? DOMAIN_STATE_CRASHED : DOMAIN_STATE_SHUTDOWN;
     d->info.end_reason = reason;
     d->info.end_time = clock_unix_seconds();
@@ -85,21 +111,43 @@ char *domain_offer_host(const char *offer)
     return xstrdup(to);
 }
 
-void domain_guest_ended(struct qemu_domain *d, enum end_reason reason)
+static void act(struct qemu_domain *d, enum end_reason reason)
 {
-    if (d->pending != END_REASON_NONE)
-        return; /* SHUTDOWN after GUEST_PANICKED and the like */
     pthread_mutex_lock(&d->lock);
     bool leaving = d->leaving;
     enum end_action action = action_for(&d->record.config, reason);
     pthread_mutex_unlock(&d->lock);
-    log_info("qemu", "a guest ended", "domain", d->uuid, "reason", end_reason_name(reason));
-    if (leaving || action == END_ACTION_DESTROY)
+    if (leaving || action == END_ACTION_DESTROY || (action == END_ACTION_RESTART && bounces(d)))
         quit(d, reason);
     else if (action == END_ACTION_RESTART)
         restart(d);
     else
         preserve(d, reason);
+}
+
+static void dumped(struct qemu_domain *d, const char *text)
+{
+    d->dumping = false;
+    if (d->dead)
+        return;
+    note(d, text);
+    if (d->pending == END_REASON_NONE)
+        act(d, END_REASON_GUEST_CRASH);
+}
+
+void domain_guest_ended(struct qemu_domain *d, enum end_reason reason)
+{
+    if (d->pending != END_REASON_NONE || d->dumping)
+        return; /* SHUTDOWN after GUEST_PANICKED and the like */
+    pthread_mutex_lock(&d->lock);
+    bool dump = reason == END_REASON_GUEST_CRASH && d->record.config.coredump && !d->leaving;
+    pthread_mutex_unlock(&d->lock);
+    log_info("qemu", "a guest ended", "domain", d->uuid, "reason", end_reason_name(reason));
+    d->dumping = dump;
+    if (dump)
+        domain_dump(d, dumped);
+    else
+        act(d, reason);
 }
 
 /* The end of what the device model wrote, without control characters. */
@@ -115,7 +163,7 @@ static char *last_words(struct qemu_domain *d)
     return text;
 }
 
-static char *describe(struct qemu_domain *d, enum end_reason reason, bool known, int status)
+static char *describe_plainly(struct qemu_domain *d, enum end_reason reason, bool known, int status)
 {
     switch (reason) {
     case END_REASON_ASKED:
@@ -140,6 +188,16 @@ static char *describe(struct qemu_domain *d, enum end_reason reason, bool known,
     if (known && WIFEXITED(status))
         return xasprintf("The device model ended with code %d.%s%s", WEXITSTATUS(status), between, words);
     return xasprintf("The device model ended.%s%s", between, words);
+}
+
+static char *describe(struct qemu_domain *d, enum end_reason reason, bool known, int status)
+{
+    char *text = describe_plainly(d, reason, known, status);
+    if (!d->end_note)
+        return text;
+    char *more = xasprintf("%s %s", text, d->end_note);
+    free(text);
+    return more;
 }
 
 /* Everything of it on the host goes away. */
@@ -196,6 +254,7 @@ void domain_process_ended(struct qemu_domain *d)
     kept_mark(d->driver->state_dir, d->uuid, mark);
     pthread_mutex_lock(&d->lock);
     str_assign(&d->info.kept_mark, mark);
+    scheduling_remove(d->driver, d->uuid);
     rundir_remove(d->driver->state_dir, d->uuid, &d->dir);
     fill_info(d, reason, text);
     domain_info_copy(&info, &d->info);

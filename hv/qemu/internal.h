@@ -24,6 +24,7 @@ struct hv_driver_state {
     struct loop *loop;
     enum accelerator accelerator;
     bool may_bridge, may_nest;
+    int cgroup_fd; /* folder of the domains' control groups; -1: none */
     char boot_id[40];
     struct loop_timer housekeeping; /* loop thread */
     pthread_mutex_t lock;           /* guards the rest */
@@ -74,6 +75,8 @@ struct qemu_domain {
     struct loop_timer reconnect, kill_timer, rearm_timer, watch_timer;
     int64_t watch_ms, watch_step_ms; /* until the next question about drivers, and to the one after it */
     int64_t last_reset_ms;
+    bool dumping;            /* its memory is being written */
+    char *end_note;          /* more about its end: where its memory was written, why it is not restarted */
     enum end_reason pending; /* why the process is about to end */
 };
 
@@ -240,6 +243,25 @@ void domain_watch_again(struct qemu_domain *d);
 /* ---- tpm.c ---- */
 /* Ends the process of its TPM, when there is one, and waits for that. */
 void tpm_end(struct qemu_domain *d);
+/* ---- sizes.c ---- */
+/* Tells the guest's balloon driver how much to keep, and notes it. */
+int domain_balloon(struct qemu_domain *d, int64_t memory_bytes, const struct hv_deadline *deadline,
+                   struct hv_err *err);
+
+/* ---- scheduling.c ---- */
+/* The folder of the domains' groups, or -1: this host has no cpu controller there. */
+int scheduling_open(const char *cgroup);
+/* Applies what the record says to the process and its processors. Not on the loop's thread. */
+int domain_schedule(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err);
+/* Once the process is gone. */
+void scheduling_remove(struct hv_driver_state *state, const char *uuid);
+int qemu_set_scheduling(struct hv_driver_state *state, const char *uuid, const struct domain_config *wanted,
+                        const struct hv_deadline *deadline, struct hv_err *err);
+
+/* ---- coredump.c ---- */
+/* Writes the memory of a guest that panicked into STATE/crashdumps, on a thread of its own; `then` is called
+ * on the loop's thread, with the file's name or why there is none. */
+void domain_dump(struct qemu_domain *d, void (*then)(struct qemu_domain *d, const char *text));
 
 /* ---- ending.c: loop thread ---- */
 /* The guest powered off, rebooted (and may not) or crashed: does what its configuration says. */

@@ -125,6 +125,9 @@ int qemu_set_vcpus(struct hv_driver_state *state, const char *uuid, int64_t vcpu
         outcome = add_one(d, places, count, deadline, err);
     for (; outcome == 0 && count > vcpus; count -= outcome == 0)
         outcome = remove_one(d, count - 1, deadline, err);
+    /* New processors begin where the device model may run, not where the others do. */
+    if (outcome == 0)
+        outcome = domain_schedule(d, deadline, err);
     return write_count(d, count, outcome == 0 ? err : NULL) < 0 ? -1 : outcome;
 }
 
@@ -135,19 +138,26 @@ static void set_target(struct rundir_record *record, void *arg)
     record->memory_target_bytes = *(const int64_t *)arg;
 }
 
-int qemu_set_memory(struct hv_driver_state *state, const char *uuid, int64_t memory_bytes,
-                    const struct hv_deadline *deadline, struct hv_err *err)
+int domain_balloon(struct qemu_domain *d, int64_t memory_bytes, const struct hv_deadline *deadline,
+                   struct hv_err *err)
 {
-    struct qemu_domain *d AUTO_DOMAIN = domain_find_active(state, uuid, err);
     int64_t target = memory_bytes / MIB * MIB;
-    if (!d ||
-        domain_command(d, "balloon", json_pack("{s:I}", "value", (json_int_t)target), deadline, NULL, err) <
-            0 ||
+    json_t *arguments = json_pack("{s:I}", "value", (json_int_t)target);
+    if (domain_command(d, "balloon", arguments, deadline, NULL, err) < 0 ||
         domain_change(d, set_target, &target, err) < 0)
         return -1;
     pthread_mutex_lock(&d->lock);
     d->info.memory_target_bytes = target;
     pthread_mutex_unlock(&d->lock);
+    return 0;
+}
+
+int qemu_set_memory(struct hv_driver_state *state, const char *uuid, int64_t memory_bytes,
+                    const struct hv_deadline *deadline, struct hv_err *err)
+{
+    struct qemu_domain *d AUTO_DOMAIN = domain_find_active(state, uuid, err);
+    if (!d || domain_balloon(d, memory_bytes, deadline, err) < 0)
+        return -1;
     domain_publish(d, false);
     return 0;
 }

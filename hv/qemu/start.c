@@ -266,6 +266,16 @@ static int wait_until_up(struct qemu_domain *d, const struct hv_deadline *deadli
     return -1;
 }
 
+/* The balloon driver finds its target when it begins. */
+static int balloon_first(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err)
+{
+    const struct domain_config *config = &d->record.config;
+    int64_t target = config->memory_target_bytes;
+    if (target <= 0 || target >= config->memory_bytes)
+        return 0;
+    return domain_balloon(d, target, deadline, err);
+}
+
 /* What a resumed domain is filled from; NULL: it boots. */
 struct saved {
     const struct save_header *header;
@@ -285,7 +295,8 @@ static int start_in_folder(struct qemu_domain *d, const struct disk_chain *chain
     pthread_mutex_unlock(&d->lock);
     domain_attach(d);
     if (wait_until_up(d, deadline, err) == 0 &&
-        (!saved || !saved->from || domain_load(d, saved->header, saved->from, deadline, err) == 0))
+        (!saved || !saved->from || domain_load(d, saved->header, saved->from, deadline, err) == 0) &&
+        domain_schedule(d, deadline, err) == 0 && (saved || balloon_first(d, deadline, err) == 0))
         return 0;
     domain_kill(d);
     return -1;

@@ -1,8 +1,11 @@
 /* The simulated guest: when it is up, what it says, how it ends. Loop thread, lock held. */
 #include "sim.h"
 #include <base/clock.h>
+#include <base/file.h>
 #include <base/mem.h>
+#include <errno.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #define POWER_OFF_MS 50
 
@@ -72,9 +75,34 @@ void sim_boot(struct sim_domain *d)
     sim_say(d, line);
 }
 
-static void end_of_guest(struct sim_domain *d, enum end_reason reason, enum end_action action,
-                         const char *text)
+/* As the QEMU driver does (hv/qemu/coredump.c): a file beside which nothing else is left. */
+static const char *dump(struct sim_domain *d, const char *text)
 {
+    char *folder AUTO_FREE = xasprintf("%s/crashdumps", d->sim->state_dir);
+    char *name AUTO_FREE = xasprintf("%lld-%s.core", (long long)clock_unix_seconds(), d->info.uuid);
+    char *path AUTO_FREE = xasprintf("%s/%s", folder, name);
+    if ((mkdir(folder, 0700) < 0 && errno != EEXIST) || file_write_atomic(path, "simulated", 9, 0600) < 0)
+        return str_newf("%s Its memory could not be written: %s", text, strerror(errno));
+    return str_newf("%s Its memory was written to crashdumps/%s of its host's agent.", text, name);
+}
+
+static bool bounces(const struct sim_domain *d)
+{
+    int64_t uptime = clock_unix_seconds() - d->info.boot_time;
+    return uptime >= 0 && uptime < d->sim->env.min_uptime_s;
+}
+
+static void end_of_guest(struct sim_domain *d, enum end_reason reason, enum end_action action,
+                         const char *said)
+{
+    bool crash = reason == END_REASON_GUEST_CRASH;
+    AUTO_STR const char *text = crash && d->record.config.coredump ? dump(d, said) : str_new(said);
+    if (action == END_ACTION_RESTART && reason != END_REASON_GUEST_REBOOT && bounces(d)) {
+        const char *more = str_newf("%s It had run for a moment only, and is not started again.", text);
+        str_unref(text);
+        text = more;
+        action = END_ACTION_DESTROY;
+    }
     if (d->leaving || action == END_ACTION_DESTROY) {
         sim_end(d, reason, text);
         return;
@@ -82,6 +110,7 @@ static void end_of_guest(struct sim_domain *d, enum end_reason reason, enum end_
     if (action == END_ACTION_PRESERVE) {
         d->info.state = reason == END_REASON_GUEST_CRASH ? DOMAIN_STATE_CRASHED : DOMAIN_STATE_SHUTDOWN;
         d->info.end_reason = reason;
+        str_assign(&d->info.end_text, text);
         d->info.end_time = clock_unix_seconds();
     } else {
         d->resets++;

@@ -361,3 +361,20 @@ int sim_set_memory(struct hv_driver_state *sim, const char *uuid, int64_t memory
     pthread_mutex_unlock(&sim->lock);
     return d ? 0 : -1;
 }
+
+int sim_set_scheduling(struct hv_driver_state *sim, const char *uuid, const struct domain_config *wanted,
+                       const struct hv_deadline *deadline, struct hv_err *err)
+{
+    (void)deadline;
+    pthread_mutex_lock(&sim->lock);
+    struct sim_domain *d = find_active(sim, uuid, err);
+    int outcome = d ? 0 : -1;
+    if (d) {
+        d->record.config.cpu_weight = wanted->cpu_weight;
+        d->record.config.cpu_cap_percent = wanted->cpu_cap_percent;
+        str_assign(&d->record.config.cpu_mask, wanted->cpu_mask);
+        outcome = sim_write_down(d, err);
+    }
+    pthread_mutex_unlock(&sim->lock);
+    return outcome;
+}

@@ -408,7 +408,8 @@ static unsigned sim_capabilities(const struct hv_driver_state *sim)
            DRIVER_CAN_SERIAL | DRIVER_CAN_GUEST_AGENT | DRIVER_CAN_CD_CHANGE | DRIVER_CAN_USER_NET |
            DRIVER_CAN_DISK_CLONE | DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CHECKPOINT | DRIVER_CAN_SUSPEND |
            DRIVER_CAN_DISK_PLUG | DRIVER_CAN_NIC_PLUG | DRIVER_CAN_SET_VCPUS | DRIVER_CAN_SET_MEMORY |
-           DRIVER_CAN_BRIDGE | DRIVER_CAN_MIGRATE | DRIVER_CAN_DISK_MOVE;
+           DRIVER_CAN_BRIDGE | DRIVER_CAN_MIGRATE | DRIVER_CAN_DISK_MOVE |
+           DRIVER_CAN_CPU_MASK | DRIVER_CAN_CPU_WEIGHT;
 }
 
 static int sim_check(const struct hv_driver_state *sim, const struct domain_config *config,
@@ -448,6 +449,7 @@ struct sim_domain *sim_make(struct hv_driver_state *sim, const struct domain_con
     domain_config_copy(&record.config, config);
     if (record.config.vcpus_max < record.config.vcpus)
         record.config.vcpus_max = record.config.vcpus;
+    record.memory_target_bytes = config->memory_target_bytes;
     record.domid = take_domid(sim);
     record.start_time = record.boot_time = clock_unix_seconds();
     snprintf(record.boot_id, sizeof(record.boot_id), "%s", sim->boot_id);
@@ -745,5 +747,6 @@ const struct hv_driver hv_sim_driver = {
     .receive_run = sim_receive_run,
     .receive_drop = sim_receive_drop,
     .disk_move = sim_disk_move,
+    .set_scheduling = sim_set_scheduling,
     .console_open = sim_console_open,
 };

@@ -82,6 +82,8 @@ int sim_set_vcpus(struct hv_driver_state *sim, const char *uuid, int64_t vcpus,
                   const struct hv_deadline *deadline, struct hv_err *err);
 int sim_set_memory(struct hv_driver_state *sim, const char *uuid, int64_t memory_bytes,
                    const struct hv_deadline *deadline, struct hv_err *err);
+int sim_set_scheduling(struct hv_driver_state *sim, const char *uuid, const struct domain_config *wanted,
+                       const struct hv_deadline *deadline, struct hv_err *err);
 
 /* Stops a domain without telling anybody, and lets it go on. */
 void sim_hold(struct hv_driver_state *sim, const char *uuid, bool held);

@@ -161,6 +161,34 @@ static int check_hardware(const struct domain_config *config, struct hv_err *err
     return 0;
 }
 
+bool hv_cpu_mask_parse(const char *text, bool *processors, int count)
+{
+    bool found[HV_CPUS_MAX] = {false}, any = blank(text);
+    if (any)
+        memset(found, true, sizeof(found));
+    for (const char *p = any ? "" : text; *p;) {
+        char *end;
+        if (!isdigit((unsigned char)*p))
+            return false;
+        long first = strtol(p, &end, 10), last = first;
+        if (*end == '-') {
+            if (!isdigit((unsigned char)end[1]))
+                return false;
+            last = strtol(end + 1, &end, 10);
+        }
+        if (first >= HV_CPUS_MAX || last >= HV_CPUS_MAX || last < first || (*end && *end != ',') ||
+            (*end == ',' && !end[1]))
+            return false;
+        for (long i = first; i <= last; i++)
+            found[i] = true;
+        any |= first < count;
+        p = end + (*end == ',');
+    }
+    for (int i = 0; any && i < count; i++)
+        processors[i] = i < HV_CPUS_MAX && found[i];
+    return any;
+}
+
 int domain_config_check(const struct domain_config *config, struct hv_err *err)
 {
     struct ref uuid;
@@ -175,6 +203,12 @@ int domain_config_check(const struct domain_config *config, struct hv_err *err)
     if (config->vcpus_max != 0 && config->vcpus_max < config->vcpus)
         return hv_fail(err, BAD, "The domain has more processors (%d) than it may have (%d).",
                        (int)config->vcpus, (int)config->vcpus_max);
+    bool processors[HV_CPUS_MAX];
+    if (!hv_cpu_mask_parse(config->cpu_mask, processors, HV_CPUS_MAX))
+        return hv_fail(err, BAD, "The processor mask is not a list like 0,2-5 of numbers below %d.",
+                       HV_CPUS_MAX);
+    if (config->memory_target_bytes > config->memory_bytes)
+        return hv_fail(err, BAD, "The domain is to keep more memory than it has.");
     if (check_boot(config, err) < 0 || check_hardware(config, err) < 0)
         return -1;
     for (size_t i = 0; i < config->disks_count; i++)

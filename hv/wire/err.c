@@ -47,6 +47,8 @@ const char *driver_capability_name(unsigned bit)
         {DRIVER_CAN_NIC_PLUG, "nic_plug"},
         {DRIVER_CAN_SET_VCPUS, "set_vcpus"},
         {DRIVER_CAN_SET_MEMORY, "set_memory"},
+        {DRIVER_CAN_CPU_MASK, "cpu_mask"},
+        {DRIVER_CAN_CPU_WEIGHT, "cpu_weight"},
     };
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (names[i].bit == bit)

@@ -161,7 +161,6 @@ class Live(VmCase):
         self.assertEqual(int(self.api.VM.get_VCPUs_at_startup(vm)), 2)
         for number in (0, 3):
             self.fails("INVALID_VALUE", None, "VM.set_VCPUs_number_live", vm, number)
-        self.fails("OPERATION_NOT_ALLOWED", None, "VM.add_to_VCPUs_params_live", vm, "weight", "512")
         other = self.make("sim.refuse_vcpus", VCPUs_max=2, VCPUs_at_startup=2)
         self.up(other)
         self.fails("VM_LACKS_FEATURE", [other], "VM.set_VCPUs_number_live", other, 1)

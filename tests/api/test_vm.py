@@ -457,11 +457,19 @@ class Three(unittest.TestCase):
             api = pool.login()
             hosts = api.host.get_all()
             self.assertEqual(len(hosts), 3)
-            vms = [api.VM.create(simulated(f"vm{i}")) for i in range(6)]
+            # Two fit on each host.
+            size = int(api.host.compute_free_memory(hosts[0])) * 2 // 5
+            vms = [api.VM.create(simulated(f"vm{i}", memory_static_max=size, memory_dynamic_max=size,
+                                           memory_dynamic_min=size)) for i in range(6)]
             for vm in vms:
                 api.VM.start(vm, False, False)
             homes = [api.VM.get_resident_on(vm) for vm in vms]
             self.assertEqual(sorted(homes.count(h) for h in hosts), [2, 2, 2], "the load is spread")
+            for vm in vms:
+                api.VM.hard_shutdown(vm)
+                for name in ("dynamic_min", "dynamic_max", "static_max"):
+                    api.call(f"VM.set_memory_{name}", api.session, vm, 64 << 20)
+                api.VM.start(vm, False, False)
             # Affinity wins, a disabled host is left out, a named host is taken at its word.
             api.VM.hard_shutdown(vms[0])
             api.VM.set_affinity(vms[0], hosts[1])

@@ -57,7 +57,7 @@ int handle_host_compute_free_memory(struct call *call, const struct host_compute
     const struct host_row *host = find_host(call, args->host, err);
     if (!host)
         return -1;
-    int64_t left = placement_free_memory(call->snapshot, host, NULL);
+    int64_t left = placement_free_memory(call->snapshot, host, NULL, true);
     *result = left > 0 ? left : 0;
     return 0;
 }

@@ -2,6 +2,7 @@
  * operation before and unmarks it afterwards. */
 #include "../rules/vm.h"
 #include "../gate/gate.h"
+#include "../hosts/balance.h"
 #include "../hosts/claims.h"
 #include "../hosts/hosts.h"
 #include "../hosts/networks.h"
@@ -89,9 +90,11 @@ static int record_start(struct call *call, const struct vm_row *vm, struct ref h
     return server_commit(tx, err);
 }
 
-static int start_on(struct call *call, const struct vm_row *vm, struct ref host, bool paused,
+/* `elsewhere`: whether another host may do what this one could not. */
+static int start_on(struct call *call, const struct vm_row *vm, struct ref host, bool paused, bool *elsewhere,
                     struct api_err *err)
 {
+    int64_t granted;
     struct hv_domain_start_args args;
     struct hv_domain_start_result result;
     struct hv_err cause;
@@ -104,6 +107,13 @@ static int start_on(struct call *call, const struct vm_row *vm, struct ref host,
         domain_config_done(&config);
         return -1;
     }
+    if (balance_make_room(call, vm, host, agent, &granted, err) < 0) {
+        *elsewhere = err->desc == ERROR_HOST_NOT_ENOUGH_FREE_MEMORY;
+        domain_config_done(&config);
+        hosts_put(call->server->hosts, agent);
+        return -1;
+    }
+    config.memory_target_bytes = granted < config.memory_bytes ? granted : 0;
     hosts_op_init(&op, call, 0);
     hv_domain_start_args_init(&args);
     domain_config_done(&args.config);
@@ -111,6 +121,8 @@ static int start_on(struct call *call, const struct vm_row *vm, struct ref host,
     int rc = hv_domain_start(agent, &op.op, &args, &result, &cause);
     hv_domain_start_args_done(&args);
     if (rc < 0) {
+        /* A host that was not reached may have begun nevertheless: nobody else does then. */
+        *elsewhere = cause.kind == HV_ERR_KIND_NO_MEMORY;
         vm_start_failed(err, vm, host, &cause);
     } else {
         rc = record_start(call, vm, host, &result.info, err);
@@ -152,34 +164,50 @@ int vm_wait_for_disks(struct call *call, const struct vm_row *vm, struct api_err
     }
 }
 
-/* `host` null: the best one. */
-static int start(struct call *call, struct ref ref, struct ref host, bool paused, struct api_err *err)
+#define HOSTS_TRIED_MAX 4
+
+/* `host` null: the best one, and the next best when that has not the memory after all. */
+static int start(struct call *call, struct ref ref, struct ref host, bool paused, bool force,
+                 struct api_err *err)
 {
+    struct ref tried[HOSTS_TRIED_MAX], chosen;
+    struct claims_wish wish = {.host = host, .avoid = tried, .force = force};
     const struct vm_row *vm = vm_find(call, ref, err);
-    if (!vm || vm_wait_for_disks(call, vm, err) < 0 || claims_take(call->server, ref, host, &host, err) < 0)
+    if (!vm || vm_wait_for_disks(call, vm, err) < 0 ||
+        claims_take(call->server, ref, &wish, &chosen, err) < 0)
         return -1;
-    int rc = start_on(call, vm, host, paused, err);
-    claims_drop(call->server->claims, ref);
-    return rc;
+    for (;;) {
+        bool elsewhere = false;
+        AUTO_API_ERR struct api_err none = API_ERR_INIT;
+        int rc = start_on(call, vm, chosen, paused, &elsewhere, err);
+        claims_drop(call->server->claims, ref);
+        tried[wish.avoid_count++] = chosen;
+        if (rc == 0 || !elsewhere || !ref_is_null(host) || wish.avoid_count == HOSTS_TRIED_MAX ||
+            claims_take(call->server, ref, &wish, &chosen, &none) < 0)
+            return rc;
+        log_info("vm", "another host is tried", "vm", vm->uuid, "host", REF_TEXT(chosen), "error", err->code);
+        api_err_done(err);
+    }
 }
 
 int handle_vm_start(struct call *call, const struct vm_start_args *args, struct api_err *err)
 {
-    return start(call, args->vm, REF_NULL, args->start_paused, err);
+    return start(call, args->vm, REF_NULL, args->start_paused, args->force, err);
 }
 
 int handle_vm_start_on(struct call *call, const struct vm_start_on_args *args, struct api_err *err)
 {
     if (!snapshot_get(call->snapshot, CLASS_host, args->host))
         return fail_handle(err, CLASS_host, args->host);
-    return start(call, args->vm, args->host, args->start_paused, err);
+    return start(call, args->vm, args->host, args->start_paused, args->force, err);
 }
 
 int handle_vm_assert_can_boot_here(struct call *call, const struct vm_assert_can_boot_here_args *args,
                                    struct api_err *err)
 {
     const struct vm_row *vm = vm_find(call, args->self, err);
-    return vm ? placement_check(call->snapshot, vm, args->host, NULL, err) : -1;
+    const struct placement p = {.snap = call->snapshot, .vm = vm};
+    return vm ? placement_check(&p, args->host, err) : -1;
 }
 
 int handle_vm_get_possible_hosts(struct call *call, const struct vm_get_possible_hosts_args *args,

@@ -74,9 +74,10 @@ int handle_vm_maximise_memory(struct call *call, const struct vm_maximise_memory
 int handle_vm_get_cooperative(struct call *call, const struct vm_get_cooperative_args *args, bool *result,
                               struct api_err *err)
 {
-    if (!vm_find(call, args->self, err))
+    const struct vm_row *vm = vm_find(call, args->self, err);
+    if (!vm)
         return -1;
-    *result = true;
+    *result = !vm->keeps_memory;
     return 0;
 }
 

@@ -81,7 +81,10 @@ void vm_state_running(struct tx *tx, struct ref ref, struct ref host, const stru
     const struct host_row *on = host_row(tx_get(tx, CLASS_host, host));
     enum vm_power_state was = vm->power_state;
     vm->power_state = info->state == DOMAIN_STATE_PAUSED ? VM_POWER_STATE_PAUSED : VM_POWER_STATE_RUNNING;
-    vm->resident_on = host;
+    vm->resident_on = vm->last_host = host;
+    str_assign(&vm->restore, "");
+    vm->memory_target = info->memory_target_bytes ? info->memory_target_bytes : info->memory_bytes;
+    vm->keeps_memory = false;
     vm->scheduled_to_be_resident_on = REF_NULL;
     vm->domid = info->domid;
     struct vm_metrics_row *metrics = edit_metrics(tx, vm);

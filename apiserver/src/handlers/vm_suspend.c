@@ -3,6 +3,7 @@
  * host's answer about that id says what became of the VM (hosts/reconcile.c). */
 #include "../gate/gate.h"
 #include "../gate/task.h"
+#include "../hosts/balance.h"
 #include "../hosts/claims.h"
 #include "../hosts/networks.h"
 #include "../plan/domain.h"
@@ -180,6 +181,13 @@ static int resume_on(struct call *call, const struct vm_row *vm, const struct vd
         domain_config_done(&config);
         return -1;
     }
+    int64_t granted;
+    if (balance_make_room(call, vm, host, agent, &granted, err) < 0) {
+        domain_config_done(&config);
+        hosts_put(call->server->hosts, agent);
+        return -1;
+    }
+    config.memory_target_bytes = granted < config.memory_bytes ? granted : 0;
     hosts_op_init(&op, call, 0);
     hv_domain_resume_args_init(&args);
     domain_config_done(&args.config);
@@ -209,7 +217,8 @@ static int resume(struct call *call, struct ref ref, struct ref host, bool pause
     const struct vdi_row *image = vdi_row(snapshot_get(call->snapshot, CLASS_VDI, vm->suspend_VDI));
     if (!image)
         return err_vm_has_no_suspend_vdi(err, REF_TEXT(ref));
-    if (claims_take(call->server, ref, host, &host, err) < 0)
+    const struct claims_wish wish = {.host = host};
+    if (claims_take(call->server, ref, &wish, &host, err) < 0)
         return -1;
     struct ref sr = image->SR;
     int rc = resume_on(call, vm, image, host, paused, err);

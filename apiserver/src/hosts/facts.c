@@ -70,6 +70,20 @@ static void put_time(struct host_row *host, const char *key, int64_t seconds)
     str_map_put(&host->other_config, key, text);
 }
 
+/* What the host's own system has: guests may not have it. */
+static void control_domain_memory(struct tx *tx, const struct host_row *host, const struct host_facts *facts)
+{
+    int64_t bytes = facts->memory_reserved_bytes;
+    const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, host->control_domain));
+    if (!now || now->memory_target == bytes)
+        return;
+    struct vm_row *vm = vm_row_mut(tx_edit(tx, CLASS_VM, host->control_domain));
+    vm->memory_static_min = vm->memory_static_max = vm->memory_dynamic_min = vm->memory_dynamic_max = bytes;
+    vm->memory_target = bytes;
+    if (tx_get(tx, CLASS_VM_metrics, vm->metrics))
+        vm_metrics_row_mut(tx_edit(tx, CLASS_VM_metrics, vm->metrics))->memory_actual = bytes;
+}
+
 void host_rows_update(struct tx *tx, struct ref ref, const struct host_facts *facts)
 {
     static const char *const capabilities[] = {"hvm-3.0-x86_64", "hvm-3.0-x86_32"};
@@ -84,6 +98,8 @@ void host_rows_update(struct tx *tx, struct ref ref, const struct host_facts *fa
     str_set_assign(&host->virtual_hardware_platform_versions, str_set_new(hardware, ARRAY_LEN(hardware)));
     str_assign(&host->edition, editions[0]);
     str_set_assign(&host->editions, str_set_new(editions, ARRAY_LEN(editions)));
+    host->memory_reserved = facts->memory_reserved_bytes;
+    control_domain_memory(tx, host, facts);
     put_time(host, "boot_time", facts->boot_time);
     put_time(host, "agent_start_time", facts->agent_start_time);
     if (tx_get(tx, CLASS_host_metrics, host->metrics))

@@ -9,6 +9,7 @@
 #include "../gate/task.h"
 #include "../handlers/storage.h"
 #include "../server.h"
+#include "balance.h"
 #include "facts.h"
 #include "reconcile.h"
 #include "recover.h"
@@ -180,6 +181,8 @@ static int look(struct host_entry *e)
     if (running < 0)
         return -1;
     int busy = reconcile_host(server, e->ref, e->agent, &e->reconcile);
+    if (busy >= 0)
+        balance_host(server, e->ref, e->agent);
     return busy < 0 ? -1 : running + busy + recovery_finish(server, e->ref);
 }
 

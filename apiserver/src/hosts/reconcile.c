@@ -195,6 +195,20 @@ static bool record_end(struct look *look, const struct vm_row *seen, enum end_re
     return commit(look, tx, "the end of a VM");
 }
 
+/* The guest is over but kept for a look, as its configuration asks: it stands still. */
+static void record_kept(struct look *look, const struct vm_row *seen, const struct domain_info *info)
+{
+    if (!runs_here(seen, look->host) || seen->power_state != VM_POWER_STATE_RUNNING)
+        return;
+    struct tx *tx = store_begin(look->server->store);
+    const struct vm_row *vm = unchanged(look, tx, seen);
+    if (!vm)
+        return;
+    vm_state_paused(tx, vm->row.ref, true);
+    alert_end(tx, vm, info->end_reason, info->end_text);
+    commit(look, tx, "a VM that ended and is kept");
+}
+
 static bool runs_elsewhere(const struct vm_row *vm, struct ref host)
 {
     return !ref_is_null(vm->resident_on) && !ref_eq(vm->resident_on, host) && runs_here(vm, vm->resident_on);
@@ -297,8 +311,10 @@ static void look_at_domain(struct look *look, const struct snapshot *snap, const
             record_live(look, vm, info);
         return;
     }
-    if (info->state != DOMAIN_STATE_GONE)
-        return; /* kept for a look, as its configuration asks */
+    if (info->state != DOMAIN_STATE_GONE) {
+        record_kept(look, vm, info);
+        return;
+    }
     if (record_end(look, vm, info->end_reason, info->end_text))
         forget(look, info->uuid);
 }

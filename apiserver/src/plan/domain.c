@@ -6,6 +6,7 @@
 
 #include "../rules/vbd_device.h"
 #include "../server.h"
+#include "scheduling.h"
 #include <base/mem.h>
 #include <inttypes.h>
 #include <model/errors.h>
@@ -157,10 +158,13 @@ int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start
     config.on_shutdown = normal_exit(vm->actions_after_shutdown);
     config.on_reboot = normal_exit(vm->actions_after_reboot);
     config.on_crash = crash(vm->actions_after_crash);
+    config.coredump = vm->actions_after_crash == ON_CRASH_BEHAVIOUR_COREDUMP_AND_DESTROY ||
+                      vm->actions_after_crash == ON_CRASH_BEHAVIOUR_COREDUMP_AND_RESTART;
     const char *offset = str_map_get(vm->platform, "timeoffset");
     if (offset)
         config.rtc_offset_seconds = strtoll(offset, NULL, 10);
-    if (plan_boot(vm, &config, err) < 0 || plan_devices(snap, vm, &config, err) < 0)
+    if (plan_scheduling(vm->VCPUs_params, &config, err) < 0 || plan_boot(vm, &config, err) < 0 ||
+        plan_devices(snap, vm, &config, err) < 0)
         return -1;
     struct hv_err cause;
     if (domain_config_check(&config, &cause) < 0)

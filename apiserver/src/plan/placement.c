@@ -2,6 +2,7 @@
 #include "placement.h"
 
 #include "../server.h"
+#include "squeeze.h"
 #include <base/mem.h>
 #include <inttypes.h>
 #include <model/errors.h>
@@ -57,30 +58,58 @@ static int check_storage(const struct snapshot *snap, const struct vm_row *vm, s
     return 0;
 }
 
-static int64_t claimed(const struct snapshot *snap, struct ref host, const struct placement_claims *claims)
+/* A network with interfaces of hosts reaches only the hosts that have one; any other can be made anywhere. */
+static int check_networks(const struct snapshot *snap, const struct vm_row *vm, struct ref host,
+                          struct api_err *err)
+{
+    for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
+        const struct vif_row *vif = vif_row(snapshot_get(snap, CLASS_VIF, vm->VIFs->items[i]));
+        const struct network_row *network =
+            vif ? network_row(snapshot_get(snap, CLASS_network, vif->network)) : NULL;
+        size_t count = network && network->PIFs ? network->PIFs->count : 0;
+        bool here = count == 0;
+        for (size_t k = 0; k < count; k++) {
+            const struct pif_row *pif = pif_row(snapshot_get(snap, CLASS_PIF, network->PIFs->items[k]));
+            here |= pif && ref_eq(pif->host, host);
+        }
+        if (!here)
+            return err_vm_requires_network(err, REF_TEXT(vm->row.ref), REF_TEXT(vif->network));
+    }
+    return 0;
+}
+
+static int64_t claimed(const struct snapshot *snap, struct ref host, const struct placement_claims *claims,
+                       bool squeezed)
 {
     int64_t bytes = 0;
     for (size_t i = 0; claims && i < claims->count; i++) {
         const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, claims->items[i].vm));
         bool counted = vm && ref_eq(vm->resident_on, host);
         if (ref_eq(claims->items[i].host, host) && !counted)
-            bytes += claims->items[i].bytes;
+            bytes += squeezed ? claims->items[i].least : claims->items[i].bytes;
     }
     return bytes;
 }
 
-int64_t placement_free_memory(const struct snapshot *snap, const struct host_row *host,
-                              const struct placement_claims *claims)
+int64_t placement_guest_memory(const struct snapshot *snap, const struct host_row *host)
 {
     const struct host_metrics_row *metrics =
         host_metrics_row(snapshot_get(snap, CLASS_host_metrics, host->metrics));
-    int64_t left = metrics ? metrics->memory_total - host->memory_overhead : 0;
+    return metrics ? metrics->memory_total - host->memory_overhead - host->memory_reserved : 0;
+}
+
+int64_t placement_free_memory(const struct snapshot *snap, const struct host_row *host,
+                              const struct placement_claims *claims, bool squeezed)
+{
+    int64_t left = placement_guest_memory(snap, host);
     for (size_t i = 0; host->resident_VMs && i < host->resident_VMs->count; i++) {
         const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, host->resident_VMs->items[i]));
-        if (vm && !vm->is_control_domain)
-            left -= vm->memory_dynamic_max + vm->memory_overhead;
+        if (!vm || vm->is_control_domain)
+            continue;
+        const struct squeeze_vm has = squeeze_vm_of(snap, vm);
+        left -= squeezed ? squeeze_least(&has) : squeeze_now(&has);
     }
-    return left - claimed(snap, host->row.ref, claims);
+    return left - claimed(snap, host->row.ref, claims, squeezed);
 }
 
 /* Hosts offer some versions of virtual hardware, a VM needs one. */
@@ -103,60 +132,102 @@ static int check_hardware(const struct vm_row *vm, const struct host_row *host, 
                                                                       REF_TEXT(vm->row.ref), version);
 }
 
-int placement_check(const struct snapshot *snap, const struct vm_row *vm, struct ref ref,
-                    const struct placement_claims *claims, struct api_err *err)
+int placement_check(const struct placement *p, struct ref ref, struct api_err *err)
 {
     char a[24], b[24];
-    const struct host_row *host = host_row(snapshot_get(snap, CLASS_host, ref));
+    const struct vm_row *vm = p->vm;
+    const struct host_row *host = host_row(snapshot_get(p->snap, CLASS_host, ref));
     if (!host)
         return fail_handle(err, CLASS_host, ref);
     if (check_sizes(vm, err) < 0)
         return -1;
     const struct host_metrics_row *metrics =
-        host_metrics_row(snapshot_get(snap, CLASS_host_metrics, host->metrics));
+        host_metrics_row(snapshot_get(p->snap, CLASS_host_metrics, host->metrics));
     if (!metrics || !metrics->live)
         return err_host_not_live(err);
     if (!host->enabled)
         return err_host_disabled(err, REF_TEXT(ref));
-    if (check_hardware(vm, host, err) < 0 || check_storage(snap, vm, ref, err) < 0)
+    if ((!p->force && check_hardware(vm, host, err) < 0) || check_storage(p->snap, vm, ref, err) < 0 ||
+        check_networks(p->snap, vm, ref, err) < 0)
         return -1;
-    int64_t needed = vm->memory_dynamic_min + vm->memory_overhead,
-            available = placement_free_memory(snap, host, claims);
+    const struct squeeze_vm wants = squeeze_vm_of(p->snap, vm);
+    int64_t needed = squeeze_least(&wants), available = placement_free_memory(p->snap, host, p->claims, true);
     if (needed > available)
         return err_host_not_enough_free_memory(err, number(needed, a),
                                                number(available > 0 ? available : 0, b));
     const char *cpus = str_map_get(host->cpu_info, "cpu_count");
-    if (cpus && vm->VCPUs_max > strtoll(cpus, NULL, 10))
+    if (!p->force && cpus && vm->VCPUs_max > strtoll(cpus, NULL, 10))
         return err_host_not_enough_pcpus(err, number(vm->VCPUs_max, a), cpus);
     return 0;
 }
 
-struct search {
-    const struct snapshot *snap;
-    const struct vm_row *vm;
-    const struct placement_claims *claims;
-    struct ref *passing;
-    size_t count, cap;
-    struct ref best;
-    int64_t best_free;
+/* ---- the choice ---- */
+
+struct candidate {
+    struct ref ref;
+    size_t neighbours; /* running members of the VM's anti-affinity groups */
+    int tier;          /* 0: the memory is there; 1: if others give some; 2: not all of it */
+    int64_t weight;
 };
+
+struct search {
+    const struct placement *p;
+    struct candidate *passing;
+    size_t count, cap;
+};
+
+static bool keeps_apart(const struct snapshot *snap, const struct vm_row *vm, const struct vm_row *other)
+{
+    for (size_t i = 0; vm->groups && i < vm->groups->count; i++) {
+        const struct vm_group_row *group =
+            vm_group_row(snapshot_get(snap, CLASS_VM_group, vm->groups->items[i]));
+        if (group && group->placement == PLACEMENT_POLICY_ANTI_AFFINITY &&
+            ref_set_has(other->groups, group->row.ref))
+            return true;
+    }
+    return false;
+}
+
+static size_t neighbours(const struct snapshot *snap, const struct vm_row *vm, const struct host_row *host)
+{
+    size_t count = 0;
+    bool grouped = vm->groups && vm->groups->count;
+    for (size_t i = 0; grouped && host->resident_VMs && i < host->resident_VMs->count; i++) {
+        const struct vm_row *other = vm_row(snapshot_get(snap, CLASS_VM, host->resident_VMs->items[i]));
+        count += other && !ref_eq(other->row.ref, vm->row.ref) && keeps_apart(snap, vm, other);
+    }
+    return count;
+}
+
+static bool is_avoided(const struct placement *p, struct ref host)
+{
+    for (size_t i = 0; i < p->avoid_count; i++)
+        if (ref_eq(p->avoid[i], host))
+            return true;
+    return false;
+}
 
 static bool consider(const struct row *row, void *arg)
 {
     struct search *s = arg;
+    const struct placement *p = s->p;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    if (placement_check(s->snap, s->vm, row->ref, s->claims, &err) < 0)
+    if (is_avoided(p, row->ref) || placement_check(p, row->ref, &err) < 0)
         return true;
     if (s->count == s->cap) {
         s->cap = s->cap ? 2 * s->cap : 16;
         s->passing = xreallocarray(s->passing, s->cap, sizeof(*s->passing));
     }
-    s->passing[s->count++] = row->ref;
-    int64_t left = placement_free_memory(s->snap, host_row(row), s->claims);
-    if (left > s->best_free) {
-        s->best_free = left;
-        s->best = row->ref;
-    }
+    const struct squeeze_vm wants = squeeze_vm_of(p->snap, p->vm);
+    int64_t now = placement_free_memory(p->snap, host_row(row), p->claims, false);
+    int64_t squeezed = placement_free_memory(p->snap, host_row(row), p->claims, true);
+    int64_t all = wants.max + wants.overhead;
+    s->passing[s->count++] = (struct candidate){.ref = row->ref,
+                                                .neighbours = neighbours(p->snap, p->vm, host_row(row)),
+                                                .tier = now >= all        ? 0
+                                                        : squeezed >= all ? 1
+                                                                          : 2,
+                                                .weight = now >= all ? now : squeezed};
     return true;
 }
 
@@ -166,36 +237,70 @@ static bool only_host(const struct row *row, void *arg)
     return false;
 }
 
-int placement_choose(const struct snapshot *snap, const struct vm_row *vm,
-                     const struct placement_claims *claims, struct ref *host, struct api_err *err)
+static bool better(const struct candidate *a, const struct candidate *b)
+{
+    return a->neighbours != b->neighbours ? a->neighbours < b->neighbours : a->tier < b->tier;
+}
+
+static struct ref pick(const struct search *s, double random)
+{
+    const struct candidate *best = &s->passing[0];
+    double sum = 0;
+    for (size_t i = 1; i < s->count; i++)
+        if (better(&s->passing[i], best))
+            best = &s->passing[i];
+    struct ref chosen = best->ref;
+    for (size_t i = 0; i < s->count; i++)
+        if (!better(best, &s->passing[i]))
+            sum += (double)s->passing[i].weight;
+    double at = random * sum;
+    for (size_t i = 0; i < s->count; i++) {
+        if (better(best, &s->passing[i]))
+            continue;
+        chosen = s->passing[i].ref;
+        at -= (double)s->passing[i].weight;
+        if (at < 0)
+            break;
+    }
+    return chosen;
+}
+
+int placement_choose(const struct placement *p, struct ref *host, struct api_err *err)
 {
     AUTO_API_ERR struct api_err reason = API_ERR_INIT;
+    const struct vm_row *vm = p->vm;
     if (check_sizes(vm, err) < 0)
         return -1;
-    if (!ref_is_null(vm->affinity) && placement_check(snap, vm, vm->affinity, claims, &reason) == 0) {
+    if (!ref_is_null(vm->affinity) && !is_avoided(p, vm->affinity) &&
+        placement_check(p, vm->affinity, &reason) == 0) {
         *host = vm->affinity;
         return 0;
     }
-    struct search s = {.snap = snap, .vm = vm, .claims = claims, .best_free = INT64_MIN};
-    snapshot_each(snap, CLASS_host, consider, &s);
-    free(s.passing);
+    struct search s = {.p = p};
+    snapshot_each(p->snap, CLASS_host, consider, &s);
     if (s.count) {
-        *host = s.best;
+        *host = pick(&s, p->random);
+        free(s.passing);
         return 0;
     }
     struct ref only = REF_NULL;
-    if (snapshot_count(snap, CLASS_host) == 1) {
-        snapshot_each(snap, CLASS_host, only_host, &only);
-        return placement_check(snap, vm, only, claims, err);
+    if (snapshot_count(p->snap, CLASS_host) == 1 && p->avoid_count == 0) {
+        snapshot_each(p->snap, CLASS_host, only_host, &only);
+        return placement_check(p, only, err);
     }
     return err_no_hosts_available(err);
 }
 
 const struct ref_set *placement_possible(const struct snapshot *snap, const struct vm_row *vm)
 {
-    struct search s = {.snap = snap, .vm = vm, .best_free = INT64_MIN};
+    const struct placement p = {.snap = snap, .vm = vm};
+    struct search s = {.p = &p};
     snapshot_each(snap, CLASS_host, consider, &s);
-    const struct ref_set *set = ref_set_new(s.passing, s.count);
+    struct ref *refs = xcalloc(s.count + 1, sizeof(*refs));
+    for (size_t i = 0; i < s.count; i++)
+        refs[i] = s.passing[i].ref;
+    const struct ref_set *set = ref_set_new(refs, s.count);
+    free(refs);
     free(s.passing);
     return set;
 }

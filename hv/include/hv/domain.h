@@ -24,6 +24,10 @@ int domain_config_check(const struct domain_config *config, struct hv_err *err);
 
 /* Letters, digits, `.`, `_`, `-`, `+`; not empty, no leading dot or dash: safe as the name of a file. */
 bool hv_file_name_ok(const char *name);
+/* "0,2-5" into processors[0..count): false, and nothing is set, when it is not such a list or names none of
+ * them. Empty text: all. */
+bool hv_cpu_mask_parse(const char *text, bool *processors, int count);
+#define HV_CPUS_MAX 1024
 /* aa:bb:cc:dd:ee:ff, not multicast, not all zero. */
 bool hv_mac_ok(const char *mac);
 /* True while a device model exists for it: running, paused, shutdown or crashed. */

@@ -39,6 +39,8 @@ enum driver_capability {
     DRIVER_CAN_GUEST_KERNEL = 1 << 21, /* "guest_kernel": boot from the guest's own kernel */
     DRIVER_CAN_MIGRATE = 1 << 22,      /* "migrate": to and from other hosts while it runs */
     DRIVER_CAN_DISK_MOVE = 1 << 23,    /* "disk_move" */
+    DRIVER_CAN_CPU_MASK = 1 << 24,     /* "cpu_mask": which processors a domain's own run on */
+    DRIVER_CAN_CPU_WEIGHT = 1 << 25,   /* "cpu_weight": weight and cap */
 };
 /* The word of one capability bit; NULL: no such bit. */
 const char *driver_capability_name(unsigned bit);
@@ -69,8 +71,10 @@ struct hv_driver_env {
     const char *ovmf_secure_code, *ovmf_secure_vars; /* code that checks signatures, and shipped keys */
     const char *swtpm;                               /* path of swtpm; NULL: none */
     uid_t guest_uid;
-    gid_t guest_gid;     /* as whom device models run when the agent is root */
-    int64_t sim_boot_ms; /* simulator: how long a guest takes to boot; 0: a default */
+    gid_t guest_gid;      /* as whom device models run when the agent is root */
+    int64_t sim_boot_ms;  /* simulator: how long a guest takes to boot; 0: a default */
+    const char *cgroup;   /* mount point of cgroup v2; NULL: none */
+    int64_t min_uptime_s; /* a guest that ends sooner after its boot is not started again; 0: always is */
     /* Called on a driver thread, never with a driver lock held: this domain is as `info` says since now.
      * `guest_only`: nothing but info->guest is new. */
     void (*changed)(void *ctx, const struct domain_info *info, bool guest_only);
@@ -242,6 +246,9 @@ struct hv_driver {
                      const struct hv_deadline *deadline, struct hv_err *err);
     int (*set_memory)(struct hv_driver_state *state, const char *uuid, int64_t memory_bytes,
                       const struct hv_deadline *deadline, struct hv_err *err);
+    /* Weight, cap and mask are those of `wanted`. */
+    int (*set_scheduling)(struct hv_driver_state *state, const char *uuid, const struct domain_config *wanted,
+                          const struct hv_deadline *deadline, struct hv_err *err);
 
     /* ---- Going to another host. One that sends writes down that it offers the guest before the other may
      * run it, and from then on lets it run no more unless it was refused; so at most one of the two runs it.
