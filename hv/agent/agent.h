@@ -79,7 +79,7 @@ struct agent {
     struct waiters *waiters;
     struct merger *merger;
     _Atomic bool again; /* after its end the agent starts anew */
-    int stop_fd; /* eventfd: readable when consoles have to end */
+    int stop_fd;        /* eventfd: readable when consoles have to end */
 
     pthread_mutex_t srs_lock; /* guards srs */
     struct sr **srs;

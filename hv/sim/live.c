@@ -367,7 +367,7 @@ int sim_set_scheduling(struct hv_driver_state *sim, const char *uuid, const stru
 {
     (void)deadline;
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = find_active(sim, uuid, err);
+    struct sim_domain *d = sim_find_active(sim, uuid, err);
     int outcome = d ? 0 : -1;
     if (d) {
         d->record.config.cpu_weight = wanted->cpu_weight;

@@ -40,7 +40,8 @@ static bool consider(const struct row *row, void *arg)
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     if (ref_eq(row->ref, s->from))
         return true;
-    if (placement_check(s->snap, s->vm, row->ref, &s->claims, &err) < 0) {
+    const struct placement p = {.snap = s->snap, .vm = s->vm, .claims = &s->claims};
+    if (placement_check(&p, row->ref, &err) < 0) {
         if (says_more(s->why, &err)) {
             api_err_done(s->why);
             *s->why = err;
@@ -48,7 +49,7 @@ static bool consider(const struct row *row, void *arg)
         }
         return true;
     }
-    int64_t left = placement_free_memory(s->snap, host_row(row), &s->claims);
+    int64_t left = placement_free_memory(s->snap, host_row(row), &s->claims, true);
     if (left > s->best_free) {
         s->best_free = left;
         s->best = row->ref;
@@ -98,6 +99,7 @@ void evacuation_plan(const struct snapshot *snap, const struct host_row *host, s
             claims[claimed++] =
                 (struct placement_claim){.vm = step->vm,
                                          .host = s.best,
+                                         .least = vms[i]->memory_dynamic_max + vms[i]->memory_overhead,
                                          .bytes = vms[i]->memory_dynamic_max + vms[i]->memory_overhead};
         } else if (!step->why.code) {
             err_no_hosts_available(&step->why);
