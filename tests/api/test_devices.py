@@ -49,6 +49,22 @@ class Disks(VmCase):
         self.assertEqual([self.api.VBD.get_currently_attached(v) for v in (plugged, left)], [True, False])
         self.api.VBD.unplug(plugged)
 
+    def test_a_reboot_plugs_what_was_added(self):
+        vm, _ = self.with_disk()
+        self.up(vm)
+        other, _ = self.with_disk(b"two")
+        self.start(other)
+        left, taken = self.drive(vm, self.disk(b"new")), self.drive(vm, self.disk_of(other))
+        self.assertFalse(self.api.VBD.get_currently_attached(left))
+        self.api.VM.hard_reboot(vm)
+        until("the disk is plugged in", lambda: self.api.VBD.get_currently_attached(left), 60)
+        self.assertEqual(self.api.VBD.get_device(left), "xvdb")
+        self.assertFalse(self.api.VBD.get_currently_attached(taken), "another VM has that disk")
+        until("the guest is up", lambda: "clean_reboot" in self.api.VM.get_allowed_operations(vm), 60)
+        self.api.VBD.unplug(left)
+        self.api.VM.clean_reboot(vm)
+        until("it is plugged in again", lambda: self.api.VBD.get_currently_attached(left), 60)
+
     def test_what_is_refused(self):
         vm, vdi = self.with_disk()
         vbd = self.api.VM.get_VBDs(vm)[0]

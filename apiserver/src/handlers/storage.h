@@ -20,6 +20,9 @@ void storage_host_joined(struct tx *tx, struct ref host);
 /* The agent of this host answers (again): attaches every PBD that is wanted there and takes over sizes.
  * Blocks. */
 void storage_host_connected(struct server *server, struct ref host, struct hv_host *agent);
+/* The VM's guest rebooted: disks that it has by its rows and not by its domain are plugged in now. Returns at
+ * once. */
+void vbd_plug_rebooted(struct server *server, struct ref vm);
 /* VM.get_allowed_VBD_devices: free device numbers as text, lowest first. A list of its own count. */
 const struct str_set *storage_allowed_vbd_devices(const struct snapshot *snap, const struct vm_row *vm);
 

@@ -133,6 +133,102 @@ int handle_vbd_unplug_force(struct call *call, const struct vbd_unplug_force_arg
     return unplug(call, args->self, true, err);
 }
 
+/* ---- after a reboot ---- */
+
+struct rebooted {
+    struct server *server;
+    struct ref vm;
+};
+
+/* Nobody else is about to attach it, and it may be attached. */
+static bool may_attach(struct server *server, const struct vbd_row *vbd)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    if (vbd->currently_attached || vbd->empty || vbd->type != VBD_TYPE_DISK ||
+        (vbd->current_operations && vbd->current_operations->count))
+        return false;
+    struct tx *tx = store_begin(server->store);
+    bool may = operation_check(tx, CLASS_VBD, vbd->row.ref, VBD_OPERATIONS_ATTACH, &err) == 0;
+    tx_abort(tx);
+    return may;
+}
+
+/* The VBD went away, or the VM, while its disk was plugged in. */
+static void take_back(struct hv_host *agent, const struct vm_row *vm, const char *device)
+{
+    char id[UUID_TEXT_SIZE];
+    struct hv_op op = {.id = uuid_format(ref_new(), id), .timeout_ms = 30000};
+    struct hv_disk_unplug_args args;
+    struct hv_disk_unplug_result result;
+    struct hv_err cause;
+    hv_disk_unplug_args_init(&args);
+    str_assign(&args.domain, vm->uuid);
+    str_assign(&args.device, device);
+    args.force = true;
+    if (hv_disk_unplug(agent, &op, &args, &result, &cause) == 0)
+        hv_disk_unplug_result_done(&result);
+    hv_disk_unplug_args_done(&args);
+}
+
+static void plug_one(const struct rebooted *r, const struct snapshot *snap, const struct vm_row *vm,
+                     const struct vbd_row *vbd, struct hv_host *agent)
+{
+    char id[UUID_TEXT_SIZE];
+    struct hv_op op = {.id = uuid_format(ref_new(), id), .timeout_ms = 60000};
+    struct hv_disk_plug_args plug;
+    struct hv_disk_plug_result result;
+    struct hv_err cause = {.text = ""};
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    hv_disk_plug_args_init(&plug);
+    str_assign(&plug.domain, vm->uuid);
+    int rc = plan_disk(snap, vbd, &plug.disk, &err);
+    if (rc == 0 && (rc = hv_disk_plug(agent, &op, &plug, &result, &cause)) == 0)
+        hv_disk_plug_result_done(&result);
+    if (rc < 0) {
+        log_warn("storage", "a disk is not plugged in after a reboot", "vm", vm->uuid, "vbd", vbd->uuid,
+                 "cause", cause.text);
+    } else {
+        struct tx *tx = store_begin(r->server->store);
+        if (vm_same_domain(tx, vm) && tx_get(tx, CLASS_VBD, vbd->row.ref)) {
+            struct vbd_row *edit = vbd_row_mut(tx_edit(tx, CLASS_VBD, vbd->row.ref));
+            edit->currently_attached = true;
+            str_assign(&edit->device, plug.disk.device);
+            rc = server_commit(tx, &err);
+        } else {
+            tx_abort(tx);
+            rc = -1;
+        }
+        if (rc < 0)
+            take_back(agent, vm, plug.disk.device);
+    }
+    hv_disk_plug_args_done(&plug);
+}
+
+static void plug_rebooted(void *arg)
+{
+    AUTO_FREE struct rebooted *r = arg;
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, r->vm));
+    struct hv_host *agent =
+        vm && !ref_is_null(vm->resident_on) ? hosts_get(r->server->hosts, vm->resident_on, &err) : NULL;
+    for (size_t i = 0; agent && vm->VBDs && i < vm->VBDs->count; i++) {
+        const struct vbd_row *vbd = vbd_row(snapshot_get(snap, CLASS_VBD, vm->VBDs->items[i]));
+        if (vbd && may_attach(r->server, vbd))
+            plug_one(r, snap, vm, vbd, agent);
+    }
+    if (agent)
+        hosts_put(r->server->hosts, agent);
+}
+
+void vbd_plug_rebooted(struct server *server, struct ref vm)
+{
+    struct rebooted *r = xcalloc(1, sizeof(*r));
+    *r = (struct rebooted){.server = server, .vm = vm};
+    if (worker_submit(server->workers, plug_rebooted, r) < 0)
+        free(r);
+}
+
 int handle_vbd_assert_attachable(struct call *call, const struct vbd_assert_attachable_args *args,
                                  struct api_err *err)
 {

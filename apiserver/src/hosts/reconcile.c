@@ -279,6 +279,7 @@ static void note_reboots(struct look *look, const struct vm_row *vm, const struc
     AUTO_FREE char *body = xasprintf("VM '%s' rebooted", vm->name_label);
     alert_add(tx, ALERT_VM_REBOOTED, CLS_VM, vm->uuid, body);
     commit(look, tx, "a reboot");
+    vbd_plug_rebooted(look->server, vm->row.ref);
 }
 
 static void look_at_domain(struct look *look, const struct snapshot *snap, const struct domain_info *info)
