@@ -8,6 +8,7 @@
 #include <model/errors.h>
 #include <model/rows.h>
 #include <plan/domain.h>
+#include <plan/hardware.h>
 
 static struct store *store;
 static struct tx *tx;
@@ -240,7 +241,7 @@ static void add_fault(struct vm_row *vm, enum fault fault)
     struct ref sr = make_sr("file", "22222222-2222-4222-8222-222222222222");
     switch (fault) {
     case FAULT_BOOTLOADER:
-        str_assign(&vm->PV_bootloader, "pygrub");
+        str_assign(&vm->PV_bootloader, "/usr/bin/pygrub");
         return;
     case FAULT_FIRMWARE:
         str_map_put(&vm->HVM_boot_params, "firmware", "openfirmware");
@@ -287,4 +288,64 @@ Test(domain, refusals)
         tx = store_begin(store);
     }
     tx_abort(tx);
+}
+
+static bool has(const char *text, const char *part)
+{
+    return strstr(text, part) != NULL;
+}
+
+Test(domain, the_kernel_of_the_guest)
+{
+    struct vm_row *vm = make_vm();
+    vm->domain_type = DOMAIN_TYPE_PV;
+    str_assign(&vm->PV_bootloader, "pygrub");
+    str_assign(&vm->PV_bootloader_args, "Debian, old kernel");
+    str_assign(&vm->PV_kernel, "left-over");
+    str_assign(&vm->PV_args, "single");
+    AUTO_FREE char *text = planned(vm->row.ref, false);
+    cr_expect(has(text,
+                  "\"firmware\":\"guest_kernel\",\"kernel\":\"\",\"ramdisk\":\"\",\"cmdline\":\"single\","
+                  "\"kernel_title\":\"Debian, old kernel\""),
+              "%s", text);
+}
+
+Test(domain, firmware_and_hardware)
+{
+    struct vm_row *vm = make_vm();
+    static const struct str_pair platform[] = {
+        {"secureboot", "auto"},    {"hpet", "false"},       {"nx", "0"},
+        {"viridian", "true"},      {"vga", "cirrus"},       {"videoram", "200"},
+        {"cores-per-socket", "2"}, {"usb_tablet", "false"}, {"nic_type", "e1000"},
+        {"disk_type", "sata"},     {"serial", "none"}};
+    vm->domain_type = DOMAIN_TYPE_HVM;
+    str_map_put(&vm->HVM_boot_params, "firmware", "uefi");
+    str_map_assign(&vm->platform, str_map_new(platform, ARRAY_LEN(platform)));
+    str_assign(&vm->generation_id, "4972798176784127:-2401053088876216594");
+    struct ref sr = make_sr("file", "22222222-2222-4222-8222-222222222222");
+    make_vbd(vm, make_vdi(sr, "44444444-4444-4444-8444-444444444444", "x"), "0", VBD_TYPE_DISK);
+    make_vif(vm, "0", "02:00:00:00:00:01");
+    vtpm_row_mut(tx_create(tx, CLASS_VTPM))->VM = vm->row.ref;
+    AUTO_FREE char *text = planned(vm->row.ref, false);
+    cr_expect(has(text, "\"firmware\":\"uefi\""), "%s", text);
+    cr_expect(has(text, "\"secure_boot\":\"auto\",\"tpm\":true,\"generation\":\"ccddeeff-aabb-0011-"), "%s",
+              text);
+    cr_expect(has(text,
+                  "\"nx\":false,\"hpet\":false,\"viridian\":true,\"nested\":false,\"cores_per_socket\":2,"
+                  "\"video\":\"cirrus\",\"video_mib\":16,\"tablet\":false,\"vnc\":true,\"serial\":false"),
+              "%s", text);
+    cr_expect(has(text, "\"bus\":\"sata\""), "%s", text);
+    cr_expect(has(text, "\"model\":\"e1000\""), "%s", text);
+}
+
+Test(domain, generation_ids)
+{
+    char id[UUID_TEXT_SIZE];
+    cr_assert(plan_generation("1234605616436508552:-81985529216486896", id));
+    cr_expect_str_eq(id, "55667788-3344-1122-1032-547698badcfe");
+    cr_assert(plan_generation("1:2", id));
+    cr_expect_str_eq(id, "00000001-0000-0000-0200-000000000000");
+    static const char *const none[] = {"", "0:0", "1", "1:", ":1", "1:2:3", "x:y", "1:99999999999999999999"};
+    for (size_t i = 0; i < ARRAY_LEN(none); i++)
+        cr_expect_not(plan_generation(none[i], id), "%s", none[i]);
 }

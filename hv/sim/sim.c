@@ -409,7 +409,7 @@ static unsigned sim_capabilities(const struct hv_driver_state *sim)
            DRIVER_CAN_DISK_CLONE | DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CHECKPOINT | DRIVER_CAN_SUSPEND |
            DRIVER_CAN_DISK_PLUG | DRIVER_CAN_NIC_PLUG | DRIVER_CAN_SET_VCPUS | DRIVER_CAN_SET_MEMORY |
            DRIVER_CAN_BRIDGE | DRIVER_CAN_MIGRATE | DRIVER_CAN_DISK_MOVE | DRIVER_CAN_CPU_MASK |
-           DRIVER_CAN_CPU_WEIGHT;
+           DRIVER_CAN_CPU_WEIGHT | DRIVER_CAN_SECURE_BOOT | DRIVER_CAN_TPM | DRIVER_CAN_GUEST_KERNEL;
 }
 
 static int sim_check(const struct hv_driver_state *sim, const struct domain_config *config,

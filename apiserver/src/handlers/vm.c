@@ -12,6 +12,7 @@
 #include "../server.h"
 #include "alert.h"
 #include "storage.h"
+#include "vm_kept.h"
 #include "vm_power.h"
 #include "vm_record.h"
 #include "vm_state.h"
@@ -114,6 +115,11 @@ static int start_on(struct call *call, const struct vm_row *vm, struct ref host,
         return -1;
     }
     config.memory_target_bytes = granted < config.memory_bytes ? granted : 0;
+    if (vm_kept_give(call->snapshot, agent, vm, err) < 0) {
+        hosts_put(call->server->hosts, agent);
+        domain_config_done(&config);
+        return -1;
+    }
     hosts_op_init(&op, call, 0);
     hv_domain_start_args_init(&args);
     domain_config_done(&args.config);
@@ -124,6 +130,7 @@ static int start_on(struct call *call, const struct vm_row *vm, struct ref host,
         /* A host that was not reached may have begun nevertheless: nobody else does then. */
         *elsewhere = cause.kind == HV_ERR_KIND_NO_MEMORY;
         vm_start_failed(err, vm, host, &cause);
+        vm_kept_drop(agent, vm);
     } else {
         rc = record_start(call, vm, host, &result.info, err);
         if (rc < 0)
@@ -278,6 +285,8 @@ static int step_vm(struct call *call, const struct vm_row *vm, enum step step, s
         return -1;
     call_keep_row(call, &vm->row); /* a guest may take minutes to follow */
     int rc = agent_step(agent, call, step, vm->uuid, &cause);
+    if (rc == 0 && (step == STEP_SHUTDOWN || step == STEP_HARD_SHUTDOWN))
+        vm_kept_take_last(call->server, agent, vm->row.ref, NULL);
     hosts_put(call->server->hosts, agent);
     return rc < 0 ? step_failed(err, vm, step, &cause) : 0;
 }

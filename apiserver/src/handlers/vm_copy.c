@@ -2,10 +2,13 @@
 #include "vm_copy.h"
 
 #include "../gate/task.h"
+#include "../hosts/hosts.h"
 #include "../plan/mac.h"
 #include "../rules/vm.h"
+#include "../server.h"
 #include "alert.h"
 #include "suspend_image.h"
+#include "vm_kept.h"
 #include "vm_record.h"
 #include <base/clock.h>
 #include <base/mem.h>
@@ -240,6 +243,7 @@ static int record(const struct vm_copy *how, struct vm_drives *drives, const str
         vm->power_state = VM_POWER_STATE_SUSPENDED;
     /* A saved memory knows the addresses that its nics have. */
     vm_copy_vifs(tx, drives->disks.snap, source, vm, snapshot || drives->has_memory);
+    vtpm_copy_all(tx, source, vm->row.ref, snapshot);
     tell(tx, how->kind, vm, source);
     *result = vm->row.ref;
     task_note_done(tx, how->call, *result);
@@ -265,10 +269,23 @@ static int add_memory(const struct vm_copy *how, struct vm_drives *drives, const
     return 0;
 }
 
+/* What the firmware of a VM that runs has written down by now. */
+static void take_kept(struct call *call, const struct vm_row *vm)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct hv_host *agent = vm_keeps(vm) ? hosts_get(call->server->hosts, vm->resident_on, &err) : NULL;
+    if (!agent)
+        return;
+    vm_kept_take(call->server, agent, vm->row.ref, NULL);
+    hosts_put(call->server->hosts, agent);
+}
+
 int vm_copy(const struct vm_copy *how, const struct vm_row *seen, const char *name, struct ref *result,
             struct api_err *err)
 {
     struct vm_drives drives;
+    if (!ref_is_null(seen->resident_on))
+        take_kept(how->call, seen);
     vm_drives_init(&drives, how->call);
     const struct vm_row *source = vm_row(snapshot_get(drives.disks.snap, CLASS_VM, seen->row.ref));
     int rc = source ? vm_drives_add(&drives, source, how->sr, how->ignore, err)

@@ -4,6 +4,7 @@
 #include "../gate/task.h"
 #include "../rules/vm.h"
 #include "../server.h"
+#include "vm_kept.h"
 #include <base/clock.h>
 #include <base/mem.h>
 #include <handlers.h>
@@ -86,6 +87,7 @@ static void delete_vm(struct tx *tx, struct ref ref)
     delete_all(tx, CLASS_VBD, vbds);
     delete_all(tx, CLASS_VIF, vifs);
     delete_all(tx, CLASS_console, consoles);
+    vtpm_delete_all(tx, vm);
     tx_delete(tx, CLASS_VM, ref);
     if (tx_get(tx, CLASS_VM_metrics, metrics))
         tx_delete(tx, CLASS_VM_metrics, metrics);

@@ -134,26 +134,6 @@ int handle_vm_assert_agile(struct call *call, const struct vm_assert_agile_args 
     return 0; /* every network of the pool is on every host */
 }
 
-/* ---- firmware ---- */
-
-int handle_vm_get_secureboot_readiness(struct call *call, const struct vm_get_secureboot_readiness_args *args,
-                                       enum vm_secureboot_readiness *result, struct api_err *err)
-{
-    const struct vm_row *vm = vm_find(call, args->self, err);
-    if (!vm)
-        return -1;
-    const char *firmware = str_map_get(vm->HVM_boot_params, "firmware");
-    const char *wanted = str_map_get(vm->platform, "secureboot");
-    if (!firmware || !streq(firmware, "uefi"))
-        *result = VM_SECUREBOOT_READINESS_NOT_SUPPORTED;
-    else if (!wanted || !streq(wanted, "true"))
-        *result = VM_SECUREBOOT_READINESS_DISABLED;
-    else
-        *result = str_map_get(vm->NVRAM, "EFI-variables") ? VM_SECUREBOOT_READINESS_SETUP_MODE
-                                                          : VM_SECUREBOOT_READINESS_FIRST_BOOT;
-    return 0;
-}
-
 /* ---- what guests and hosts here have not ---- */
 
 int handle_vm_call_plugin(struct call *call, const struct vm_call_plugin_args *args, const char **result,

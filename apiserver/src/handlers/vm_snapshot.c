@@ -3,6 +3,7 @@
 #include "../rules/operations.h"
 #include "alert.h"
 #include "vm_copy.h"
+#include "vm_kept.h"
 #include "vm_power.h"
 #include "vm_record.h"
 #include "vm_state.h"
@@ -170,6 +171,8 @@ static int record(struct reverting *r, struct api_err *err)
         vm->suspend_VDI = memory;
     }
     vm_copy_vifs(tx, r->drives.disks.snap, snapshot, vm, true);
+    vtpm_delete_all(tx, now);
+    vtpm_copy_all(tx, snapshot, r->vm, true);
     remove_old(r, tx, vbds, vifs);
     AUTO_FREE char *body =
         xasprintf("VM '%s' was reverted to snapshot '%s'", vm->name_label, snapshot->name_label);

@@ -265,3 +265,22 @@ void vm_state_guest(struct tx *tx, struct ref ref, const struct guest_info *gues
     str_map_assign(&edit->PV_drivers_version, str_map_new(version, ARRAY_LEN(version)));
     operations_refresh(tx, CLASS_VM, ref);
 }
+
+void vm_state_drivers(struct tx *tx, struct ref ref, bool virtio)
+{
+    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, ref));
+    const struct vm_guest_metrics_row *now =
+        vm ? vm_guest_metrics_row(tx_get(tx, CLASS_VM_guest_metrics, vm->guest_metrics)) : NULL;
+    if (!vm || !virtio || (now && now->PV_drivers_detected))
+        return;
+    struct vm_guest_metrics_row *edit;
+    if (now) {
+        edit = vm_guest_metrics_row_mut(tx_edit(tx, CLASS_VM_guest_metrics, now->row.ref));
+    } else {
+        edit = vm_guest_metrics_row_mut(tx_create(tx, CLASS_VM_guest_metrics));
+        vm_row_mut(tx_edit(tx, CLASS_VM, ref))->guest_metrics = edit->row.ref;
+        edit->last_updated = clock_unix_seconds();
+    }
+    edit->PV_drivers_detected = edit->PV_drivers_up_to_date = true;
+    operations_refresh(tx, CLASS_VM, ref);
+}

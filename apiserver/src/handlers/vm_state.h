@@ -17,3 +17,5 @@ void vm_state_suspended(struct tx *tx, struct ref vm);
 void vm_state_halted(struct tx *tx, struct ref vm);
 /* What the guest says of itself, into its VM_guest_metrics; nothing is touched when that is known already. */
 void vm_state_guest(struct tx *tx, struct ref vm, const struct guest_info *guest);
+/* Whether the guest is seen to use virtio devices; that stays true while it runs, also without an agent. */
+void vm_state_drivers(struct tx *tx, struct ref vm, bool virtio);

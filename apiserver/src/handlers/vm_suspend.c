@@ -11,6 +11,7 @@
 #include "alert.h"
 #include "disk_copies.h"
 #include "suspend_image.h"
+#include "vm_kept.h"
 #include "vm_power.h"
 #include "vm_record.h"
 #include "vm_state.h"
@@ -136,6 +137,8 @@ int handle_vm_suspend(struct call *call, const struct vm_suspend_args *args, str
     str_assign(&suspend.disk, image.uuid);
     int rc = hv_domain_suspend(agent, &op.op, &suspend, &result, &cause);
     hv_domain_suspend_args_done(&suspend);
+    if (rc == 0)
+        vm_kept_take_last(call->server, agent, vm->row.ref, NULL);
     hosts_put(call->server->hosts, agent);
     if (rc < 0)
         return suspend_failed(call, vm, &image, &cause, err);
@@ -188,6 +191,11 @@ static int resume_on(struct call *call, const struct vm_row *vm, const struct vd
         return -1;
     }
     config.memory_target_bytes = granted < config.memory_bytes ? granted : 0;
+    if (vm_kept_give(call->snapshot, agent, vm, err) < 0) {
+        hosts_put(call->server->hosts, agent);
+        domain_config_done(&config);
+        return -1;
+    }
     hosts_op_init(&op, call, 0);
     hv_domain_resume_args_init(&args);
     domain_config_done(&args.config);
@@ -197,6 +205,8 @@ static int resume_on(struct call *call, const struct vm_row *vm, const struct vd
     args.start_paused = paused;
     rc = hv_domain_resume(agent, &op.op, &args, &result, &cause);
     hv_domain_resume_args_done(&args);
+    if (rc < 0 && cause.kind != HV_ERR_KIND_EXISTS)
+        vm_kept_drop(agent, vm);
     hosts_put(call->server->hosts, agent);
     if (rc < 0)
         return cause.kind == HV_ERR_KIND_CANCELLED ? err_task_cancelled(err, REF_TEXT(call->task))

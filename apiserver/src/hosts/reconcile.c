@@ -4,6 +4,7 @@
 
 #include "../handlers/alert.h"
 #include "../handlers/storage.h"
+#include "../handlers/vm_kept.h"
 #include "../handlers/vm_state.h"
 #include "../server.h"
 #include <base/clock.h>
@@ -147,6 +148,7 @@ static bool settle_suspend(struct look *look, const struct snapshot *snap, const
     *halted = fate == FATE_NOT_SUSPENDED;
     if (*halted && !live)
         return true; /* becoming Halted discards the disk */
+    bool taken = vm_kept_take(look->server, look->agent, seen->row.ref, seen);
     struct tx *tx = store_begin(look->server->store);
     const struct vm_row *vm = unchanged(look, tx, seen);
     if (!vm)
@@ -159,7 +161,11 @@ static bool settle_suspend(struct look *look, const struct snapshot *snap, const
         alert_add(tx, ALERT_VM_SUSPENDED, CLS_VM, vm->uuid, body);
         vm_state_suspended(tx, vm->row.ref);
     }
-    return commit(look, tx, "a suspend that was under way");
+    if (!commit(look, tx, "a suspend that was under way"))
+        return false;
+    if (taken && !live)
+        vm_kept_drop(look->agent, seen);
+    return true;
 }
 
 static bool operation_on(struct look *look, const char *uuid)
@@ -184,6 +190,8 @@ static bool record_end(struct look *look, const struct vm_row *seen, enum end_re
 {
     if (!runs_here(seen, look->host))
         return true; /* known already */
+    /* What its firmware has written down comes first. If that changes the row, the next look ends the VM. */
+    bool taken = vm_kept_take(look->server, look->agent, seen->row.ref, seen);
     struct tx *tx = store_begin(look->server->store);
     const struct vm_row *vm = unchanged(look, tx, seen);
     if (!vm)
@@ -192,7 +200,11 @@ static bool record_end(struct look *look, const struct vm_row *seen, enum end_re
              text);
     alert_end(tx, vm, reason, text);
     vm_state_halted(tx, vm->row.ref);
-    return commit(look, tx, "the end of a VM");
+    if (!commit(look, tx, "the end of a VM"))
+        return false;
+    if (taken)
+        vm_kept_drop(look->agent, seen);
+    return true;
 }
 
 /* The guest is over but kept for a look, as its configuration asks: it stands still. */
@@ -234,6 +246,7 @@ static void record_live(struct look *look, const struct vm_row *seen, const stru
         vm_state_paused(tx, vm->row.ref, paused);
     }
     vm_state_guest(tx, seen->row.ref, &info->guest);
+    vm_state_drivers(tx, seen->row.ref, info->virtio);
     vm_state_numbers(tx, seen->row.ref, info);
     commit(look, tx, "the state of a VM");
 }
@@ -249,6 +262,8 @@ static bool row_is_right(const struct snapshot *snap, const struct vm_row *vm, s
         (vm->power_state == VM_POWER_STATE_PAUSED) != paused)
         return false;
     if (!vm_state_has_numbers(vm_metrics_row(snapshot_get(snap, CLASS_VM_metrics, vm->metrics)), info))
+        return false;
+    if (info->virtio && (!guest || !guest->PV_drivers_detected))
         return false;
     if (info->guest.updated == 0)
         return true;
@@ -282,6 +297,16 @@ static void note_reboots(struct look *look, const struct vm_row *vm, const struc
     vbd_plug_rebooted(look->server, vm->row.ref);
 }
 
+/* What the firmware of a VM that runs has written down is read when the agent says that it is new. */
+static void note_kept(struct look *look, const struct vm_row *vm, const struct domain_info *info)
+{
+    if (!*info->kept_mark || !vm_keeps(vm))
+        return;
+    struct reboot_count *count = count_of(look->state, vm->row.ref);
+    if (!streq(count->kept_mark, info->kept_mark) && vm_kept_take(look->server, look->agent, vm->row.ref, vm))
+        snprintf(count->kept_mark, sizeof(count->kept_mark), "%s", info->kept_mark);
+}
+
 static void look_at_domain(struct look *look, const struct snapshot *snap, const struct domain_info *info)
 {
     const struct vm_row *vm = vm_row(snapshot_by_uuid(snap, CLASS_VM, info->uuid));
@@ -308,6 +333,7 @@ static void look_at_domain(struct look *look, const struct snapshot *snap, const
             return; /* the change makes another look */
         }
         note_reboots(look, vm, info);
+        note_kept(look, vm, info);
         if (!row_is_right(snap, vm, look->host, info))
             record_live(look, vm, info);
         return;

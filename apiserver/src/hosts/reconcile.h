@@ -10,6 +10,7 @@ struct reconcile {
     struct reboot_count {
         struct ref vm;
         int64_t domid, reboots;
+        char kept_mark[64]; /* of what its firmware had written down when that was last read */
     } * counts;
     size_t count;
     int64_t

@@ -1,8 +1,7 @@
-/* VM, VBD, VDI, VIF rows -> struct domain_config.
- *
- * How a VM boots: PV_kernel set: that kernel, given by the host. Otherwise its firmware, BIOS or UEFI by
- * HVM_boot_params:firmware, from disks and CDs in the order of HVM_boot_params:order. */
+/* VM, VBD, VDI, VIF rows -> struct domain_config. How a VM boots and what hardware it has is in hardware.c.
+ */
 #include "domain.h"
+#include "hardware.h"
 
 #include "../rules/vbd_device.h"
 #include "../server.h"
@@ -15,32 +14,6 @@
 static int unsupported(struct api_err *err, const char *field, const char *value, const char *reason)
 {
     return err_value_not_supported(err, field, value, reason);
-}
-
-static int plan_boot(const struct vm_row *vm, struct domain_config *config, struct api_err *err)
-{
-    if (*vm->PV_bootloader)
-        return unsupported(
-            err, "PV_bootloader", vm->PV_bootloader,
-            "booting from the guest's own kernel is not built yet: set PV_kernel, or clear both");
-    if (*vm->PV_kernel) {
-        config->firmware = FIRMWARE_KERNEL;
-        str_assign(&config->kernel, vm->PV_kernel);
-        str_assign(&config->ramdisk, vm->PV_ramdisk);
-        str_assign(&config->cmdline, vm->PV_args);
-        return 0;
-    }
-    const char *firmware = str_map_get(vm->HVM_boot_params, "firmware");
-    if (!firmware || !*firmware || streq(firmware, "bios"))
-        config->firmware = FIRMWARE_BIOS;
-    else if (streq(firmware, "uefi"))
-        config->firmware = FIRMWARE_UEFI;
-    else
-        return unsupported(err, "HVM_boot_params:firmware", firmware, "it is bios or uefi");
-    const char *order = str_map_get(vm->HVM_boot_params, "order");
-    if (order && *order)
-        str_assign(&config->boot_order, order);
-    return 0;
 }
 
 static enum end_action normal_exit(enum on_normal_exit action)
@@ -129,17 +102,26 @@ static int plan_devices(const struct snapshot *snap, const struct vm_row *vm, st
                         struct api_err *err)
 {
     bool resuming = vm->power_state == VM_POWER_STATE_SUSPENDED;
+    enum disk_bus bus;
+    enum nic_model model;
+    if (plan_bus(vm, &bus, err) < 0 || plan_nic_model(vm, &model, err) < 0)
+        return -1;
     for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
         const struct vbd_row *vbd = vbd_row(snapshot_get(snap, CLASS_VBD, vm->VBDs->items[i]));
         bool left_out = vbd && resuming && !vbd->currently_attached;
-        if (vbd && !left_out && plan_disk(snap, vbd, domain_config_add_disks(config), err) < 0)
+        struct domain_disk *disk = vbd && !left_out ? domain_config_add_disks(config) : NULL;
+        if (disk && plan_disk(snap, vbd, disk, err) < 0)
             return -1;
+        if (disk && !disk->cdrom)
+            disk->bus = bus;
     }
     for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
         const struct vif_row *vif = vif_row(snapshot_get(snap, CLASS_VIF, vm->VIFs->items[i]));
         if (vif && (!resuming || vif->currently_attached) &&
             plan_nic(snap, vif, domain_config_add_nics(config), err) < 0)
             return -1;
+        if (vif && config->nics_count)
+            config->nics[config->nics_count - 1].model = model;
     }
     return 0;
 }
@@ -160,10 +142,8 @@ int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start
     config.on_crash = crash(vm->actions_after_crash);
     config.coredump = vm->actions_after_crash == ON_CRASH_BEHAVIOUR_COREDUMP_AND_DESTROY ||
                       vm->actions_after_crash == ON_CRASH_BEHAVIOUR_COREDUMP_AND_RESTART;
-    const char *offset = str_map_get(vm->platform, "timeoffset");
-    if (offset)
-        config.rtc_offset_seconds = strtoll(offset, NULL, 10);
     if (plan_scheduling(vm->VCPUs_params, &config, err) < 0 || plan_boot(vm, &config, err) < 0 ||
+        plan_hardware(vm, &config, err) < 0 ||
         plan_devices(snap, vm, &config, err) < 0)
         return -1;
     struct hv_err cause;

@@ -1,0 +1,167 @@
+/* VM.set_uefi_mode, get_secureboot_readiness, set_NVRAM_EFI_variables and the pool's side of them: what a
+ * VM's UEFI variables say about Secure Boot. The keys that VMs get are those that the hosts' firmware is
+ * shipped with. */
+#include "../hosts/hosts.h"
+#include "../rules/vm.h"
+#include "../server.h"
+#include "vm_power.h"
+#include <base/mem.h>
+#include <handlers.h>
+#include <hv/client.h>
+#include <hv/efivars.h>
+#include <model/errors.h>
+
+#define VARIABLES "EFI-variables"
+
+static bool uses_uefi(const struct vm_row *vm)
+{
+    const char *firmware = str_map_get(vm->HVM_boot_params, "firmware");
+    return firmware && streq(firmware, "uefi");
+}
+
+static bool has_key(const struct efi_vars *vars, size_t i)
+{
+    const struct efi_var *key = efi_vars_find(vars, efi_keys[i].vendor, efi_keys[i].name);
+    return key && key->data_len > 0;
+}
+
+/* Of PK, KEK, db, dbx. */
+static enum vm_secureboot_readiness judge(const struct efi_vars *vars)
+{
+    bool pk = has_key(vars, 0), kek = has_key(vars, 1), db = has_key(vars, 2), dbx = has_key(vars, 3);
+    if (!pk)
+        return VM_SECUREBOOT_READINESS_SETUP_MODE;
+    if (!kek || !db)
+        return VM_SECUREBOOT_READINESS_CERTS_INCOMPLETE;
+    return dbx ? VM_SECUREBOOT_READINESS_READY : VM_SECUREBOOT_READINESS_READY_NO_DBX;
+}
+
+int handle_vm_get_secureboot_readiness(struct call *call, const struct vm_get_secureboot_readiness_args *args,
+                                       enum vm_secureboot_readiness *result, struct api_err *err)
+{
+    const struct vm_row *vm = vm_find(call, args->self, err);
+    if (!vm)
+        return -1;
+    const char *wanted = str_map_get(vm->platform, "secureboot");
+    const char *variables = str_map_get(vm->NVRAM, VARIABLES);
+    AUTO_EFI_VARS struct efi_vars vars = EFI_VARS_INIT;
+    if (!uses_uefi(vm))
+        *result = VM_SECUREBOOT_READINESS_NOT_SUPPORTED;
+    else if (!wanted || !(streq(wanted, "true") || streq(wanted, "auto")))
+        *result = VM_SECUREBOOT_READINESS_DISABLED;
+    else if (!variables || !*variables)
+        *result = VM_SECUREBOOT_READINESS_FIRST_BOOT;
+    else if (efi_vars_read_text(variables, &vars) < 0)
+        *result = VM_SECUREBOOT_READINESS_SETUP_MODE;
+    else
+        *result = judge(&vars);
+    return 0;
+}
+
+/* ---- shipped keys ---- */
+
+struct key_search {
+    struct server *server;
+    struct efi_vars *keys;
+    bool found;
+};
+
+/* Of one host. False ends the search. */
+static bool ask_for_keys(const struct row *host, void *arg)
+{
+    struct key_search *search = arg;
+    AUTO_API_ERR struct api_err ignored = API_ERR_INIT;
+    struct hv_host *agent = hosts_get(search->server->hosts, host->ref, &ignored);
+    struct hv_firmware_keys_args args;
+    struct hv_firmware_keys_result result;
+    struct hv_op op = {.timeout_ms = 10000};
+    struct hv_err cause;
+    if (!agent)
+        return true;
+    hv_firmware_keys_args_init(&args);
+    int rc = hv_firmware_keys(agent, &op, &args, &result, &cause);
+    hosts_put(search->server->hosts, agent);
+    if (rc < 0)
+        return true;
+    search->found = efi_vars_read_text(result.variables, search->keys) == 0;
+    hv_firmware_keys_result_done(&result);
+    return !search->found;
+}
+
+/* The first host that answers and has some. */
+static int shipped_keys(struct call *call, struct efi_vars *keys, struct api_err *err)
+{
+    struct key_search search = {.server = call->server, .keys = keys};
+    snapshot_each(call->snapshot, CLASS_host, ask_for_keys, &search);
+    return search.found
+               ? 0
+               : err_operation_not_allowed(err, "No host of the pool has Secure Boot keys (package ovmf).");
+}
+
+int handle_pool_get_guest_secureboot_readiness(struct call *call,
+                                               const struct pool_get_guest_secureboot_readiness_args *args,
+                                               enum pool_guest_secureboot_readiness *result,
+                                               struct api_err *err)
+{
+    if (!snapshot_get(call->snapshot, CLASS_pool, args->self))
+        return fail_handle(err, CLASS_pool, args->self);
+    AUTO_EFI_VARS struct efi_vars keys = EFI_VARS_INIT;
+    AUTO_API_ERR struct api_err none = API_ERR_INIT;
+    *result = POOL_GUEST_SECUREBOOT_READINESS_NOT_READY;
+    if (shipped_keys(call, &keys, &none) < 0)
+        return 0;
+    enum vm_secureboot_readiness found = judge(&keys);
+    if (found == VM_SECUREBOOT_READINESS_READY)
+        *result = POOL_GUEST_SECUREBOOT_READINESS_READY;
+    else if (found == VM_SECUREBOOT_READINESS_READY_NO_DBX)
+        *result = POOL_GUEST_SECUREBOOT_READINESS_READY_NO_DBX;
+    return 0;
+}
+
+/* ---- changes ---- */
+
+static int set_variables(struct call *call, struct ref ref, const char *text, struct api_err *err)
+{
+    struct tx *tx = store_begin(call->server->store);
+    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, ref));
+    if (!vm) {
+        tx_abort(tx);
+        return fail_handle(err, CLASS_VM, ref);
+    }
+    str_map_put(&vm_row_mut(tx_edit(tx, CLASS_VM, ref))->NVRAM, VARIABLES, text);
+    return server_commit(tx, err);
+}
+
+int handle_vm_set_NVRAM_EFI_variables(struct call *call, const struct vm_set_NVRAM_EFI_variables_args *args,
+                                      struct api_err *err)
+{
+    if (strlen(args->value) > EFI_VARS_TEXT_MAX)
+        return err_invalid_value(err, "value", "it is longer than the variables of a firmware can be");
+    return set_variables(call, args->self, args->value, err);
+}
+
+/* A VM that never ran gets its keys at its first start, so it is in user mode already. */
+int handle_vm_set_uefi_mode(struct call *call, const struct vm_set_uefi_mode_args *args, const char **result,
+                            struct api_err *err)
+{
+    const struct vm_row *vm = vm_find(call, args->self, err);
+    AUTO_EFI_VARS struct efi_vars vars = EFI_VARS_INIT, keys = EFI_VARS_INIT;
+    bool user = args->mode == VM_UEFI_MODE_USER;
+    if (!vm)
+        return -1;
+    if (!uses_uefi(vm))
+        return err_operation_not_allowed(err, "The VM does not boot by UEFI (HVM_boot_params:firmware).");
+    if (vm->power_state != VM_POWER_STATE_HALTED)
+        return vm_bad_state(err, vm, "halted");
+    const char *now = str_map_get(vm->NVRAM, VARIABLES);
+    if (now && *now && efi_vars_read_text(now, &vars) < 0)
+        return err_value_not_supported(err, "NVRAM:" VARIABLES, "...", "it is not a list of UEFI variables");
+    if (user && shipped_keys(call, &keys, err) < 0)
+        return -1;
+    efi_vars_set_keys(&vars, user ? &keys : NULL);
+    AUTO_FREE char *text = efi_vars_write_text(&vars);
+    if (set_variables(call, args->self, text, err) < 0)
+        return -1;
+    *result = str_new(user ? "user" : "setup");
+    return 0;
+}

@@ -1,0 +1,240 @@
+"""What a VM's firmware keeps (UEFI variables, a TPM), how VMs boot, and what hardware can be asked for."""
+import base64
+import os
+import struct
+import unittest
+
+from pool import NULL, TestPool, until
+from vms import VmCase
+
+SECURE_VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"
+
+
+def setUpModule():
+    VmCase.pool = TestPool(hosts=1, host_options=["--sim-boot-ms", "50"])
+    VmCase.api = VmCase.pool.login()
+
+
+def tearDownModule():
+    VmCase.pool.close()
+
+
+def variables(**ascii):
+    """NVRAM:EFI-variables with these variables of the global vendor."""
+    guid = bytes.fromhex("61dfe48bca93d211aa0d00e098032b8c")
+    body = b""
+    for name, data in ascii.items():
+        name = name.encode("utf-16-le")
+        body += struct.pack("<Q", len(name)) + name + struct.pack("<Q", len(data)) + data
+        body += guid + struct.pack("<I", 7) + bytes(16) + bytes(32)
+    return base64.b64encode(b"VARS" + struct.pack("<IQQ", 1, len(ascii), len(body)) + body).decode()
+
+
+class Firmware(VmCase):
+    def uefi(self, **more):
+        return self.make(PV_kernel="", HVM_boot_policy="BIOS order",
+                         HVM_boot_params={"order": "cd", "firmware": "uefi"}, **more)
+
+    def tpm(self, vm, is_unique=False):
+        return self.api.VTPM.create(vm, is_unique)
+
+    def on_host(self, vm, what):
+        return os.path.join(self.pool.folder, "host1", "nvram", f"{self.api.VM.get_uuid(vm)}.{what}")
+
+    def write_tpm(self, vm, content):
+        """As its guest would."""
+        folder = self.on_host(vm, "tpm")
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "tpm2-00.permall"), "wb") as file:
+            file.write(content)
+
+    def contents(self):
+        """Of all TPMs, sorted."""
+        return sorted(base64.b64decode(s["value"]) for s in self.api.secret.get_all_records().values())
+
+    def kept_nowhere(self, vm):
+        uuid = self.api.VM.get_uuid(vm)
+        until("the host keeps nothing", lambda: not [f for f in os.listdir(os.path.dirname(self.on_host(vm, "fd")))
+                                                      if f.startswith(uuid)])
+
+
+class Tpms(Firmware):
+    def test_rows(self):
+        vm = self.make()
+        self.assertIn("create_vtpm", self.api.VM.get_allowed_operations(vm))
+        tpm = self.tpm(vm, True)
+        record = self.api.VTPM.get_record(tpm)
+        self.assertEqual((record["VM"], record["is_unique"], record["is_protected"], record["persistence_backend"]),
+                         (vm, True, False, "xapi"))
+        self.assertEqual(self.api.VM.get_VTPMs(vm), [tpm])
+        self.fails("VTPM_MAX_AMOUNT_REACHED", ["1"], "VTPM.create", vm, False)
+        self.fails("HANDLE_INVALID", None, "VTPM.create", NULL, False)
+        self.start(vm)
+        self.fails("VM_BAD_POWER_STATE", [vm, "halted", "running"], "VTPM.destroy", tpm)
+        self.api.VM.hard_shutdown(vm)
+        self.api.VTPM.destroy(tpm)
+        self.fails("HANDLE_INVALID", ["VTPM", tpm], "VTPM.get_record", tpm)
+        self.start(vm)
+        self.fails("VM_BAD_POWER_STATE", [vm, "halted", "running"], "VTPM.create", vm, False)
+        self.assertEqual(self.contents(), [])
+
+    def test_contents_outlive_every_kind_of_end(self):
+        for number, end in enumerate(("hard_shutdown", "clean_shutdown", "suspend")):
+            vm = self.make()
+            self.tpm(vm)
+            self.api.VM.set_suspend_SR(vm, self.sr)
+            self.up(vm)
+            self.write_tpm(vm, b"state %d" % number)
+            getattr(self.api.VM, end)(vm)
+            self.assertEqual(self.contents(), [b"state %d" % number], end)
+            self.kept_nowhere(vm)
+            if end == "suspend":
+                self.api.VM.resume(vm, False, False)
+            else:
+                self.start(vm)
+            with open(os.path.join(self.on_host(vm, "tpm"), "tpm2-00.permall"), "rb") as file:
+                self.assertEqual(file.read(), b"state %d" % number)
+            self.destroy(vm)
+            self.assertEqual(self.contents(), [])
+
+    def test_contents_outlive_an_end_by_itself_and_a_server_that_died(self):
+        vm = self.make("sim.poweroff_ms=1500")
+        self.tpm(vm)
+        self.api.VM.start(vm, True, False)
+        self.write_tpm(vm, b"last words")
+        self.api.VM.unpause(vm)
+        until("it ended", lambda: self.state(vm) == "Halted", 60)
+        self.assertEqual(self.contents(), [b"last words"])
+        self.kept_nowhere(vm)
+        other = self.make("sim.poweroff_ms=1500")
+        self.tpm(other)
+        self.api.VM.start(other, True, False)
+        self.write_tpm(other, b"unheard")
+        self.api.VM.unpause(other)
+        self.pool.kill()
+        self.pool.start()
+        VmCase.api = self.pool.login()
+        until("its end is noticed", lambda: self.api.VM.get_power_state(other) == "Halted", 60)
+        self.assertEqual(self.contents(), [b"last words", b"unheard"])
+
+    def test_copies(self):
+        vm, unique = self.make(), self.make()
+        self.tpm(vm)
+        self.tpm(unique, True)
+        for each, content in ((vm, b"common"), (unique, b"unique")):
+            self.up(each)
+            self.write_tpm(each, content)
+        snapshots = [self.keep(self.api.VM.snapshot(each, "s")) for each in (vm, unique)]
+        self.assertEqual(self.contents(), [b"common"] * 2 + [b"unique"] * 2, "a snapshot is the same VM")
+        for each in (vm, unique):
+            self.api.VM.hard_shutdown(each)
+        clones = [self.keep(self.api.VM.clone(each, "c")) for each in (vm, unique)]
+        self.assertEqual(self.contents(), [b""] + [b"common"] * 3 + [b"unique"] * 2)
+        self.assertEqual([len(self.api.VM.get_VTPMs(clone)) for clone in clones], [1, 1])
+        self.up(vm)
+        self.write_tpm(vm, b"changed")
+        self.api.VM.hard_shutdown(vm)
+        self.assertIn(b"changed", self.contents())
+        self.api.VM.revert(snapshots[0])
+        self.assertEqual(self.contents(), [b""] + [b"common"] * 3 + [b"unique"] * 2)
+        self.assertEqual(len(self.api.VM.get_VTPMs(vm)), 1)
+
+
+class Variables(Firmware):
+    def test_given_and_taken(self):
+        vm = self.uefi()
+        self.api.VM.set_NVRAM(vm, {"EFI-variables": variables(Lang=b"eng")})
+        self.start(vm)
+        with open(self.on_host(vm, "vars"), "r+", encoding="ascii") as file:
+            self.assertEqual(file.read(), variables(Lang=b"eng"))
+            file.seek(0)
+            file.truncate()
+            file.write(variables(Lang=b"deu"))
+        clone_source = self.keep(self.api.VM.snapshot(vm, "s"))
+        self.assertEqual(self.api.VM.get_NVRAM(clone_source), {"EFI-variables": variables(Lang=b"deu")})
+        self.api.VM.hard_shutdown(vm)
+        self.assertEqual(self.api.VM.get_NVRAM(vm), {"EFI-variables": variables(Lang=b"deu")})
+        self.kept_nowhere(vm)
+        self.api.VM.set_NVRAM(vm, {})
+        self.api.VM.revert(clone_source)
+        self.assertEqual(self.api.VM.get_NVRAM(vm), {"EFI-variables": variables(Lang=b"deu")})
+
+    @unittest.skipUnless(os.path.exists(SECURE_VARIABLES), "package ovmf")
+    def test_secure_boot_modes(self):
+        vm = self.uefi(platform={"secureboot": "true"})
+        ready = lambda: self.api.VM.get_secureboot_readiness(vm)
+        self.assertEqual(ready(), "first_boot")
+        self.assertEqual(self.api.VM.set_uefi_mode(vm, "setup"), "setup")
+        self.assertEqual(ready(), "setup_mode")
+        self.api.VM.set_NVRAM(vm, {"EFI-variables": variables(Lang=b"eng")})
+        self.assertEqual(self.api.VM.set_uefi_mode(vm, "user"), "user")
+        self.assertEqual(ready(), "ready")
+        text = base64.b64decode(self.api.VM.get_NVRAM(vm)["EFI-variables"])
+        self.assertIn("Lang".encode("utf-16-le"), text)
+        self.api.VM.set_NVRAM(vm, {"EFI-variables": variables(PK=b"x", KEK=b"x")})
+        self.assertEqual(ready(), "certs_incomplete")
+        pool = self.api.pool.get_all()[0]
+        self.assertEqual(self.api.pool.get_guest_secureboot_readiness(pool), "ready")
+        self.fails("OPERATION_NOT_ALLOWED", None, "VM.set_uefi_mode", self.make(), "user")
+        self.start(vm)
+        self.fails("VM_BAD_POWER_STATE", [vm, "halted", "running"], "VM.set_uefi_mode", vm, "user")
+
+
+class Hardware(Firmware):
+    def test_what_cannot_be_had_is_refused_before_anything_changed(self):
+        hvm = {"PV_kernel": "", "HVM_boot_policy": "BIOS order"}
+        uefi = {**hvm, "HVM_boot_params": {"firmware": "uefi"}}
+        cases = [
+            ({**hvm, "HVM_boot_params": {"firmware": "coreboot"}}, "HVM_boot_params:firmware"),
+            ({"PV_kernel": "/boot/vmlinuz"}, "PV_kernel"),
+            ({"PV_kernel": "../vmlinuz"}, "PV_kernel"),
+            ({"PV_ramdisk": "a/b"}, "PV_ramdisk"),
+            ({"PV_kernel": "", "domain_type": "pvh"}, "domain_type"),
+            ({"PV_kernel": "", "domain_type": "pv_in_pvh"}, "domain_type"),
+            ({"PV_kernel": "", "domain_type": "pv"}, "domain_type"),
+            ({"platform": {"apic": "false"}}, "platform:apic"),
+            ({"platform": {"acpi": "maybe"}}, "platform:acpi"),
+            ({**uefi, "platform": {"acpi": "false"}}, "platform:acpi"),
+            ({**uefi, "platform": {"pae": "0"}}, "platform:pae"),
+            ({**uefi, "platform": {"secureboot": "perhaps"}}, "platform:secureboot"),
+            ({"platform": {"vga": "qxl"}}, "platform:vga"),
+            ({"platform": {"videoram": "4k"}}, "platform:videoram"),
+            ({"platform": {"videoram": "99999999999999999999"}}, "platform:videoram"),
+            ({"platform": {"timeoffset": "soon"}}, "platform:timeoffset"),
+            ({"platform": {"nic_type": "ne2000"}}, "platform:nic_type"),
+            ({"platform": {"disk_type": "scsi"}}, "platform:disk_type"),
+            ({"PV_bootloader": "pygrub", "PV_bootloader_args": "x" * 10000}, "PV_bootloader_args"),
+        ]
+        for settings, field in cases:
+            vm = self.make(**settings)
+            params = self.fails("VALUE_NOT_SUPPORTED", None, "VM.start", vm, False, False)
+            self.assertEqual(params[0], field, settings)
+            self.assertEqual(self.state(vm), "Halted")
+            self.destroy(vm)
+        vm = self.make(platform={"cores-per-socket": "2"})
+        self.fails("VCPU_MAX_NOT_CORES_PER_SOCKET_MULTIPLE", ["1", "2"], "VM.start", vm, False, False)
+        vm = self.make(PV_bootloader="grub")
+        self.fails("UNKNOWN_BOOTLOADER", [vm, "grub"], "VM.start", vm, False, False)
+
+    def test_what_can_be_had_starts(self):
+        for platform in ({"acpi": "1", "apic": "true", "pae": "true", "nx": "1", "hpet": "true", "viridian": "true",
+                          "vga": "std", "videoram": "8", "usb": "true", "usb_tablet": "true", "timeoffset": "-3600",
+                          "device-model": "qemu-upstream-compat", "parallel": "none", "serial": "pty"},
+                         {"vga": "cirrus", "hpet": "false", "pae": "false", "nic_type": "e1000", "cores-per-socket": "1"}):
+            vm = self.make(platform=platform)
+            self.start(vm)
+            self.assertEqual(self.state(vm), "Running")
+            self.api.VM.hard_shutdown(vm)
+
+    def test_boot_policy_and_domain_type_say_the_same(self):
+        vm = self.make()
+        self.api.VM.set_HVM_boot_policy(vm, "BIOS order")
+        self.assertEqual(self.api.VM.get_domain_type(vm), "hvm")
+        self.api.VM.set_HVM_boot_policy(vm, "")
+        self.assertEqual(self.api.VM.get_domain_type(vm), "pv")
+        self.api.VM.set_domain_type(vm, "hvm")
+        self.assertEqual(self.api.VM.get_HVM_boot_policy(vm), "BIOS order")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
