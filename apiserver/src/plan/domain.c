@@ -143,8 +143,7 @@ int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start
     config.coredump = vm->actions_after_crash == ON_CRASH_BEHAVIOUR_COREDUMP_AND_DESTROY ||
                       vm->actions_after_crash == ON_CRASH_BEHAVIOUR_COREDUMP_AND_RESTART;
     if (plan_scheduling(vm->VCPUs_params, &config, err) < 0 || plan_boot(vm, &config, err) < 0 ||
-        plan_hardware(vm, &config, err) < 0 ||
-        plan_devices(snap, vm, &config, err) < 0)
+        plan_hardware(vm, &config, err) < 0 || plan_devices(snap, vm, &config, err) < 0)
         return -1;
     struct hv_err cause;
     if (domain_config_check(&config, &cause) < 0)
