@@ -343,11 +343,25 @@ static void serve(struct web *web, struct http_request *req)
     }
 }
 
+/* Plain HTTP over a network, which the coordinator's setting closes. */
+static bool is_closed(struct server *server, struct http_request *req)
+{
+    if (http_request_is_tls(req) || streq(http_request_peer(req), "local"))
+        return false;
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct pool_row *pool = pool_row(snapshot_get(snap, CLASS_pool, server->pool_ref));
+    const struct host_row *host = pool ? host_row(snapshot_get(snap, CLASS_host, pool->master)) : NULL;
+    return host && host->https_only;
+}
+
 void web_request(struct http_request *req, void *context)
 {
     struct web *web = context;
     if (!doors_enter(web->server, req))
         return;
-    serve(web, req);
+    if (is_closed(web->server, req))
+        http_answer_error(req, 403, "this pool answers over HTTPS only");
+    else
+        serve(web, req);
     doors_leave(web->server);
 }

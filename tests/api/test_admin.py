@@ -1,0 +1,177 @@
+"""Settings of the pool and its hosts that have rules of their own, small objects, and what the server tells of itself.
+One pool for all; every test leaves things as they were."""
+import re
+import unittest
+import uuid
+
+from pool import NULL, Failure, TestPool
+from test_events import vm_record
+
+POOL = API = None
+
+
+def setUpModule():
+    global POOL, API
+    POOL = TestPool(hosts=1)
+    API = POOL.login(tls=True)
+
+
+def tearDownModule():
+    POOL.close()
+
+
+def pool():
+    return API.pool.get_all()[0]
+
+
+def host():
+    return API.host.get_all()[0]
+
+
+def local():
+    """As root of the server's machine."""
+    client = POOL.client()
+    client.url = client.url._replace(scheme="unix", path=f"{POOL.state}/poold.sock")
+    client.login("root", "")
+    return client
+
+
+class Base(unittest.TestCase):
+    def refused(self, code, call, *params, api=None):
+        api = api or API
+        with self.assertRaises(Failure) as caught:
+            api.call(call, api.session, *params)
+        self.assertEqual(caught.exception.code, code, (call, caught.exception))
+        return caught.exception.params
+
+
+class OfThePool(Base):
+    def test_https_only(self):
+        for set_it, ref in ((API.pool.set_https_only, pool()), (API.host.set_https_only, host())):
+            set_it(ref, True)
+            self.assertTrue(API.host.get_https_only(host()))
+            for method, path in (("GET", "/"), ("POST", "/jsonrpc"), ("POST", "/"), ("GET", "/export?uuid=x")):
+                status, headers, body = POOL.http(method, path)
+                self.assertEqual((status, headers["Content-Type"]), (403, "text/html"), path)
+                self.assertIn(b"HTTPS only", body)
+            self.assertEqual(API.pool.get_all(), local().pool.get_all())
+            set_it(ref, False)
+            self.assertNotEqual(POOL.http("POST", "/jsonrpc")[0], 403)
+
+    def test_guest_agent_config(self):
+        API.pool.add_to_guest_agent_config(pool(), "auto_update_enabled", "true")
+        self.assertEqual(self.refused("MAP_DUPLICATE_KEY", "pool.add_to_guest_agent_config", pool(), "auto_update_enabled",
+                                      "false"), ["pool", "guest_agent_config", pool(), "auto_update_enabled"])
+        self.assertEqual(API.pool.get_guest_agent_config(pool()), {"auto_update_enabled": "true"})
+        for _ in range(2):
+            API.pool.remove_from_guest_agent_config(pool(), "auto_update_enabled")
+        self.assertEqual(API.pool.get_guest_agent_config(pool()), {})
+
+    def test_updates(self):
+        API.pool.configure_update_sync(pool(), "weekly", 6)
+        self.assertEqual((API.pool.get_update_sync_frequency(pool()), int(API.pool.get_update_sync_day(pool()))),
+                         ("weekly", 6))
+        for day in (-1, 7):
+            self.assertEqual(self.refused("INVALID_UPDATE_SYNC_DAY", "pool.configure_update_sync", pool(), "weekly", day),
+                             [str(day)])
+        API.pool.configure_update_sync(pool(), "daily", 9)
+        self.assertEqual(API.pool.get_update_sync_frequency(pool()), "daily")
+        API.pool.set_update_sync_enabled(pool(), False)
+        self.refused("NO_REPOSITORIES_CONFIGURED", "pool.set_update_sync_enabled", pool(), True)
+        API.pool.set_repositories(pool(), [])
+        self.refused("HANDLE_INVALID", "pool.set_repositories", pool(), [pool()])
+
+    def test_telemetry(self):
+        API.pool.reset_telemetry_uuid(pool())
+        before = API.pool.get_telemetry_uuid(pool())
+        uuid.UUID(API.secret.get_value(before))
+        API.pool.reset_telemetry_uuid(pool())
+        after = API.pool.get_telemetry_uuid(pool())
+        self.assertNotEqual(after, before)
+        self.refused("HANDLE_INVALID", "secret.get_value", before)
+        API.pool.set_telemetry_next_collection(pool(), "20200101T00:00:00Z")
+        self.assertEqual(API.pool.get_telemetry_next_collection(pool()), "20200101T00:00:00Z")
+        self.assertEqual(self.refused("TELEMETRY_NEXT_COLLECTION_TOO_LATE", "pool.set_telemetry_next_collection", pool(),
+                                      "29990101T00:00:00Z"), ["29990101T00:00:00Z"])
+
+    def test_what_the_pool_has_not(self):
+        API.pool.detect_nonhomogeneous_external_auth(pool())
+        API.pool.disable_ssl_legacy(pool())
+        for call, *params in (("pool.deconfigure_wlb",), ("pool.send_wlb_configuration", {}),
+                              ("pool.retrieve_wlb_configuration",), ("host.retrieve_wlb_evacuate_recommendations", host())):
+            self.refused("WLB_NOT_INITIALIZED", call, *params)
+
+
+class OfAHost(Base):
+    def test_settings(self):
+        API.host.set_ssl_legacy(host(), False)
+        self.assertEqual(self.refused("VALUE_NOT_SUPPORTED", "host.set_ssl_legacy", host(), True)[:2], ["value", "true"])
+        API.host.set_iscsi_iqn(host(), "iqn.2026-01.example:a")
+        record = API.host.get_record(host())
+        self.assertEqual((record["iscsi_iqn"], record["other_config"]["iscsi_iqn"]), ("iqn.2026-01.example:a",) * 2)
+        for bad in ("", "a b", "x" * 224):
+            self.assertEqual(self.refused("INVALID_VALUE", "host.set_iscsi_iqn", host(), bad), ["value", bad])
+        API.host.set_multipathing(host(), False)
+        self.refused("OPERATION_NOT_ALLOWED", "host.set_multipathing", host(), True)
+        for policy in ("any", "default_policy"):
+            API.host.set_numa_affinity_policy(host(), policy)
+            self.assertEqual(API.host.get_numa_affinity_policy(host()), policy)
+        self.refused("OPERATION_NOT_ALLOWED", "host.set_numa_affinity_policy", host(), "best_effort")
+        root = local()
+        root.host.set_sched_gran(host(), "cpu")
+        self.assertEqual(root.host.get_sched_gran(host()), "cpu")
+        self.refused("OPERATION_NOT_ALLOWED", "host.set_sched_gran", host(), "core", api=root)
+        root.host.emergency_clear_mandatory_guidance()
+        API.host.license_remove(host())
+        API.host.refresh_pack_info(host())
+        self.refused("LICENSE_FILE_DEPRECATED", "host.license_add", host(), "text")
+        self.refused("HANDLE_INVALID", "host.set_multipathing", pool(), False)
+
+    def test_diagnostics(self):
+        for figures in (API.Diagnostics.db_stats(), API.host.get_diagnostic_timing_stats(host())):
+            self.assertGreater(int(figures["rows"]), 100)
+        API.Diagnostics.gc_compact(host())
+        self.assertGreaterEqual(int(API.Diagnostics.gc_stats(host())["heap_bytes"]), 0)
+        self.assertRegex(API.host.get_thread_diagnostics(host()), re.compile(r"^\d+ [A-Z] .+$", re.M))
+        self.assertEqual(len(API.host.get_sm_diagnostics(host()).splitlines()), len(API.PBD.get_all()))
+
+
+class SmallObjects(Base):
+    def test_vm_groups(self):
+        record = {"name_label": "apart", "placement": "anti_affinity"}
+        groups = [API.VM_group.create(record) for _ in range(2)]
+        vm = API.VM.create(vm_record("grouped"))
+        API.VM.set_groups(vm, groups[:1])
+        self.assertEqual((API.VM.get_groups(vm), API.VM_group.get_VMs(groups[0])), (groups[:1], [vm]))
+        self.refused("TOO_MANY_GROUPS", "VM.set_groups", vm, groups)
+        self.refused("HANDLE_INVALID", "VM.set_groups", vm, [vm])
+        API.VM.set_groups(vm, [])
+        self.assertEqual(API.VM_group.get_VMs(groups[0]), [])
+        self.assertEqual(API.VM.query_services(vm), {})
+        self.refused("WLB_NOT_INITIALIZED", "VM.retrieve_wlb_recommendations", vm)
+        for group in groups:
+            API.VM_group.destroy(group)
+        API.VM.destroy(vm)
+
+    def test_groups_of_devices(self):
+        for cls in (API.GPU_group, API.USB_group):
+            group = cls.create("label", "description", {"a": "b"})
+            record = cls.get_record(group)
+            self.assertEqual((record["name_label"], record["name_description"], record["other_config"]),
+                             ("label", "description", {"a": "b"}))
+            cls.destroy(group)
+            self.assertNotIn(group, cls.get_all())
+
+    def test_a_secret_of_ones_own_uuid(self):
+        name = str(uuid.uuid4())
+        secret = API.secret.introduce(name, "hidden", {"k": "v"})
+        self.assertEqual((API.secret.get_uuid(secret), API.secret.get_value(secret)), (name, "hidden"))
+        self.assertEqual(self.refused("DB_UNIQUENESS_CONSTRAINT_VIOLATION", "secret.introduce", name, "x"),
+                         ["secret", "uuid", name])
+        self.refused("UUID_INVALID", "secret.introduce", "none", "x")
+        API.secret.destroy(secret)
+        self.assertNotEqual(secret, NULL)
+
+
+if __name__ == "__main__":
+    unittest.main()
