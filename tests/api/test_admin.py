@@ -1,8 +1,12 @@
 """Settings of the pool and its hosts that have rules of their own, small objects, and what the server tells of itself.
 One pool for all; every test leaves things as they were."""
+import io
 import re
+import tarfile
 import unittest
 import uuid
+import zipfile
+from xml.etree import ElementTree
 
 from pool import NULL, Failure, TestPool
 from test_events import vm_record
@@ -171,6 +175,39 @@ class SmallObjects(Base):
         self.refused("UUID_INVALID", "secret.introduce", "none", "x")
         API.secret.destroy(secret)
         self.assertNotEqual(secret, NULL)
+
+
+class OfSupport(Base):
+    def bundle(self, query, mode):
+        status, headers, body = POOL.http("GET", "/system-status?" + query, headers=POOL.basic())
+        self.assertEqual(status, 200, body)
+        self.assertIn("attachment; filename=\"system-status.", headers["Content-Disposition"])
+        with tarfile.open(fileobj=io.BytesIO(body), mode=mode) as archive:
+            return {name.removeprefix("system-status/"): archive.extractfile(name).read() for name in archive.getnames()}
+
+    def test_bundle(self):
+        API.secret.create({"value": "do not tell", "other_config": {}})
+        members = self.bundle("output=tar", "r:")
+        own = API.host.get_uuid(host())
+        self.assertEqual(set(members), {"database.xml", "audit.log", "server.txt", "threads.txt",
+                                        *(f"hosts/{own}/{name}" for name in ("agent.log", "kernel.log", "storage.txt"))})
+        self.assertIn(own.encode(), members["database.xml"])
+        for content in members.values():
+            self.assertNotIn(b"do not tell", content)
+        self.assertIn(b"session.login_with_password", members["audit.log"])
+        self.assertIn(b"rows: ", members["server.txt"])
+        self.assertEqual(set(self.bundle("output=tar.bz2&entries=server-figures,storage", "r:bz2")),
+                         {"server.txt", f"hosts/{own}/storage.txt"})
+        status, _, body = POOL.http("GET", "/system-status?output=zip&entries=server-figures", headers=POOL.basic())
+        self.assertEqual((status, zipfile.ZipFile(io.BytesIO(body)).namelist()), (200, ["system-status/server.txt"]))
+        self.assertNotEqual(POOL.http("GET", "/system-status?output=rar", headers=POOL.basic())[0], 200)
+        self.assertEqual(POOL.http("GET", "/system-status")[0], 401)
+
+    def test_capabilities(self):
+        document = ElementTree.fromstring(API.host.get_system_status_capabilities(host()))
+        keys = [c.get("key") for c in document.iter("capability")]
+        self.assertIn("host-logs", keys)
+        self.assertEqual(len(keys), len(set(keys)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 /* GET /pool/xmldbdump: the whole database as XML, as classic pools write it: a table for each class, a row
  * for each object, its fields as attributes in the form that filters compare. What would let the reader act
  * as another is left out: sessions, references to them, and fields that are secret. */
+#include "dump.h"
+
 #include "transfer.h"
 #include <base/mem.h>
 #include <base/xml.h>
@@ -9,7 +11,8 @@
 #define PIECE ((size_t)64 * 1024)
 
 struct dump {
-    struct transfer *t;
+    int (*put)(void *arg, const void *data, size_t len);
+    void *arg;
     struct buf out;
     bool failed;
 };
@@ -24,7 +27,7 @@ static void flush(struct dump *d, size_t least)
 {
     if (d->failed || d->out.len < least)
         return;
-    d->failed = transfer_write(d->t, d->out.data, d->out.len) < 0;
+    d->failed = d->put(d->arg, d->out.data, d->out.len) < 0;
     buf_consume(&d->out, d->out.len);
 }
 
@@ -48,19 +51,17 @@ static bool dump_row(const struct row *row, void *arg)
     return !d->failed;
 }
 
-static int run(struct transfer *t, struct api_err *err)
+int dump_database(const struct snapshot *snap, const struct class_desc *without,
+                  int (*put)(void *arg, const void *data, size_t len), void *arg)
 {
-    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(t->server->store);
-    struct dump d = {.t = t, .out = BUF_INIT};
-    t->object = xstrdup("");
-    transfer_answer(t, "text/xml", NULL, -1);
+    struct dump d = {.put = put, .arg = arg};
     buf_printf(&d.out,
                "<?xml version=\"1.0\"?><database><manifest><pair key=\"schema_major_vsn\" value=\"%d\"/>"
                "<pair key=\"generation_count\" value=\"%llu\"/></manifest>",
                model_schema_version, (unsigned long long)snapshot_generation(snap));
     for (size_t i = 0; i < model_class_count && !d.failed; i++) {
         const struct class_desc *cls = &model_classes[i];
-        if (cls->row_size == 0 || cls == CLASS_session)
+        if (cls->row_size == 0 || cls == CLASS_session || cls == without)
             continue;
         buf_printf(&d.out, "<table name=\"%s\">", cls->name);
         snapshot_each(snap, cls, dump_row, &d);
@@ -69,9 +70,18 @@ static int run(struct transfer *t, struct api_err *err)
     buf_add_str(&d.out, "</database>");
     flush(&d, 1);
     buf_done(&d.out);
-    if (d.failed && !transfer_interrupted(t, err))
-        fail_internal(err, "The database could not be sent.");
     return d.failed ? -1 : 0;
+}
+
+static int run(struct transfer *t, struct api_err *err)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(t->server->store);
+    t->object = xstrdup("");
+    transfer_answer(t, "text/xml", NULL, -1);
+    int rc = dump_database(snap, NULL, transfer_write, t);
+    if (rc < 0 && !transfer_interrupted(t, err))
+        fail_internal(err, "The database could not be sent.");
+    return rc;
 }
 
 void door_dump(struct server *server, struct http_request *req)

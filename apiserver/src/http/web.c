@@ -291,7 +291,7 @@ static const struct route routes[] = {
     {HTTP_GET, "/host_backup", door_unbuilt},
     {HTTP_PUT, "/host_restore", door_unbuilt},
     {HTTP_GET, "/host_logs_download", door_unbuilt},
-    {HTTP_GET, "/system-status", door_unbuilt},
+    {HTTP_GET, "/system-status", door_system_status},
     {HTTP_PUT, "/pool_patch_upload", door_unbuilt},
     {HTTP_GET, "/update", door_unbuilt},
     {HTTP_GET, "/updates", door_unbuilt},
