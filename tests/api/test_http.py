@@ -294,7 +294,7 @@ class Classic(unittest.TestCase):
 
     def test_what_is_known_but_not_done(self):
         doors = (("GET", "/host_backup"), ("PUT", "/host_restore"), ("GET", "/host_logs_download"),
-                 ("GET", "/system-status"), ("PUT", "/pool_patch_upload"), ("GET", "/updates"), ("PUT", "/bundle"),
+                 ("PUT", "/pool_patch_upload"), ("GET", "/updates"), ("PUT", "/bundle"),
                  ("GET", "/wlb_report"), ("PUT", "/pool/xmldbdump"), ("GET", "/repository/enabled"))
         for method, path in doors:
             with self.subTest(path):
