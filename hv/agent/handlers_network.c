@@ -151,6 +151,18 @@ int agent_network_link(struct agent *agent, struct agent_op *op, const struct hv
     return network_link_set(args->device, args->up, &error) < 0 ? to_hv(err, &error) : 0;
 }
 
+int agent_network_offload(struct agent *agent, struct agent_op *op,
+                          const struct hv_network_offload_args *args,
+                          struct hv_network_offload_result *result, struct hv_err *err)
+{
+    struct network_error error;
+    (void)op;
+    (void)result;
+    if (is_simulated(agent))
+        return sim_network_check(agent, args->device, err);
+    return network_gro_set(args->device, args->gro, &error) < 0 ? to_hv(err, &error) : 0;
+}
+
 int agent_network_addresses(struct agent *agent, struct agent_op *op,
                             const struct hv_network_addresses_args *args,
                             struct hv_network_addresses_result *result, struct hv_err *err)

@@ -1,13 +1,15 @@
 /* The network interfaces of a simulated host: eth0 with an address and a default route, as a host has that
- * one logs in to, and eth1 with nothing but a cable. What calls change of them lasts as long as the agent. */
+ * one logs in to, eth1 and eth2 with nothing but a cable. What calls change of them lasts as long as the
+ * agent. */
 #include "network_sim.h"
 #include <base/mem.h>
 #include <stdio.h>
 
+#define CARDS 3
 #define BONDS 8
 
 struct sim_interfaces {
-    struct host_interface items[2 + BONDS];
+    struct host_interface items[CARDS + BONDS];
     size_t count;
 };
 
@@ -31,7 +33,7 @@ static struct host_interface *first(const struct agent *agent)
     if (net.count)
         return net.items;
     sscanf(agent->host_uuid, "%2x%2x%2x%2x", &a, &b, &c, &d);
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < CARDS; i++) {
         char device[8], address[32];
         snprintf(device, sizeof(device), "eth%u", i);
         snprintf(mac, sizeof(mac), "02:%02x:%02x:%02x:%02x:%02x", a & 0xff, b & 0xff, c & 0xff, d & 0xff, i);

@@ -3,6 +3,7 @@
 #include "netlink.h"
 #include <base/file.h>
 #include <base/mem.h>
+#include <errno.h>
 #include <linux/ethtool.h>
 #include <linux/if.h>
 #include <linux/if_arp.h>
@@ -137,6 +138,20 @@ static int ask_driver(int sock, const char *name, void *command)
     struct ifreq request = {.ifr_data = command};
     snprintf(request.ifr_name, sizeof(request.ifr_name), "%s", name);
     return ioctl(sock, SIOCETHTOOL, &request);
+}
+
+int network_gro_set(const char *device, bool on, struct network_error *error)
+{
+    struct ethtool_value value = {.cmd = ETHTOOL_SGRO, .data = on};
+    int sock AUTO_CLOSE = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (network_check_name(device, error) < 0)
+        return -1;
+    if (ask_driver(sock, device, &value) == 0)
+        return 0;
+    if (errno == ENODEV)
+        return network_fail(error, NETWORK_NO_DEVICE, "The host has no interface %s.", device);
+    return network_fail(error, errno == EPERM || errno == EOPNOTSUPP ? NETWORK_NOT_ALLOWED : NETWORK_SYSTEM,
+                        "The kernel refused to change %s: %s.", device, strerror(errno));
 }
 
 static void read_number(const char *bus, const char *what, char out[static 8])

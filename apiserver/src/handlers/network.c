@@ -1,6 +1,7 @@
 /* network.*: networks of the pool. */
 #include "../blobs.h"
 #include "../gate/generic.h"
+#include "../hosts/hosts.h"
 #include "../hosts/networks.h"
 #include "../server.h"
 #include <base/mem.h>
@@ -113,4 +114,111 @@ int handle_network_destroy(struct call *call, const struct args_self *args, stru
         network_withdraw(call->server, network_row(gone));
     row_unref(gone);
     return rc;
+}
+
+/* ---- on hosts ---- */
+
+int handle_network_attach(struct call *call, const struct network_attach_args *args, struct api_err *err)
+{
+    const struct network_row *network =
+        network_row(snapshot_get(call->snapshot, CLASS_network, args->network));
+    if (!network)
+        return fail_handle(err, CLASS_network, args->network);
+    struct hv_host *agent = hosts_get(call->server->hosts, args->host, err);
+    if (!agent)
+        return -1;
+    int rc = network_prepare(agent, args->host, call->snapshot, network, err);
+    hosts_put(call->server->hosts, agent);
+    return rc;
+}
+
+int handle_network_attach_for_vm(struct call *call, const struct network_attach_for_vm_args *args,
+                                 struct api_err *err)
+{
+    const struct vm_row *vm = vm_row(snapshot_get(call->snapshot, CLASS_VM, args->vm));
+    if (!vm)
+        return fail_handle(err, CLASS_VM, args->vm);
+    struct hv_host *agent = networks_host(call->server, args->host, call->snapshot, vm, err);
+    if (agent)
+        hosts_put(call->server->hosts, agent);
+    return agent ? 0 : -1;
+}
+
+/* A bridge without a way out, and without guests, is of no use to anybody. One with a way out stays: its
+ * interface is the pool's to take down. */
+static int detach(struct hv_host *agent, struct ref host, const struct snapshot *snap,
+                  const struct network_row *network, struct api_err *err)
+{
+    struct uplink uplink;
+    struct hv_err cause;
+    if (!plan_uplink(snap, network, host, &uplink) || uplink.pif)
+        return 0;
+    if (network_remove(agent, network, &cause) == 0 || cause.kind == HV_ERR_KIND_IN_USE)
+        return 0;
+    return hosts_fail(err, host, &cause);
+}
+
+int handle_network_detach_for_vm(struct call *call, const struct network_detach_for_vm_args *args,
+                                 struct api_err *err)
+{
+    const struct snapshot *snap = call->snapshot;
+    const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, args->vm));
+    if (!vm)
+        return fail_handle(err, CLASS_VM, args->vm);
+    struct hv_host *agent = hosts_get(call->server->hosts, args->host, err);
+    int rc = agent ? 0 : -1;
+    for (size_t i = 0; rc == 0 && vm->VIFs && i < vm->VIFs->count; i++) {
+        const struct vif_row *vif = vif_row(snapshot_get(snap, CLASS_VIF, vm->VIFs->items[i]));
+        const struct network_row *network =
+            vif ? network_row(snapshot_get(snap, CLASS_network, vif->network)) : NULL;
+        if (network)
+            rc = detach(agent, args->host, snap, network, err);
+    }
+    if (agent)
+        hosts_put(call->server->hosts, agent);
+    return rc;
+}
+
+/* ---- purposes ---- */
+
+static struct network_row *begin_edit(struct call *call, struct ref ref, struct tx **tx, struct api_err *err)
+{
+    *tx = store_begin(call->server->store);
+    if (tx_get(*tx, CLASS_network, ref))
+        return network_row_mut(tx_edit(*tx, CLASS_network, ref));
+    tx_abort(*tx);
+    fail_handle(err, CLASS_network, ref);
+    return NULL;
+}
+
+static const char *const purpose_names[] = {
+    [NETWORK_PURPOSE_NBD] = "nbd", [NETWORK_PURPOSE_INSECURE_NBD] = "insecure_nbd"};
+
+int handle_network_add_purpose(struct call *call, const struct network_add_purpose_args *args,
+                               struct api_err *err)
+{
+    /* Either with TLS or without. */
+    enum network_purpose other =
+        args->value == NETWORK_PURPOSE_NBD ? NETWORK_PURPOSE_INSECURE_NBD : NETWORK_PURPOSE_NBD;
+    struct tx *tx;
+    struct network_row *network = begin_edit(call, args->self, &tx, err);
+    if (!network)
+        return -1;
+    if (network->purpose & 1ULL << other) {
+        tx_abort(tx);
+        return err_network_incompatible_purposes(err, purpose_names[args->value], purpose_names[other]);
+    }
+    network->purpose |= 1ULL << args->value;
+    return server_commit(tx, err);
+}
+
+int handle_network_remove_purpose(struct call *call, const struct network_remove_purpose_args *args,
+                                  struct api_err *err)
+{
+    struct tx *tx;
+    struct network_row *network = begin_edit(call, args->self, &tx, err);
+    if (!network)
+        return -1;
+    network->purpose &= ~(1ULL << args->value);
+    return server_commit(tx, err);
 }

@@ -171,7 +171,7 @@ int handle_vif_plug(struct call *call, const struct vif_plug_args *args, struct 
     hv_nic_plug_args_init(&plug);
     str_assign(&plug.domain, card.vm->uuid);
     if (plan_nic(call->snapshot, card.vif, &plug.nic, err) < 0 ||
-        network_prepare(card.agent, card.vm->resident_on,
+        network_prepare(card.agent, card.vm->resident_on, call->snapshot,
                         network_row(snapshot_get(call->snapshot, CLASS_network, card.vif->network)),
                         err) < 0) {
         hv_nic_plug_args_done(&plug);

@@ -11,6 +11,7 @@
 #include "../server.h"
 #include "balance.h"
 #include "facts.h"
+#include "interfaces.h"
 #include "reconcile.h"
 #include "recover.h"
 #include <base/clock.h>
@@ -21,7 +22,9 @@
 #include <stdio.h>
 #include <time.h>
 
-#define WAIT_MS 10000 /* of one long poll; also the period of looking without an event */
+#define WAIT_MS 10000       /* of one long poll; also the period of looking without an event */
+#define INTERFACES_MS 10000 /* how old what is known of cables may be */
+#define PROBE_MS 3000
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 5000
 #define DEAD_AFTER_MS 15000 /* without an answer: the host is not live */
@@ -32,13 +35,14 @@ struct host_entry {
     struct hosts *hosts;
     struct ref ref;
     char uuid[UUID_TEXT_SIZE];
-    struct hv_host *agent;
-    unsigned users; /* guarded by hosts->lock */
+    struct hv_host *agent; /* guarded by hosts->lock, and so is users */
+    unsigned users;
     pthread_t thread;
     bool settled; /* asked once, with or without an answer; guarded by hosts->lock */
     bool live;
     int64_t last_answer_ms;
     int64_t agent_start_time;      /* what it said last; 0: nothing yet */
+    int64_t interfaces_ms;         /* when its interfaces were looked at */
     _Atomic int64_t leaving_until; /* clock_mono_ms: its machine was asked to end; 0: it was not */
     struct reconcile reconcile;
 };
@@ -51,6 +55,8 @@ struct hosts {
     pthread_cond_t changed;
     struct host_entry **entries;
     size_t count;
+    struct hv_host **retired; /* connections to former addresses, closed with the rest */
+    size_t retired_count;
     bool stop;
 };
 
@@ -73,6 +79,15 @@ static void pause_for(struct hosts *h, int64_t ms)
     while (!h->stop && clock_mono_ms() < until)
         pthread_cond_timedwait(&h->changed, &h->lock, &when);
     pthread_mutex_unlock(&h->lock);
+}
+
+/* It changes with the host's address. */
+static struct hv_host *agent_of(struct host_entry *e)
+{
+    pthread_mutex_lock(&e->hosts->lock);
+    struct hv_host *agent = e->agent;
+    pthread_mutex_unlock(&e->hosts->lock);
+    return agent;
 }
 
 static void settled(struct host_entry *e)
@@ -135,15 +150,17 @@ static bool connected(struct host_entry *e)
     struct hv_err err;
     struct hv_op op = {.timeout_ms = 5000};
     hv_host_facts_args_init(&args);
-    if (hv_host_facts(e->agent, &op, &args, &result, &err) < 0) {
+    if (hv_host_facts(agent_of(e), &op, &args, &result, &err) < 0) {
         log_warn("hosts", "the agent does not answer", "host", e->uuid, "cause", err.text);
         return false;
     }
     log_info("hosts", "the agent answers", "host", e->uuid, "name", result.facts.hostname, "accelerator",
              accelerator_name(result.facts.accelerator));
-    bool ok = recovery_look(e->hosts->server, e->ref, e->agent) >= 0;
-    storage_host_connected(e->hosts->server, e->ref, e->agent);
-    ok = ok && reconcile_host(e->hosts->server, e->ref, e->agent, &e->reconcile) >= 0;
+    bool ok = recovery_look(e->hosts->server, e->ref, agent_of(e)) >= 0;
+    storage_host_connected(e->hosts->server, e->ref, agent_of(e));
+    ok = ok && reconcile_host(e->hosts->server, e->ref, agent_of(e), &e->reconcile) >= 0;
+    interfaces_connected(e->hosts->server, e->ref, agent_of(e));
+    e->interfaces_ms = clock_mono_ms();
     record_live(e, !leaving(e, &result.facts), &result.facts);
     hv_host_facts_result_done(&result);
     if (ok)
@@ -161,7 +178,7 @@ static int wait_event(struct host_entry *e, const char **cursor, int64_t wait_ms
     hv_events_wait_args_init(&args);
     str_assign(&args.cursor, *cursor);
     args.wait_ms = wait_ms;
-    int rc = hv_events_wait(e->agent, &op, &args, &result, &err);
+    int rc = hv_events_wait(agent_of(e), &op, &args, &result, &err);
     hv_events_wait_args_done(&args);
     if (rc < 0) {
         if (!stopping(e->hosts))
@@ -177,13 +194,24 @@ static int wait_event(struct host_entry *e, const char **cursor, int64_t wait_ms
 static int look(struct host_entry *e)
 {
     struct server *server = e->hosts->server;
-    int running = recovery_look(server, e->ref, e->agent);
+    int running = recovery_look(server, e->ref, agent_of(e));
     if (running < 0)
         return -1;
-    int busy = reconcile_host(server, e->ref, e->agent, &e->reconcile);
+    int busy = reconcile_host(server, e->ref, agent_of(e), &e->reconcile);
     if (busy >= 0)
-        balance_host(server, e->ref, e->agent);
+        balance_host(server, e->ref, agent_of(e));
     return busy < 0 ? -1 : running + busy + recovery_finish(server, e->ref);
+}
+
+/* Cables are told by nobody: they are looked at now and then. */
+static void look_at_interfaces(struct host_entry *e)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    if (clock_mono_ms() - e->interfaces_ms < INTERFACES_MS)
+        return;
+    e->interfaces_ms = clock_mono_ms();
+    if (interfaces_look(e->hosts->server, e->ref, agent_of(e), false, &err) < 0)
+        log_debug("hosts", "the interfaces of a host were not looked at", "host", e->uuid);
 }
 
 /* Follows one connection until it breaks. */
@@ -198,6 +226,7 @@ static void follow(struct host_entry *e)
         int busy = look(e);
         if (busy < 0 || atomic_load(&e->leaving_until))
             return;
+        look_at_interfaces(e);
         wait_ms = busy > 0 ? RECHECK_MS : WAIT_MS;
     }
 }
@@ -329,6 +358,8 @@ void hosts_stop(struct hosts *h)
     pthread_mutex_unlock(&h->refresh);
     for (size_t i = 0; i < h->count; i++)
         hv_host_interrupt(h->entries[i]->agent);
+    for (size_t i = 0; i < h->retired_count; i++)
+        hv_host_interrupt(h->retired[i]);
     for (size_t i = 0; i < h->count; i++)
         pthread_join(h->entries[i]->thread, NULL);
 }
@@ -343,6 +374,9 @@ void hosts_free(struct hosts *h)
         free(h->entries[i]);
     }
     free(h->entries);
+    for (size_t i = 0; i < h->retired_count; i++)
+        hv_host_close(h->retired[i]);
+    free(h->retired);
     pthread_cond_destroy(&h->changed);
     pthread_mutex_destroy(&h->lock);
     pthread_mutex_destroy(&h->refresh);
@@ -381,6 +415,55 @@ void hosts_put(struct hosts *h, struct hv_host *agent)
         if (h->entries[i]->agent == agent)
             h->entries[i]->users--;
     pthread_mutex_unlock(&h->lock);
+}
+
+/* The agent is there, and it is the one with that certificate. */
+static int answers(struct hv_host *agent, struct ref host, struct api_err *err)
+{
+    struct hv_host_facts_args args;
+    struct hv_host_facts_result result;
+    struct hv_err cause;
+    const struct hv_op op = {.timeout_ms = PROBE_MS};
+    hv_host_facts_args_init(&args);
+    if (hv_host_facts(agent, &op, &args, &result, &cause) < 0) {
+        log_info("hosts", "an agent does not answer at another address", "host", REF_TEXT(host), "cause",
+                 cause.text);
+        return hosts_fail(err, host, &cause);
+    }
+    hv_host_facts_result_done(&result);
+    return 0;
+}
+
+int hosts_readdress(struct hosts *h, struct ref ref, const char *address, struct api_err *err)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(h->server->store);
+    const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, ref));
+    struct hv_err cause;
+    struct hv_host *agent;
+    if (!row)
+        return fail_handle(err, CLASS_host, ref);
+    const struct hv_host_address to = {.host_uuid = row->uuid,
+                                       .address = address,
+                                       .port = (int)row->agent_port,
+                                       .ca_file = h->ca_file,
+                                       .cert_file = h->cert_file,
+                                       .key_file = h->key_file};
+    if (hv_host_open(&to, &agent, &cause) < 0)
+        return hosts_fail(err, ref, &cause);
+    if (answers(agent, ref, err) < 0) {
+        hv_host_close(agent);
+        return -1;
+    }
+    pthread_mutex_lock(&h->lock);
+    struct host_entry *e = find_locked(h, ref);
+    struct hv_host *former = e ? e->agent : agent;
+    if (e)
+        e->agent = agent;
+    /* Calls may still run over it. */
+    h->retired = xreallocarray(h->retired, h->retired_count + 1, sizeof(*h->retired));
+    h->retired[h->retired_count++] = former;
+    pthread_mutex_unlock(&h->lock);
+    return e ? 0 : fail_handle(err, CLASS_host, ref);
 }
 
 /* ---- calls ---- */

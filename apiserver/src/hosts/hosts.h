@@ -27,6 +27,10 @@ void hosts_put(struct hosts *hosts, struct hv_host *agent);
 /* The machine was asked to end: the host is not live until another agent than the present one answers. */
 void hosts_leaving(struct hosts *hosts, struct ref host);
 
+/* Calls of this host go to another address from now on, if its agent answers there: else HOST_OFFLINE or what
+ * its certificate says, and nothing is changed. The row is the caller's to change. Blocks. */
+int hosts_readdress(struct hosts *hosts, struct ref host, const char *address, struct api_err *err);
+
 /* How a handler calls an agent: a fresh operation id, the cancel flag of the call's task, progress into its
  * task. `timeout_ms` 0: the call's own. Valid as long as the call. */
 struct hosts_op {

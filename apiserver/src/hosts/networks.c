@@ -26,36 +26,61 @@ static int fail(struct api_err *err, struct ref host, const struct network_row *
     }
 }
 
-int network_prepare(struct hv_host *agent, struct ref host, const struct network_row *network,
-                    struct api_err *err)
+/* What the interface of the network on this host adds. */
+static void add_uplink(struct hv_network_ensure_args *args, const struct uplink *uplink)
+{
+    struct uplink_addresses addresses = {.count = 0};
+    str_assign(&args->uplink, uplink->device);
+    args->vlan = uplink->vlan;
+    if (uplink->pif && uplink->vlan < 0)
+        plan_addresses(uplink->pif, &addresses);
+    for (size_t i = 0; i < addresses.count; i++)
+        hv_network_ensure_args_add_addresses(args, addresses.text[i]);
+}
+
+int network_ensure(struct hv_host *agent, const struct network_row *network, const struct uplink *uplink,
+                   struct hv_err *cause)
 {
     struct hv_network_ensure_args args;
     struct hv_network_ensure_result result;
-    struct hv_err cause;
     const struct hv_op op = {.timeout_ms = PREPARE_MS};
-    if (plan_nic_kind(network) != NIC_KIND_BRIDGE)
-        return 0;
     hv_network_ensure_args_init(&args);
     str_assign(&args.network, network->uuid);
     str_assign(&args.bridge, network->bridge);
     args.managed = network->managed;
     args.mtu = network->MTU;
-    int rc = hv_network_ensure(agent, &op, &args, &result, &cause);
+    if (network->managed)
+        add_uplink(&args, uplink);
+    int rc = hv_network_ensure(agent, &op, &args, &result, cause);
     hv_network_ensure_args_done(&args);
-    if (rc < 0)
-        return fail(err, host, network, &cause);
-    hv_network_ensure_result_done(&result);
-    return 0;
+    if (rc == 0)
+        hv_network_ensure_result_done(&result);
+    return rc;
 }
 
-static int prepare_all(struct hv_host *agent, struct ref host, const struct snapshot *snap,
-                       const struct vm_row *vm, struct api_err *err)
+int network_prepare(struct hv_host *agent, struct ref host, const struct snapshot *snap,
+                    const struct network_row *network, struct api_err *err)
+{
+    struct uplink uplink;
+    struct hv_err cause;
+    if (plan_nic_kind(network) != NIC_KIND_BRIDGE)
+        return 0;
+    if (!plan_uplink(snap, network, host, &uplink)) {
+        log_info("network", "a host has no interface on a network", "host", REF_TEXT(host), "network",
+                 network->uuid);
+        return err_host_cannot_attach_network(err, REF_TEXT(host), REF_TEXT(network->row.ref));
+    }
+    return network_ensure(agent, network, &uplink, &cause) < 0 ? fail(err, host, network, &cause) : 0;
+}
+
+int networks_prepare(struct hv_host *agent, struct ref host, const struct snapshot *snap,
+                     const struct vm_row *vm, struct api_err *err)
 {
     for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
         const struct vif_row *vif = vif_row(snapshot_get(snap, CLASS_VIF, vm->VIFs->items[i]));
         const struct network_row *network =
             vif ? network_row(snapshot_get(snap, CLASS_network, vif->network)) : NULL;
-        if (network && network_prepare(agent, host, network, err) < 0)
+        if (network && network_prepare(agent, host, snap, network, err) < 0)
             return -1;
     }
     return 0;
@@ -65,11 +90,28 @@ struct hv_host *networks_host(struct server *server, struct ref host, const stru
                               const struct vm_row *vm, struct api_err *err)
 {
     struct hv_host *agent = hosts_get(server->hosts, host, err);
-    if (agent && prepare_all(agent, host, snap, vm, err) < 0) {
+    if (agent && networks_prepare(agent, host, snap, vm, err) < 0) {
         hosts_put(server->hosts, agent);
         agent = NULL;
     }
     return agent;
+}
+
+int network_remove(struct hv_host *agent, const struct network_row *network, struct hv_err *cause)
+{
+    struct hv_network_remove_args args;
+    struct hv_network_remove_result result;
+    const struct hv_op op = {.timeout_ms = PREPARE_MS};
+    if (plan_nic_kind(network) != NIC_KIND_BRIDGE || !network->managed)
+        return 0;
+    hv_network_remove_args_init(&args);
+    str_assign(&args.network, network->uuid);
+    str_assign(&args.bridge, network->bridge);
+    int rc = hv_network_remove(agent, &op, &args, &result, cause);
+    hv_network_remove_args_done(&args);
+    if (rc == 0)
+        hv_network_remove_result_done(&result);
+    return rc;
 }
 
 struct withdrawal {
@@ -81,25 +123,16 @@ static bool withdraw_from(const struct row *row, void *arg)
 {
     const struct withdrawal *w = arg;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    struct hv_network_remove_args args;
-    struct hv_network_remove_result result;
     struct hv_err cause;
-    const struct hv_op op = {.timeout_ms = PREPARE_MS};
     struct hv_host *agent = hosts_get(w->server->hosts, row->ref, &err);
     if (!agent) {
         log_info("network", "the bridge of a network stays on a host that does not answer", "host",
                  REF_TEXT(row->ref), "bridge", w->network->bridge);
         return true;
     }
-    hv_network_remove_args_init(&args);
-    str_assign(&args.network, w->network->uuid);
-    str_assign(&args.bridge, w->network->bridge);
-    if (hv_network_remove(agent, &op, &args, &result, &cause) == 0)
-        hv_network_remove_result_done(&result);
-    else
+    if (network_remove(agent, w->network, &cause) < 0)
         log_warn("network", "the bridge of a network could not be removed", "host", REF_TEXT(row->ref),
                  "bridge", w->network->bridge, "cause", cause.text);
-    hv_network_remove_args_done(&args);
     hosts_put(w->server->hosts, agent);
     return true;
 }

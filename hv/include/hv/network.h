@@ -86,6 +86,9 @@ int network_filter_text(const char *tap, const struct network_card *card, char *
 /* Switches it on or off; off only while it carries no address of the host (NETWORK_CONFLICT). */
 int network_link_set(const char *device, bool up, struct network_error *error);
 
+/* Generic receive offload. */
+int network_gro_set(const char *device, bool on, struct network_error *error);
+
 struct network_addresses {
     const char *const *wanted; /* with prefix length, of both families */
     size_t wanted_count;

@@ -110,6 +110,13 @@ Test(addresses, an_interface_is_switched_off_unless_the_host_lives_on_it, .init 
     expect(NETWORK_NO_DEVICE, network_link_set("eth7", false, &error));
 }
 
+Test(addresses, receive_offload_is_switched, .init = with_devices)
+{
+    cr_expect_eq(network_gro_set("eth8", false, &error), 0, "%s", error.text);
+    cr_expect_eq(network_gro_set("eth8", true, &error), 0, "%s", error.text);
+    expect(NETWORK_NO_DEVICE, network_gro_set("eth7", true, &error));
+}
+
 /* ---- bonds ---- */
 
 static struct network_bond bond_of(const char *const *members, size_t count)
