@@ -285,7 +285,7 @@ class Bonds(Case):
         self.fails("PIF_ALREADY_BONDED", [eth1], "PIF.forget", eth1)
         self.fails("CANNOT_PLUG_BOND_SLAVE", [eth1], "PIF.plug", eth1)
         self.fails("CANNOT_ADD_VLAN_TO_BOND_SLAVE", [eth1], "VLAN.create", eth1, 6, self.network("w"))
-        self.fails("PIF_IS_NOT_PHYSICAL", [record["master"]], "Bond.create", network, [record["master"], eth2], "", "lacp", {})
+        self.fails("PIF_IS_NOT_PHYSICAL", [record["master"]], "Bond.create", network, [record["master"], self.pif("eth0")], "", "lacp", {})
         API.network.attach(network, HOSTS()[0])
         API.Bond.set_property(bond, "hashing_algorithm", "src_mac")
         self.fails("INVALID_VALUE", ["colour", "red"], "Bond.set_property", bond, "colour", "red")
