@@ -1,4 +1,5 @@
 """SR, PBD, VDI and VBD through the API, on the folders of a simulated host."""
+import hashlib
 import os
 import re
 import signal
@@ -303,6 +304,29 @@ class Disks(StorageTest):
         again = introduce(uuid, uuid)
         self.assertEqual(self.api.VDI.get_virtual_size(again), 10 * MIB)
         self.refuses("LOCATION_NOT_UNIQUE", introduce, uuid, uuid)
+
+    def test_content_and_rows_of_other_layers(self):
+        vdi = self.create_vdi(MIB)
+        with open(os.path.join(self.path, self.file_of(vdi)), "r+b") as file:
+            file.write(b"something")
+        with open(os.path.join(self.path, self.file_of(vdi)), "rb") as file:
+            wanted = hashlib.md5(file.read()).hexdigest()
+        self.assertEqual(self.api.VDI.checksum(vdi), wanted)
+        self.assertEqual(self.api.VDI.get_nbd_info(vdi), [])
+        self.refuses("MESSAGE_DEPRECATED", self.api.VDI.force_unlock, vdi)
+        row = self.api.VDI.pool_introduce("", "theirs", "text", self.sr, "metadata", False, True, {"a": "b"}, "lun-7", {},
+                                          {"c": "d"}, True, 5 * MIB, 3, NULL, True, "20200101T00:00:00Z", vdi, True)
+        record = self.api.VDI.get_record(row)
+        self.assertEqual([record[k] for k in ("name_label", "type", "read_only", "location", "virtual_size", "cbt_enabled",
+                                              "snapshot_of", "sm_config")],
+                         ["theirs", "metadata", True, "lun-7", 5 * MIB, True, vdi, {"c": "d"}])
+        self.refuses("LOCATION_NOT_UNIQUE", self.api.VDI.pool_introduce, "", "again", "", self.sr, "user", False, False, {},
+                     "lun-7")
+        self.refuses("UUID_INVALID", self.api.VDI.pool_introduce, record["uuid"], "again", "", self.sr, "user", False,
+                     False, {}, "lun-8")
+        self.refuses("VDI_INCOMPATIBLE_TYPE", self.api.VDI.enable_cbt, row)
+        self.api.VDI.forget(row)
+        self.api.VDI.destroy(vdi)
 
     def test_many_at_once(self):
         tasks = [self.api.call("Async.VDI.create", self.api.session, {

@@ -133,6 +133,13 @@ int handle_vbd_unplug_force(struct call *call, const struct vbd_unplug_force_arg
     return unplug(call, args->self, true, err);
 }
 
+int handle_vbd_unplug_force_no_safety_check(struct call *call,
+                                            const struct vbd_unplug_force_no_safety_check_args *args,
+                                            struct api_err *err)
+{
+    return unplug(call, args->self, true, err);
+}
+
 /* ---- after a reboot ---- */
 
 struct rebooted {
