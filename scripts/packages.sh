@@ -29,7 +29,7 @@ run|c:qemu-system-x86_64|qemu-system-x86|runs the guests
 run|c:qemu-img|qemu-utils|disk images
 run|d:ovmf|ovmf|UEFI for guests
 run|c:swtpm|swtpm|TPMs for guests
-run|c:nft|nftables|what guests' cards may send
+run|c:nft|nftables|what network cards of guests may send
 test|d:libcriterion-dev|libcriterion-dev|unit tests
 test|c:chromium|chromium|tests of the web page
 test|d:fonts-dejavu-core|fonts-dejavu-core|text in screenshots
@@ -42,6 +42,9 @@ test|d:syslinux-common|syslinux-common|its second stage
 test|c:mcopy|mtools|its file system
 test|d:grub-efi-amd64-bin|grub-efi-amd64-bin|bootable test disk (UEFI)
 test|c:grub-mkimage|grub-common|its boot loader
+test|c:mmdebstrap|mmdebstrap|a Debian guest
+test|c:sfdisk|fdisk|its partitions
+test|d:grub-pc-bin|grub-pc-bin|its boot loader (BIOS)
 test|d:isolinux|isolinux|bootable test CD
 test|c:xorriso|xorriso|its file system
 test|d:debian-installer-12-netboot-amd64|debian-installer-12-netboot-amd64|an installer to boot

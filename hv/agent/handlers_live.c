@@ -275,9 +275,15 @@ static int snapshot(struct agent *agent, struct agent_op *op, const struct hv_do
     for (size_t i = 0; i < args->disks_count; i++)
         if (begin_layer(&l, &args->disks[i], err) < 0)
             return -1;
-    bool applied = false;
-    if (agent->driver->snapshot(agent->state, args->domain, l.items, l.count, memory, &op->deadline, &applied,
-                                &result->state_bytes, err) < 0) {
+    bool applied = false, frozen = false;
+    if (args->quiesce && !memory &&
+        agent->driver->freeze(agent->state, args->domain, &op->deadline, &frozen, err) < 0)
+        return -1;
+    int outcome = agent->driver->snapshot(agent->state, args->domain, l.items, l.count, memory, &op->deadline,
+                                          &applied, &result->state_bytes, err);
+    if (args->quiesce && !memory)
+        result->quiesced = agent->driver->thaw(agent->state, args->domain) && frozen;
+    if (outcome < 0) {
         layers_drop(&l, applied);
         return -1;
     }
@@ -325,6 +331,29 @@ int agent_domain_snapshot(struct agent *agent, struct agent_op *op,
     if (snapshot(agent, op, args, memory ? &file.save : NULL, result, err) < 0)
         return -1;
     return domain_snapshot_infos(agent, args, result, err);
+}
+
+/* ---- the guest's data ---- */
+
+int agent_domain_data(struct agent *agent, struct agent_op *op, const struct hv_domain_data_args *args,
+                      struct hv_domain_data_result *result, struct hv_err *err)
+{
+    (void)op;
+    return agent->driver->data(agent->state, args->domain, &result->data, &result->version, err);
+}
+
+int agent_domain_data_set(struct agent *agent, struct agent_op *op,
+                          const struct hv_domain_data_set_args *args,
+                          struct hv_domain_data_set_result *result, struct hv_err *err)
+{
+    (void)op, (void)result;
+    const struct hv_data_change change = {.replace = args->replace,
+                                          .set = args->set,
+                                          .remove = args->remove,
+                                          .remove_count = args->remove_count};
+    if (refuse_unless(agent, DRIVER_CAN_GUEST_DATA, "share data with domains", err) < 0)
+        return -1;
+    return agent->driver->data_set(agent->state, args->domain, &change, err);
 }
 
 /* ---- devices ---- */

@@ -103,6 +103,8 @@ int rundir_write_record(const struct rundir *dir, const struct rundir_record *re
     buf_printf(&text, ",\"memory_target\":%lld,\"held\":%s,\"incoming\":%s",
                (long long)record->memory_target_bytes, record->held ? "true" : "false",
                record->incoming ? "true" : "false");
+    buf_printf(&text, ",\"frozen\":%s,\"data_version\":%lld", record->frozen ? "true" : "false",
+               (long long)record->data_version);
     if (record->layout) {
         buf_add_str(&text, ",\"layout\":");
         json_write(&text, record->layout);
@@ -156,6 +158,8 @@ int rundir_read_record(const struct rundir *dir, struct rundir_record *record)
     json_get_int(json, "memory_target", &read.memory_target_bytes);
     json_get_bool(json, "held", &read.held);
     json_get_bool(json, "incoming", &read.incoming);
+    json_get_bool(json, "frozen", &read.frozen);
+    json_get_int(json, "data_version", &read.data_version);
     const char *offer;
     if (json_get_string(json, "offer", &offer))
         read.offer = str_new(offer);

@@ -18,6 +18,8 @@ struct rundir_record {
     int64_t memory_target_bytes; /* 0: never asked for */
     bool held;                   /* the agent stopped it for a moment: whoever finds it so lets it run on */
     bool incoming;               /* being resumed: no guest code has run yet */
+    bool frozen;                 /* the guest's file systems are, or may be: whoever finds it so thaws them */
+    int64_t data_version;        /* of config.data; 0: as it was started */
     const char *offer; /* rc string: another host may run it now (driver.h: hv_send.peer); NULL: none may */
     json_t *layout;    /* where its devices are, in the driver's words; NULL: none */
 };

@@ -268,6 +268,7 @@ int save_merge(const struct domain_config *saved, const struct domain_config *as
     merged.on_reboot = asked->on_reboot;
     merged.on_crash = asked->on_crash;
     merged.start_paused = start_paused;
+    str_map_assign(&merged.data, str_map_ref(asked->data));
     *out = merged;
     domain_config_init(&merged);
     return 0;

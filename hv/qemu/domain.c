@@ -395,6 +395,11 @@ static void on_guest_refused(void *arg)
     pthread_mutex_unlock(&d->lock);
 }
 
+static void on_guest_frozen(void *arg, bool frozen)
+{
+    domain_fs_frozen(arg, frozen);
+}
+
 static void on_guest_lost(void *arg)
 {
     struct qemu_domain *d = arg;
@@ -419,7 +424,7 @@ static void qmp_connect(struct qemu_domain *d)
 
 static void agent_connect(struct qemu_domain *d)
 {
-    int fd = d->qga ? rundir_connect(&d->dir, "agent") : -1;
+    int fd = d->qga && !qga_is_connected(d->qga) ? rundir_connect(&d->dir, "agent") : -1;
     if (fd >= 0)
         qga_connected(d->qga, fd);
 }
@@ -523,11 +528,17 @@ static void attach_on_loop(void *arg)
     if (d->record.config.serial)
         serial_open(d, !d->is_child);
     if (d->record.config.guest_agent) {
-        struct qga_callbacks callbacks = {
-            .info = on_guest_info, .lost = on_guest_lost, .refused = on_guest_refused, .arg = d};
+        struct qga_callbacks callbacks = {.info = on_guest_info,
+                                          .lost = on_guest_lost,
+                                          .refused = on_guest_refused,
+                                          .frozen = on_guest_frozen,
+                                          .arg = d};
         d->qga = qga_new(loop, &d->record.config, &callbacks);
         agent_connect(d);
+        if (d->record.frozen)
+            qga_thaw(d->qga);
     }
+    domain_data_open(d);
     /* Last, since it may be readable already. */
     d->process_source = loop_add(loop, d->proc.pidfd, EPOLLIN, process_ready, d);
     if (!d->process_source)

@@ -122,6 +122,7 @@ static void detach(void *arg)
     loop_timer_cancel(d->driver->loop, &d->watch_timer);
     serial_close(d);
     qga_free(TAKE_PTR(d->qga));
+    domain_data_close(d);
     pthread_mutex_lock(&d->lock);
     struct qmp *qmp = TAKE_PTR(d->qmp);
     bool attached = d->proc.pidfd >= 0;
@@ -148,7 +149,7 @@ static unsigned qemu_capabilities(const struct hv_driver_state *state)
                    DRIVER_CAN_GUEST_AGENT | DRIVER_CAN_CD_CHANGE | DRIVER_CAN_USER_NET |
                    DRIVER_CAN_DISK_CLONE | DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CHECKPOINT | DRIVER_CAN_SUSPEND |
                    DRIVER_CAN_DISK_PLUG | DRIVER_CAN_NIC_PLUG | DRIVER_CAN_SET_VCPUS | DRIVER_CAN_SET_MEMORY |
-                   DRIVER_CAN_MIGRATE | DRIVER_CAN_DISK_MOVE | DRIVER_CAN_CPU_MASK;
+                   DRIVER_CAN_MIGRATE | DRIVER_CAN_DISK_MOVE | DRIVER_CAN_CPU_MASK | DRIVER_CAN_GUEST_DATA;
     if (state->cgroup_fd >= 0)
         can |= DRIVER_CAN_CPU_WEIGHT;
     if (state->may_bridge)
@@ -312,5 +313,9 @@ const struct hv_driver hv_qemu_driver = {
     .receive_drop = qemu_receive_drop,
     .disk_move = qemu_disk_move,
     .set_scheduling = qemu_set_scheduling,
+    .freeze = qemu_freeze,
+    .thaw = qemu_thaw,
+    .data = qemu_data,
+    .data_set = qemu_data_set,
     .console_open = qemu_console_open,
 };

@@ -211,6 +211,7 @@ static void release(struct qemu_domain *d)
     loop_timer_cancel(loop, &d->watch_timer);
     serial_close(d);
     qga_free(TAKE_PTR(d->qga));
+    domain_data_close(d);
     pthread_mutex_lock(&d->lock);
     struct qmp *qmp = TAKE_PTR(d->qmp);
     pthread_mutex_unlock(&d->lock);

@@ -5,6 +5,7 @@
  * across a QMP command or a call back into the agent. A domain lives while it is counted: by the table, by
  * the loop (while it has a process) and by each operation. */
 #pragma once
+#include "data.h"
 #include "plan.h"
 #include "qga.h"
 #include "qmp.h"
@@ -52,6 +53,8 @@ struct qemu_domain {
     bool dead;        /* the process is gone and all of it released */
     bool guest_refused;
     int64_t stats_again_ms; /* it was silent when asked for numbers: not before this time again */
+    bool fs_frozen,
+        fs_thawing; /* what is known of the guest's file systems: frozen; a thaw is not confirmed yet */
     int64_t resets, guest_answers, device_news; /* counters that operations wait on */
     bool holding;                               /* an operation keeps it stopped: nobody is told */
     int64_t job_news;                           /* counts what was heard of migrations and block jobs */
@@ -72,6 +75,10 @@ struct qemu_domain {
     off_t serial_logged; /* how far the log was read at the adoption */
     struct loop_timer settle_timer;
     struct qga *qga;
+    struct data_port *data;
+    struct loop_timer data_timer; /* until it fires, news of the data wait */
+    struct loop_timer data_again; /* connects to the port that was cut off */
+    bool data_news;
     struct loop_timer reconnect, kill_timer, rearm_timer, watch_timer;
     int64_t watch_ms, watch_step_ms; /* until the next question about drivers, and to the one after it */
     int64_t last_reset_ms;
@@ -277,6 +284,15 @@ void serial_close(struct qemu_domain *d);
  * later. Pure. */
 size_t serial_before_held(const char *logged, size_t len, const struct buf *held);
 
+/* ---- freeze.c ---- */
+/* Loop thread: what qga says of the guest's file systems. */
+void domain_fs_frozen(struct qemu_domain *d, bool frozen);
+
+/* ---- guest_data.c: loop thread ---- */
+/* Begins to serve the guest's data port, if it has one. */
+void domain_data_open(struct qemu_domain *d);
+void domain_data_close(struct qemu_domain *d);
+
 /* ---- media.c ---- */
 /* Whether QMP's name of a device is this id, or the path of something below it. */
 bool qemu_qdev_is(const char *qdev, const char *id);
@@ -334,5 +350,12 @@ int qemu_reset(struct hv_driver_state *state, const char *uuid, const struct hv_
                struct hv_err *err);
 int qemu_guest_refresh(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
                        struct guest_info *guest, struct hv_err *err);
+int qemu_freeze(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                bool *frozen, struct hv_err *err);
+bool qemu_thaw(struct hv_driver_state *state, const char *uuid);
+int qemu_data(struct hv_driver_state *state, const char *uuid, const struct str_map **data, int64_t *version,
+              struct hv_err *err);
+int qemu_data_set(struct hv_driver_state *state, const char *uuid, const struct hv_data_change *change,
+                  struct hv_err *err);
 int qemu_console_open(struct hv_driver_state *state, const char *uuid, enum console_kind kind, int *fd,
                       struct hv_err *err);

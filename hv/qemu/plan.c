@@ -369,11 +369,17 @@ static void plan_consoles(struct qemu_plan *plan, const struct qemu_plan_input *
         plan_socket(plan, "serial0", in->serial_fd, more);
         option(plan, "-serial", "chardev:serial0");
     }
+    if (in->agent_fd >= 0 || in->data_fd >= 0)
+        option(plan, "-device", "virtio-serial-pci,id=vserial0");
     if (in->agent_fd >= 0) {
         plan_socket(plan, "agent0", in->agent_fd, "");
-        option(plan, "-device", "virtio-serial-pci,id=vserial0");
         option(plan, "-device",
                "virtserialport,bus=vserial0.0,nr=1,chardev=agent0,id=agent0,name=org.qemu.guest_agent.0");
+    }
+    if (in->data_fd >= 0) {
+        plan_socket(plan, "data0", in->data_fd, "");
+        option(plan, "-device",
+               "virtserialport,bus=vserial0.0,nr=2,chardev=data0,id=data0,name=org.corral.data.0");
     }
     option(plan, "-display", "none");
     if (in->config->vnc) {

@@ -31,7 +31,7 @@ struct qemu_plan_input {
     const int *taps;                    /* one for each of config->nics; -1 unless it is on a bridge */
     const char *binary;
     enum accelerator accelerator;
-    int qmp_fd, serial_fd, agent_fd; /* listening sockets */
+    int qmp_fd, serial_fd, agent_fd, data_fd; /* listening sockets */
     int serial_log_fd;
     int kernel_fd, ramdisk_fd;
     const char *cmdline; /* of that kernel; NULL: none */

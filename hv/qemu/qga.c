@@ -16,10 +16,14 @@
 #define ROUND_EAGER_MS 2000
 #define ROUND_CALM_MS 30000
 #define EAGER_ROUNDS 60
+#define FREEZE_MS 10000
+#define THAW_AGAIN_MS 2000
 
 static const char *const questions[] = {"guest-info", "guest-get-osinfo", "guest-get-host-name",
-                                        "guest-network-get-interfaces"};
-enum step { STEP_IDLE, STEP_SYNC, STEP_QUESTION, STEP_REQUEST };
+                                        "guest-get-fsinfo", "guest-network-get-interfaces"};
+enum step { STEP_IDLE, STEP_SYNC, STEP_QUESTION, STEP_REQUEST, STEP_FREEZE, STEP_FROZEN, STEP_THAW };
+/* What is to happen to the guest's file systems at the next turn. */
+enum order { ORDER_NONE, ORDER_FREEZE, ORDER_THAW };
 
 struct qga {
     struct loop *loop;
@@ -37,9 +41,11 @@ struct qga {
     int rounds;
     struct guest_info known, next; /* next is being collected */
     char *request;                 /* mode of a shutdown that waits for its turn */
+    enum order order;
 };
 
 static void begin_round(struct qga *qga);
+static void next_question(struct qga *qga);
 static void ready(void *arg, uint32_t events);
 
 static void cut_off(struct qga *qga, const char *why)
@@ -54,6 +60,8 @@ static void cut_off(struct qga *qga, const char *why)
     qga->fd = -1;
     loop_timer_cancel(qga->loop, &qga->timer);
     qga->step = STEP_IDLE;
+    if (qga->order != ORDER_NONE)
+        qga->order = ORDER_THAW;
     buf_done(&qga->in);
     qga->callbacks.lost(qga->callbacks.arg);
 }
@@ -113,8 +121,83 @@ static void send_request(struct qga *qga)
     send_line(qga, line.data, line.len);
 }
 
+/* ---- file systems that stand still ---- */
+
+static void send_order(struct qga *qga)
+{
+    static const char freeze[] = "{\"execute\":\"guest-fsfreeze-freeze\"}\n";
+    static const char thaw[] = "{\"execute\":\"guest-fsfreeze-thaw\"}\n";
+    bool freezes = qga->order == ORDER_FREEZE;
+    qga->step = freezes ? STEP_FREEZE : STEP_THAW;
+    if (send_line(qga, freezes ? freeze : thaw, (freezes ? sizeof(freeze) : sizeof(thaw)) - 1) && freezes)
+        loop_timer_set(qga->loop, &qga->timer, clock_mono_ms() + FREEZE_MS);
+}
+
+/* Sure to be thawed. */
+static void thawed(struct qga *qga)
+{
+    bool told = qga->order != ORDER_NONE;
+    qga->order = ORDER_NONE;
+    if (told)
+        qga->callbacks.frozen(qga->callbacks.arg, false);
+}
+
+/* Whatever became of the freeze, a thaw is due. */
+static void thaw_next(struct qga *qga, int64_t wait_ms)
+{
+    qga->order = ORDER_THAW;
+    qga->step = STEP_IDLE;
+    if (wait_ms > 0)
+        loop_timer_set(qga->loop, &qga->timer, clock_mono_ms() + wait_ms);
+    else
+        begin_round(qga);
+}
+
+static void take_order_answer(struct qga *qga, const json_t *message)
+{
+    bool good = json_is_integer(json_object_get(message, "return"));
+    if (qga->step == STEP_FREEZE && good) {
+        qga->step = STEP_FROZEN;
+        loop_timer_set(qga->loop, &qga->timer, clock_mono_ms() + QGA_FROZEN_MS);
+        qga->callbacks.frozen(qga->callbacks.arg, true);
+    } else if (qga->step == STEP_FREEZE) {
+        thaw_next(qga, 0); /* it may have frozen some */
+    } else if (good) {
+        thawed(qga);
+        begin_round(qga);
+    } else {
+        thaw_next(qga, THAW_AGAIN_MS);
+    }
+}
+
+bool qga_freeze(struct qga *qga)
+{
+    if (!qga->open || qga->fd < 0 || !qga->known.live || qga->order != ORDER_NONE)
+        return false;
+    qga->order = ORDER_FREEZE;
+    if (qga->step == STEP_IDLE)
+        begin_round(qga);
+    return true;
+}
+
+void qga_thaw(struct qga *qga)
+{
+    bool asked = qga->step == STEP_FREEZE || qga->step == STEP_THAW;
+    if (qga->order == ORDER_FREEZE && !asked && qga->step != STEP_FROZEN) {
+        thawed(qga); /* its turn never came */
+        return;
+    }
+    qga->order = ORDER_THAW;
+    if (qga->step == STEP_FROZEN || qga->step == STEP_IDLE)
+        thaw_next(qga, 0);
+}
+
 static void next_question(struct qga *qga)
 {
+    if (qga->order != ORDER_NONE) {
+        send_order(qga);
+        return;
+    }
     if (qga->request) {
         send_request(qga);
         return;
@@ -158,6 +241,7 @@ static void no_reply(struct qga *qga)
         free(TAKE_PTR(qga->request));
         qga->callbacks.refused(qga->callbacks.arg);
     }
+    thawed(qga); /* a freeze that was waiting is not asked for */
     publish(qga, false);
     wait_round(qga);
 }
@@ -167,6 +251,8 @@ static void fire(void *arg)
     struct qga *qga = arg;
     if (qga->step == STEP_IDLE)
         begin_round(qga);
+    else if (qga->step == STEP_FROZEN || qga->step == STEP_FREEZE || qga->order == ORDER_THAW)
+        thaw_next(qga, qga->step == STEP_FROZEN || qga->step == STEP_FREEZE ? 0 : THAW_AGAIN_MS);
     else
         no_reply(qga);
 }
@@ -174,8 +260,10 @@ static void fire(void *arg)
 static void take_answer(struct qga *qga, const json_t *message)
 {
     const json_t *reply = json_object_get(message, "return");
-    if (reply && qga->question == 3)
+    if (reply && qga->question == 4)
         qga_read_interfaces(reply, qga->config, &qga->next);
+    else if (reply && qga->question == 3)
+        qga_read_filesystems(reply, &qga->next);
     else if (reply)
         qga_read_osinfo(reply, &qga->next);
     qga->question++;
@@ -198,6 +286,11 @@ static void handle_message(struct qga *qga, const json_t *message)
             qga->callbacks.refused(qga->callbacks.arg);
         wait_round(qga);
         return;
+    case STEP_FREEZE:
+    case STEP_THAW:
+        take_order_answer(qga, message);
+        return;
+    case STEP_FROZEN:
     case STEP_IDLE:
         return; /* nobody asked */
     }
@@ -279,6 +372,11 @@ void qga_connected(struct qga *qga, int fd)
     begin_round(qga);
 }
 
+bool qga_is_connected(const struct qga *qga)
+{
+    return qga->fd >= 0;
+}
+
 void qga_port(struct qga *qga, bool open)
 {
     if (qga->open == open)
@@ -291,6 +389,8 @@ void qga_port(struct qga *qga, bool open)
     }
     loop_timer_cancel(qga->loop, &qga->timer);
     qga->step = STEP_IDLE;
+    if (qga->order != ORDER_NONE)
+        qga->order = ORDER_THAW; /* the first thing when it is open again: its agent may have died frozen */
     if (qga->request) {
         free(TAKE_PTR(qga->request));
         qga->callbacks.refused(qga->callbacks.arg);
@@ -304,6 +404,8 @@ void qga_refresh(struct qga *qga)
         begin_round(qga);
     else if (qga->step == STEP_IDLE)
         publish(qga, false);
+    else if (qga->order != ORDER_NONE)
+        qga->callbacks.info(qga->callbacks.arg, &qga->known, false);
 }
 
 bool qga_request_shutdown(struct qga *qga, const char *mode)
@@ -312,7 +414,7 @@ bool qga_request_shutdown(struct qga *qga, const char *mode)
         return false;
     free(qga->request);
     qga->request = xstrdup(mode);
-    if (qga->step == STEP_IDLE || qga->step == STEP_REQUEST)
+    if (qga->order == ORDER_NONE && (qga->step == STEP_IDLE || qga->step == STEP_REQUEST))
         send_request(qga);
     return qga->fd >= 0;
 }

@@ -17,6 +17,9 @@ struct qga_callbacks {
     void (*lost)(void *arg);
     /* The guest refused or ignored the last qga_request. */
     void (*refused)(void *arg);
+    /* Its file systems are frozen since now; or (false) are not, which also ends a freeze that was asked for.
+     */
+    void (*frozen)(void *arg, bool frozen);
     void *arg;
 };
 
@@ -27,6 +30,7 @@ struct qga *qga_new(struct loop *loop, const struct domain_config *config,
 void qga_free(struct qga *qga);
 /* Takes over a connected socket. */
 void qga_connected(struct qga *qga, int fd);
+bool qga_is_connected(const struct qga *qga);
 /* The guest opened or closed the port: nothing is asked while it is closed. */
 void qga_port(struct qga *qga, bool open);
 /* Asks all questions now instead of at the next turn; `info` follows in any case. */
@@ -35,6 +39,17 @@ void qga_refresh(struct qga *qga);
  * False: the agent does not answer at present. */
 bool qga_request_shutdown(struct qga *qga, const char *mode);
 
+/* ---- file systems that stand still ----
+ * From qga_freeze on until `frozen(false)` the guest may be frozen; nothing else is asked of it meanwhile. It
+ * is thawed by qga_thaw, or by itself QGA_FROZEN_MS after it froze; a thaw is repeated until the guest has
+ * confirmed it or has closed the port (it rebooted). */
+#define QGA_FROZEN_MS 6000
+/* False: the agent does not answer at present. Else `frozen` follows. */
+bool qga_freeze(struct qga *qga);
+/* Also for one that an agent before this one froze. `frozen(false)` follows, at once if it is known. */
+void qga_thaw(struct qga *qga);
+
 /* Fills what one reply's "return" says; parts that are missing or odd are left out. Exposed for tests. */
 void qga_read_osinfo(const json_t *reply, struct guest_info *info);
+void qga_read_filesystems(const json_t *reply, struct guest_info *info);
 void qga_read_interfaces(const json_t *reply, const struct domain_config *config, struct guest_info *info);

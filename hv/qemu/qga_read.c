@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #define ADDRESSES_MAX 64
+#define FILESYSTEMS_MAX 32
 
 /* Assigns at most `max` bytes without control characters, cut between characters. */
 static void assign_clean(const char **slot, const char *text, size_t max)
@@ -35,6 +36,35 @@ void qga_read_osinfo(const json_t *reply, struct guest_info *info)
     take(reply, "kernel-release", &info->kernel, 256);
     take(reply, "host-name", &info->hostname, 256);
     take(reply, "version", &info->agent_version, 64);
+}
+
+static int64_t positive(const json_t *object, const char *key)
+{
+    int64_t n;
+    return json_get_int(object, key, &n) && n >= 0 ? n : -1;
+}
+
+/* Its own view of what is mounted; an agent before version 3 gives no sizes. */
+void qga_read_filesystems(const json_t *reply, struct guest_info *info)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach((json_t *)(uintptr_t)reply, i, item)
+    {
+        const char *mountpoint;
+        if (info->filesystems_count >= FILESYSTEMS_MAX)
+            return;
+        if (!json_get_string(item, "mountpoint", &mountpoint) || !*mountpoint)
+            continue;
+        struct guest_filesystem *fs = guest_info_add_filesystems(info);
+        assign_clean(&fs->mountpoint, mountpoint, 256);
+        take(item, "type", &fs->type, 32);
+        take(item, "name", &fs->device, 64);
+        fs->total_bytes = positive(item, "total-bytes");
+        int64_t used = positive(item, "used-bytes");
+        if (used >= 0 && fs->total_bytes > 0 && used <= fs->total_bytes)
+            fs->used_percent = (int64_t)((double)used / (double)fs->total_bytes * 100);
+    }
 }
 
 static bool address_ok(const char *text)

@@ -60,6 +60,11 @@ static int add_sockets(struct qemu_domain *d, const struct domain_config *config
             return -1;
         input->agent_fd = handout_give_owned(h, fd);
     }
+    if (config->guest_data) {
+        if ((fd = rundir_listen(&d->dir, "data", err)) < 0)
+            return -1;
+        input->data_fd = handout_give_owned(h, fd);
+    }
     return 0;
 }
 
@@ -188,6 +193,7 @@ static int prepare_and_spawn(struct qemu_domain *d, const struct disk_chain *cha
                                     .qmp_fd = -1,
                                     .serial_fd = -1,
                                     .agent_fd = -1,
+                                    .data_fd = -1,
                                     .serial_log_fd = -1,
                                     .kernel_fd = -1,
                                     .ramdisk_fd = -1,

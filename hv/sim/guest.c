@@ -56,6 +56,11 @@ static void fill_guest(struct sim_domain *d)
         str_unref(text);
         str_unref(device);
     }
+    struct guest_filesystem *root = guest_info_add_filesystems(guest);
+    str_assign(&root->mountpoint, "/");
+    str_assign(&root->type, "simfs");
+    root->total_bytes = 1 << 30;
+    root->used_percent = 25;
 }
 
 void sim_guest_nics(struct sim_domain *d)
@@ -164,6 +169,7 @@ static void fire(void *arg)
         d->up = true;
         fill_guest(d);
         sim_say(d, "guest login: ");
+        sim_guest_data(d);
         arm_mishap(d);
         sim_arm(d);
         sim_changed(d, true);

@@ -272,6 +272,7 @@ static struct sim_domain *add_domain(struct hv_driver_state *sim, const struct r
     d->info.start_time = record->start_time;
     d->info.boot_time = record->boot_time;
     d->info.reboots = record->reboots;
+    d->info.data_version = record->data_version;
     d->info.memory_bytes = record->config.memory_bytes;
     d->info.memory_target_bytes =
         record->memory_target_bytes > 0 ? record->memory_target_bytes : record->config.memory_bytes;
@@ -409,7 +410,8 @@ static unsigned sim_capabilities(const struct hv_driver_state *sim)
            DRIVER_CAN_DISK_CLONE | DRIVER_CAN_SNAPSHOT | DRIVER_CAN_CHECKPOINT | DRIVER_CAN_SUSPEND |
            DRIVER_CAN_DISK_PLUG | DRIVER_CAN_NIC_PLUG | DRIVER_CAN_SET_VCPUS | DRIVER_CAN_SET_MEMORY |
            DRIVER_CAN_BRIDGE | DRIVER_CAN_MIGRATE | DRIVER_CAN_DISK_MOVE | DRIVER_CAN_CPU_MASK |
-           DRIVER_CAN_CPU_WEIGHT | DRIVER_CAN_SECURE_BOOT | DRIVER_CAN_TPM | DRIVER_CAN_GUEST_KERNEL;
+           DRIVER_CAN_CPU_WEIGHT | DRIVER_CAN_SECURE_BOOT | DRIVER_CAN_TPM | DRIVER_CAN_GUEST_KERNEL |
+           DRIVER_CAN_GUEST_DATA;
 }
 
 static int sim_check(const struct hv_driver_state *sim, const struct domain_config *config,
@@ -748,5 +750,9 @@ const struct hv_driver hv_sim_driver = {
     .receive_drop = sim_receive_drop,
     .disk_move = sim_disk_move,
     .set_scheduling = sim_set_scheduling,
+    .freeze = sim_freeze,
+    .thaw = sim_thaw,
+    .data = sim_data,
+    .data_set = sim_data_set,
     .console_open = sim_console_open,
 };

@@ -9,7 +9,10 @@
  * one after another steps of progress), sim.suspend_fails, sim.snapshot_fails, sim.resume_fails,
  * sim.refuse_plug, sim.refuse_unplug, sim.no_vcpu_plug (unsupported), sim.refuse_vcpus (the guest keeps
  * them), sim.no_balloon (it keeps its memory); sim.migrate_ms=N, sim.migrate_fails, sim.receive_fails (as it
- * goes to another host). sim.cpu_percent=N says how busy its processors are. */
+ * goes to another host). sim.cpu_percent=N says how busy its processors are.
+ * sim.no_freeze: its agent cannot freeze file systems; sim.thaws: it does not keep them frozen. sim.data:
+ * once up, the guest writes vm-data/sim/booted, and answers what the pool writes to vm-data/sim/ask in
+ * vm-data/sim/answer. */
 #pragma once
 #include <hv/driver.h>
 #include <io/fanout.h>
@@ -24,7 +27,8 @@ struct sim_domain {
     struct rundir_record record;
     struct domain_info info;
     bool starting, leaving, up;
-    bool held;      /* stopped for a snapshot or a suspend; nobody is told */
+    bool held; /* stopped for a snapshot or a suspend; nobody is told */
+    bool fs_frozen;
     bool asked_off; /* somebody waits for it to power off */
     int64_t up_at;  /* mono ms at which it will be up; while paused: what is left */
     int64_t resets;
@@ -56,6 +60,8 @@ void sim_arm(struct sim_domain *d);
 /* Value of "word" or "word=N" in the kernel's arguments; -1: not there, 0: without a number. */
 int64_t sim_word(const struct sim_domain *d, const char *word);
 void sim_say(struct sim_domain *d, const char *text);
+/* The guest looks at the data that it shares with the pool. */
+void sim_guest_data(struct sim_domain *d);
 /* Its nics are others: so are its addresses. */
 void sim_guest_nics(struct sim_domain *d);
 
@@ -118,6 +124,15 @@ int sim_disk_move(struct hv_driver_state *sim, const char *uuid, const struct do
                   struct disk_chain *chain, const struct disk_chain *from,
                   void (*progress)(void *ctx, double fraction), void *ctx, const struct hv_deadline *deadline,
                   struct hv_err *err);
+
+/* ---- data.c: file systems and data of the guest ---- */
+int sim_freeze(struct hv_driver_state *sim, const char *uuid, const struct hv_deadline *deadline,
+               bool *frozen, struct hv_err *err);
+bool sim_thaw(struct hv_driver_state *sim, const char *uuid);
+int sim_data(struct hv_driver_state *sim, const char *uuid, const struct str_map **data, int64_t *version,
+             struct hv_err *err);
+int sim_data_set(struct hv_driver_state *sim, const char *uuid, const struct hv_data_change *change,
+                 struct hv_err *err);
 
 /* ---- stats.c: with the lock held ---- */
 /* Fills an uninitialised struct. */

@@ -292,7 +292,7 @@ static const char *decode_string(const struct wire_field *f, const json_t *json,
     return NULL;
 }
 
-static const char *decode_map(const json_t *json, const struct str_map **map)
+static const char *decode_map(const json_t *json, bool text, const struct str_map **map)
 {
     if (!json_is_object(json))
         return "is not an object";
@@ -302,7 +302,7 @@ static const char *decode_map(const json_t *json, const struct str_map **map)
     json_t *item;
     json_object_foreach((json_t *)(uintptr_t)json, key, item)
     {
-        const char *fault = string_fault(item, 4096, false);
+        const char *fault = string_fault(item, 4096, text);
         if (fault)
             return fault;
         str_map_put(map, key, json_string_value(item));
@@ -342,7 +342,7 @@ static const char *decode_scalar(const struct wire_field *f, const json_t *json,
             }
         return "is not one of the allowed words";
     case WIRE_MAP:
-        return decode_map(json, p);
+        return decode_map(json, f->text, p);
     default:
         return decode_string(f, json, p);
     }

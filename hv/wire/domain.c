@@ -1,6 +1,7 @@
 /* Checks of a domain's configuration that need no host (hv/domain.h). The server runs them to refuse early,
  * the agent because it trusts nobody's checks. */
 #include <arpa/inet.h>
+#include <base/json.h>
 #include <base/mem.h>
 #include <ctype.h>
 #include <hv/domain.h>
@@ -189,6 +190,50 @@ bool hv_cpu_mask_parse(const char *text, bool *processors, int count)
     return any;
 }
 
+bool domain_data_key_ok(const char *key)
+{
+    const char *part = key + strlen(DOMAIN_DATA_PREFIX);
+    if (strncmp(key, DOMAIN_DATA_PREFIX, strlen(DOMAIN_DATA_PREFIX)) != 0 || strlen(key) > DOMAIN_DATA_KEY)
+        return false;
+    for (const char *p = part; *p; p++)
+        if (*p == '/' ? p[-1] == '/' : !isalnum((unsigned char)*p) && !strchr("-_@.:", *p))
+            return false;
+    return *part && key[strlen(key) - 1] != '/';
+}
+
+bool domain_data_value_ok(const char *value)
+{
+    for (const char *p = value; *p; p++)
+        if (((unsigned char)*p < 0x20 && *p != '\n' && *p != '\t') || *p == 0x7f)
+            return false;
+    size_t len = strlen(value);
+    return len <= DOMAIN_DATA_VALUE && utf8_valid(value, len);
+}
+
+bool domain_data_fits(const struct str_map *data)
+{
+    size_t bytes = 0;
+    for (uint32_t i = 0; data && i < data->count; i++)
+        bytes += strlen(data->pairs[i].key) + strlen(data->pairs[i].value);
+    return !data || (data->count <= DOMAIN_DATA_KEYS && bytes <= DOMAIN_DATA_BYTES);
+}
+
+int domain_data_check(const struct str_map *data, struct hv_err *err)
+{
+    for (uint32_t i = 0; data && i < data->count; i++) {
+        if (!domain_data_key_ok(data->pairs[i].key))
+            return hv_fail(err, BAD,
+                           "A key of the guest's data is not vm-data/... of letters, digits and -_@.:/");
+        if (!domain_data_value_ok(data->pairs[i].value))
+            return hv_fail(err, BAD, "The value of %s is longer than %d bytes, or not text.",
+                           data->pairs[i].key, DOMAIN_DATA_VALUE);
+    }
+    if (!domain_data_fits(data))
+        return hv_fail(err, BAD, "The guest's data has more than %d keys or %d bytes.", DOMAIN_DATA_KEYS,
+                       DOMAIN_DATA_BYTES);
+    return 0;
+}
+
 int domain_config_check(const struct domain_config *config, struct hv_err *err)
 {
     struct ref uuid;
@@ -209,7 +254,8 @@ int domain_config_check(const struct domain_config *config, struct hv_err *err)
                        HV_CPUS_MAX);
     if (config->memory_target_bytes > config->memory_bytes)
         return hv_fail(err, BAD, "The domain is to keep more memory than it has.");
-    if (check_boot(config, err) < 0 || check_hardware(config, err) < 0)
+    if (check_boot(config, err) < 0 || domain_data_check(config->data, err) < 0 ||
+        check_hardware(config, err) < 0)
         return -1;
     for (size_t i = 0; i < config->disks_count; i++)
         if (check_disk(config, i, err) < 0)

@@ -39,6 +39,7 @@ const char *driver_capability_name(unsigned bit)
         {DRIVER_CAN_GUEST_KERNEL, "guest_kernel"},
         {DRIVER_CAN_MIGRATE, "migrate"},
         {DRIVER_CAN_DISK_MOVE, "disk_move"},
+        {DRIVER_CAN_GUEST_DATA, "guest_data"},
         {DRIVER_CAN_DISK_CLONE, "disk_clone"},
         {DRIVER_CAN_SNAPSHOT, "snapshot"},
         {DRIVER_CAN_CHECKPOINT, "checkpoint"},

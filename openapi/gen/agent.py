@@ -20,7 +20,8 @@ import tomllib
 SCALARS = {"string": "const char *", "uuid": "const char *", "uuid?": "const char *", "int": "int64_t ",
            "bool": "bool ", "float": "double ", "map": "const struct str_map *"}
 KINDS = {"read": "HV_CALL_READ", "operation": "HV_CALL_OPERATION", "stream": "HV_CALL_STREAM"}
-QUEUES = {"none": "HV_QUEUE_NONE", "domain": "HV_QUEUE_DOMAIN", "sr": "HV_QUEUE_SR", "host": "HV_QUEUE_HOST"}
+QUEUES = {"none": "HV_QUEUE_NONE", "domain": "HV_QUEUE_DOMAIN", "sr": "HV_QUEUE_SR", "host": "HV_QUEUE_HOST",
+          "data": "HV_QUEUE_DATA"}
 KEYWORDS = set("""auto break case char const continue default do double else enum extern float for goto if
 inline int long register restrict return short signed sizeof static struct switch typedef union unsigned void
 volatile while bool true false""".split())
@@ -84,8 +85,8 @@ class Field:
             refuse(self.where, "min is for type int only")
         if "max" in table and not (self.is_list or self.type in ("int", "string")):
             refuse(self.where, f"max means nothing for {self.type}")
-        if "text" in table and self.type != "string":
-            refuse(self.where, "text is for type string only")
+        if "text" in table and self.type not in ("string", "map"):
+            refuse(self.where, "text is for types string and map only")
         if self.type == "int":
             self.min, self.max = table.get("min", INT_MIN), table.get("max", INT_MAX)
         else:
@@ -334,7 +335,7 @@ def calls_header(model):
            "/* read: changes nothing. operation: carries an id, queued and remembered. stream: the same with bytes. */",
            "enum hv_call_kind { HV_CALL_READ, HV_CALL_OPERATION, HV_CALL_STREAM };",
            "/* Whose operations run one after another. */",
-           "enum hv_queue { HV_QUEUE_NONE, HV_QUEUE_DOMAIN, HV_QUEUE_SR, HV_QUEUE_HOST };", "",
+           "enum hv_queue { HV_QUEUE_NONE, HV_QUEUE_DOMAIN, HV_QUEUE_SR, HV_QUEUE_HOST, HV_QUEUE_DATA };", "",
            "enum hv_call_id {"]
     out += [f"    HV_CALL_{name.upper()}," for name in model.calls]
     out += ["};", f"#define HV_CALL_COUNT {len(model.calls)}", "",

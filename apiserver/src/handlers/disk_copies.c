@@ -181,6 +181,7 @@ static int make_live(struct disk_copies *c, const struct vm_row *vm, struct api_
         str_assign(&args.memory_sr, sr_of(c, c->items[c->memory].sr)->uuid);
         str_assign(&args.memory_disk, c->items[c->memory].uuid);
     }
+    args.quiesce = c->quiesce;
     struct hv_host *agent = hosts_get(c->call->server->hosts, vm->resident_on, err);
     int rc = agent ? 0 : -1;
     if (agent) {
@@ -196,6 +197,7 @@ static int make_live(struct disk_copies *c, const struct vm_row *vm, struct api_
     if (rc == 0) {
         for (size_t i = 0; i < count && i < result.infos_count; i++)
             note_made(wanted[i], &result.infos[i]);
+        c->quiesced = result.quiesced;
         if (c->memory_of == vm)
             c->items[c->memory].info.physical_bytes = result.state_bytes;
         if (result.infos_count != count)

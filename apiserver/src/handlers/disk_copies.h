@@ -37,6 +37,8 @@ struct disk_copies {
     /* Checkpoint: the memory of this VM goes to items[memory], of the same instant. */
     const struct vm_row *memory_of;
     size_t memory;
+    /* COPY_THIN of disks that guests write: freeze their file systems if that is possible. Was it? */
+    bool quiesce, quiesced;
 };
 
 void disk_copies_init(struct disk_copies *copies, struct call *call);

@@ -12,6 +12,7 @@
 #include "../server.h"
 #include "alert.h"
 #include "storage.h"
+#include "vm_data.h"
 #include "vm_kept.h"
 #include "vm_power.h"
 #include "vm_record.h"
@@ -124,6 +125,7 @@ static int start_on(struct call *call, const struct vm_row *vm, struct ref host,
     hv_domain_start_args_init(&args);
     domain_config_done(&args.config);
     args.config = config;
+    AUTO_STR_MAP const struct str_map *data = str_map_ref(config.data);
     int rc = hv_domain_start(agent, &op.op, &args, &result, &cause);
     hv_domain_start_args_done(&args);
     if (rc < 0) {
@@ -135,6 +137,8 @@ static int start_on(struct call *call, const struct vm_row *vm, struct ref host,
         rc = record_start(call, vm, host, &result.info, err);
         if (rc < 0)
             take_back(agent, call, vm->uuid);
+        else
+            vm_data_settle(call, vm->row.ref, data);
         hv_domain_start_result_done(&result);
     }
     hosts_put(call->server->hosts, agent);

@@ -180,11 +180,24 @@ static void become_clone(struct vm_row *vm, const struct vm_row *source)
 }
 
 /* The snapshot comes between the VM and what the VM came from. */
-static void become_snapshot(struct tx *tx, struct vm_row *vm, const struct vm_row *source)
+/* VM.other_config: how snapshots of the running VM treat its file systems; docs/guest-data.md. */
+#define QUIESCE_KEY "corral:quiesce"
+
+static int read_quiesce(const struct vm_row *vm, bool *wanted, bool *needed, struct api_err *err)
+{
+    const char *word = str_map_get(vm->other_config, QUIESCE_KEY);
+    *needed = word && streq(word, "required");
+    *wanted = *needed || (word && streq(word, "try"));
+    if (!word || !*word || *wanted || streq(word, "off"))
+        return 0;
+    return err_value_not_supported(err, "other_config:" QUIESCE_KEY, word, "it is off, try or required");
+}
+
+static void become_snapshot(struct tx *tx, struct vm_row *vm, const struct vm_row *source, bool quiesced)
 {
     const struct str_pair info[] = {
         {"power-state-at-snapshot", model_enum_vm_power_state.values[source->power_state]},
-        {"disk-snapshot-type", "crash_consistent"}};
+        {"disk-snapshot-type", quiesced ? "quiesced" : "crash_consistent"}};
     AUTO_STR const char *metadata = vm_record_text(source);
     const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, source->row.ref));
     vm->is_a_template = vm->is_a_snapshot = true;
@@ -230,7 +243,7 @@ static int record(const struct vm_copy *how, struct vm_drives *drives, const str
     reset(tx, vm);
     str_assign(&vm->name_label, name);
     if (snapshot)
-        become_snapshot(tx, vm, source);
+        become_snapshot(tx, vm, source, drives->disks.quiesced);
     else
         become_clone(vm, source);
     copy_metrics(tx, vm, source, snapshot);
@@ -299,8 +312,13 @@ int vm_copy(const struct vm_copy *how, const struct vm_row *seen, const char *na
     if (save_memory)
         rc = add_memory(how, &drives, source, err);
     drives.disks.snapshots = how->kind == VM_COPY_SNAPSHOT || how->kind == VM_COPY_CHECKPOINT;
+    bool needed = false;
+    if (rc == 0 && how->kind == VM_COPY_SNAPSHOT && source->power_state == VM_POWER_STATE_RUNNING)
+        rc = read_quiesce(source, &drives.disks.quiesce, &needed, err);
     if (rc == 0)
         rc = disk_copies_make(&drives.disks, how->kind == VM_COPY_FULL ? COPY_FULL : COPY_THIN, err);
+    if (rc == 0 && needed && !drives.disks.quiesced)
+        rc = err_vm_snapshot_with_quiesce_failed(err, REF_TEXT(source->row.ref));
     if (rc == 0)
         rc = record(how, &drives, source, name, result, err);
     vm_drives_done(&drives, rc == 0);

@@ -215,6 +215,21 @@ static const struct str_map *networks(const struct guest_info *guest)
     return map;
 }
 
+/* Mountpoint -> "ext4 vda3 1073741824 25%": type, device, size in bytes, used; the last two when it says them. */
+static const struct str_map *filesystems(const struct guest_info *guest)
+{
+    const struct str_map *map = NULL;
+    for (size_t i = 0; i < guest->filesystems_count; i++) {
+        const struct guest_filesystem *fs = &guest->filesystems[i];
+        AUTO_BUF struct buf text = BUF_INIT;
+        buf_printf(&text, "%s %s", *fs->type ? fs->type : "-", *fs->device ? fs->device : "-");
+        if (fs->used_percent >= 0)
+            buf_printf(&text, " %" PRId64 " %" PRId64 "%%", fs->total_bytes, fs->used_percent);
+        str_map_put(&map, fs->mountpoint, text.data);
+    }
+    return map;
+}
+
 static const struct str_map *features(const struct guest_info *guest)
 {
     static const struct str_pair pairs[] = {
@@ -240,10 +255,12 @@ void vm_state_guest(struct tx *tx, struct ref ref, const struct guest_info *gues
         return;
     AUTO_STR_MAP const struct str_map *os = os_version(guest);
     AUTO_STR_MAP const struct str_map *nets = networks(guest);
+    AUTO_STR_MAP const struct str_map *disks = filesystems(guest);
     AUTO_STR_MAP const struct str_map *other = features(guest);
     const struct vm_guest_metrics_row *now =
         vm_guest_metrics_row(tx_get(tx, CLASS_VM_guest_metrics, vm->guest_metrics));
-    if (now && now->live == guest->live && map_equal(now->os_version, os) && map_equal(now->networks, nets))
+    if (now && now->live == guest->live && map_equal(now->os_version, os) && map_equal(now->networks, nets) &&
+        map_equal(now->disks, disks))
         return;
     struct vm_guest_metrics_row *edit;
     if (now) {
@@ -258,6 +275,7 @@ void vm_state_guest(struct tx *tx, struct ref ref, const struct guest_info *gues
     edit->last_updated = guest->updated;
     str_map_assign(&edit->os_version, TAKE_PTR(os));
     str_map_assign(&edit->networks, TAKE_PTR(nets));
+    str_map_assign(&edit->disks, TAKE_PTR(disks));
     str_map_assign(&edit->other, TAKE_PTR(other));
     char major[16], minor[16];
     version_parts(guest->agent_version, major, minor);

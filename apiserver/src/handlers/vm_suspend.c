@@ -11,6 +11,7 @@
 #include "alert.h"
 #include "disk_copies.h"
 #include "suspend_image.h"
+#include "vm_data.h"
 #include "vm_kept.h"
 #include "vm_power.h"
 #include "vm_record.h"
@@ -203,6 +204,7 @@ static int resume_on(struct call *call, const struct vm_row *vm, const struct vd
     str_assign(&args.sr, sr->uuid);
     str_assign(&args.disk, image->uuid);
     args.start_paused = paused;
+    AUTO_STR_MAP const struct str_map *data = str_map_ref(config.data);
     rc = hv_domain_resume(agent, &op.op, &args, &result, &cause);
     hv_domain_resume_args_done(&args);
     if (rc < 0 && cause.kind != HV_ERR_KIND_EXISTS)
@@ -214,6 +216,8 @@ static int resume_on(struct call *call, const struct vm_row *vm, const struct vd
     /* It may have written to its disks by now: whatever happens, it is not ended and resumed again. If this
      * cannot be recorded, it is when the host is looked at. */
     rc = record_resumed(call, vm, host, &result.info, err);
+    if (rc == 0)
+        vm_data_settle(call, vm->row.ref, data);
     hv_domain_resume_result_done(&result);
     return rc;
 }

@@ -4,6 +4,7 @@
 
 #include "../handlers/alert.h"
 #include "../handlers/storage.h"
+#include "../handlers/vm_data.h"
 #include "../handlers/vm_kept.h"
 #include "../handlers/vm_state.h"
 #include "../server.h"
@@ -283,8 +284,10 @@ static struct reboot_count *count_of(struct reconcile *state, struct ref vm)
 static void note_reboots(struct look *look, const struct vm_row *vm, const struct domain_info *info)
 {
     struct reboot_count *count = count_of(look->state, vm->row.ref);
-    if (count->domid != info->domid)
+    if (count->domid != info->domid) {
         count->reboots = info->start_time >= look->state->since ? 0 : info->reboots;
+        count->data_version = 0;
+    }
     bool news = info->reboots > count->reboots;
     count->domid = info->domid;
     count->reboots = info->reboots;
@@ -305,6 +308,32 @@ static void note_kept(struct look *look, const struct vm_row *vm, const struct d
     struct reboot_count *count = count_of(look->state, vm->row.ref);
     if (!streq(count->kept_mark, info->kept_mark) && vm_kept_take(look->server, look->agent, vm->row.ref, vm))
         snprintf(count->kept_mark, sizeof(count->kept_mark), "%s", info->kept_mark);
+}
+
+/* What the guest, or the pool while it ran, has written into the data that they share. */
+static void note_data(struct look *look, const struct vm_row *seen, const struct domain_info *info)
+{
+    struct reboot_count *count = count_of(look->state, seen->row.ref);
+    if (count->data_version == info->data_version)
+        return;
+    struct hv_domain_data_args args;
+    struct hv_domain_data_result result;
+    struct hv_err cause;
+    hv_domain_data_args_init(&args);
+    str_assign(&args.domain, info->uuid);
+    int rc = hv_domain_data(look->agent, NULL, &args, &result, &cause);
+    hv_domain_data_args_done(&args);
+    if (rc < 0)
+        return; /* it ended, which the next look finds; or the agent does not answer */
+    /* Only into the row that was there before the agent was asked: what a client has set since is newer. */
+    struct tx *tx = store_begin(look->server->store);
+    const struct vm_row *vm = unchanged(look, tx, seen);
+    if (vm) {
+        vm_data_record(tx, vm->row.ref, result.data);
+        if (commit(look, tx, "the data of a guest"))
+            count->data_version = result.version;
+    }
+    hv_domain_data_result_done(&result);
 }
 
 static void look_at_domain(struct look *look, const struct snapshot *snap, const struct domain_info *info)
@@ -336,6 +365,7 @@ static void look_at_domain(struct look *look, const struct snapshot *snap, const
         note_kept(look, vm, info);
         if (!row_is_right(snap, vm, look->host, info))
             record_live(look, vm, info);
+        note_data(look, vm, info);
         return;
     }
     if (info->state != DOMAIN_STATE_GONE) {

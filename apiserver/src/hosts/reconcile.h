@@ -5,12 +5,14 @@
 
 struct server;
 
-/* What is remembered of a host between two looks: reboots seen of each domain. */
+/* What is remembered of a host between two looks: reboots seen of each domain, and
+ * which data it shares. */
 struct reconcile {
     struct reboot_count {
         struct ref vm;
         int64_t domid, reboots;
         char kept_mark[64]; /* of what its firmware had written down when that was last read */
+        int64_t data_version; /* of the data that its row has */
     } * counts;
     size_t count;
     int64_t

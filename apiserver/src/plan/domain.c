@@ -3,6 +3,7 @@
 #include "domain.h"
 #include "hardware.h"
 
+#include "../handlers/vm_data.h"
 #include "../rules/vbd_device.h"
 #include "../server.h"
 #include "scheduling.h"
@@ -142,6 +143,8 @@ int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start
     config.on_crash = crash(vm->actions_after_crash);
     config.coredump = vm->actions_after_crash == ON_CRASH_BEHAVIOUR_COREDUMP_AND_DESTROY ||
                       vm->actions_after_crash == ON_CRASH_BEHAVIOUR_COREDUMP_AND_RESTART;
+    config.guest_data = true;
+    str_map_assign(&config.data, vm_data_shared(vm));
     if (plan_scheduling(vm->VCPUs_params, &config, err) < 0 || plan_boot(vm, &config, err) < 0 ||
         plan_hardware(vm, &config, err) < 0 || plan_devices(snap, vm, &config, err) < 0)
         return -1;

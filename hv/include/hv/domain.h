@@ -22,6 +22,20 @@
  * written to, an iso needs an SR and a name. -1: HV_ERR_KIND_BAD_ARGUMENT with the first complaint. */
 int domain_config_check(const struct domain_config *config, struct hv_err *err);
 
+/* Data that a domain and the pool share: keys are vm-data/..., parts of letters, digits and `-_@.:` divided by
+ * single slashes, at most DOMAIN_DATA_KEY bytes; values are text (UTF-8 without control characters but tab and
+ * newline) of at most DOMAIN_DATA_VALUE bytes; at most DOMAIN_DATA_KEYS keys and DOMAIN_DATA_BYTES together. */
+#define DOMAIN_DATA_PREFIX "vm-data/"
+#define DOMAIN_DATA_KEY 255
+#define DOMAIN_DATA_VALUE 4096
+#define DOMAIN_DATA_KEYS 256
+#define DOMAIN_DATA_BYTES (48 * 1024)
+bool domain_data_key_ok(const char *key);
+bool domain_data_value_ok(const char *value);
+bool domain_data_fits(const struct str_map *data);
+/* All of that. -1: HV_ERR_KIND_BAD_ARGUMENT. */
+int domain_data_check(const struct str_map *data, struct hv_err *err);
+
 /* Letters, digits, `.`, `_`, `-`, `+`; not empty, no leading dot or dash: safe as the name of a file. */
 bool hv_file_name_ok(const char *name);
 /* "0,2-5" into processors[0..count): false, and nothing is set, when it is not such a list or names none of

@@ -41,6 +41,7 @@ enum driver_capability {
     DRIVER_CAN_DISK_MOVE = 1 << 23,    /* "disk_move" */
     DRIVER_CAN_CPU_MASK = 1 << 24,     /* "cpu_mask": which processors a domain's own run on */
     DRIVER_CAN_CPU_WEIGHT = 1 << 25,   /* "cpu_weight": weight and cap */
+    DRIVER_CAN_GUEST_DATA = 1 << 26,   /* "guest_data": data that domain and pool share */
 };
 /* The word of one capability bit; NULL: no such bit. */
 const char *driver_capability_name(unsigned bit);
@@ -143,6 +144,14 @@ struct hv_send {
 struct hv_sent {
     int64_t stopped_us;  /* from the guest's last instruction here until the other side said that it runs */
     int64_t downtime_us; /* what the device model calls its downtime */
+};
+
+/* What domain_data_set asks. */
+struct hv_data_change {
+    bool replace;
+    const struct str_map *set;
+    const char *const *remove;
+    size_t remove_count;
 };
 
 struct hv_driver {
@@ -290,6 +299,18 @@ struct hv_driver {
                      struct disk_chain *chain, const struct disk_chain *from,
                      void (*progress)(void *ctx, double fraction), void *ctx,
                      const struct hv_deadline *deadline, struct hv_err *err);
+
+    /* Freezes the guest's file systems. *frozen is false when its agent does not answer or cannot; the caller
+     * calls `thaw` in any case, which also happens by itself after a while, or when the agent died. */
+    int (*freeze)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                  bool *frozen, struct hv_err *err);
+    /* Waits a moment for it. True: they were frozen until now. */
+    bool (*thaw)(struct hv_driver_state *state, const char *uuid);
+    /* The data that a live domain and the pool share (hv/domain.h). *data has a count for the caller. */
+    int (*data)(struct hv_driver_state *state, const char *uuid, const struct str_map **data,
+                int64_t *version, struct hv_err *err);
+    int (*data_set)(struct hv_driver_state *state, const char *uuid, const struct hv_data_change *change,
+                    struct hv_err *err);
 
     /* A new stream socket to one console, owned by the caller; many may be open at once. Serial: the
      * scroll-back comes first. VNC: a fresh RFB session. A viewer that does not read is dropped. */

@@ -67,7 +67,9 @@ static struct qemu_plan_input input_for(const struct domain_config *config, cons
         .serial_fd = config->serial ? 11 : -1,
         .serial_log_fd = config->serial ? 12 : -1,
         .agent_fd = config->guest_agent ? 13 : -1,
-        .kernel_fd = config->firmware == FIRMWARE_KERNEL || config->firmware == FIRMWARE_GUEST_KERNEL ? 14 : -1,
+        .data_fd = config->guest_data ? 19 : -1,
+        .kernel_fd =
+            config->firmware == FIRMWARE_KERNEL || config->firmware == FIRMWARE_GUEST_KERNEL ? 14 : -1,
         .ramdisk_fd = config->ramdisk && *config->ramdisk ? 15 : -1,
         .cmdline = config->cmdline,
         .secure_boot = config->secure_boot == SECURE_BOOT_ON,

@@ -21,7 +21,7 @@ struct fixture {
     struct guest_info last;
     bool last_changed, sent;
     const char *mode;
-    sem_t told, lost, refused;
+    sem_t told, lost, refused, froze, thawed;
 };
 
 static void on_info(void *arg, const struct guest_info *info, bool changed)
@@ -43,10 +43,33 @@ static void on_refused(void *arg)
     sem_post(&((struct fixture *)arg)->refused);
 }
 
+static void on_frozen(void *arg, bool frozen)
+{
+    struct fixture *f = arg;
+    sem_post(frozen ? &f->froze : &f->thawed);
+}
+
+static void do_freeze(void *arg)
+{
+    struct fixture *f = arg;
+    f->sent = qga_freeze(f->qga);
+}
+
+static void do_thaw(void *arg)
+{
+    qga_thaw(((struct fixture *)arg)->qga);
+}
+
+static void do_open_port(void *arg)
+{
+    qga_port(((struct fixture *)arg)->qga, true);
+}
+
 static void do_start(void *arg)
 {
     struct fixture *f = arg;
-    struct qga_callbacks callbacks = {.info = on_info, .lost = on_lost, .refused = on_refused, .arg = f};
+    struct qga_callbacks callbacks = {
+        .info = on_info, .lost = on_lost, .refused = on_refused, .frozen = on_frozen, .arg = f};
     f->qga = qga_new(f->loop, &f->config, &callbacks);
     qga_connected(f->qga, f->ours);
     qga_port(f->qga, true);
@@ -79,6 +102,8 @@ static void start(struct fixture *f)
     sem_init(&f->told, 0, 0);
     sem_init(&f->lost, 0, 0);
     sem_init(&f->refused, 0, 0);
+    sem_init(&f->froze, 0, 0);
+    sem_init(&f->thawed, 0, 0);
     domain_config_init(&f->config);
     struct domain_nic *nic = domain_config_add_nics(&f->config);
     nic->index = 4;
@@ -150,16 +175,6 @@ static void answer_sync(struct fixture *f)
     say(f, reply);
 }
 
-static void answer_round(struct fixture *f, const char *osinfo, const char *interfaces)
-{
-    answer_sync(f);
-    answer(f, "guest-info", "{\"return\":{\"version\":\"7.2.0\",\"supported_commands\":[]}}\n");
-    answer(f, "guest-get-osinfo", osinfo);
-    answer(f, "guest-get-host-name", "{\"error\":{\"class\":\"CommandNotFound\",\"desc\":\"no\"}}\n");
-    answer(f, "guest-network-get-interfaces", interfaces);
-    wait_for(&f->told);
-}
-
 #define OSINFO                                                                                               \
     "{\"return\":{\"id\":\"debian\",\"pretty-name\":\"Debian GNU/Linux 12\",\"version-id\":\"12\","          \
     "\"kernel-release\":\"6.1.0\"}}\n"
@@ -168,6 +183,22 @@ static void answer_round(struct fixture *f, const char *osinfo, const char *inte
     "\"hardware-address\":\"52:54:00:12:34:56\",\"ip-addresses\":[{\"ip-address\":\"10.0.2.15\",\"prefix\":" \
     "24},"                                                                                                   \
     "{\"ip-address\":\"fe80::1\"},{\"ip-address\":\"rubbish\"},{\"ip-address\":7}]}]}\n"
+
+#define FILESYSTEMS                                                                                          \
+    "{\"return\":[{\"mountpoint\":\"/"                                                                       \
+    "\",\"type\":\"ext4\",\"name\":\"vda3\",\"total-bytes\":1000,\"used-bytes\":259,"                        \
+    "\"disk\":[]},{\"type\":\"swap\"},{\"mountpoint\":\"/odd\",\"total-bytes\":-5,\"used-bytes\":\"x\"}]}\n"
+
+static void answer_round(struct fixture *f, const char *osinfo, const char *interfaces)
+{
+    answer_sync(f);
+    answer(f, "guest-info", "{\"return\":{\"version\":\"7.2.0\",\"supported_commands\":[]}}\n");
+    answer(f, "guest-get-osinfo", osinfo);
+    answer(f, "guest-get-host-name", "{\"error\":{\"class\":\"CommandNotFound\",\"desc\":\"no\"}}\n");
+    answer(f, "guest-get-fsinfo", FILESYSTEMS);
+    answer(f, "guest-network-get-interfaces", interfaces);
+    wait_for(&f->told);
+}
 
 Test(qga, a_round_fills_the_guest_info)
 {
@@ -181,6 +212,10 @@ Test(qga, a_round_fills_the_guest_info)
     cr_assert_eq(f.last.addresses_count, 2);
     cr_assert_str_eq(f.last.addresses[0].address, "10.0.2.15");
     cr_assert_eq(f.last.addresses[0].nic, 4);
+    cr_assert_eq(f.last.filesystems_count, 2);
+    cr_assert_str_eq(f.last.filesystems[0].device, "vda3");
+    cr_assert_eq(f.last.filesystems[0].used_percent, 25);
+    cr_assert_eq(f.last.filesystems[1].total_bytes, -1);
     /* The same again is no news. */
     loop_call(f.loop, do_refresh, &f);
     answer_round(&f, OSINFO, INTERFACES);
@@ -292,5 +327,94 @@ Test(qga, a_shutdown_request_is_sent_when_the_agent_answers)
     cr_assert_str_eq(line, "{\"execute\":\"guest-shutdown\",\"arguments\":{\"mode\":\"powerdown\"}}");
     say(&f, "{\"error\":{\"class\":\"GenericError\",\"desc\":\"no\"}}\n");
     wait_for(&f.refused);
+    stop(&f);
+}
+
+/* ---- file systems that stand still ---- */
+
+static void freeze(struct fixture *f)
+{
+    start(f);
+    answer_round(f, OSINFO, INTERFACES);
+    loop_call(f->loop, do_freeze, f);
+    cr_assert(f->sent);
+    answer_sync(f);
+}
+
+Test(qga, file_systems_freeze_and_thaw)
+{
+    struct fixture f;
+    freeze(&f);
+    answer(&f, "guest-fsfreeze-freeze", "{\"return\": 2}\n");
+    wait_for(&f.froze);
+    loop_call(f.loop, do_thaw, &f);
+    answer_sync(&f);
+    answer(&f, "guest-fsfreeze-thaw", "{\"return\": 2}\n");
+    wait_for(&f.thawed);
+    answer_round(&f, OSINFO, INTERFACES); /* and goes on as before */
+    stop(&f);
+}
+
+Test(qga, a_freeze_that_fails_is_thawed)
+{
+    struct fixture f;
+    freeze(&f);
+    answer(&f, "guest-fsfreeze-freeze", "{\"error\":{\"class\":\"GenericError\",\"desc\":\"busy\"}}\n");
+    answer_sync(&f);
+    answer(&f, "guest-fsfreeze-thaw", "{\"return\": 0}\n");
+    wait_for(&f.thawed);
+    cr_assert_eq(sem_trywait(&f.froze), -1);
+    stop(&f);
+}
+
+/* Also when nobody calls qga_thaw, and when its answers are lost. */
+Test(qga, a_thaw_is_repeated_until_it_is_confirmed)
+{
+    struct fixture f;
+    freeze(&f);
+    answer(&f, "guest-fsfreeze-freeze", "{\"return\": 2}\n");
+    wait_for(&f.froze);
+    loop_call(f.loop, do_thaw, &f);
+    answer_sync(&f);
+    answer(&f, "guest-fsfreeze-thaw", "{\"error\":{\"class\":\"GenericError\",\"desc\":\"no\"}}\n");
+    answer_sync(&f);
+    answer(&f, "guest-fsfreeze-thaw", "{\"return\": 2}\n");
+    wait_for(&f.thawed);
+    stop(&f);
+}
+
+Test(qga, what_stays_frozen_is_thawed_by_itself)
+{
+    struct fixture f;
+    freeze(&f);
+    answer(&f, "guest-fsfreeze-freeze", "{\"return\": 1}\n");
+    wait_for(&f.froze);
+    answer_sync(&f); /* QGA_FROZEN_MS later */
+    answer(&f, "guest-fsfreeze-thaw", "{\"return\": 1}\n");
+    wait_for(&f.thawed);
+    stop(&f);
+}
+
+/* The agent in the guest died and left it frozen. */
+Test(qga, an_agent_that_comes_back_is_told_to_thaw_first)
+{
+    struct fixture f;
+    freeze(&f);
+    answer(&f, "guest-fsfreeze-freeze", "{\"return\": 1}\n");
+    wait_for(&f.froze);
+    loop_call(f.loop, do_close_port, &f);
+    loop_call(f.loop, do_open_port, &f);
+    answer_sync(&f);
+    answer(&f, "guest-fsfreeze-thaw", "{\"return\": 1}\n");
+    wait_for(&f.thawed);
+    stop(&f);
+}
+
+Test(qga, who_does_not_answer_is_not_frozen)
+{
+    struct fixture f;
+    start(&f);
+    loop_call(f.loop, do_freeze, &f);
+    cr_assert_not(f.sent);
     stop(&f);
 }
