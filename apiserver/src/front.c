@@ -59,7 +59,9 @@ int front_make_leaf(const char *state_dir, const char *cert_file, const char *ke
     char hostname[256] = "localhost";
     if (gethostname(hostname, sizeof(hostname) - 1) < 0)
         log_warn("front", "the machine does not tell its name", "cause", strerror(errno));
-    const char *dns[] = {"localhost", hostname, NULL}, *ip[] = {"127.0.0.1", "::1", NULL};
+    /* The last name is for the pool's other parts, which know the server by it wherever it is. */
+    const char *dns[] = {"localhost", hostname, "server.corral.internal", NULL};
+    const char *ip[] = {"127.0.0.1", "::1", NULL};
     const struct pki_leaf leaf = {
         .common_name = hostname, .dns = dns, .ip = ip, .usage = PKI_SERVER, .days = LEAF_DAYS};
     struct pki_error cause;

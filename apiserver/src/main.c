@@ -17,6 +17,7 @@
 #include "http/console.h"
 #include "http/doors.h"
 #include "http/web.h"
+#include "members/members.h"
 #include "metrics/metrics.h"
 #include "schedules.h"
 #include "server.h"
@@ -135,7 +136,8 @@ static int open_store(struct server *s)
 {
     struct store_err cause;
     AUTO_FREE char *path = xasprintf("%s/pool.db", s->state_dir);
-    const struct store_config config = {.path = path};
+    /* A member keeps the pool's database for the day when it leads; for itself it needs none. */
+    const struct store_config config = {.path = members_is_member(s) ? NULL : path};
     if (store_open(&s->store, &config, &cause) == 0)
         return 0;
     log_error("poold", "the database could not be opened", "cause", cause.text);
@@ -184,7 +186,7 @@ static struct http_server *listen_on(struct pool_server *p, uint16_t port, bool 
 static int listen_locally(struct pool_server *p)
 {
     AUTO_FREE char *path =
-        p->options.socket ? xstrdup(p->options.socket) : xasprintf("%s/poold.sock", p->server.state_dir);
+        p->options.socket ? xstrdup(p->options.socket) : xasprintf("%s/poold.sock", p->options.state_dir);
     struct http_server_error cause;
     const struct http_server_config config = {
         .socket_path = path,
@@ -205,7 +207,7 @@ static int listen_locally(struct pool_server *p)
 
 static int write_port(const struct server *s, const char *name, const struct http_server *server)
 {
-    AUTO_FREE char *path = xasprintf("%s/%s", s->state_dir, name);
+    AUTO_FREE char *path = xasprintf("%s/%s", s->members->root_dir, name);
     char text[16];
     int len = snprintf(text, sizeof(text), "%u\n", http_server_port(server));
     if (file_write_atomic(path, text, (size_t)len, 0644) == 0)
@@ -250,13 +252,39 @@ static int open_call_log(struct pool_server *p)
     return -1;
 }
 
+/* A server that starts anew in place is found where it was, also when the system had chosen its ports. */
+#define PORTS_ENV "CORRAL_POOLD_PORTS"
+
+static void keep_ports(struct pool_server *p)
+{
+    char text[32];
+    snprintf(text, sizeof(text), "%u:%u", p->server.port, p->http ? http_server_port(p->http) : 0);
+    if (setenv(PORTS_ENV, text, 1) < 0)
+        log_warn("poold", "the ports cannot be kept", "cause", strerror(errno));
+}
+
+static void take_kept_ports(struct pool_server *p)
+{
+    const char *text = getenv(PORTS_ENV);
+    unsigned https, http;
+    if (!text || sscanf(text, "%u:%u", &https, &http) != 2 || https > 65535 || http > 65535)
+        return;
+    if (p->options.port == 0)
+        p->options.port = https;
+    if (p->options.http_port == 0)
+        p->options.http_port = http;
+}
+
 static int start(struct pool_server *p)
 {
     struct server *s = &p->server;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     if (open_call_log(p) < 0)
         return -1;
-    s->state_dir = p->options.state_dir;
+    s->listen = p->options.listen;
+    if (make_dir(p->options.state_dir) < 0 || !(s->members = members_open(s, p->options.state_dir)))
+        return -1;
+    s->state_dir = s->members->data_dir;
     s->pam_dir = p->options.pam_dir;
     p->connections_max = raise_limits();
     if (make_dir(s->state_dir) < 0 || make_certificates(s->state_dir) < 0 || auth_init(s) < 0 ||
@@ -275,6 +303,8 @@ static int start(struct pool_server *p)
     if (bootstrap(s, &err) < 0 || blobs_start(s) < 0 || recovery_begin(s, &s->recovery, &err) < 0)
         return -1;
     s->front = front_new(s);
+    if (members_superseded(s))
+        return 1;
     s->hosts = hosts_new(s, SETTLE_MS);
     s->metrics = metrics_new(s);
     s->schedules = schedules_new(s);
@@ -292,7 +322,8 @@ static int start(struct pool_server *p)
         return -1;
     int64_t sweep_ms = p->options.session_idle_s * 1000 / 4;
     timers_every(s->timers, sweep_ms < SWEEP_MAX_MS ? sweep_ms : SWEEP_MAX_MS, sweep_later, p);
-    if (p->http && write_port(s, "poold.http", p->http) < 0)
+    keep_ports(p);
+    if (members_start(s, &err) < 0 || (p->http && write_port(s, "poold.http", p->http) < 0))
         return -1;
     return write_port(s, "poold.port", p->https);
 }
@@ -309,6 +340,7 @@ static void stop(struct pool_server *p)
     if (p->local)
         http_server_quiesce(p->local);
     doors_close(s);
+    members_stop(s->members);
     timers_stop(s->timers);
     hosts_stop(s->hosts);
     parking_stop(s->parking);
@@ -347,6 +379,7 @@ static void stop(struct pool_server *p)
     call_log_close(s->call_log);
     if (s->store)
         store_close(s->store);
+    members_free(s->members);
     xmlCleanupParser();
 }
 
@@ -421,8 +454,12 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     LIBXML_TEST_VERSION
     p.server.may_end = true;
-    if (start(&p) < 0) {
+    take_kept_ports(&p);
+    rc = start(&p);
+    if (rc != 0) {
         stop(&p);
+        if (rc > 0)
+            self_again();
         return 1;
     }
     log_info("poold", "serving", "port", LOG_INT(p.server.port), "state", p.server.state_dir);

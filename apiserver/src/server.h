@@ -48,7 +48,9 @@ struct server {
     struct joins *joins;
     struct console_tokens *console_tokens;
     struct schedules *schedules;
-    const char *state_dir;
+    struct members *members; /* NULL in tests of parts: the coordinator of a pool without others */
+    const char *state_dir;   /* of the pool: its database, keys, passwords */
+    const char *listen;      /* address of HTTPS */
     const char *web_dir;
     struct auth *auth;
     struct metrics *metrics;

@@ -62,6 +62,8 @@ struct agent_options {
 struct agent {
     struct agent_options options;
     char *host_uuid;
+    pthread_mutex_t term_lock; /* guards term */
+    int64_t term;              /* the latest of the pool's server that was heard of */
     char *address; /* where to listen */
     int port;
     char *images_dir, *launcher;
@@ -166,6 +168,19 @@ void answer_op(struct agent *agent, struct http_request *req, struct agent_op *o
 /* ---- handlers_power.c ---- */
 /* Ends the process a moment later, as SIGTERM does; `again`: it then starts anew. */
 int agent_end_soon(struct agent *agent, bool again, struct hv_err *err);
+
+/* ---- term.c: whose orders count ---- */
+void term_load(struct agent *agent);
+/* 0, or -1 SUPERSEDED: a server of a later term has been heard of. A later term is written down first. */
+int term_check(struct agent *agent, int64_t term, struct hv_err *err);
+
+/* ---- join.c: further pools ---- */
+/* Joins another pool into pki.new. Blocks. */
+int join_prepare(struct agent *agent, const char *address, int port, const char *token, struct hv_err *err);
+/* pki becomes pki.old, and pki.new, if there is one, pki. Safe against a sudden end: see join_repair. */
+int join_switch(struct agent *agent, bool to_none, struct hv_err *err);
+/* Ends a switch that was cut short. Before join_pool. */
+void join_repair(struct agent *agent);
 
 /* ---- streams.c ---- */
 void streams_import(struct agent *agent, struct http_request *req);

@@ -103,6 +103,13 @@ static void run_operation(struct request_job *job, const json_t *body, void *arg
 static void run_call(struct request_job *job, const json_t *body)
 {
     char complaint[WIRE_COMPLAINT_SIZE];
+    int64_t term = 0;
+    struct hv_err err;
+    json_get_int(body, "term", &term);
+    if (term_check(job->agent, term, &err) < 0) {
+        answer_error(job->req, 200, &err);
+        return;
+    }
     void *args = xcalloc(1, job->call->args->size);
     if (wire_decode(job->call->args, json_object_get(body, "args"), args, complaint) < 0) {
         free(args);
@@ -165,6 +172,17 @@ static void refuse_stranger(struct http_request *req)
     answer_error(req, 403, &err);
 }
 
+/* Streams say the term in their query. */
+static bool stream_allowed(struct agent *agent, struct http_request *req)
+{
+    const char *term = http_request_query(req, "term");
+    struct hv_err err;
+    if (term_check(agent, term ? strtoll(term, NULL, 10) : 0, &err) == 0)
+        return true;
+    answer_error(req, 403, &err);
+    return false;
+}
+
 void agent_on_request(struct http_request *req, void *context)
 {
     struct agent *agent = context;
@@ -177,6 +195,8 @@ void agent_on_request(struct http_request *req, void *context)
             refuse_stranger(req);
         return;
     }
+    if (method != HTTP_POST && !stream_allowed(agent, req))
+        return;
     if (method == HTTP_POST && strncmp(path, calls_path, sizeof(calls_path) - 1) == 0 && call_of(req))
         http_read_body(req, BODY_MAX, body_read, agent);
     else if (method == HTTP_PUT && streq(path, "/v1/disk_import"))

@@ -5,6 +5,7 @@
  * A test that has a CA of its own may put these five files there instead of joining. */
 #include "agent.h"
 #include <arpa/inet.h>
+#include <base/failpoint.h>
 #include <base/file.h>
 #include <base/http_client.h>
 #include <base/json.h>
@@ -17,6 +18,18 @@
 #include <sys/stat.h>
 
 #define TOKEN_MAX 512
+#define FOLDER "pki"
+#define FOLDER_NEXT "pki.new" /* of the pool that the host is about to belong to */
+#define FOLDER_LAST "pki.old" /* of the pool that it has left */
+
+/* One joining: where to, and what it is to leave in which folder. */
+struct joining {
+    const char *folder;
+    const char *url;
+    const char *connect_to; /* NULL: where the URL's name leads */
+    const char *token;
+    const char *uuid; /* the host keeps it; NULL: it has none yet */
+};
 
 char *agent_path(const struct agent *agent, const char *name)
 {
@@ -94,38 +107,50 @@ static int load_identity(struct agent *agent, struct hv_err *err)
     return 0;
 }
 
-static int write_file(struct agent *agent, const char *name, const char *text, struct hv_err *err)
+static char *path_in(const struct agent *agent, const char *folder, const char *name)
 {
-    char *path AUTO_FREE = agent_path(agent, name);
+    return xasprintf("%s/%s/%s", agent->options.state_dir, folder, name);
+}
+
+static int write_file(struct agent *agent, const struct joining *j, const char *name, const char *text,
+                      struct hv_err *err)
+{
+    char *path AUTO_FREE = path_in(agent, j->folder, name);
     if (file_write_atomic(path, text, strlen(text), 0600) < 0)
         return hv_fail(err, HV_ERR_KIND_IO, "%s cannot be written: %s", name, strerror(errno));
     return 0;
 }
 
 /* The request's body; the caller frees. */
-static char *request_body(struct agent *agent, const char *token, const char *csr)
+static char *request_body(struct agent *agent, const struct joining *j, const char *csr)
 {
     struct buf body = BUF_INIT;
     buf_add_str(&body, "{\"token\":");
-    json_write_string(&body, token);
+    json_write_string(&body, j->token);
+    if (j->uuid) {
+        buf_add_str(&body, ",\"uuid\":");
+        json_write_string(&body, j->uuid);
+    }
     buf_add_str(&body, ",\"csr\":");
     json_write_string(&body, csr);
     buf_add_str(&body, ",\"address\":");
     json_write_string(&body, agent->address);
     buf_printf(&body, ",\"port\":%d,\"facts\":", agent->port);
+    pthread_mutex_lock(&agent->facts_lock);
     wire_encode(&host_facts_desc, &agent->facts, &body);
+    pthread_mutex_unlock(&agent->facts_lock);
     buf_add_char(&body, '}');
     return buf_take(&body);
 }
 
-static int ask(struct agent *agent, const char *fingerprint, const char *body, struct http_reply *reply,
+static int ask(const struct joining *j, const char *fingerprint, const char *body, struct http_reply *reply,
                struct hv_err *err)
 {
-    size_t len = strlen(agent->options.join_url);
-    while (len > 0 && agent->options.join_url[len - 1] == '/')
+    size_t len = strlen(j->url);
+    while (len > 0 && j->url[len - 1] == '/')
         len--;
-    char *url AUTO_FREE = xstrndup(agent->options.join_url, len);
-    struct http_client_config config = {.url = url, .root_sha256 = fingerprint};
+    char *url AUTO_FREE = xstrndup(j->url, len);
+    struct http_client_config config = {.url = url, .connect_to = j->connect_to, .root_sha256 = fingerprint};
     struct http_client *client = http_client_new(&config);
     struct http_call call = {.path = "/api/v1/hosts/join",
                              .body = body,
@@ -148,7 +173,8 @@ static int ask(struct agent *agent, const char *fingerprint, const char *body, s
                    text ? text : "no reason was given");
 }
 
-static int take_answer(struct agent *agent, const struct http_reply *reply, struct hv_err *err)
+static int take_answer(struct agent *agent, const struct joining *j, const struct http_reply *reply,
+                       struct hv_err *err)
 {
     struct json_error bad;
     const char *uuid_text, *certificate, *ca;
@@ -159,7 +185,7 @@ static int take_answer(struct agent *agent, const struct http_reply *reply, stru
         !json_get_string(json, "certificate", &certificate) || !json_get_string(json, "ca", &ca))
         return hv_fail(err, HV_ERR_KIND_INTERNAL, "The pool's answer to the join cannot be used.");
     char *name AUTO_FREE = xasprintf("%s.host.corral.internal", uuid_text);
-    char *key AUTO_FREE = agent_path(agent, "pki/host.key");
+    char *key AUTO_FREE = path_in(agent, j->folder, "host.key");
     if (pki_check(certificate, ca, PKI_SERVER, name, &error) < 0)
         return hv_fail(err, HV_ERR_KIND_DENIED, "The certificate from the pool is not right: %s", error.text);
     if (!pki_key_matches(certificate, key))
@@ -170,40 +196,141 @@ static int take_answer(struct agent *agent, const struct http_reply *reply, stru
         xasprintf(strchr(agent->address, ':') ? "[%s]:%d\n" : "%s:%d\n", agent->address, agent->port);
     char *line AUTO_FREE = xasprintf("%s\n", uuid_text);
     /* host-uuid last: with it, everything is there. */
-    if (write_file(agent, "pki/ca.pem", ca, err) < 0 || write_file(agent, "pki/host.pem", chain, err) < 0 ||
-        write_file(agent, "pki/listen", listen, err) < 0 || write_file(agent, "pki/host-uuid", line, err) < 0)
+    if (write_file(agent, j, "ca.pem", ca, err) < 0 || write_file(agent, j, "host.pem", chain, err) < 0 ||
+        write_file(agent, j, "listen", listen, err) < 0 || write_file(agent, j, "host-uuid", line, err) < 0)
         return -1;
-    log_info("join", "the host joined a pool", "host", uuid_text, "server", agent->options.join_url);
+    log_info("join", "a pool has accepted the host", "host", uuid_text, "server", j->url);
     return 0;
 }
 
-static int join_now(struct agent *agent, struct hv_err *err)
+/* With a port to listen on that is settled. */
+static int join(struct agent *agent, const struct joining *j, struct hv_err *err)
 {
-    char *folder AUTO_FREE = agent_path(agent, "pki"), *key AUTO_FREE = agent_path(agent, "pki/host.key");
-    char *token AUTO_SECRET = file_read(agent->options.token_file, TOKEN_MAX, NULL);
+    char *folder AUTO_FREE = agent_path(agent, j->folder),
+                 *key AUTO_FREE = path_in(agent, j->folder, "host.key");
     struct pki_error error;
-    if (!token)
-        return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "The token file cannot be read: %s", strerror(errno));
-    token[strcspn(token, " \r\n")] = '\0';
-    const char *dot = strrchr(token, '.');
+    const char *dot = strrchr(j->token, '.');
     if (!dot || strlen(dot + 1) != SHA256_TEXT_SIZE - 1)
-        return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "The token file holds no join token.");
-    if (set_listen(agent, agent->options.listen, err) < 0)
-        return -1;
-    if (agent->port == 0 && free_port(agent->address, &agent->port) < 0)
-        return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "There is no port to listen on at %s: %s",
-                       agent->address, strerror(errno));
+        return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "That is no join token.");
     if (mkdir(folder, 0700) < 0 && errno != EEXIST)
         return hv_fail(err, HV_ERR_KIND_IO, "The folder of keys cannot be made: %s", strerror(errno));
     char *csr AUTO_FREE = NULL;
     if (pki_create_request("corral host", key, &csr, &error) < 0)
         return hv_fail(err, HV_ERR_KIND_IO, "A key cannot be made: %s", error.text);
-    char *body AUTO_SECRET = request_body(agent, token, csr);
+    char *body AUTO_SECRET = request_body(agent, j, csr);
     struct http_reply reply AUTO_HTTP_REPLY = HTTP_REPLY_INIT;
-    if (ask(agent, dot + 1, body, &reply, err) < 0)
+    if (ask(j, dot + 1, body, &reply, err) < 0)
         return -1;
-    return take_answer(agent, &reply, err);
+    return take_answer(agent, j, &reply, err);
 }
+
+static int join_now(struct agent *agent, struct hv_err *err)
+{
+    char *token AUTO_SECRET = file_read(agent->options.token_file, TOKEN_MAX, NULL);
+    if (!token)
+        return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "The token file cannot be read: %s", strerror(errno));
+    token[strcspn(token, " \r\n")] = '\0';
+    if (set_listen(agent, agent->options.listen, err) < 0)
+        return -1;
+    if (agent->port == 0 && free_port(agent->address, &agent->port) < 0)
+        return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "There is no port to listen on at %s: %s",
+                       agent->address, strerror(errno));
+    const struct joining j = {.folder = FOLDER, .url = agent->options.join_url, .token = token};
+    return join(agent, &j, err);
+}
+
+/* ---- further pools ---- */
+
+/* The few files of a folder of keys, and the folder. Nothing there is fine. */
+static int remove_folder(struct agent *agent, const char *folder, struct hv_err *err)
+{
+    static const char *const names[] = {"host-uuid", "ca.pem", "host.pem", "host.key", "listen", "term"};
+    char *path AUTO_FREE = agent_path(agent, folder);
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        char *file AUTO_FREE = path_in(agent, folder, names[i]);
+        if (unlink(file) < 0 && errno != ENOENT && errno != ENOTDIR)
+            return hv_fail(err, HV_ERR_KIND_IO, "An old key cannot be removed: %s", strerror(errno));
+    }
+    if (rmdir(path) < 0 && errno != ENOENT)
+        return hv_fail(err, HV_ERR_KIND_IO, "A folder of old keys cannot be removed: %s", strerror(errno));
+    return 0;
+}
+
+static int move_folder(struct agent *agent, const char *from, const char *to, struct hv_err *err)
+{
+    char *a AUTO_FREE = agent_path(agent, from), *b AUTO_FREE = agent_path(agent, to);
+    if (rename(a, b) < 0)
+        return hv_fail(err, HV_ERR_KIND_IO, "A folder of keys cannot be renamed: %s", strerror(errno));
+    return 0;
+}
+
+static bool is_prepared(struct agent *agent)
+{
+    char *uuid AUTO_FREE = path_in(agent, FOLDER_NEXT, "host-uuid");
+    return access(uuid, R_OK) == 0;
+}
+
+int join_prepare(struct agent *agent, const char *address, int port, const char *token, struct hv_err *err)
+{
+    /* Whatever name its certificate has for people, this one is in it for the pool's own parts. */
+    char *url AUTO_FREE = xasprintf("https://server.corral.internal:%d", port);
+    char *where AUTO_FREE = xasprintf(strchr(address, ':') ? "[%s]:%d" : "%s:%d", address, port);
+    const struct joining j = {
+        .folder = FOLDER_NEXT, .url = url, .connect_to = where, .token = token, .uuid = agent->host_uuid};
+    if (remove_folder(agent, FOLDER_NEXT, err) < 0)
+        return -1;
+    return join(agent, &j, err);
+}
+
+int join_switch(struct agent *agent, bool to_none, struct hv_err *err)
+{
+    if (!to_none && !is_prepared(agent))
+        return hv_fail(err, HV_ERR_KIND_NOT_FOUND, "No other pool was prepared.");
+    if (remove_folder(agent, FOLDER_LAST, err) < 0)
+        return -1;
+    if (to_none && remove_folder(agent, FOLDER_NEXT, err) < 0)
+        return -1;
+    if (move_folder(agent, FOLDER, FOLDER_LAST, err) < 0)
+        return -1;
+    failpoint("agent-left-pool", to_none ? "none" : "next");
+    return to_none ? 0 : move_folder(agent, FOLDER_NEXT, FOLDER, err);
+}
+
+void join_repair(struct agent *agent)
+{
+    char *now AUTO_FREE = agent_path(agent, FOLDER);
+    struct hv_err err;
+    if (access(now, F_OK) < 0 && is_prepared(agent) && move_folder(agent, FOLDER_NEXT, FOLDER, &err) < 0)
+        log_error("join", "the change to another pool cannot be ended", "reason", err.text);
+}
+
+int agent_pool_prepare(struct agent *agent, struct agent_op *op, const struct hv_pool_prepare_args *args,
+                       struct hv_pool_prepare_result *result, struct hv_err *err)
+{
+    (void)op;
+    (void)result;
+    return join_prepare(agent, args->address, (int)args->port, args->token, err);
+}
+
+int agent_pool_switch(struct agent *agent, struct agent_op *op, const struct hv_pool_switch_args *args,
+                      struct hv_pool_switch_result *result, struct hv_err *err)
+{
+    (void)op;
+    (void)args;
+    (void)result;
+    return join_switch(agent, false, err) < 0 ? -1 : agent_end_soon(agent, true, err);
+}
+
+int agent_pool_leave(struct agent *agent, struct agent_op *op, const struct hv_pool_leave_args *args,
+                     struct hv_pool_leave_result *result, struct hv_err *err)
+{
+    (void)op;
+    (void)args;
+    (void)result;
+    return join_switch(agent, true, err) < 0 ? -1 : agent_end_soon(agent, false, err);
+}
+
+/* ---- at the start ---- */
 
 int join_pool(struct agent *agent, struct hv_err *err)
 {

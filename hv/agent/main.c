@@ -285,8 +285,10 @@ static int start(struct agent *agent, struct hv_err *err)
     if (agent->driver->probe(&agent->env, &agent->facts, err) < 0)
         return -1;
     facts_images(agent, &agent->facts);
+    join_repair(agent);
     if (join_pool(agent, err) < 0 || start_pools(agent, err) < 0)
         return -1;
+    term_load(agent);
     host_facts_done(&agent->facts);
     host_facts_init(&agent->facts);
     facts_collect(agent, &agent->facts);
@@ -355,6 +357,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     raise_limits();
     pthread_mutex_init(&agent.facts_lock, NULL);
+    pthread_mutex_init(&agent.term_lock, NULL);
     pthread_mutex_init(&agent.srs_lock, NULL);
     pthread_mutex_init(&agent.uses_lock, NULL);
     pthread_mutex_init(&agent.incoming_lock, NULL);

@@ -1,10 +1,10 @@
 /* Commands one host's agent (hv/client.h). The protocol, which hv/agent/http.c speaks on the other side:
  *
- *   POST /v1/call/<name>   {"op":"<uuid>","timeout_ms":N,"wait_ms":N,"args":{...}}
+ *   POST /v1/call/<name>   {"op":"<uuid>","term":N,"timeout_ms":N,"wait_ms":N,"args":{...}}
  *     -> {"result":{...}} | {"error":{"kind":"...","text":"..."}} | {"pending":{operation_status}}
- *   PUT  /v1/disk_import?op=&timeout_ms=&args=<JSON>   body: the image -> as above
- *   GET  /v1/disk_export?op=&timeout_ms=&args=<JSON>   -> 8 bytes length, big-endian, then the image
- *   GET  /v1/console?domain=&kind=   Upgrade: corral-console
+ *   PUT  /v1/disk_import?op=&term=&timeout_ms=&args=<JSON>   body: the image -> as above
+ *   GET  /v1/disk_export?op=&term=&timeout_ms=&args=<JSON>   -> 8 bytes length, big-endian, then the image
+ *   GET  /v1/console?domain=&kind=&term=   Upgrade: corral-console
  *
  * A call that was lost on the way is simply made again: the operation id makes that harmless. */
 #include "client_internal.h"
@@ -41,6 +41,7 @@ int hv_host_open(const struct hv_host_address *address, struct hv_host **out, st
                                         .key_file = address->key_file};
     struct hv_host *host = xcalloc(1, sizeof(*host));
     host->uuid = xstrdup(address->host_uuid);
+    host->term = address->term;
     host->http = http_client_new(&config);
     *out = host;
     return 0;
@@ -162,8 +163,8 @@ static int post(struct making *m, struct http_reply *reply, struct http_error *e
     int64_t wait = wait_ms(m);
     buf_add_str(&body, "{\"op\":");
     json_write_string(&body, m->op && m->op->id ? m->op->id : "");
-    buf_printf(&body, ",\"timeout_ms\":%lld,\"wait_ms\":%lld,\"args\":%s}", (long long)left(m),
-               (long long)wait, m->args.data);
+    buf_printf(&body, ",\"term\":%lld,\"timeout_ms\":%lld,\"wait_ms\":%lld,\"args\":%s}",
+               (long long)m->host->term, (long long)left(m), (long long)wait, m->args.data);
     char *path AUTO_FREE = xasprintf("/v1/call/%s", m->call->name);
     struct http_call call = {.method = "POST",
                              .path = path,

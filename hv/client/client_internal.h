@@ -5,6 +5,7 @@
 
 struct hv_host {
     char *uuid;
+    int64_t term;
     struct http_client *http;
     _Atomic bool interrupted;
 };

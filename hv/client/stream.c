@@ -7,12 +7,14 @@
 
 #define LENGTH_BYTES 8
 
-static char *stream_path(const struct hv_call_desc *call, const struct hv_op *op, const void *args)
+static char *stream_path(const struct hv_host *host, const struct hv_call_desc *call, const struct hv_op *op,
+                         const void *args)
 {
     struct buf path = BUF_INIT, json AUTO_BUF = BUF_INIT;
     wire_encode(call->args, args, &json);
     int64_t timeout = op->timeout_ms > 0 ? op->timeout_ms : call->timeout_ms;
-    buf_printf(&path, "/v1/%s?op=%s&timeout_ms=%lld&args=", call->name, op->id, (long long)timeout);
+    buf_printf(&path, "/v1/%s?op=%s&term=%lld&timeout_ms=%lld&args=", call->name, op->id,
+               (long long)host->term, (long long)timeout);
     http_escape(&path, json.data);
     return buf_take(&path);
 }
@@ -75,7 +77,7 @@ int hv_disk_import(struct hv_host *host, const struct hv_op *op, const struct hv
     if (check_op(op, err) < 0)
         return -1;
     const struct hv_call_desc *desc = &hv_calls[HV_CALL_DISK_IMPORT];
-    char *path AUTO_FREE = stream_path(desc, op, args);
+    char *path AUTO_FREE = stream_path(host, desc, op, args);
     struct upload up = {.read = read, .ctx = read_ctx, .op = op, .size = args->size_bytes};
     struct http_call call = {.method = "PUT",
                              .path = path,
@@ -146,7 +148,7 @@ int hv_disk_export(struct hv_host *host, const struct hv_op *op, const struct hv
     if (check_op(op, err) < 0)
         return -1;
     const struct hv_call_desc *desc = &hv_calls[HV_CALL_DISK_EXPORT];
-    char *path AUTO_FREE = stream_path(desc, op, args);
+    char *path AUTO_FREE = stream_path(host, desc, op, args);
     struct download down = {.begin = begin, .write = write, .ctx = write_ctx, .op = op, .size = -1};
     struct http_call call = {.method = "GET",
                              .path = path,
@@ -175,7 +177,8 @@ int hv_console_open(struct hv_host *host, const char *domain_uuid, const char *k
     err = err ? err : &ignored;
     if (!uuid_parse(domain_uuid, &uuid) || (!streq(kind, "serial") && !streq(kind, "vnc")))
         return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "There is no such kind of console.");
-    char *path AUTO_FREE = xasprintf("/v1/console?domain=%s&kind=%s", domain_uuid, kind);
+    char *path AUTO_FREE =
+        xasprintf("/v1/console?domain=%s&kind=%s&term=%lld", domain_uuid, kind, (long long)host->term);
     unsigned status = 0;
     struct http_error error;
     if (http_client_upgrade(host->http, path, "corral-console", NULL, timeout_ms, out, &status, &error) == 0)

@@ -4,6 +4,8 @@
  * else goes to the workers. */
 #include "gate.h"
 
+#include "../members/members.h"
+
 #include "call_log.h"
 
 #include "../rules/operations.h"
@@ -224,10 +226,25 @@ static int refuse_unbuilt(const struct call *call, struct api_err *err)
     return err_not_implemented(err, call->method->name);
 }
 
+/* What a member of a pool does by itself; everything else is the coordinator's. */
+static bool is_for_members(const struct call *call)
+{
+    static const char *const names[] = {
+        "session.slave_local_login", "session.slave_local_login_with_password", "session.local_logout",
+        "session.logout", "pool.emergency_transition_to_master", "pool.emergency_reset_master", "pool.is_slave",
+        "host.is_in_emergency_mode", "host.list_methods", "host.shutdown_agent"};
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (streq(call->method->name, names[i]))
+            return true;
+    return false;
+}
+
 static int prepare(struct call *call, struct api_err *err)
 {
     if (find_method(call, err) < 0 || check_count(call, err) < 0)
         return -1;
+    if (members_is_member(call->server) && !is_for_members(call))
+        return members_refuse(call->server, err);
     if (!(call->method->flags & METHOD_NO_SESSION) && take_session(call, err) < 0)
         return -1;
     if (call->method->flags & METHOD_REMOVED && !(call->method->flags & METHOD_HANDLER))

@@ -1,10 +1,10 @@
 /* host.*: what one asks of a host, and whether it takes new VMs. */
-#include "../blobs.h"
-#include "../certificates.h"
 #include "../gate/session.h"
 #include "../hosts/hosts.h"
+#include "../members/members.h"
 #include "../plan/placement.h"
 #include "../server.h"
+#include "host_rows.h"
 #include "vm_state.h"
 #include <base/clock.h>
 #include <base/log.h>
@@ -96,9 +96,8 @@ int handle_host_compute_memory_overhead(struct call *call,
 
 int handle_host_is_in_emergency_mode(struct call *call, bool *result, struct api_err *err)
 {
-    (void)call;
     (void)err;
-    *result = false; /* who answers is the coordinator */
+    *result = members_in_emergency(call->server);
     return 0;
 }
 
@@ -195,16 +194,6 @@ int handle_host_destroy(struct call *call, const struct host_destroy_args *args,
         tx_abort(tx);
         return -1;
     }
-    struct ref metrics_ref = host->metrics, control = host->control_domain;
-    AUTO_REF_SET const struct ref_set *pbds = ref_set_ref(host->PBDs);
-    blobs_delete(tx, host->blobs);
-    certificates_host_gone(tx, args->self);
-    for (size_t i = 0; pbds && i < pbds->count; i++)
-        tx_delete(tx, CLASS_PBD, pbds->items[i]);
-    tx_delete(tx, CLASS_host, args->self);
-    if (tx_get(tx, CLASS_host_metrics, metrics_ref))
-        tx_delete(tx, CLASS_host_metrics, metrics_ref);
-    if (tx_get(tx, CLASS_VM, control))
-        tx_delete(tx, CLASS_VM, control);
+    host_rows_delete(tx, host);
     return server_commit(tx, err);
 }

@@ -119,6 +119,7 @@ int storage_fail(struct api_err *err, struct ref host, struct ref sr, struct ref
     case HV_ERR_KIND_DEVICE_MODEL:
     case HV_ERR_KIND_CANCELLED:
     case HV_ERR_KIND_DENIED:
+    case HV_ERR_KIND_SUPERSEDED:
     case HV_ERR_KIND_INTERNAL:
         break;
     }

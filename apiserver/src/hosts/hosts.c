@@ -8,6 +8,7 @@
 #include "../front.h"
 #include "../gate/task.h"
 #include "../handlers/storage.h"
+#include "../members/members.h"
 #include "../server.h"
 #include "balance.h"
 #include "facts.h"
@@ -152,6 +153,8 @@ static bool connected(struct host_entry *e)
     hv_host_facts_args_init(&args);
     if (hv_host_facts(agent_of(e), &op, &args, &result, &err) < 0) {
         log_warn("hosts", "the agent does not answer", "host", e->uuid, "cause", err.text);
+        if (err.kind == HV_ERR_KIND_SUPERSEDED)
+            members_step_down(e->hosts->server);
         return false;
     }
     log_info("hosts", "the agent answers", "host", e->uuid, "name", result.facts.hostname, "accelerator",
@@ -183,6 +186,8 @@ static int wait_event(struct host_entry *e, const char **cursor, int64_t wait_ms
     if (rc < 0) {
         if (!stopping(e->hosts))
             log_warn("hosts", "lost the agent", "host", e->uuid, "cause", err.text);
+        if (err.kind == HV_ERR_KIND_SUPERSEDED)
+            members_step_down(e->hosts->server);
         return 0;
     }
     str_assign(cursor, result.cursor);
@@ -231,11 +236,18 @@ static void follow(struct host_entry *e)
     }
 }
 
+/* Its row may have gone: then nobody is there to be looked at. */
+static bool exists(const struct host_entry *e)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->hosts->server->store);
+    return snapshot_get(snap, CLASS_host, e->ref) != NULL;
+}
+
 static void *host_run(void *arg)
 {
     struct host_entry *e = arg;
     int64_t retry_ms = RETRY_MIN_MS;
-    while (!stopping(e->hosts)) {
+    while (!stopping(e->hosts) && exists(e)) {
         bool ok = connected(e);
         settled(e);
         if (ok) {
@@ -274,6 +286,7 @@ static void add_host(struct hosts *h, const struct host_row *row)
         .ca_file = h->ca_file,
         .cert_file = h->cert_file,
         .key_file = h->key_file,
+        .term = members_term(h->server),
     };
     e->hosts = h;
     e->ref = row->row.ref;
@@ -542,6 +555,7 @@ int hosts_fail(struct api_err *err, struct ref host, const struct hv_err *cause)
     case HV_ERR_KIND_GUEST:
     case HV_ERR_KIND_DEVICE_MODEL:
     case HV_ERR_KIND_DENIED:
+    case HV_ERR_KIND_SUPERSEDED:
     case HV_ERR_KIND_INTERNAL:
         break;
     }

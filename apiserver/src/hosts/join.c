@@ -107,7 +107,7 @@ static bool token_take(struct joins *joins, const char *text)
     return found;
 }
 
-static char *new_token(struct server *server, struct api_err *err)
+char *join_token_new(struct server *server, struct api_err *err)
 {
     AUTO_FREE char *ca_path = pki_path(server, "ca.pem");
     size_t len;
@@ -133,7 +133,7 @@ json_t *join_token_make(struct server *server, const struct session *session, st
     char expires[DATETIME_TEXT_SIZE];
     if (roles_allow(session, ACTION_post_join_tokens->permission, err) < 0)
         return NULL;
-    AUTO_SECRET char *token = new_token(server, err);
+    AUTO_SECRET char *token = join_token_new(server, err);
     if (!token)
         return NULL;
     datetime_format(clock_unix_seconds() + TOKEN_SECONDS, expires);
@@ -203,11 +203,17 @@ static int add_host(struct server *server, const char *uuid, const char *address
 {
     struct tx *tx = store_begin(server->store);
     bool first = tx_count(tx, CLASS_host) == 0;
+    if (tx_by_uuid(tx, CLASS_host, uuid)) {
+        tx_abort(tx);
+        return fail_internal(err, "The pool has a host of this uuid already.");
+    }
     struct ref host = host_rows_create(tx, uuid, address, port, facts);
     storage_host_joined(tx, host);
     directory_host_joined(server, tx, host);
-    if (first)
+    if (first) {
         pool_row_mut(tx_edit(tx, CLASS_pool, server->pool_ref))->master = host;
+        host_row_mut(tx_edit(tx, CLASS_host, host))->server_port = server->port;
+    }
     return server_commit(tx, err);
 }
 
@@ -257,7 +263,15 @@ static void run_join(void *arg)
     }
     AUTO_FREE char *cert = NULL, *ca = NULL;
     char uuid[UUID_TEXT_SIZE];
-    uuid_format(ref_new(), uuid);
+    const char *wanted;
+    struct ref own = ref_new(); /* a host that comes from another pool keeps its uuid */
+    if (json_get_string(job->body, "uuid", &wanted) && (!uuid_parse(wanted, &own) || ref_is_null(own))) {
+        http_answer_error(job->req, 400, "the host's uuid is none");
+        host_facts_done(&facts);
+        door_job_free(job);
+        return;
+    }
+    uuid_format(own, uuid);
     if (!token_take(job->server->joins, token)) {
         log_warn("join", "refused a join with a wrong, used or expired token", "from",
                  http_request_peer(job->req));

@@ -10,3 +10,5 @@ struct joins *joins_new(void);
 void joins_free(struct joins *joins);
 /* {"token", "expires"}: lets one host join within an hour. NULL with *err. Reads a file: for a worker. */
 json_t *join_token_make(struct server *server, const struct session *session, struct api_err *err);
+/* The same token without its wrapping, for this server's own host; the caller frees (secret). */
+char *join_token_new(struct server *server, struct api_err *err);

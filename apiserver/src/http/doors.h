@@ -83,6 +83,9 @@ void door_join(struct server *server, struct http_request *req);           /* ho
 void door_metrics(struct server *server, struct http_request *req);        /* http/prometheus.c */
 void door_healthz(struct server *server, struct http_request *req);        /* http/prometheus.c */
 void door_readyz(struct server *server, struct http_request *req);         /* http/prometheus.c */
+void door_pool_copy(struct server *server, struct http_request *req);      /* members/copy.c */
+void door_pool_members(struct server *server, struct http_request *req);   /* members/talk.c */
+void door_pool_secret(struct server *server, struct http_request *req);    /* members/talk.c */
 void door_audit_log(struct server *server, struct http_request *req);      /* http/audit_log.c */
 void door_console_tokens(struct server *server, struct http_request *req); /* http/console.c */
 void door_console(struct server *server, struct http_request *req);        /* http/console.c */

@@ -67,6 +67,10 @@ int store_open(struct store **out, const struct store_config *config, struct sto
 /* Waits for queued commits, closes. No transaction may be open, all snapshots released. */
 void store_close(struct store *store);
 
+/* Writes a copy of the file at `path`, as of its last durable change, to the new file `to` (not synced). The file
+ * may be open as a store, by this process or none. Slow; any thread. */
+int store_copy_file(const char *path, const char *to, struct store_err *err);
+
 /* ---- reading; any thread ---- */
 struct snapshot *store_snapshot(struct store *store);
 struct snapshot *snapshot_ref(struct snapshot *snap);

@@ -39,6 +39,7 @@ struct hv_host_address {
     const char *ca_file;   /* PEM: the pool's CA */
     const char *cert_file; /* PEM: a client certificate of poold.corral.internal */
     const char *key_file;  /* PEM */
+    int64_t term;          /* of the pool's server: agents take no orders from one of an earlier term */
 };
 /* Connects lazily, so it fails only on bad arguments or unreadable certificates. */
 int hv_host_open(const struct hv_host_address *address, struct hv_host **host, struct hv_err *err);

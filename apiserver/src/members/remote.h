@@ -1,0 +1,41 @@
+/* Calls to the server of another host: as a client of the API before it is one pool, as a member after. */
+#pragma once
+#include "standing.h"
+#include <base/buf.h>
+#include <base/http_client.h>
+#include <model/error.h>
+
+struct remote;
+/* Another server of this pool: its certificate is the pool's, and names server.corral.internal; `data_dir`
+ * has the pool's CA and secret. NULL after logging. */
+struct remote *remote_member(const char *data_dir, const struct peer *peer);
+/* A server of a pool that is not ours yet. Trusts the CA with this fingerprint; NULL: the one it shows, which
+ * *root then is. NULL with *err (POOL_JOINING... when it does not answer). */
+struct remote *remote_stranger(const struct peer *peer, const char *fingerprint,
+                               char root[static SHA256_TEXT_SIZE], struct api_err *err);
+void remote_free(struct remote *remote);
+void remote_free_cleanup(struct remote **remote);
+#define AUTO_REMOTE __attribute__((cleanup(remote_free_cleanup)))
+/* Later requests carry this pool's secret. */
+void remote_set_secret(struct remote *remote, const char *secret);
+
+/* One message of the API by JSON-RPC; `params` moves. The result (decref), or NULL with the error that the
+ * other side gave, or JOINING_HOST_CONNECTION_FAILED. */
+json_t *remote_call(struct remote *remote, const char *name, json_t *params, struct api_err *err);
+/* The same with the session that remote_login has made, first. */
+int remote_login(struct remote *remote, const char *user, const char *password, struct api_err *err);
+json_t *remote_ask(struct remote *remote, const char *name, json_t *params, struct api_err *err);
+void remote_logout(struct remote *remote);
+const char *remote_session(const struct remote *remote);
+
+/* POST /api/v1/pool/members with {"action": action, ...body}; `body` moves. The answer (decref), or NULL: not
+ * reached or refused, *status (may be NULL) is 0 or the HTTP status. */
+json_t *remote_tell(struct remote *remote, const char *action, json_t *body, int64_t timeout_ms,
+                    unsigned *status);
+/* GET with the secret; see http_client_call. */
+int remote_get(struct remote *remote, const char *path, int64_t timeout_ms, struct http_reply *reply,
+               struct http_error *error);
+/* A join token of the other pool; the caller frees. */
+char *remote_join_token(struct remote *remote, struct api_err *err);
+/* The secret of the other pool, for who may administer it; the caller frees. */
+char *remote_pool_secret(struct remote *remote, struct api_err *err);

@@ -1,0 +1,219 @@
+"""A pool of several servers: joining, who leads, taking over, leaving."""
+import json
+import os
+import tempfile
+import unittest
+
+from pool import NULL, Failure, TestPool, until
+from test_events import vm_record
+
+
+
+def answer_of(call, *args):
+    """The code and parameters of the refusal, None when there is none, or the text of a lost connection."""
+    try:
+        call(*args)
+    except Failure as failure:
+        return [failure.code, *failure.params]
+    except (OSError, ValueError) as error:
+        return [type(error).__name__]
+    return None
+
+
+def login_answer(pool):
+    """What a login over TLS says now: None, it works."""
+    client = pool.client()
+    try:
+        return answer_of(client.login, "root", PASSWORD)
+    finally:
+        client.close()
+        pool.clients.remove(client)
+
+
+def where(pool):
+    return f"127.0.0.1:{pool.port}"
+
+
+PASSWORD = "correct horse"
+
+
+def make_pool():
+    """With the password that all have: a pool's first one is in a file that a member does not get."""
+    folder = tempfile.mkdtemp(prefix="corral-members-")
+    os.mkdir(os.path.join(folder, "state"), 0o700)
+    with open(os.path.join(folder, "state", "admin-password"), "w", encoding="ascii") as file:
+        file.write(PASSWORD + "\n")
+    return TestPool(hosts=1, folder=folder)
+
+
+def furnish(pool):
+    """What a host brings along: a repository, a disk, a network, a halted VM with both."""
+    api = pool.login()
+    host = api.host.get_all()[0]
+    path = os.path.join(pool.folder, "sr")
+    os.mkdir(path)
+    sr = api.SR.create(host, {"location": path}, 0, "brought", "", "file", "user", False, {})
+    network = api.network.create({"name_label": "brought", "name_description": "", "MTU": 1500, "other_config": {},
+                                  "bridge": "", "managed": True, "tags": []})
+    vm = api.VM.create({**vm_record("brought"), "PV_kernel": "vmlinuz", "HVM_boot_policy": ""})
+    vdi = api.VDI.create({"name_label": "disk", "name_description": "", "SR": sr, "virtual_size": 16 << 20,
+                          "type": "user", "sharable": False, "read_only": False, "other_config": {}, "xenstore_data": {},
+                          "sm_config": {}, "tags": []})
+    api.VBD.create({"VM": vm, "VDI": vdi, "userdevice": "0", "bootable": False, "mode": "RW", "type": "Disk",
+                    "unpluggable": True, "empty": False, "other_config": {}, "qos_algorithm_type": "",
+                    "qos_algorithm_params": {}})
+    api.VIF.create({"device": "0", "network": network, "VM": vm, "MAC": "", "MTU": 1500, "other_config": {},
+                    "qos_algorithm_type": "", "qos_algorithm_params": {}})
+    return {"host": api.host.get_uuid(host), "vm": vm, "vm_uuid": api.VM.get_uuid(vm), "sr": sr, "vdi": vdi}
+
+
+class PoolMembersTest(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        self.one, self.two = make_pool(), make_pool()
+        self.addCleanup(self.two.close)
+        self.addCleanup(self.one.close)
+        self.brought = furnish(self.two)
+
+    def leads(self, pool, limit_s=90):
+        until("the server leads", lambda: login_answer(pool) is None, limit_s, 0.1)
+        return pool.login()
+
+    def follows(self, pool, leader, limit_s=90):
+        wanted = ["HOST_IS_SLAVE", where(leader)]
+        until("the server is a member", lambda: login_answer(pool) == wanted, limit_s, 0.1)
+
+    def join(self):
+        api = self.two.login()
+        api.pool.join(where(self.one), "root", PASSWORD)
+        self.follows(self.two, self.one)
+        api = self.one.login()
+        until("both hosts are live", lambda: TestPool.live_hosts(api) == 2, 90)
+        return api
+
+    def test_life(self):
+        two = self.two.login()
+        self.refusals(two)
+        api = self.join()
+        self.what_was_brought(api)
+        self.a_member_alone()
+        api = self.another_leads(api)
+        api = self.taken_over(api)
+        self.ejected(api)
+
+    def refusals(self, two):
+        self.assertEqual(answer_of(two.pool.join, where(self.one), "root", "wrong")[0], "SESSION_AUTHENTICATION_FAILED")
+        self.assertEqual(answer_of(two.pool.join, where(self.two), "root", PASSWORD),
+                         ["OPERATION_NOT_ALLOWED", "Host cannot become slave of itself"])
+        self.assertEqual(answer_of(two.pool.join, "127.0.0.1:1", "root", PASSWORD), ["JOINING_HOST_CONNECTION_FAILED"])
+        self.assertEqual(answer_of(two.pool.join, "a b", "root", PASSWORD), ["INVALID_VALUE", "master_address", "a b"])
+        two.VM.start(self.brought["vm"], False, False)
+        self.assertEqual(answer_of(two.pool.join_force, where(self.one), "root", PASSWORD),
+                         ["JOINING_HOST_CANNOT_HAVE_RUNNING_VMS"])
+        two.VM.hard_shutdown(self.brought["vm"])
+        two.SR.set_shared(self.brought["sr"], True)
+        self.assertEqual(answer_of(two.pool.join, where(self.one), "root", PASSWORD),
+                         ["JOINING_HOST_CANNOT_CONTAIN_SHARED_SRS"])
+        two.SR.set_shared(self.brought["sr"], False)
+        one = self.one.login()
+        self.assertEqual(len(one.host.get_all()), 1)
+        self.assertIs(one.pool.is_slave(one.host.get_all()[0]), False)
+
+    def what_was_brought(self, api):
+        host = api.host.get_by_uuid(self.brought["host"])
+        vm = api.VM.get_by_uuid(self.brought["vm_uuid"])
+        self.assertEqual(vm, self.brought["vm"])
+        record = api.SR.get_record(self.brought["sr"])
+        self.assertEqual((record["name_label"], record["VDIs"]), ("brought", [self.brought["vdi"]]))
+        pbd, = record["PBDs"]
+        self.assertEqual(api.PBD.get_host(pbd), host)
+        until("the repository is attached", lambda: api.PBD.get_currently_attached(pbd), 60)
+        api.VM.start(vm, False, False)
+        self.assertEqual(api.VM.get_resident_on(vm), host)
+        api.VM.hard_shutdown(vm)
+        # The network that every pool begins with is one again.
+        names = [n["name_label"] for n in api.network.get_all_records().values()]
+        self.assertEqual(names.count("User-mode network (NAT)"), 1)
+        self.assertIn("brought", names)
+        self.assertIs(api.pool.is_slave(host), True)
+
+    def a_member_alone(self):
+        client = self.two.client()
+        session = client.call("session.slave_local_login_with_password", "root", PASSWORD)
+        self.assertIs(client.call("pool.is_slave", session, NULL), True)
+        self.assertIs(client.call("host.is_in_emergency_mode", session), False)
+        self.assertEqual(answer_of(client.call, "VM.get_all", session), ["HOST_IS_SLAVE", where(self.one)])
+        client.call("pool.emergency_reset_master", session, where(self.one))
+        client.call("session.local_logout", session)
+        # Over the web as well.
+        self.assertEqual(self.two.http("GET", "/api/v1/pool/copy?host=x")[0], 401)
+
+    def another_leads(self, api):
+        host = api.host.get_by_uuid(self.brought["host"])
+        first = next(h for h in api.host.get_all() if h != host)
+        self.assertEqual(answer_of(api.pool.eject, first)[0], "INTERNAL_ERROR")
+        last = [api.secret.create({"value": str(n), "other_config": {}}) for n in range(20)][-1]
+        api.pool.designate_new_master(host)
+        new = self.leads(self.two)
+        self.assertEqual(new.secret.get_value(last), "19")
+        pool, = new.pool.get_all()
+        self.assertEqual(new.pool.get_master(pool), host)
+        self.follows(self.one, self.two)
+        until("both hosts are live", lambda: TestPool.live_hosts(new) == 2, 90)
+        new.pool.designate_new_master(host)  # it leads already
+        self.assertEqual(new.pool.recover_slaves(), [first])
+        return new
+
+    def taken_over(self, api):
+        """The coordinator is lost; the other server takes over, and the first finds that out by itself."""
+        kept = api.secret.create({"value": "kept", "other_config": {}})
+        until("the member has a copy", lambda: self.has_copy(self.one, kept), 60, 0.2)
+        self.two.kill()
+        client = self.one.client()
+        session = client.call("session.slave_local_login_with_password", "root", PASSWORD)
+        client.call("pool.emergency_transition_to_master", session)
+        new = self.leads(self.one)
+        self.assertEqual(new.secret.get_value(kept), "kept")
+        self.two.start()
+        self.follows(self.two, self.one)
+        until("both hosts are live", lambda: TestPool.live_hosts(new) == 2, 90)
+        return new
+
+    @staticmethod
+    def has_copy(pool, secret):
+        with open(os.path.join(pool.state, "standing.json"), encoding="utf-8") as file:
+            data = json.load(file)["data"]
+        with open(os.path.join(pool.state, data, "pool.db"), "rb") as file:
+            return secret.encode() in file.read()
+
+    def ejected(self, api):
+        host = api.host.get_by_uuid(self.brought["host"])
+        vm = self.brought["vm"]
+        api.VM.start(vm, False, False)
+        self.assertEqual(answer_of(api.pool.eject, host)[0], "OPERATION_NOT_ALLOWED")
+        api.VM.hard_shutdown(vm)
+        api.pool.eject(host)
+        self.assertEqual(len(api.host.get_all()), 1)
+        self.assertEqual(answer_of(api.SR.get_uuid, self.brought["sr"])[0], "HANDLE_INVALID")
+        folder = os.path.join(self.two.state)
+        fresh = until("the ejected server has a pool of its own", lambda: self.fresh_password(folder), 90, 0.2)
+        client = self.two.client()
+        until("it answers", lambda: answer_of(client.login, "root", fresh) is None, 60, 0.2)
+        until("its host is live", lambda: TestPool.live_hosts(client) == 1, 90)
+        self.assertEqual([h["uuid"] for h in client.host.get_all_records().values()], [self.brought["host"]])
+        self.assertEqual(client.VM.get_all_records_where('field "is_control_domain"="false"'), {})
+
+    @staticmethod
+    def fresh_password(folder):
+        """Of the pool that began last: its first password is in its folder."""
+        for name in os.listdir(folder):
+            path = os.path.join(folder, name, "admin-password")
+            if name.startswith("pool-") and os.path.exists(path):
+                with open(path, encoding="ascii") as file:
+                    return file.read().strip()
+        return None
+
+
+if __name__ == "__main__":
+    unittest.main()
