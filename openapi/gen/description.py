@@ -103,7 +103,7 @@ class Class:
     @property
     def collection(self):
         """Its name in REST paths: VM_appliance is vm-appliances. None: it has no list there."""
-        if not self.database or not self.get_all or "uuid" not in self.fields:
+        if not self.database or not self.get_all or "uuid" not in self.fields or "removed" in self.lifecycle:
             return None
         word = self.name.lower().replace("_", "-")
         if word.endswith("y"):

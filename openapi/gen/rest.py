@@ -48,7 +48,10 @@ def schema(t):
     if t.kind == "TYPE_SET":
         return {"type": "array", "items": schema(t.item)}
     if t.kind == "TYPE_MAP":
-        return {"type": "object", "additionalProperties": schema(t.item)}
+        made = {"type": "object", "additionalProperties": schema(t.item)}
+        if t.key.kind == "TYPE_ENUM":
+            made["propertyNames"] = schema(t.key)
+        return made
     return {"anyOf": [schema(t.item), {"type": "null"}]}
 
 

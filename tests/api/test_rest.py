@@ -187,7 +187,8 @@ class RestTest(unittest.TestCase):
         uuid = self.vm("patched")
         before = self.rest.get(f"/vms/{uuid}")
         for body, code in (({"name_label": "x", "nothing": 1}, "INVALID_VALUE"), ({"name_label": "x", "uuid": "y"}, "INVALID_VALUE"),
-                           ({"name_label": "x", "user_version": "1"}, "INVALID_VALUE"), ({"name_label": "x", "tags": "t"}, "INVALID_VALUE")):
+                           ({"name_label": "x", "user_version": "1"}, "INVALID_VALUE"), ({"name_label": "x", "tags": "t"}, "INVALID_VALUE"),
+                           ({"name_label": "x", "blocked_operations": {"fly": "no"}}, "INVALID_VALUE")):
             self.problem(422, code, "PATCH", f"/vms/{uuid}", body)
         self.problem(404, "UUID_INVALID", "PATCH", f"/vms/{uuid}", {"name_label": "x", "affinity": NO_SUCH})
         self.assertEqual(self.rest.get(f"/vms/{uuid}"), before)

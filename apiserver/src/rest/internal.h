@@ -86,6 +86,9 @@ void rest_record_write(const struct snapshot *snap, const struct row *row, const
  * the member for the error. */
 json_t *rest_value_read(const struct snapshot *snap, const struct type *type, const json_t *json,
                         const char *where, struct api_err *err);
+/* The same for the key of a map: a heap string. */
+char *rest_key_read(const struct snapshot *snap, const struct type *type, const char *key, const char *where,
+                    struct api_err *err);
 /* "2026-01-31T12:00:00Z". */
 #define RFC3339_SIZE 24
 char *rfc3339_format(int64_t unix_seconds, char out[static RFC3339_SIZE]);

@@ -20,14 +20,17 @@ static json_t *merge(const struct snapshot *snap, const struct row *row, const s
     AUTO_JSON json_t *map = json_parse(text.data, text.len, &error);
     json_object_foreach((json_t *)(uintptr_t)patch, key, value)
     {
+        AUTO_FREE char *name = rest_key_read(snap, field->type->key, key, field->name, err);
+        if (!name)
+            return NULL;
         if (json_is_null(value)) {
-            json_object_del(map, key);
+            json_object_del(map, name);
             continue;
         }
-        json_t *item = rest_value_read(snap, field->type->item, value, key, err);
+        json_t *item = rest_value_read(snap, field->type->item, value, field->name, err);
         if (!item)
             return NULL;
-        json_object_set_new(map, key, item);
+        json_object_set_new(map, name, item);
     }
     return TAKE_PTR(map);
 }

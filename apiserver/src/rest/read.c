@@ -376,7 +376,7 @@ static bool list_page(struct rest *r, struct listing *l)
     }
     snapshot_each(l->snap, r->target.cls, collect, l);
     l->query = NULL;
-    if (l->sort_count) /* else by reference, as they come */
+    if (l->sort_count && l->count) /* else by reference, as they come */
         qsort_r((void *)l->rows, l->count, sizeof(*l->rows), compare_rows, l);
     if (!find_start(r, l, &start))
         return false;

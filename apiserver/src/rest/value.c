@@ -290,6 +290,27 @@ static json_t *read_list(const struct snapshot *snap, const struct type *type, c
     return TAKE_PTR(list);
 }
 
+char *rest_key_read(const struct snapshot *snap, const struct type *type, const char *key, const char *where,
+                    struct api_err *err)
+{
+    union cell cell;
+    if (type->kind == TYPE_STRING)
+        return xstrdup(key);
+    if (type->kind == TYPE_REF) {
+        AUTO_JSON json_t *text = json_string(key);
+        AUTO_JSON json_t *ref = read_ref(snap, type->cls, text, where, err);
+        return ref ? xstrdup(json_string_value(ref)) : NULL;
+    }
+    if (!cell_read_text(type, key, &cell)) {
+        AUTO_FREE char *sentence =
+            xasprintf("'%.60s' is no key of this map: a key is one of %s.", key, type->name);
+        err_invalid_value(err, where, sentence);
+        return NULL;
+    }
+    cell_done(type, &cell);
+    return xstrdup(key);
+}
+
 static json_t *read_map(const struct snapshot *snap, const struct type *type, const json_t *json,
                         const char *where, struct api_err *err)
 {
@@ -300,16 +321,11 @@ static json_t *read_map(const struct snapshot *snap, const struct type *type, co
     AUTO_JSON json_t *map = json_object();
     json_object_foreach((json_t *)(uintptr_t)json, key, item)
     {
-        AUTO_JSON json_t *name = NULL;
-        if (type->key->kind == TYPE_REF) {
-            AUTO_JSON json_t *text = json_string(key);
-            if (!(name = read_ref(snap, type->key->cls, text, where, err)))
-                return NULL;
-        }
-        json_t *value = rest_value_read(snap, type->item, item, where, err);
+        AUTO_FREE char *name = rest_key_read(snap, type->key, key, where, err);
+        json_t *value = name ? rest_value_read(snap, type->item, item, where, err) : NULL;
         if (!value)
             return NULL;
-        json_object_set_new(map, name ? json_string_value(name) : key, value);
+        json_object_set_new(map, name, value);
     }
     return TAKE_PTR(map);
 }
