@@ -324,7 +324,7 @@ class Disks(StorageTest):
                      "lun-7")
         self.refuses("UUID_INVALID", self.api.VDI.pool_introduce, record["uuid"], "again", "", self.sr, "user", False,
                      False, {}, "lun-8")
-        self.refuses("VDI_INCOMPATIBLE_TYPE", self.api.VDI.enable_cbt, row)
+        self.refuses("OPERATION_NOT_ALLOWED", self.api.VDI.enable_cbt, row)
         self.api.VDI.forget(row)
         self.api.VDI.destroy(vdi)
 
