@@ -1,5 +1,6 @@
 /* host.*: what one asks of a host, and whether it takes new VMs. */
 #include "../gate/session.h"
+#include "../hosts/guests.h"
 #include "../hosts/hosts.h"
 #include "../members/members.h"
 #include "../plan/placement.h"
@@ -120,12 +121,15 @@ int handle_host_apply_edition(struct call *call, const struct host_apply_edition
     return streq(args->edition, "free") ? 0 : err_invalid_edition(err, args->edition);
 }
 
-/* Hosts have no plugins and the API no extensions: what is asked for is missing. */
+/* Hosts have one plugin of their own, and the API no extensions. */
 int handle_host_call_plugin(struct call *call, const struct host_call_plugin_args *args, const char **result,
                             struct api_err *err)
 {
     (void)result;
-    return find_host(call, args->host, err) ? err_xenapi_missing_plugin(err, args->plugin) : -1;
+    if (!find_host(call, args->host, err))
+        return -1;
+    return streq(args->plugin, "guests") ? guests_plugin(call, args->host, args->fn, err)
+                                         : err_xenapi_missing_plugin(err, args->plugin);
 }
 
 int handle_host_call_extension(struct call *call, const struct host_call_extension_args *args,

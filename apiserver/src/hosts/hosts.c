@@ -12,6 +12,7 @@
 #include "../server.h"
 #include "balance.h"
 #include "facts.h"
+#include "guests.h"
 #include "interfaces.h"
 #include "reconcile.h"
 #include "recover.h"
@@ -46,6 +47,7 @@ struct host_entry {
     int64_t interfaces_ms;         /* when its interfaces were looked at */
     _Atomic int64_t leaving_until; /* clock_mono_ms: its machine was asked to end; 0: it was not */
     struct reconcile reconcile;
+    char boot_begun[64]; /* the boot whose VMs this process has begun to bring up */
 };
 
 struct hosts {
@@ -164,7 +166,10 @@ static bool connected(struct host_entry *e)
     ok = ok && reconcile_host(e->hosts->server, e->ref, agent_of(e), &e->reconcile) >= 0;
     interfaces_connected(e->hosts->server, e->ref, agent_of(e));
     e->interfaces_ms = clock_mono_ms();
-    record_live(e, !leaving(e, &result.facts), &result.facts);
+    bool stays = !leaving(e, &result.facts);
+    record_live(e, stays, &result.facts);
+    if (ok && stays)
+        guests_host_connected(e->hosts->server, e->ref, result.facts.boot_id, e->boot_begun);
     hv_host_facts_result_done(&result);
     if (ok)
         recovery_finish(e->hosts->server, e->ref);
@@ -191,8 +196,12 @@ static int wait_event(struct host_entry *e, const char **cursor, int64_t wait_ms
         return 0;
     }
     str_assign(cursor, result.cursor);
+    bool lost = result.lost;
     hv_events_wait_result_done(&result);
-    return 1;
+    /* Another agent than before, perhaps on a machine that was booted meanwhile: all is looked at anew. */
+    if (lost)
+        log_info("hosts", "the agent was started anew", "host", e->uuid);
+    return !lost;
 }
 
 /* What is true on the host, into the rows. How much has to be looked at again soon; -1: no answer. */

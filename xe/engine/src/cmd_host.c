@@ -46,6 +46,29 @@ int xe_cmd_host_cpu_info(struct xe_run_state *x, const struct xe_command *cmd)
     return 0;
 }
 
+static int host_guests(struct xe_run_state *x, const char *fn)
+{
+    AUTO_FREE char *host = NULL;
+    AUTO_JSON json_t *answer = NULL;
+    if (host_arg(x, &host) < 0 ||
+        xe_call_task(x, "host.call_plugin", json_pack("[sss{}]", host, "guests", fn), &answer) < 0)
+        return -1;
+    xe_out_item(x, json_is_string(answer) ? json_string_value(answer) : "");
+    return 0;
+}
+
+int xe_cmd_host_guests_down(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    (void)cmd;
+    return host_guests(x, "down");
+}
+
+int xe_cmd_host_guests_up(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    (void)cmd;
+    return host_guests(x, "up");
+}
+
 int xe_cmd_host_forget(struct xe_run_state *x, const struct xe_command *cmd)
 {
     const char *uuid;
