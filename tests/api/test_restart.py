@@ -93,6 +93,7 @@ class Case(unittest.TestCase):
         start_with(failpoint)
         self.api = POOL.login()
         token = self.api.call("event.from", self.api.session, ["task"], "", 0.0)["token"]
+        before = set(self.api.task.get_all())
         try:
             task = self.api.call("Async." + method, self.api.session, *params)
         except OSError:  # it died before the answer had left
@@ -102,7 +103,7 @@ class Case(unittest.TestCase):
         self.api = POOL.login()
         self.settled()
         if not task:
-            task, = [t for t, r in self.api.task.get_all_records().items() if r["name_label"] == "Async." + method]
+            task, = [t for t, r in self.api.task.get_all_records().items() if r["name_label"] == "Async." + method and t not in before]
         events = self.api.call("event.from", self.api.session, ["task/" + task], token, 0.0)["events"]
         record = self.api.task.get_record(task)
         self.assertEqual([e["snapshot"]["status"] for e in events], [record["status"]], "a token from before is good")
