@@ -9,6 +9,8 @@
 #include <hv/domain.h>
 #include <model/errors.h>
 
+#define ATTEMPTS 100 /* each other change of the VM costs one */
+
 static bool is_shared(const char *key)
 {
     return strncmp(key, DOMAIN_DATA_PREFIX, strlen(DOMAIN_DATA_PREFIX)) == 0;
@@ -114,12 +116,37 @@ void vm_data_settle(struct call *call, struct ref ref, const struct str_map *sta
 
 /* ---- messages ---- */
 
-static int record(struct call *call, struct ref ref, const struct change *change, struct api_err *err)
+static int fetch(struct call *call, const struct vm_row *vm, const struct str_map **data)
+{
+    struct hv_domain_data_args args;
+    struct hv_domain_data_result result;
+    struct hv_err cause;
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct hv_host *agent = hosts_get(call->server->hosts, vm->resident_on, &err);
+    if (!agent)
+        return -1;
+    hv_domain_data_args_init(&args);
+    str_assign(&args.domain, vm->uuid);
+    int rc = hv_domain_data(agent, NULL, &args, &result, &cause);
+    hv_domain_data_args_done(&args);
+    hosts_put(call->server->hosts, agent);
+    if (rc < 0)
+        return -1;
+    *data = str_map_ref(result.data);
+    hv_domain_data_result_done(&result);
+    return 0;
+}
+
+/* `shared` (borrowed): what the domain has, into a row that nobody changed since before it was asked; NULL:
+ * whatever the row is. 1: it was changed. */
+static int record(struct call *call, struct ref ref, const struct change *change, const struct vm_row *seen,
+                  const struct str_map *shared, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    if (!tx_get(tx, CLASS_VM, ref)) {
+    const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, ref));
+    if (!now || (seen && seen->row.generation != now->row.generation)) {
         tx_abort(tx);
-        return fail_handle(err, CLASS_VM, ref);
+        return now ? 1 : fail_handle(err, CLASS_VM, ref);
     }
     struct vm_row *vm = vm_row_mut(tx_edit(tx, CLASS_VM, ref));
     if (change->replace)
@@ -128,7 +155,37 @@ static int record(struct call *call, struct ref ref, const struct change *change
         str_map_del(&vm->xenstore_data, change->remove);
     for (uint32_t i = 0; change->set && i < change->set->count; i++)
         str_map_put(&vm->xenstore_data, change->set->pairs[i].key, change->set->pairs[i].value);
+    if (seen)
+        vm_data_record(tx, ref, shared);
     return server_commit(tx, err);
+}
+
+/* The row as the next transaction finds it, which a snapshot (what is on disk) may not be yet. NULL: gone. */
+static struct row *newest(struct call *call, struct ref ref)
+{
+    struct tx *tx = store_begin(call->server->store);
+    const struct row *now = tx_get(tx, CLASS_VM, ref);
+    struct row *copy = now ? row_copy(now) : NULL;
+    tx_abort(tx);
+    return copy;
+}
+
+/* The guest may have answered the change already, and the row have that: what the domain has by now is what
+ * the row gets. */
+static int record_live(struct call *call, struct ref ref, const struct change *change, struct api_err *err)
+{
+    for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+        struct row *row = newest(call, ref);
+        const struct vm_row *vm = row ? vm_row(row) : NULL;
+        AUTO_STR_MAP const struct str_map *shared = NULL;
+        bool known = vm && is_live(vm) && fetch(call, vm, &shared) == 0;
+        int rc = known ? record(call, ref, change, vm, shared, err) : 1;
+        if (row)
+            row_unref(row);
+        if (!known || rc != 1)
+            return known ? rc : record(call, ref, change, NULL, NULL, err);
+    }
+    return fail_internal(err, "The VM changes all the time.");
 }
 
 /* What a guest could never be given is refused, also while it does not run. */
@@ -146,11 +203,12 @@ static int apply(struct call *call, const struct vm_row *vm, const struct change
 {
     bool live = is_live(vm);
     struct ref ref = vm->row.ref;
-    if ((change->set && check(vm, change, err) < 0) || (live && tell_domain(call, vm, change, err) < 0) ||
-        record(call, ref, change, err) < 0)
+    if (change->set && check(vm, change, err) < 0)
         return -1;
     if (live)
-        return 0;
+        return tell_domain(call, vm, change, err) < 0 ? -1 : record_live(call, ref, change, err);
+    if (record(call, ref, change, NULL, NULL, err) < 0)
+        return -1;
     /* It may have come to run meanwhile, with what was there before. */
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(call->server->store);
     vm = vm_row(snapshot_get(snap, CLASS_VM, ref));

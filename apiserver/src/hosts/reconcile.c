@@ -323,8 +323,10 @@ static void note_data(struct look *look, const struct vm_row *seen, const struct
     str_assign(&args.domain, info->uuid);
     int rc = hv_domain_data(look->agent, NULL, &args, &result, &cause);
     hv_domain_data_args_done(&args);
-    if (rc < 0)
-        return; /* it ended, which the next look finds; or the agent does not answer */
+    if (rc < 0) {
+        look->busy++; /* it ended, which the next look finds; or the agent does not answer */
+        return;
+    }
     /* Only into the row that was there before the agent was asked: what a client has set since is newer. */
     struct tx *tx = store_begin(look->server->store);
     const struct vm_row *vm = unchanged(look, tx, seen);
