@@ -8,10 +8,11 @@ import shutil
 import ssl
 import subprocess
 import sys
+import tarfile
 import tempfile
 import unittest
 
-from pool import NULL, Failure, TestPool
+from pool import NULL, Failure, TestPool, program
 
 POOL = API = FOLDER = PKI = None
 
@@ -214,6 +215,35 @@ class Trusted(Base):
         API.pool.crl_uninstall("list")
         self.assertEqual(self.refused("CRL_DOES_NOT_EXIST", "pool.crl_uninstall", "list"), ["list"])
         self.assertEqual(API.pool.crl_list(), [])
+
+
+class ByXe(Base):
+    def xe(self, *words):
+        run = subprocess.run([program("xe"), "-s", "127.0.0.1", "-p", str(POOL.port), "--ca", POOL.ca, "-u", "root", "-pw",
+                              POOL.password, *words], cwd=FOLDER, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             check=False, timeout=120)
+        self.assertEqual(run.returncode, 0, (words, run.stdout))
+        return run.stdout.strip()
+
+    @unittest.skipUnless(program("xe"), "xe is not built")
+    def test_files(self):
+        self.xe("pool-install-ca-certificate", "filename=authority.pem")
+        self.xe("pool-certificate-install", "filename=stranger.pem", "name=other")
+        self.assertEqual(sorted(API.pool.certificate_list()), ["authority.pem", "other"])
+        for name in ("authority.pem", "other"):
+            self.xe("pool-uninstall-ca-certificate", f"name={name}")
+        self.xe("pool-install-trusted-certificate", "filename=client.pem", "ca=false", "purpose=ldaps,licensing")
+        ((ref, pinned),) = rows("pinned").items()
+        self.assertEqual(sorted(pinned["purpose"]), ["ldaps", "licensing"])
+        API.pool.uninstall_trusted_certificate(API.pool.get_all()[0], ref)
+        uuid = API.host.get_uuid(coordinator())
+        self.xe("host-get-system-status", f"uuid={uuid}", "filename=bundle.tar", "output=tar", "entries=server-figures")
+        with tarfile.open(os.path.join(FOLDER, "bundle.tar")) as archive:
+            self.assertEqual(archive.getnames(), ["system-status/server.txt"])
+        self.xe("host-server-certificate-install", f"uuid={uuid}", "certificate=server.pem", "private-key=server.key",
+                "certificate-chain=authority.pem")
+        self.assertEqual(fingerprint(shown()), fingerprint(read("server.pem")))
+        API.host.reset_server_certificate(coordinator())
 
 
 class OfClients(Base):
