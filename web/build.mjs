@@ -1,10 +1,10 @@
-// Builds the console into one folder of static files: hashed scripts and style sheets, and an
-// index.html that names them. Everything the page loads comes from that folder (the policy that the
+// Builds the console and the reference of REST into one folder of static files: hashed scripts and style sheets, and
+// the pages that name them. Everything the page loads comes from that folder (the policy that the
 // server sends allows nothing else).
 //
 //   node build.mjs [--out DIR]      default: dist beside this file
 import { copyFile, mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { basename, dirname, join, relative, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import * as esbuild from "esbuild";
@@ -39,20 +39,20 @@ const xtermUnderPolicy = {
   },
 };
 
-/** Writes index.html with the hashed names of the entry script and style sheet. */
-async function writeIndex(out, metafile) {
+/** Writes a page with the hashed names of its entry script and style sheet. */
+async function writePage(to, template, metafile, script, style) {
   const named = {};
   for (const [file, info] of Object.entries(metafile.outputs)) {
     if (info.entryPoint) {
-      named[basename(info.entryPoint)] = relative(out, resolve(here, file));
+      named[basename(info.entryPoint)] = basename(file);
     }
   }
-  let html = await readFile(join(here, "public/index.html"), "utf8");
-  html = replaceExactly(html, "{{script}}", `/${named["main.tsx"]}`, 1, "index.html");
-  html = replaceExactly(html, "{{theme}}", `/${named["theme-early.ts"]}`, 1, "index.html");
-  html = replaceExactly(html, "{{style}}", `/${named["main.css"]}`, 1, "index.html");
-  await writeFile(join(out, "index.html"), html);
-  await copyFile(join(here, "public/icon.svg"), join(out, "icon.svg"));
+  let html = await readFile(join(here, "public", template), "utf8");
+  for (const [mark, name] of [["{{script}}", script], ["{{theme}}", "theme-early.ts"], ["{{style}}", style]]) {
+    html = replaceExactly(html, mark, `/${named[name]}`, 1, template);
+  }
+  await mkdir(dirname(to), { recursive: true });
+  await writeFile(to, html);
 }
 
 /** Licences of what the bundle contains, beside it. */
@@ -90,14 +90,16 @@ const common = {
 };
 const page = await esbuild.build({
   ...common,
-  entryPoints: ["src/main.tsx", "src/styles/main.css"],
+  entryPoints: ["src/main.tsx", "src/styles/main.css", "src/reference/reference.tsx", "src/reference/reference.css"],
   splitting: true,
   format: "esm",
 });
 // This one is no module: modules run after the first paint, and the theme must be there before it.
 const early = await esbuild.build({ ...common, entryPoints: ["src/theme-early.ts"], format: "iife" });
 const metafile = { outputs: { ...page.metafile.outputs, ...early.metafile.outputs } };
-await writeIndex(staging, metafile);
+await writePage(join(staging, "index.html"), "index.html", metafile, "main.tsx", "main.css");
+await writePage(join(staging, "reference/index.html"), "reference.html", metafile, "reference.tsx", "reference.css");
+await copyFile(join(here, "public/icon.svg"), join(staging, "icon.svg"));
 await writeLicences(staging);
 await rm(out, { recursive: true, force: true });
 await rename(staging, out);

@@ -289,6 +289,10 @@ class Writer:
                 "headers": {"ETag": header("The version of the object."), "Location": header("Where it is.")},
                 "responses": {"Problem": problem, "Task": answer("It goes on: the task tells how far.", ref("schemas", "task"), ["Location"])},
                 "schemas": self.schemas,
+                "x-errors": {
+                    code: {"status": self.d.status(code), "params": e["params"], "description": e["doc"]}
+                    for code, e in self.d.errors.items()
+                },
             },
         }  # fmt: skip
 

@@ -3,7 +3,8 @@
 import { randomUUID } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import { extname, join, normalize } from "node:path";
+import { dirname, extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
 import { WebSocketServer } from "ws";
 import { serveScreen, serveSerial } from "./consoles.mjs";
 import { ApiFailure, Model } from "./model.mjs";
@@ -15,6 +16,7 @@ export const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; 
   "require-trusted-types-for 'script'; trusted-types 'none'";
 
 const TYPES = { ".html": "text/html; charset=utf-8", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".txt": "text/plain" };
+const DESCRIPTION = join(dirname(fileURLToPath(import.meta.url)), "../../../openapi/openapi.json");
 const USER = "root";
 export const PASSWORD = "apple-tree";
 
@@ -75,6 +77,8 @@ export class FakeServer {
       await this.#rpc(request, response);
     } else if (request.method === "POST" && url.pathname === "/api/v1/console-tokens") {
       await this.#consoleToken(request, response);
+    } else if (request.method === "GET" && url.pathname === "/api/v1/openapi.json") {
+      response.writeHead(200, { "Content-Type": "application/json" }).end(await readFile(DESCRIPTION));
     } else if (request.method === "GET") {
       await this.#file(url.pathname, response);
     } else {
@@ -83,7 +87,7 @@ export class FakeServer {
   }
 
   async #file(path, response) {
-    const name = normalize(decodeURIComponent(path === "/" ? "/index.html" : path));
+    const name = normalize(decodeURIComponent(path.endsWith("/") ? `${path}index.html` : path));
     try {
       const body = await readFile(join(this.page, name));
       response.writeHead(200, { "Content-Type": TYPES[extname(name)] ?? "application/octet-stream" }).end(body);
