@@ -1,6 +1,8 @@
 """A pool of several servers: joining, who leads, taking over, leaving."""
 import json
 import os
+import random
+import socket
 import tempfile
 import unittest
 
@@ -37,13 +39,31 @@ def where(pool):
 PASSWORD = "correct horse"
 
 
+def fixed_port():
+    """One that servers keep over restarts, out of the range from which the system gives ports to others."""
+    while True:
+        port = random.randrange(15000, 32000)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
 def make_pool():
     """With the password that all have: a pool's first one is in a file that a member does not get."""
     folder = tempfile.mkdtemp(prefix="corral-members-")
     os.mkdir(os.path.join(folder, "state"), 0o700)
     with open(os.path.join(folder, "state", "admin-password"), "w", encoding="ascii") as file:
         file.write(PASSWORD + "\n")
-    return TestPool(hosts=1, folder=folder)
+    pool = TestPool(hosts=0, folder=folder)
+    pool.stop()
+    for option in ("--port", "--http"):
+        pool.poold.arguments[pool.poold.arguments.index(option) + 1] = str(fixed_port())
+    pool.start()
+    pool.add_host()
+    return pool
 
 
 def furnish(pool):
@@ -146,8 +166,16 @@ class PoolMembersTest(unittest.TestCase):
         self.assertEqual(answer_of(client.call, "VM.get_all", session), ["HOST_IS_SLAVE", where(self.one)])
         client.call("pool.emergency_reset_master", session, where(self.one))
         client.call("session.local_logout", session)
-        # Over the web as well.
-        self.assertEqual(self.two.http("GET", "/api/v1/pool/copy?host=x")[0], 401)
+        # At its other doors as well, whoever asks; and the pool's own are for its servers alone.
+        for method, path in (("POST", "/api/v1/join-tokens"), ("GET", "/pool/xmldbdump"), ("GET", "/api/v1/pool/secret")):
+            status, _, body = self.two.http(method, path, b"" if method == "POST" else None, self.two.basic())
+            self.assertEqual((status, json.loads(body)["error"]), (403, "HOST_IS_SLAVE"), path)
+        wrong = {"Cookie": "pool_secret=" + "0" * 43}
+        for pool, status in ((self.one, 401), (self.two, 403)):
+            self.assertEqual(pool.http("GET", "/api/v1/pool/copy?host=x")[0], status)
+            self.assertEqual(pool.http("POST", "/api/v1/pool/members", b'{"action":"standing"}')[0], status)
+        for pool in (self.one, self.two):
+            self.assertEqual(pool.http("GET", "/api/v1/pool/copy?host=x", headers=wrong)[0], 401)
 
     def another_leads(self, api):
         host = api.host.get_by_uuid(self.brought["host"])
@@ -203,6 +231,82 @@ class PoolMembersTest(unittest.TestCase):
         until("its host is live", lambda: TestPool.live_hosts(client) == 1, 90)
         self.assertEqual([h["uuid"] for h in client.host.get_all_records().values()], [self.brought["host"]])
         self.assertEqual(client.VM.get_all_records_where('field "is_control_domain"="false"'), {})
+
+    # ---- killed on the way ----
+
+    def start_to_die(self, pool, failpoint):
+        """Starts the server anew so that it ends there as if killed."""
+        os.environ["CORRAL_FAILPOINT"] = failpoint
+        try:
+            pool.restart()
+        finally:
+            del os.environ["CORRAL_FAILPOINT"]
+        return self.leads(pool)
+
+    def dies(self, pool, call, *args):
+        """The call does not come back, or only just; then the server is started again."""
+        answer_of(call, *args)
+        process = pool.poold.process
+        until("the server is killed", lambda: process.poll() is not None, 60)
+        self.assertEqual(process.returncode, -9)
+        pool.close_clients()
+        pool.start()
+
+    def test_killed_on_the_way(self):
+        for step in ("noted", "agent-prepared", "rows-brought", "copied"):
+            with self.subTest(join=step):
+                two = self.start_to_die(self.two, "join-step:" + step)
+                self.dies(self.two, two.pool.join, where(self.one), "root", PASSWORD)
+                two, one = self.leads(self.two), self.leads(self.one)
+                self.assertEqual(two.VM.get_name_label(self.brought["vm"]), "brought")
+                until("its host is live", lambda: TestPool.live_hosts(two) == 1, 60)
+                until("the other pool has forgotten it", lambda: len(one.host.get_all()) == 1, 60)
+                self.assertEqual(one.VM.get_by_name_label("brought"), [])
+                self.assertEqual(one.SR.get_by_name_label("brought"), [])
+        with self.subTest(join="decided"):
+            two = self.start_to_die(self.two, "standing-decided:member")
+            self.dies(self.two, two.pool.join, where(self.one), "root", PASSWORD)
+            self.follows(self.two, self.one)
+            one = self.leads(self.one)
+            until("both hosts are live", lambda: TestPool.live_hosts(one) == 2, 90)
+        host = one.host.get_by_uuid(self.brought["host"])
+        with self.subTest(designate="decided"):
+            one = self.start_to_die(self.one, "standing-decided:member")
+            last = one.secret.create({"value": "last", "other_config": {}})
+            self.dies(self.one, one.pool.designate_new_master, host)
+            two = self.leads(self.two)
+            self.assertEqual(two.secret.get_value(last), "last")
+            self.follows(self.one, self.two)
+        first = next(h for h in two.host.get_all() if h != host)
+        with self.subTest(designate="the heir"):
+            os.environ["CORRAL_FAILPOINT"] = "heir-has-copy:"
+            try:
+                self.one.restart()
+            finally:
+                del os.environ["CORRAL_FAILPOINT"]
+            self.follows(self.one, self.two)
+            process = self.one.poold.process
+            last = two.secret.create({"value": "later", "other_config": {}})
+            two.pool.designate_new_master(first)
+            until("the heir is killed", lambda: process.poll() is not None, 90)
+            self.one.start()
+            one = self.leads(self.one)
+            self.assertEqual(one.secret.get_value(last), "later")
+            self.follows(self.two, self.one)
+        until("both hosts are live", lambda: TestPool.live_hosts(one) == 2, 90)
+        with self.subTest(eject="before"):
+            one = self.start_to_die(self.one, "eject-step:unplugged")
+            until("both hosts are live", lambda: TestPool.live_hosts(one) == 2, 90)
+            self.dies(self.one, one.pool.eject, host)
+            one = self.leads(self.one)
+            self.assertEqual(len(one.host.get_all()), 2)
+        with self.subTest(eject="after"):
+            one = self.start_to_die(self.one, "eject-step:deleted")
+            until("both hosts are live", lambda: TestPool.live_hosts(one) == 2, 90)
+            self.dies(self.one, one.pool.eject, host)
+            one = self.leads(self.one)
+            self.assertEqual(len(one.host.get_all()), 1)
+            until("the ejected server has a pool of its own", lambda: self.fresh_password(self.two.state), 90, 0.2)
 
     @staticmethod
     def fresh_password(folder):

@@ -7,6 +7,7 @@
 #include "../gate/trail.h"
 #include "../hosts/join.h"
 #include "../http/doors.h"
+#include "../members/members.h"
 #include "../server.h"
 #include "frames.h"
 #include "thin.h"
@@ -127,6 +128,10 @@ static int log_in(struct conversation *c, struct xe_err *err)
     AUTO_API_ERR struct api_err cause = API_ERR_INIT;
     if (c->session)
         return 0;
+    if (members_is_member(c->server)) {
+        members_refuse(c->server, &cause);
+        return failed(&cause, err);
+    }
     if (c->local_root)
         return log_in_as_root(c, err);
     AUTO_JSON json_t *params = json_pack("[ssss]", c->user, c->password, "2.21", "cli"), *session = NULL;

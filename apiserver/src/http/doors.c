@@ -7,6 +7,7 @@
 #include "../gate/session.h"
 #include "../gate/task.h"
 #include "../gate/trail.h"
+#include "../members/members.h"
 #include <base/json.h>
 #include <base/mem.h>
 #include <base/secret.h>
@@ -186,6 +187,11 @@ struct session *door_find_session(struct server *server, const struct door_claim
                                   struct api_err *err)
 {
     struct session *session;
+    /* A member's doors are for the pool's servers; calls of the API are told by the gate. */
+    if (members_is_member(server) && !claim->secret) {
+        members_refuse(server, err);
+        return NULL;
+    }
     if (claim->session && (!claim->local_root || *claim->session))
         return gate_session(server, claim->session, err);
     if (claim->local_root || (claim->secret && auth_is_pool_secret(server, claim->secret)))
@@ -248,6 +254,8 @@ struct session *door_admit_claim(struct server *server, struct http_request *req
         session_unref(session);
     } else if (err.desc == ERROR_INTERNAL_ERROR) {
         door_fail(req, 503, &err);
+    } else if (err.desc == ERROR_HOST_IS_SLAVE) {
+        door_fail(req, 403, &err);
     } else {
         AUTO_API_ERR struct api_err told = API_ERR_INIT;
         err_session_authentication_failed(&told, "", "The request did not say who it comes from.");

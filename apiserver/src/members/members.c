@@ -357,6 +357,7 @@ static enum copy_outcome ask(struct members *m, json_t **header)
     AUTO_REMOTE struct remote *remote = remote_member(m->data_dir, &leader);
     if (!remote)
         return COPY_FAILED;
+    remote_set_cancel(remote, &m->ending);
     return copy_fetch(remote, m->data_dir, own, m->server->port, atomic_load(&m->generation), m->term,
                       header);
 }
@@ -556,6 +557,7 @@ void members_stop(struct members *m)
         return;
     pthread_mutex_lock(&m->lock);
     m->stop = true;
+    atomic_store(&m->ending, true);
     pthread_cond_broadcast(&m->changed);
     pthread_mutex_unlock(&m->lock);
     if (m->started)

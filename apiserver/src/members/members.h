@@ -20,6 +20,7 @@ struct members {
     bool stop;
     _Atomic int64_t heard_ms;   /* clock_mono_ms of the last word of the coordinator; 0: none yet */
     _Atomic int64_t generation; /* of the copy that is here; 0: of unknown age */
+    _Atomic bool ending;        /* requests under way are given up */
     _Atomic bool leaving;       /* the standing has changed: this process ends soon */
 };
 

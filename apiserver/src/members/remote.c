@@ -18,6 +18,7 @@ struct remote {
     struct http_client *http;
     char *secret;  /* of the pool; NULL: none */
     char *session; /* NULL: not logged in */
+    const _Atomic bool *cancel;
 };
 
 /* `text` NULL: nothing any more. */
@@ -89,6 +90,11 @@ void remote_free(struct remote *remote)
 void remote_free_cleanup(struct remote **remote)
 {
     remote_free(*remote);
+}
+
+void remote_set_cancel(struct remote *remote, const _Atomic bool *cancel)
+{
+    remote->cancel = cancel;
 }
 
 void remote_set_secret(struct remote *remote, const char *secret)
@@ -203,7 +209,8 @@ json_t *remote_tell(struct remote *remote, const char *action, json_t *body, int
                                    .body = text.data,
                                    .body_len = text.len,
                                    .timeout_ms = timeout_ms,
-                                   .body_max = ANSWER_MAX};
+                                   .body_max = ANSWER_MAX,
+                                   .cancel = remote->cancel};
     if (status)
         *status = 0;
     if (http_client_call(remote->http, &call, &reply, &error) < 0) {
@@ -225,8 +232,11 @@ int remote_get(struct remote *remote, const char *path, int64_t timeout_ms, stru
 {
     AUTO_SECRET char *cookie = cookie_of(remote);
     const struct http_header headers[] = {{"Cookie", cookie}, {NULL, NULL}};
-    const struct http_call call = {
-        .path = path, .headers = headers, .timeout_ms = timeout_ms, .body_max = COPY_MAX};
+    const struct http_call call = {.path = path,
+                                   .headers = headers,
+                                   .timeout_ms = timeout_ms,
+                                   .body_max = COPY_MAX,
+                                   .cancel = remote->cancel};
     return http_client_call(remote->http, &call, reply, error);
 }
 

@@ -16,6 +16,8 @@ struct remote *remote_stranger(const struct peer *peer, const char *fingerprint,
 void remote_free(struct remote *remote);
 void remote_free_cleanup(struct remote **remote);
 #define AUTO_REMOTE __attribute__((cleanup(remote_free_cleanup)))
+/* Requests under way end soon when this becomes true; the flag outlives the remote. */
+void remote_set_cancel(struct remote *remote, const _Atomic bool *cancel);
 /* Later requests carry this pool's secret. */
 void remote_set_secret(struct remote *remote, const char *secret);
 
