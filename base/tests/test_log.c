@@ -2,6 +2,7 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <stdio.h>
 
 /* What one record looks like, without its time. */
@@ -63,4 +64,32 @@ Test(log, level_names)
     enum log_level level = LOG_ERROR_LEVEL;
     cr_assert(log_level_parse("debug", &level) && level == LOG_DEBUG_LEVEL);
     cr_assert(!log_level_parse("loud", &level) && !log_level_parse("", &level));
+}
+
+static void emit_many(void)
+{
+    static char value[1000];
+    memset(value, 'x', sizeof(value) - 1);
+    for (int i = 0; i < 300; i++) /* more than is kept */
+        log_info("store", "filler", "v", value);
+    log_info("store", "the last one");
+}
+
+Test(log, what_was_said_last_is_kept_from_the_beginning_of_a_record)
+{
+    log_init("poold", LOG_INFO_LEVEL);
+    int null = open("/dev/null", O_WRONLY), saved = dup(STDERR_FILENO);
+    dup2(null, STDERR_FILENO);
+    emit_plain();
+    AUTO_FREE char *few = log_kept();
+    emit_many();
+    AUTO_FREE char *many = log_kept();
+    dup2(saved, STDERR_FILENO);
+    close(saved);
+    close(null);
+    cr_assert(strstr(few, "store: opened rows=12"));
+    cr_assert(!strstr(many, "store: opened rows=12"));
+    cr_assert(strlen(many) <= LOG_KEPT_MAX && strlen(many) > LOG_KEPT_MAX / 2);
+    cr_assert_eq(many[4], '-', "it begins with a time: %.40s", many);
+    cr_assert(strstr(many, "the last one"));
 }

@@ -184,6 +184,8 @@ int hv_console_open(struct hv_host *host, const char *domain_uuid, const char *k
     if (http_client_upgrade(host->http, path, "corral-console", NULL, timeout_ms, out, &status, &error) == 0)
         return 0;
     switch (status) {
+    case 403:
+        return hv_fail(err, HV_ERR_KIND_SUPERSEDED, "Another server has taken over the pool.");
     case 404:
         return hv_fail(err, HV_ERR_KIND_NOT_FOUND, "The domain does not run there, or has no such console.");
     case 409:

@@ -620,6 +620,62 @@ Test(sim, strangers_are_refused)
     hv_host_close(host);
 }
 
+/* A server that was replaced while it slept is told so, also by an agent that was started anew meanwhile. */
+static struct hv_host *server_of_term(int64_t term)
+{
+    char *ca AUTO_FREE = xasprintf("%s/pki/ca.pem", f.state);
+    char *cert AUTO_FREE = xasprintf("%s/client.pem", f.dir),
+               *key AUTO_FREE = xasprintf("%s/client.key", f.dir);
+    const struct hv_host_address address = {.host_uuid = HOST,
+                                            .address = "127.0.0.1",
+                                            .port = f.port,
+                                            .ca_file = ca,
+                                            .cert_file = cert,
+                                            .key_file = key,
+                                            .term = term};
+    struct hv_host *host;
+    struct hv_err err = {0};
+    cr_assert_eq(hv_host_open(&address, &host, &err), 0, "%s", err.text);
+    return host;
+}
+
+static enum hv_err_kind asked_by_term(int64_t term)
+{
+    struct hv_domain_list_args args = {0};
+    struct hv_domain_list_result result;
+    struct hv_err err = {0};
+    struct hv_host *host = server_of_term(term);
+    if (hv_domain_list(host, NULL, &args, &result, &err) == 0)
+        hv_domain_list_result_done(&result);
+    hv_host_close(host);
+    return err.kind;
+}
+
+Test(sim, a_server_of_an_earlier_term_is_refused)
+{
+    struct stream *stream;
+    struct hv_err err = {0};
+    cr_assert_eq(asked_by_term(4), HV_ERR_KIND_NONE);
+    cr_assert_eq(asked_by_term(3), HV_ERR_KIND_SUPERSEDED);
+    cr_assert_eq(asked_by_term(6), HV_ERR_KIND_NONE);
+    cr_assert_eq(asked_by_term(5), HV_ERR_KIND_SUPERSEDED);
+    struct hv_host *old = server_of_term(5), *now = server_of_term(6);
+    cr_assert_eq(hv_console_open(old, VM, "vnc", 5000, &stream, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_SUPERSEDED, "%s", err.text);
+    cr_assert_eq(hv_console_open(now, VM, "vnc", 5000, &stream, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_NOT_FOUND, "%s", err.text);
+    hv_host_close(old);
+    hv_host_close(now);
+    fixture_kill(&f);
+    fixture_launch(&f);
+    cr_assert_eq(asked_by_term(5), HV_ERR_KIND_SUPERSEDED);
+    cr_assert_eq(asked_by_term(6), HV_ERR_KIND_NONE);
+    fixture_kill(&f); /* the fixture itself has no term */
+    char *term AUTO_FREE = xasprintf("%s/pki/term", f.state);
+    cr_assert_eq(unlink(term), 0);
+    fixture_launch(&f);
+}
+
 /* A device model that is held still answers nothing: calls end at their deadline, and it can still be ended.
  */
 Test(qemu, a_device_model_that_hangs_can_be_ended)
