@@ -14,7 +14,7 @@ struct kind {
 static const char *const file_features[] = {
     "SR_CREATE",  "SR_DELETE",     "SR_ATTACH",  "SR_DETACH",    "SR_SCAN",        "SR_UPDATE",
     "SR_STATS",   "VDI_CREATE",    "VDI_DELETE", "VDI_ATTACH",   "VDI_DETACH",     "VDI_RESIZE",
-    "VDI_UPDATE", "VDI_INTRODUCE", "VDI_CLONE",  "VDI_SNAPSHOT", "VDI_CONFIG_CBT",
+    "VDI_UPDATE", "VDI_INTRODUCE", "VDI_CLONE",  "VDI_SNAPSHOT", "VDI_CONFIG_CBT", "VDI_MIRROR",
 };
 static const char *const iso_features[] = {
     "SR_CREATE",  "SR_ATTACH",  "SR_DETACH",  "SR_SCAN",       "SR_UPDATE",

@@ -274,8 +274,8 @@ void storage_remove_vdi(struct tx *tx, struct ref ref)
     AUTO_REF_SET const struct ref_set *vbds = ref_set_ref(vdi->VBDs);
     for (size_t i = 0; vbds && i < vbds->count; i++) {
         const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, vbds->items[i]));
-        if (!vbd)
-            continue;
+        if (!vbd || !ref_eq(vbd->VDI, ref))
+            continue; /* it has another one since this transaction began */
         if (vbd->type != VBD_TYPE_CD) {
             tx_delete(tx, CLASS_VBD, vbds->items[i]);
             continue;

@@ -105,6 +105,23 @@ void vm_state_running(struct tx *tx, struct ref ref, struct ref host, const stru
     }
 }
 
+void vm_state_moved(struct tx *tx, struct ref ref, struct ref host, const struct domain_info *info)
+{
+    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, ref));
+    const struct vm_metrics_row *metrics = vm_metrics_row(tx_get(tx, CLASS_VM_metrics, vm->metrics));
+    const struct host_row *on = host_row(tx_get(tx, CLASS_host, host));
+    int64_t started = metrics ? metrics->start_time : 0;
+    bool had_consoles = vm->consoles && vm->consoles->count > 0;
+    remove_consoles(tx, vm);
+    vm_state_running(tx, ref, host, info); /* for it, those are still there */
+    if (had_consoles) {
+        add_console(tx, vm, CONSOLE_PROTOCOL_RFB, on ? on->address : "");
+        add_console(tx, vm, CONSOLE_PROTOCOL_VT100, on ? on->address : "");
+    }
+    if (started)
+        edit_metrics(tx, vm_row_mut(tx_edit(tx, CLASS_VM, ref)))->start_time = started;
+}
+
 bool vm_state_has_numbers(const struct vm_metrics_row *metrics, const struct domain_info *info)
 {
     int64_t memory = info->memory_actual_bytes ? info->memory_actual_bytes : info->memory_bytes;

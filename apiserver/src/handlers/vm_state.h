@@ -6,6 +6,8 @@
 
 /* The VM runs (or stands paused) on `host`: residence, domid, metrics, attached devices, consoles. */
 void vm_state_running(struct tx *tx, struct ref vm, struct ref host, const struct domain_info *info);
+/* It has gone on running on another host: residence, domid, consoles; it was not started anew. */
+void vm_state_moved(struct tx *tx, struct ref vm, struct ref host, const struct domain_info *info);
 /* Memory and processors that its domain has now, into its VM_metrics; whether they are there already. */
 bool vm_state_has_numbers(const struct vm_metrics_row *metrics, const struct domain_info *info);
 void vm_state_numbers(struct tx *tx, struct ref vm, const struct domain_info *info);

@@ -64,7 +64,7 @@ int claims_take(struct server *server, struct ref vm_ref, const struct claims_wi
     pthread_mutex_lock(&c->lock);
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
     const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, vm_ref));
-    struct placement p = {.snap = snap, .vm = vm};
+    struct placement p = {.snap = snap, .vm = wish->as ? wish->as : vm};
     int rc = vm ? choose(c, &p, wish, &chosen, err) : fail_handle(err, CLASS_VM, vm_ref);
     if (rc == 0) {
         const struct squeeze_vm wants = squeeze_vm_of(snap, vm);

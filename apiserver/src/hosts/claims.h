@@ -4,6 +4,7 @@
 #include <base/ref.h>
 #include <db/store.h>
 #include <model/error.h>
+#include <model/rows.h>
 
 struct claims;
 struct server;
@@ -16,6 +17,7 @@ struct claims_wish {
     const struct ref *avoid; /* ...but none of these, which have just failed */
     size_t avoid_count;
     bool force; /* as in struct placement */
+    const struct vm_row *as; /* judged as this copy of its row says; NULL: as its row does */
 };
 /* Chooses the host where the VM is going to run and claims the least that it needs there. -1: nothing is
  * claimed. */

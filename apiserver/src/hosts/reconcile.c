@@ -6,8 +6,10 @@
 #include "../handlers/storage.h"
 #include "../handlers/vm_data.h"
 #include "../handlers/vm_kept.h"
+#include "../handlers/vm_migrate.h"
 #include "../handlers/vm_state.h"
 #include "../server.h"
+#include "hosts.h"
 #include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -186,6 +188,60 @@ static bool operation_on(struct look *look, const char *uuid)
     return found;
 }
 
+static bool record_end(struct look *look, const struct vm_row *seen, enum end_reason reason,
+                       const char *text);
+
+/* Whether the VM is live on that host. -1: it does not say. */
+static int lives_at(struct look *look, struct ref host, const char *uuid, struct domain_info *info)
+{
+    AUTO_API_ERR struct api_err ignored = API_ERR_INIT;
+    struct hv_domain_info_args args;
+    struct hv_domain_info_result result;
+    struct hv_err cause;
+    const struct hv_op op = {.timeout_ms = 5000};
+    struct hv_host *agent = hosts_get(look->server->hosts, host, &ignored);
+    if (!agent)
+        return -1;
+    hv_domain_info_args_init(&args);
+    str_assign(&args.domain, uuid);
+    int rc = hv_domain_info(agent, &op, &args, &result, &cause);
+    hv_domain_info_args_done(&args);
+    hosts_put(look->server->hosts, agent);
+    if (rc < 0)
+        return cause.kind == HV_ERR_KIND_NOT_FOUND ? 0 : -1;
+    bool live = is_live(result.info.state);
+    if (live)
+        domain_info_copy(info, &result.info);
+    hv_domain_info_result_done(&result);
+    return live;
+}
+
+/* This host has given the VM to another one while this server was away. False: look again. */
+static bool record_move(struct look *look, const struct snapshot *snap, const struct vm_row *seen,
+                        const struct domain_info *info)
+{
+    const struct host_row *to = host_row(snapshot_by_uuid(snap, CLASS_host, info->moved_to));
+    struct domain_info there;
+    if (!runs_here(seen, look->host))
+        return true; /* known already */
+    int lives = to ? lives_at(look, to->row.ref, seen->uuid, &there) : 0;
+    if (lives < 0) {
+        look->busy++;
+        return false;
+    }
+    if (lives == 0)
+        return record_end(look, seen, END_REASON_NONE, info->end_text);
+    struct tx *tx = store_begin(look->server->store);
+    const struct vm_row *vm = unchanged(look, tx, seen);
+    if (vm)
+        vm_migrate_arrived(tx, vm->row.ref, to->row.ref, &there);
+    domain_info_done(&there);
+    if (!vm || !commit(look, tx, "a migration that was under way"))
+        return false;
+    vm_migrate_sweep(look->server, snap, seen->row.ref);
+    return true;
+}
+
 /* The VM ended without this server's doing. False: look again. */
 static bool record_end(struct look *look, const struct vm_row *seen, enum end_reason reason, const char *text)
 {
@@ -242,6 +298,8 @@ static void record_live(struct look *look, const struct vm_row *seen, const stru
         return;
     if (!runs_here(vm, look->host) || vm->domid != info->domid) {
         log_info("hosts", "a VM runs that the database did not know to run", "vm", vm->uuid);
+        if (!ref_eq(vm->resident_on, look->host))
+            vm_migrate_take_disks(tx, vm->row.ref, REF_NULL);
         vm_state_running(tx, vm->row.ref, look->host, info);
     } else if ((vm->power_state == VM_POWER_STATE_PAUSED) != paused) {
         vm_state_paused(tx, vm->row.ref, paused);
@@ -372,6 +430,11 @@ static void look_at_domain(struct look *look, const struct snapshot *snap, const
     }
     if (info->state != DOMAIN_STATE_GONE) {
         record_kept(look, vm, info);
+        return;
+    }
+    if (info->end_reason == END_REASON_MIGRATED) {
+        if (record_move(look, snap, vm, info))
+            forget(look, info->uuid);
         return;
     }
     if (record_end(look, vm, info->end_reason, info->end_text))

@@ -5,6 +5,7 @@
 #include "../gate/task.h"
 #include "../handlers/alert.h"
 #include "../handlers/storage.h"
+#include "../handlers/vm_migrate.h"
 #include "../handlers/vm_record.h"
 #include "../handlers/vm_state.h"
 #include "../rules/operations.h"
@@ -53,6 +54,9 @@ static const struct {
     {"VM.suspend", "domain_suspend"},
     {"VM.resume", "domain_resume"},
     {"VM.resume_on", "domain_resume"},
+    {"VM.pool_migrate", "domain_send"},
+    {"VM.migrate_send", "domain_send"},
+    {"VDI.pool_migrate", "disk_move"},
     {"VDI.copy", "disk_copy"},
     {"VDI.clone", "disk_copy"},
     {"VDI.destroy", "disk_destroy"},
@@ -330,6 +334,23 @@ static void record_power(struct tx *tx, const struct interrupted *e)
     }
 }
 
+/* Disks that went with their VM, or under it. Where a VM went is seen by reconcile_host, which changes over
+ * its disks too. */
+static struct ref record_moves(struct tx *tx, const struct interrupted *e, bool done)
+{
+    struct ref vm = e->object;
+    if (e->cls == CLASS_VDI) {
+        const struct row *row = tx_by_uuid(tx, CLASS_VM, e->key);
+        vm = row ? row->ref : REF_NULL;
+    }
+    bool unknown = e->state == OPERATION_STATE_FAILED && e->failure.kind == HV_ERR_KIND_UNREACHABLE;
+    if (!done && !unknown)
+        vm_migrate_drop_disks(tx, vm);
+    else if (done && streq(e->call, "disk_move"))
+        return vm_migrate_take_disks(tx, vm, e->object);
+    return done && streq(e->message, "VM.migrate_send") ? vm : REF_NULL;
+}
+
 /* Takes the mark off, and records what the operation did. */
 static void record(struct tx *tx, void *arg)
 {
@@ -353,6 +374,8 @@ static void record(struct tx *tx, void *arg)
     } else if (done && is(e, "VDI.resize", "disk_resize") && rec->have_info) {
         storage_update_vdi(tx, e->object, &rec->info);
     }
+    if (streq(e->call, "domain_send") || streq(e->call, "disk_move"))
+        result = record_moves(tx, e, done);
     str_unref(e->result);
     e->result = NULL;
     if (done)

@@ -102,7 +102,7 @@ int plan_nic(const struct snapshot *snap, const struct vif_row *vif, struct doma
 static int plan_devices(const struct snapshot *snap, const struct vm_row *vm, struct domain_config *config,
                         struct api_err *err)
 {
-    bool resuming = vm->power_state == VM_POWER_STATE_SUSPENDED;
+    bool resuming = vm->power_state != VM_POWER_STATE_HALTED;
     enum disk_bus bus;
     enum nic_model model;
     if (plan_bus(vm, &bus, err) < 0 || plan_nic_model(vm, &model, err) < 0)

@@ -5,7 +5,7 @@
 #include <model/error.h>
 #include <model/rows.h>
 
-/* A suspended VM has the devices that it was suspended with (currently_attached), any other has all.
+/* A VM that runs or is suspended has the devices that are attached to it (currently_attached), any other has all.
  * *config is initialised only on success. Errors are those of a start that cannot work whatever the host:
  * VALUE_NOT_SUPPORTED for what the domain cannot express, HANDLE_INVALID for rows that are gone. */
 int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start_paused,
