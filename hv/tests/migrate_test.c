@@ -2,6 +2,7 @@
  * whoever dies at whatever moment leaves one running guest. On QEMU and on the simulator. */
 #include "agent_fixture.h"
 #include <base/clock.h>
+#include <base/file.h>
 #include <base/mem.h>
 #include <criterion/criterion.h>
 #include <criterion/parameterized.h>
@@ -410,6 +411,68 @@ static void each_death(const char *const (*places)[2], size_t count, bool qemu, 
         must_call(&a, HV_CALL_DOMAIN_FORGET, VM);
         must_go(t, &b, &a);
         must_call(&b, HV_CALL_DOMAIN_FORGET, VM);
+    }
+}
+
+/* Of a domain that is in no list yet. */
+static pid_t device_model_of(const struct fixture *f)
+{
+    char *path AUTO_FREE = xasprintf("%s/run/%s/pid", f->state, VM);
+    char *text AUTO_FREE = file_read(path, 64, NULL);
+    return text ? atoi(text) : 0;
+}
+
+Test(migrate, the_destinations_device_model_dies)
+{
+    struct trip t = {.cancel = false};
+    fixture_attach(&b, SR, a.storage, false);
+    boot(&a, &t.config);
+    for (int round = 0; round < 4; round++) {
+        char in_memory = letter(&a, '1');
+        pid_t pid = 0;
+        trip_begin(&t, &a, &b);
+        for (int64_t end = clock_mono_ms() + 60000; (pid = device_model_of(&b)) <= 0;)
+            cr_assert_lt(clock_mono_ms(), end, "there is no device model at the destination");
+        struct timespec pause = {.tv_nsec = round * 80000000};
+        nanosleep(&pause, NULL);
+        kill(pid, SIGKILL);
+        trip_end(&t);
+        cr_assert_eq(t.sent, t.received, "sent %d, received %d: %s", t.sent, t.received, t.send_err.text);
+        if (t.sent < 0) {
+            cr_assert_eq(state_at(&a), DOMAIN_STATE_RUNNING, "round %d", round);
+            cr_assert_eq(letter(&a, '2'), in_memory, "round %d: the guest's memory is another", round);
+        } else { /* it was killed when it had taken over, and with it the guest */
+            cr_assert_eq(state_at(&a), DOMAIN_STATE_GONE, "round %d", round);
+            must_call(&b, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
+            must_call(&a, HV_CALL_DOMAIN_FORGET, VM);
+            domain_config_done(&t.config);
+            boot(&a, &t.config);
+        }
+    }
+    domain_config_done(&t.config);
+}
+
+Test(migrate, the_sources_device_model_dies)
+{
+    struct trip t = {.cancel = false};
+    fixture_attach(&b, SR, a.storage, false);
+    for (int round = 0; round < 4; round++) {
+        boot(&a, &t.config);
+        pid_t pid = device_model_of(&a);
+        trip_begin(&t, &a, &b);
+        struct timespec pause = {.tv_sec = round / 2, .tv_nsec = round % 2 * 500000000};
+        nanosleep(&pause, NULL);
+        kill(pid, SIGKILL);
+        trip_end(&t);
+        /* It has the guest, or nobody: never both, and never half of it. */
+        cr_assert_neq(state_at(&a), DOMAIN_STATE_RUNNING, "round %d", round);
+        cr_assert_eq(state_at(&b) == DOMAIN_STATE_RUNNING, t.received == 0, "round %d: %s", round,
+                     t.receive_err.text);
+        must_call(&b, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
+        must_call(&a, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
+        cr_assert_eq(fixture_count(&b, "run") + fixture_count(&a, "run"), 0, "round %d: something is left",
+                     round);
+        domain_config_done(&t.config);
     }
 }
 
