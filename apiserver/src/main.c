@@ -17,6 +17,7 @@
 #include "http/console.h"
 #include "http/doors.h"
 #include "http/web.h"
+#include "rest/rest.h"
 #include "members/members.h"
 #include "metrics/metrics.h"
 #include "schedules.h"
@@ -296,6 +297,7 @@ static int start(struct pool_server *p)
     s->tasks = tasks_new();
     s->events = events_new(s, p->options.event_heartbeat_s);
     s->joins = joins_new();
+    s->rest_keys = rest_keys_new();
     s->claims = claims_new();
     s->console_tokens = console_tokens_new(s);
     s->operation_wait_ms = p->options.operation_wait_s * 1000;
@@ -372,6 +374,7 @@ static void stop(struct pool_server *p)
     timers_free(s->timers);
     web_free(p->web);
     joins_free(s->joins);
+    rest_keys_free(s->rest_keys);
     tasks_free(s->tasks);
     sessions_free(s->sessions);
     auth_free(s->auth);

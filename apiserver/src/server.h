@@ -27,6 +27,7 @@ struct auth;
 struct metrics;
 struct call_log;
 struct trail;
+struct rest_keys;
 struct front;
 
 /* Lives as long as the process serves. The parts have locks of their own; the pointers never change
@@ -48,6 +49,7 @@ struct server {
     struct joins *joins;
     struct console_tokens *console_tokens;
     struct schedules *schedules;
+    struct rest_keys *rest_keys;
     struct members *members; /* NULL in tests of parts: the coordinator of a pool without others */
     const char *state_dir;   /* of the pool: its database, keys, passwords */
     const char *listen;      /* address of HTTPS */

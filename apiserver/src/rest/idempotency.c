@@ -15,39 +15,56 @@
 #define NOTE_DIGEST "rest:request"
 #define UNDER_WAY_MAX 4096
 
-/* Keys of requests whose task is not made yet. */
-static struct {
+/* Keys of requests that are not answered yet: their task may not be there. */
+struct rest_keys {
     pthread_mutex_t lock;
     const char *keys[UNDER_WAY_MAX]; /* the requests' own */
     size_t count;
-} under_way = {.lock = PTHREAD_MUTEX_INITIALIZER};
+};
+
+struct rest_keys *rest_keys_new(void)
+{
+    struct rest_keys *under_way = xcalloc(1, sizeof(*under_way));
+    pthread_mutex_init(&under_way->lock, NULL);
+    return under_way;
+}
+
+void rest_keys_free(struct rest_keys *under_way)
+{
+    if (!under_way)
+        return;
+    pthread_mutex_destroy(&under_way->lock);
+    free(under_way);
+}
 
 static bool hold(struct rest *r)
 {
+    struct rest_keys *under_way = r->server->rest_keys;
     bool taken = false;
-    pthread_mutex_lock(&under_way.lock);
-    for (size_t i = 0; i < under_way.count; i++)
-        taken = taken || streq(under_way.keys[i], r->key);
-    if (!taken && under_way.count < UNDER_WAY_MAX) {
-        under_way.keys[under_way.count++] = r->key;
+    pthread_mutex_lock(&under_way->lock);
+    for (size_t i = 0; i < under_way->count; i++)
+        taken = taken || streq(under_way->keys[i], r->key);
+    if (!taken && under_way->count < UNDER_WAY_MAX) {
+        under_way->keys[under_way->count++] = r->key;
         r->key_held = true;
     }
-    pthread_mutex_unlock(&under_way.lock);
+    pthread_mutex_unlock(&under_way->lock);
     return r->key_held;
 }
 
 void idempotency_release(struct rest *r)
 {
+    struct rest_keys *under_way = r->server->rest_keys;
     if (!r->key_held)
         return;
     r->key_held = false;
-    pthread_mutex_lock(&under_way.lock);
-    for (size_t i = 0; i < under_way.count; i++)
-        if (under_way.keys[i] == r->key) {
-            under_way.keys[i] = under_way.keys[--under_way.count];
+    pthread_mutex_lock(&under_way->lock);
+    for (size_t i = 0; i < under_way->count; i++)
+        if (under_way->keys[i] == r->key) {
+            under_way->keys[i] = under_way->keys[--under_way->count];
             break;
         }
-    pthread_mutex_unlock(&under_way.lock);
+    pthread_mutex_unlock(&under_way->lock);
 }
 
 static char *hash(const struct buf *text)

@@ -358,19 +358,19 @@ static void send_page(struct rest *r, const struct listing *l, size_t start, siz
     rest_send(r->req, 200, NULL, NULL, &out);
 }
 
-static bool list_page(struct rest *r, struct listing *l)
+static void list_page(struct rest *r, struct listing *l)
 {
     const char *filter = http_request_query(r->req, "filter");
     struct query_error error;
     AUTO_QUERY struct query *query = NULL;
     size_t start, limit;
     if (!read_choice(r, l) || !read_sort(r, l) || !read_limit(r, &limit))
-        return false;
+        return;
     if (filter && *filter) {
         query = query_parse(filter, known_field, (void *)(uintptr_t)r->target.cls, &error);
         if (!query) {
             rest_problem(r->req, 400, "Bad Request", error.text);
-            return false;
+            return;
         }
         l->query = query;
     }
@@ -379,9 +379,8 @@ static bool list_page(struct rest *r, struct listing *l)
     if (l->sort_count && l->count) /* else by reference, as they come */
         qsort_r((void *)l->rows, l->count, sizeof(*l->rows), compare_rows, l);
     if (!find_start(r, l, &start))
-        return false;
+        return;
     send_page(r, l, start, limit);
-    return true;
 }
 
 void rest_list(struct rest *r)

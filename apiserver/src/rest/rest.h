@@ -16,6 +16,11 @@
 #include <base/http_server.h>
 
 struct server;
+struct rest_keys;
+
+/* Idempotency-Keys of requests under way. */
+struct rest_keys *rest_keys_new(void);
+void rest_keys_free(struct rest_keys *keys);
 
 /* The door: any request below /api/v1 that no longer route takes. */
 void rest_serve(struct server *server, struct http_request *req);
