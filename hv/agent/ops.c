@@ -4,6 +4,7 @@
  * the host all domains end. */
 #include "merger.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/file.h>
 #include <base/json.h>
 #include <base/log.h>
@@ -263,7 +264,9 @@ static void run_handler(struct agent *agent, struct agent_op *op)
     else {
         if (op->call->queue == HV_QUEUE_DOMAIN)
             merger_yield_domain(agent->merger, op->key);
+        failpoint("agent-begun", op->call->name);
         outcome = agent_handlers[op->call - hv_calls](agent, op, op->args, result, &err);
+        failpoint("agent-done", op->call->name);
     }
     if (leaves_images(op))
         merger_wake(agent->merger);

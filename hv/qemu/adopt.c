@@ -75,6 +75,7 @@ static void record_end(struct hv_driver_state *state, struct qemu_domain *d)
     log_info("qemu", "a domain ended while the agent was away", "domain", d->uuid, "reason",
              end_reason_name(d->info.end_reason));
     tpm_end(d);
+    serial_keep(d);
     rundir_remove(state->state_dir, d->uuid, &d->dir);
 }
 

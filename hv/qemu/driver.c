@@ -210,6 +210,7 @@ static int qemu_purge(struct hv_driver_state *state, const char *uuid, struct hv
 {
     if (qemu_forget(state, uuid, err) < 0)
         return -1;
+    serial_purge(state, uuid);
     return kept_remove(state->state_dir, uuid, err);
 }
 

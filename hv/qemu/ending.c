@@ -256,6 +256,7 @@ void domain_process_ended(struct qemu_domain *d)
     pthread_mutex_lock(&d->lock);
     str_assign(&d->info.kept_mark, mark);
     scheduling_remove(d->driver, d->uuid);
+    serial_keep(d);
     rundir_remove(d->driver->state_dir, d->uuid, &d->dir);
     fill_info(d, reason, text);
     domain_info_copy(&info, &d->info);

@@ -280,6 +280,11 @@ void domain_process_ended(struct qemu_domain *d);
 void serial_open(struct qemu_domain *d, bool adopted);
 void serial_connect(struct qemu_domain *d);
 void serial_close(struct qemu_domain *d);
+/* The domain ends: what its port said last stays in STATE/serial/<uuid>.log, and that of the run before in
+ * .log.1. Each is at most a little longer than a megabyte. */
+void serial_keep(struct qemu_domain *d);
+/* The VM is deleted or has moved away. */
+void serial_purge(const struct hv_driver_state *state, const char *uuid);
 /* How much of what was logged came before the first byte of `held`, which is logged too, if only a moment
  * later. Pure. */
 size_t serial_before_held(const char *logged, size_t len, const struct buf *held);

@@ -6,6 +6,7 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -157,4 +158,28 @@ void serial_close(struct qemu_domain *d)
         close(d->serial_log_fd);
     d->serial_log_fd = -1;
     buf_done(&d->serial_in);
+}
+
+void serial_keep(struct qemu_domain *d)
+{
+    const char *state = d->driver->state_dir;
+    char *folder AUTO_FREE = xasprintf("%s/serial", state),
+                 *from AUTO_FREE = xasprintf("%s/run/%s/serial.log", state, d->uuid);
+    char *to AUTO_FREE = xasprintf("%s/%s.log", folder, d->uuid), *older AUTO_FREE = xasprintf("%s.1", to);
+    struct stat st;
+    if (stat(from, &st) < 0 || st.st_size == 0)
+        return;
+    if ((mkdir(folder, 0700) < 0 && errno != EEXIST) || (rename(to, older) < 0 && errno != ENOENT) ||
+        rename(from, to) < 0)
+        log_warn("qemu", "a serial log is not kept", "domain", d->uuid, "error", strerror(errno));
+}
+
+void serial_purge(const struct hv_driver_state *state, const char *uuid)
+{
+    static const char *const endings[] = {"log", "log.1"};
+    for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
+        char *path AUTO_FREE = xasprintf("%s/serial/%s.%s", state->state_dir, uuid, endings[i]);
+        if (unlink(path) < 0 && errno != ENOENT)
+            log_warn("qemu", "a serial log cannot be removed", "domain", uuid, "error", strerror(errno));
+    }
 }

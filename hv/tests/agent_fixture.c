@@ -105,6 +105,10 @@ void fixture_launch(struct fixture *f)
                                 "warn",
                                 "--sim-boot-ms",
                                 "100",
+                                "--cgroup",
+                                f->cgroup ? f->cgroup : "/nonexistent",
+                                "--min-uptime",
+                                f->min_uptime ? f->min_uptime : "0",
                                 f->images ? "--images" : NULL,
                                 f->images,
                                 NULL};

@@ -17,9 +17,11 @@ struct fixture {
     char dir[64], state[96], storage[96], isos[96];
     const char *tag; /* unique to this run; part of the path dir */
     const char *driver;
-    const char *uuid;      /* of the host: HOST, or HOST_2 */
-    const char *images;    /* folder of kernels, set after fixture_start and before a launch; NULL: none */
-    const char *failpoint; /* for the next launch; NULL: none */
+    const char *uuid;       /* of the host: HOST, or HOST_2 */
+    const char *images;     /* folder of kernels, set after fixture_start and before a launch; NULL: none */
+    const char *failpoint;  /* for the next launch; NULL: none */
+    const char *cgroup;     /* the same: a tree of control groups; NULL: none */
+    const char *min_uptime; /* the same: seconds; NULL: 0 */
     struct proc hostd;
     bool running;
     struct hv_host *host;
