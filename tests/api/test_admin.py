@@ -166,6 +166,19 @@ class SmallObjects(Base):
             cls.destroy(group)
             self.assertNotIn(group, cls.get_all())
 
+    def test_no_graphics_processor(self):
+        group = API.GPU_group.create("none")
+        self.assertEqual(int(API.GPU_group.get_remaining_capacity(group, NULL)), 0)
+        API.GPU_group.destroy(group)
+        self.refused("HANDLE_INVALID", "GPU_group.get_remaining_capacity", group, NULL)
+
+    def test_the_last_run_of_a_schedule(self):
+        schedule = API.VMSS.create({"name_label": "daily", "frequency": "daily", "type": "snapshot", "enabled": False})
+        local().VMSS.set_last_run_time(schedule, "20260102T03:04:05Z")
+        self.assertEqual(API.VMSS.get_last_run_time(schedule), "20260102T03:04:05Z")
+        self.refused("HANDLE_INVALID", "VMSS.set_last_run_time", host(), "20260102T03:04:05Z", api=local())
+        API.VMSS.destroy(schedule)
+
     def test_a_secret_of_ones_own_uuid(self):
         name = str(uuid.uuid4())
         secret = API.secret.introduce(name, "hidden", {"k": "v"})

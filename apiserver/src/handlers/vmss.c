@@ -150,3 +150,16 @@ int handle_vmss_snapshot_now(struct call *call, const struct vmss_snapshot_now_a
     call->take_over = take_over;
     return 0;
 }
+
+/* For the server's own root: the schedule goes on from there. */
+int handle_vmss_set_last_run_time(struct call *call, const struct vmss_set_last_run_time_args *args,
+                                  struct api_err *err)
+{
+    struct tx *tx = store_begin(call->server->store);
+    if (!tx_get(tx, CLASS_VMSS, args->self)) {
+        tx_abort(tx);
+        return fail_handle(err, CLASS_VMSS, args->self);
+    }
+    vmss_row_mut(tx_edit(tx, CLASS_VMSS, args->self))->last_run_time = args->value;
+    return server_commit(tx, err);
+}
