@@ -29,6 +29,7 @@ run|c:qemu-system-x86_64|qemu-system-x86|runs the guests
 run|c:qemu-img|qemu-utils|disk images
 run|d:ovmf|ovmf|UEFI for guests
 run|c:swtpm|swtpm|TPMs for guests
+run|c:grub-fstest|grub-common|kernels out of disks of guests
 run|c:nft|nftables|what network cards of guests may send
 test|d:libcriterion-dev|libcriterion-dev|unit tests
 test|c:chromium|chromium|tests of the web page
@@ -42,6 +43,7 @@ test|d:syslinux-common|syslinux-common|its second stage
 test|c:mcopy|mtools|its file system
 test|d:grub-efi-amd64-bin|grub-efi-amd64-bin|bootable test disk (UEFI)
 test|c:grub-mkimage|grub-common|its boot loader
+run|c:grub-fstest|grub-common|kernels out of disks of guests
 test|c:mmdebstrap|mmdebstrap|a Debian guest
 test|c:sfdisk|fdisk|its partitions
 test|d:grub-pc-bin|grub-pc-bin|its boot loader (BIOS)

@@ -164,6 +164,8 @@ static unsigned qemu_capabilities(const struct hv_driver_state *state)
         can |= DRIVER_CAN_SECURE_BOOT;
     if (state->swtpm && access(state->swtpm, X_OK) == 0)
         can |= DRIVER_CAN_TPM;
+    if (guest_kernel_possible(state))
+        can |= DRIVER_CAN_GUEST_KERNEL;
     if (state->may_nest)
         can |= DRIVER_CAN_NESTED;
     return can;
@@ -180,6 +182,9 @@ static int qemu_check(const struct hv_driver_state *state, const struct domain_c
     if (config->secure_boot == SECURE_BOOT_ON && !(can & DRIVER_CAN_SECURE_BOOT))
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
                        "The host has no UEFI firmware with Secure Boot (package ovmf).");
+    if (config->firmware == FIRMWARE_GUEST_KERNEL && !(can & DRIVER_CAN_GUEST_KERNEL))
+        return hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
+                       "The host cannot read kernels out of disks (package grub-common).");
     if (config->tpm && !(can & DRIVER_CAN_TPM))
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The host has no virtual TPM (package swtpm).");
     if (config->nested && !(can & DRIVER_CAN_NESTED))

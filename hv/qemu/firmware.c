@@ -72,6 +72,20 @@ static int add_kernel(struct qemu_domain *d, struct handout *h, struct qemu_plan
     return 0;
 }
 
+static int add_guest_kernel(struct qemu_domain *d, const struct disk_chain *chains, struct handout *h,
+                            struct qemu_plan_input *input, struct boot_words *words, struct hv_err *err)
+{
+    struct guest_kernel kernel;
+    if (guest_kernel_read(d->driver, input->config, chains, &kernel, err) < 0)
+        return -1;
+    input->kernel_fd = handout_give_owned(h, kernel.kernel_fd);
+    if (kernel.ramdisk_fd >= 0)
+        input->ramdisk_fd = handout_give_owned(h, kernel.ramdisk_fd);
+    words->cmdline = kernel.cmdline;
+    input->cmdline = words->cmdline;
+    return 0;
+}
+
 static int add_uefi(struct qemu_domain *d, struct handout *h, struct qemu_plan_input *input,
                     struct hv_err *err)
 {
@@ -95,7 +109,6 @@ static int add_uefi(struct qemu_domain *d, struct handout *h, struct qemu_plan_i
 int firmware_add(struct qemu_domain *d, const struct disk_chain *chains, struct handout *h,
                  struct qemu_plan_input *input, struct boot_words *words, struct hv_err *err)
 {
-    (void)chains;
     switch (input->config->firmware) {
     case FIRMWARE_BIOS:
         return 0;
@@ -104,7 +117,7 @@ int firmware_add(struct qemu_domain *d, const struct disk_chain *chains, struct 
     case FIRMWARE_KERNEL:
         return add_kernel(d, h, input, words, err);
     case FIRMWARE_GUEST_KERNEL:
-        break;
+        return add_guest_kernel(d, chains, h, input, words, err);
     }
-    return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The host cannot read kernels out of disks.");
+    return hv_fail(err, HV_ERR_KIND_INTERNAL, "The firmware is unknown.");
 }

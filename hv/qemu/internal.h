@@ -240,6 +240,9 @@ void domain_devices_later(struct qemu_domain *d);
 /* Loop thread: a device went, or the guest refused that. */
 void domain_device_event(struct qemu_domain *d, const char *name, const json_t *data);
 
+/* ---- guest_kernel.c ---- */
+bool guest_kernel_possible(const struct hv_driver_state *state);
+
 /* ---- watch.c: loop thread ---- */
 /* What nobody tells is looked at now and then, from now on until the timer is cancelled: what the firmware
  * has written down, and whether the guest has taken its virtio devices into use. */

@@ -29,6 +29,15 @@ void boot_words_done(struct boot_words *words);
 int firmware_add(struct qemu_domain *d, const struct disk_chain *chains, struct handout *h,
                  struct qemu_plan_input *input, struct boot_words *words, struct hv_err *err);
 
+/* ---- guest_kernel.c ---- */
+struct guest_kernel {
+    int kernel_fd, ramdisk_fd; /* memory; -1: no ramdisk */
+    char *cmdline;
+};
+/* FORMAT with what was found, or not. Takes up to a minute. */
+int guest_kernel_read(const struct hv_driver_state *state, const struct domain_config *config,
+                      const struct disk_chain *chains, struct guest_kernel *out, struct hv_err *err);
+
 /* ---- tpm.c ---- */
 /* Starts the process of its TPM, if it has one, and connects it. */
 int tpm_add(struct qemu_domain *d, struct handout *h, struct qemu_plan_input *input, struct hv_err *err);

@@ -52,6 +52,8 @@ int vm_start_failed(struct api_err *err, const struct vm_row *vm, struct ref hos
     case HV_ERR_KIND_NOT_FOUND:
         return err_vm_requires_vdi(err, REF_TEXT(vm->row.ref), cause->text);
     case HV_ERR_KIND_FORMAT:
+        if (*vm->PV_bootloader && vm->power_state == VM_POWER_STATE_HALTED)
+            return err_bootloader_failed(err, REF_TEXT(vm->row.ref), cause->text);
         return err_value_not_supported(err, "VM", vm->name_label, cause->text);
     default:
         return hosts_fail(err, host, cause);

@@ -1,0 +1,176 @@
+#!/usr/bin/env python3
+"""Guests that are started by the kernel on their own disk: partitions and file systems of every kind, menus of
+GRUB, extlinux and the Boot Loader Specification; and a guest with Secure Boot and a TPM."""
+import os
+import shutil
+import subprocess
+import unittest
+
+from installation import Failure, Installation
+
+IMAGES = os.environ.get("CORRAL_TEST_IMAGES", "")
+MIB = 1 << 20
+ARGUMENTS = "console=ttyS0"
+
+GRUB = f"""set default="1"
+menuentry 'No kernel' {{
+\tlinux /boot/nothing
+}}
+menuentry 'Tiny' --class linux $menuentry_id_option 'tiny' {{
+\tlinux\t/boot/vmlinuz {ARGUMENTS} menu=grub
+\tinitrd\t/boot/initrd
+}}
+"""
+EXTLINUX = f"""DEFAULT tiny
+LABEL tiny
+  LINUX /boot/vmlinuz
+  INITRD /boot/initrd
+  APPEND {ARGUMENTS} menu=extlinux
+"""
+BLS = f"""title Tiny
+linux /boot/vmlinuz
+initrd /boot/initrd
+options {ARGUMENTS} menu=bls
+"""
+
+
+def run(*command, **more):
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **more)
+
+
+def make_tree(folder, menu, text):
+    """The files of a small system."""
+    os.makedirs(os.path.join(folder, "boot"))
+    for source, name in (("tiny.vmlinuz", "vmlinuz"), ("tiny.initrd", "initrd")):
+        shutil.copy(os.path.join(IMAGES, source), os.path.join(folder, "boot", name))
+    path = os.path.join(folder, menu)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def xfs_description(folder):
+    """What mkfs.xfs makes files from (a prototype file)."""
+    def entries(at):
+        lines = []
+        for name in sorted(os.listdir(at)):
+            path = os.path.join(at, name)
+            if os.path.isdir(path):
+                lines += [f"{name} d--755 0 0", *entries(path), "$"]
+            else:
+                lines.append(f"{name} ---644 0 0 {path}")
+        return lines
+    return "\n".join(["/stand/diskboot", "0 0", "d--755 0 0", *entries(folder), "$", ""])
+
+
+def make_file_system(kind, tree, path):
+    size = 320 * MIB if kind == "xfs" else 160 * MIB
+    with open(path, "wb") as file:
+        file.truncate(size)
+    if kind == "ext4":
+        run("mke2fs", "-q", "-t", "ext4", "-d", tree, path)
+    elif kind == "btrfs":
+        run("mkfs.btrfs", "-q", "--rootdir", tree, path)
+    else:
+        with open(path + ".proto", "w", encoding="ascii") as file:
+            file.write(xfs_description(tree))
+        run("mkfs.xfs", "-q", "-p", path + ".proto", path)
+    return size
+
+
+def make_disk(path, label, kind, tree):
+    """A raw disk with a partition that is empty and one with the file system; `label`: dos, gpt or none."""
+    part = path + ".part"
+    size = make_file_system(kind, tree, part)
+    if not label:
+        os.rename(part, path)
+        return
+    with open(path, "wb") as file:
+        file.truncate(size + 4 * MIB)
+    table = f"label: {label}\nstart=2048, size=2048, type={'83' if label == 'dos' else 'linux'}\n" \
+            f"start=4096, size={size // 512}, type={'83' if label == 'dos' else 'linux'}\n"
+    run("sfdisk", "-q", path, input=table.encode())
+    run("dd", f"if={part}", f"of={path}", "bs=1M", "seek=2", "conv=notrunc,sparse", "status=none")
+    os.unlink(part)
+
+
+class BootTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.site = Installation()
+        cls.addClassCleanup(cls.site.close)
+
+    def setUp(self):
+        self.pool = self.site.pool()
+        self.repository = self.pool.pool.get_default_SR(self.pool.pool.get_all()[0])
+
+    def machine(self, name, disk, **settings):
+        """A VM with this disk, uninstalled at the end."""
+        uuid = self.site.xe("vm-install", "template=Other install media", f"new-name-label={name}")
+        self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={uuid}", "force=true"))
+        vm = self.pool.VM.get_by_uuid(uuid)
+        for field, value in settings.items():
+            getattr(self.pool.VM, f"set_{field}")(vm, value)
+        if disk:
+            image = disk + ".qcow2"
+            run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, image)
+            vdi = self.pool.VDI.create({
+                "name_label": name, "name_description": "", "SR": self.repository,
+                "virtual_size": os.path.getsize(disk), "type": "user", "sharable": False, "read_only": False,
+                "other_config": {}, "xenstore_data": {}, "sm_config": {}, "tags": []})
+            self.site.xe("vdi-import", f"uuid={self.pool.VDI.get_uuid(vdi)}", f"filename={image}", "format=qcow2")
+            self.pool.VBD.create({"VM": vm, "VDI": vdi, "userdevice": "0", "bootable": True, "mode": "RW",
+                                  "type": "Disk", "empty": False, "unpluggable": True, "other_config": {},
+                                  "qos_algorithm_type": "", "qos_algorithm_params": {}})
+            os.unlink(image)
+        return uuid, vm
+
+    def disk(self, name, label, kind, menu, text):
+        tree = os.path.join(self.site.folder, name + ".tree")
+        path = os.path.join(self.site.folder, name + ".raw")
+        make_tree(tree, menu, text)
+        make_disk(path, label, kind, tree)
+        shutil.rmtree(tree)
+        self.addCleanup(os.unlink, path)
+        return path
+
+    def test_own_kernels(self):
+        cases = (("gpt-ext4", "gpt", "ext4", "boot/grub/grub.cfg", GRUB, "menu=grub"),
+                 ("dos-xfs", "dos", "xfs", "boot/extlinux/extlinux.conf", EXTLINUX, "menu=extlinux"),
+                 ("whole-btrfs", None, "btrfs", "boot/loader/entries/tiny-1.conf", BLS, "menu=bls"))
+        for name, label, kind, menu, text, mark in cases:
+            with self.subTest(name=name):
+                uuid, vm = self.machine(name, self.disk(name, label, kind, menu, text), PV_bootloader="pygrub",
+                                        PV_args="more=words")
+                # Over a snapshot, so that what is read has images below it.
+                self.pool.VM.snapshot(vm, name + " before")
+                self.site.xe("vm-start", f"uuid={uuid}")
+                serial = self.site.serial(self.pool, vm)
+                serial.expect(f"{mark} more=words", 200)
+                if name == "gpt-ext4":
+                    serial.login()
+                self.site.xe("vm-shutdown", f"uuid={uuid}", "force=true")
+
+    def test_what_cannot_be_found_is_said(self):
+        empty = os.path.join(self.site.folder, "empty.raw")
+        with open(empty, "wb") as file:
+            file.truncate(8 * MIB)
+        self.addCleanup(os.unlink, empty)
+        cases = [("no-disk", None, {}, "no disk"), ("empty", empty, {}, "no partition with a file system")]
+        menuless = self.disk("menuless", "gpt", "ext4", "etc/nothing", "")
+        cases += [("menuless", menuless, {}, "No boot menu")]
+        dead = self.disk("dead", None, "ext4", "boot/grub/grub.cfg", GRUB)
+        cases += [("entry", dead, {"PV_bootloader_args": "Windows"}, 'no entry "Windows"'),
+                  ("kernel", dead, {"PV_bootloader_args": "0"}, "/boot/nothing on loop0 cannot be read")]
+        for name, disk, settings, words in cases:
+            with self.subTest(name=name):
+                _, vm = self.machine(name, disk, PV_bootloader="pygrub", **settings)
+                with self.assertRaises(Failure) as caught:
+                    self.pool.VM.start(vm, False, False)
+                self.assertEqual((caught.exception.code, caught.exception.params[0]), ("BOOTLOADER_FAILED", vm))
+                self.assertIn(words, caught.exception.params[1])
+                self.assertEqual(self.pool.VM.get_power_state(vm), "Halted")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
