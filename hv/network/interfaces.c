@@ -168,7 +168,8 @@ static void take_hardware(int sock, struct network_interface *out)
     struct ethtool_cmd settings = {.cmd = ETHTOOL_GSET};
     struct ethtool_drvinfo driver = {.cmd = ETHTOOL_GDRVINFO};
     if (ask_driver(sock, out->name, &settings) == 0) {
-        uint32_t speed = ethtool_cmd_speed(&settings);
+        /* The header's own function shifts a signed number. */
+        uint32_t speed = (uint32_t)settings.speed_hi << 16 | settings.speed;
         out->speed_mbit = speed == (uint32_t)SPEED_UNKNOWN || speed == UINT16_MAX ? 0 : speed;
         out->full_duplex = settings.duplex == DUPLEX_FULL;
     }
