@@ -72,31 +72,42 @@ static void search_init(struct search *s, const struct hv_driver_state *state, c
 static int run(const struct search *s, const char *const *command, int out_fd, rlim_t file_max,
                struct proc_result *result)
 {
-    const char *argv[8] = {READER, "/dev/null"};
-    for (size_t i = 0; command[i]; i++)
-        argv[2 + i] = command[i];
-    const char *const env[] = {"PATH=/usr/bin:/bin", "LC_ALL=C", s->words, s->preload, NULL};
     const struct proc_limit limits[] = {
         {RLIMIT_CPU, CPU_SECONDS}, {RLIMIT_AS, MEMORY_MAX}, {RLIMIT_FSIZE, file_max}, {RLIMIT_CORE, 0}};
-    struct proc_fd *fds AUTO_FREE = xcalloc(s->chain->count + 1, sizeof(*fds));
-    for (size_t i = 0; i < s->chain->count; i++)
+    size_t images = s->chain->count, argc = 0;
+    char **argv = NULL;
+    struct buf keep AUTO_BUF = BUF_INIT;
+    struct proc_fd *fds AUTO_FREE = xcalloc(images + 1, sizeof(*fds));
+    int nowhere AUTO_CLOSE = open("/dev/null", O_WRONLY | O_CLOEXEC); /* its number is of no interest */
+    for (size_t i = 0; i < images; i++) {
         fds[i] = (struct proc_fd){.parent = s->chain->nodes[i].fd, .child = (int)(3 + i)};
-    bool root = geteuid() == 0;
-    struct proc_spec spec = {.argv = argv,
-                             .env = env,
+        buf_printf(&keep, "%s%zu", i ? "," : "", 3 + i);
+    }
+    fds[images] = (struct proc_fd){.parent = nowhere, .child = (int)(3 + images)};
+    launch_begin(s->state, 0, &argv, &argc);
+    const char *const settings[] = {"--keep", keep.data, "--env", s->words, "--env", s->preload, "--pid-fd"};
+    for (size_t i = 0; i < ARRAY_LEN(settings); i++)
+        launch_add(&argv, &argc, xstrdup(settings[i]));
+    launch_add(&argv, &argc, xasprintf("%zu", 3 + images));
+    const char *const program[] = {"--", READER, "/dev/null"};
+    for (size_t i = 0; i < ARRAY_LEN(program); i++)
+        launch_add(&argv, &argc, xstrdup(program[i]));
+    for (size_t i = 0; command[i]; i++)
+        launch_add(&argv, &argc, xstrdup(command[i]));
+    struct proc_spec spec = {.argv = (const char *const *)argv,
                              .stdout_fd = out_fd,
                              .fds = fds,
-                             .fd_count = s->chain->count,
+                             .fd_count = images + 1,
                              .new_session = true,
-                             .uid = root ? s->state->env.guest_uid : 0,
-                             .gid = root ? s->state->env.guest_gid : 0,
                              .limits = limits,
                              .limit_count = ARRAY_LEN(limits)};
     int64_t left = s->until_ms - clock_mono_ms();
     struct proc_run_options options = {.timeout_ms = left > 1 ? left : 1, .capture_max = MENU_FILE_MAX};
-    if (proc_run(&spec, &options, result) < 0)
-        return -1;
-    return proc_ok(result) && !result->truncated ? 0 : -1;
+    int outcome = proc_run(&spec, &options, result);
+    for (size_t i = 0; i < argc; i++)
+        free(argv[i]);
+    free(argv);
+    return outcome == 0 && proc_ok(result) && !result->truncated ? 0 : -1;
 }
 
 /* ---- file systems ---- */

@@ -109,6 +109,8 @@ class BootTest(unittest.TestCase):
         uuid = self.site.xe("vm-install", "template=Other install media", f"new-name-label={name}")
         self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={uuid}", "force=true"))
         vm = self.pool.VM.get_by_uuid(uuid)
+        for vif in self.pool.VM.get_VIFs(vm):
+            self.pool.VIF.destroy(vif)
         for field, value in settings.items():
             getattr(self.pool.VM, f"set_{field}")(vm, value)
         if disk:

@@ -1,11 +1,12 @@
 /* corral-launch: the last step before a device model. It writes down who it is, gives up every right
  * that a device model does not need, and becomes the program:
  *
- *   corral-launch [--uid N --gid N [--also-gid N]] --pid-fd N [--keep N,N,...] -- PROGRAM ARGUMENT...
+ *   corral-launch [--uid N --gid N [--also-gid N]] --pid-fd N [--keep N,N,...] [--env NAME=VALUE]...
+ *                 -- PROGRAM ARGUMENT...
  *
  * The process number and its start time go to the descriptor before anything else happens, so that an agent
  * that died right after starting it finds it again. --also-gid is the one group beside its own that a device
- * model may need: that of /dev/kvm. */
+ * model may need: that of /dev/kvm. --env is for the program alone (LD_PRELOAD). */
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #define KEEP_MAX 256
+#define ENV_MAX 8
 
 static _Noreturn void fail(const char *what)
 {
@@ -119,8 +121,8 @@ static void drop_rights(long uid, long gid, long also_gid)
 int main(int argc, char **argv)
 {
     long uid = -1, gid = -1, also_gid = -1, pid_fd = -1;
-    char *keep = NULL;
-    int i = 1;
+    char *keep = NULL, *env[ENV_MAX];
+    int i = 1, env_count = 0;
     for (; i + 1 < argc && strcmp(argv[i], "--") != 0; i += 2) {
         if (strcmp(argv[i], "--uid") == 0)
             uid = number(argv[i + 1]);
@@ -132,16 +134,21 @@ int main(int argc, char **argv)
             pid_fd = number(argv[i + 1]);
         else if (strcmp(argv[i], "--keep") == 0)
             keep = argv[i + 1];
+        else if (strcmp(argv[i], "--env") == 0 && strchr(argv[i + 1], '=') && env_count < ENV_MAX)
+            env[env_count++] = argv[i + 1];
         else
             break;
     }
     if (i + 1 >= argc || strcmp(argv[i], "--") != 0 || pid_fd < 0 || argv[i + 1][0] != '/') {
         errno = EINVAL;
-        fail("usage: [--uid N --gid N [--also-gid N]] --pid-fd N [--keep N,...] -- /PROGRAM ARGUMENT...");
+        fail("usage: [--uid N --gid N [--also-gid N]] --pid-fd N [--keep N,...] [--env NAME=VALUE]... -- "
+             "/PROGRAM ARGUMENT...");
     }
     tell_pid((int)pid_fd);
     close_others(keep);
     drop_rights(uid, gid, also_gid);
+    for (int k = 0; k < env_count; k++)
+        putenv(env[k]);
     execv(argv[i + 1], argv + i + 1);
     fail(argv[i + 1]);
 }
