@@ -1,4 +1,7 @@
 """Disks and network cards that come and go while their VM runs, and what else VBD and VIF messages do."""
+import glob
+import json
+import os
 import sys
 import unittest
 
@@ -144,11 +147,8 @@ class Cards(VmCase):
         self.api.VIF.move(vif, network)
         self.assertEqual(self.api.VIF.get_network(vif), network)
         self.assertEqual(self.api.network.get_VIFs(network), [vif])
-        # Nobody would enforce it on a bridge.
-        self.fails("VALUE_NOT_SUPPORTED", None, "VIF.set_locking_mode", vif, "locked")
-        self.api.VIF.move(vif, self.network)
         self.api.VIF.set_locking_mode(vif, "locked")
-        self.fails("VALUE_NOT_SUPPORTED", None, "VIF.move", vif, network)
+        self.api.VIF.move(vif, self.network)
         self.api.VIF.set_ipv4_allowed(vif, ["192.0.2.1"])
         self.api.VIF.add_ipv4_allowed(vif, "192.0.2.2")
         self.api.VIF.remove_ipv4_allowed(vif, "192.0.2.1")
@@ -173,6 +173,53 @@ class Cards(VmCase):
         self.start(vm)
         self.fails("OPERATION_NOT_ALLOWED", None, "VIF.set_locking_mode", vif, "disabled")
         self.api.VIF.set_locking_mode(vif, "unlocked")
+
+    def test_while_the_guest_runs(self):
+        """What a card may do and where it leads changes without its guest's noticing; the agent keeps it."""
+        networks = [self.api.network.create({"name_label": f"net {n}", "name_description": "", "MTU": 1500,
+                                             "other_config": {}, "bridge": "", "managed": True, "tags": []}) for n in range(2)]
+        vm = self.make()
+        vif = self.nic(vm)
+        self.api.VIF.move(vif, networks[0])
+        self.start(vm)
+        nic = lambda: next(self.agent_config(vm, "nics"))  # noqa: E731
+        bridges = [self.api.network.get_bridge(n) for n in networks]
+        self.assertEqual((nic()["bridge"], nic().get("locking", "open")), (bridges[0], "open"))
+        self.fails("HANDLE_INVALID", None, "VIF.move", vif, NULL)
+        self.api.VIF.move(vif, networks[1])
+        self.assertEqual((nic()["bridge"], self.api.VIF.get_network(vif)), (bridges[1], networks[1]))
+        self.fails("OPERATION_NOT_ALLOWED", None, "VIF.move", vif, self.network)  # of another kind
+        self.assertEqual((nic()["bridge"], self.api.VIF.get_network(vif)), (bridges[1], networks[1]))
+        self.api.VIF.set_ipv4_allowed(vif, ["192.0.2.1"])
+        self.api.VIF.set_locking_mode(vif, "locked")
+        self.api.VIF.add_ipv6_allowed(vif, "2001:db8::1")
+        self.assertEqual((nic()["locking"], nic()["ipv4_allowed"], nic()["ipv6_allowed"]),
+                         ("locked", ["192.0.2.1"], ["2001:db8::1"]))
+        self.api.VIF.set_qos_algorithm_type(vif, "ratelimit")
+        self.api.VIF.set_qos_algorithm_params(vif, {"kbps": "100"})
+        self.assertEqual(nic()["rate_kbytes"], 100)
+        self.fails("MAP_DUPLICATE_KEY", None, "VIF.add_to_qos_algorithm_params", vif, "kbps", "200")
+        self.api.VIF.remove_from_qos_algorithm_params(vif, "kbps")
+        self.assertEqual(nic().get("rate_kbytes", 0), 0)
+        self.api.VIF.add_to_qos_algorithm_params(vif, "kbps", "200")
+        self.assertEqual(nic()["rate_kbytes"], 200)
+        self.api.VIF.set_locking_mode(vif, "disabled")
+        self.assertEqual(nic()["locking"], "closed")
+        self.api.VIF.set_locking_mode(vif, "network_default")
+        self.assertEqual(nic().get("locking", "open"), "open")
+        self.fails("VIF_IN_USE", [networks[1], vif], "network.set_default_locking_mode", networks[1], "disabled")
+        self.api.VM.hard_shutdown(vm)
+        self.api.network.set_default_locking_mode(networks[1], "disabled")
+        self.start(vm)
+        self.assertEqual((nic()["locking"], nic()["rate_kbytes"]), ("closed", 200))
+
+    def agent_config(self, vm, part):
+        """What the host keeps of a running VM."""
+        uuid = self.api.VM.get_uuid(vm)
+        paths = glob.glob(os.path.join(self.pool.folder, "**", "run", uuid, "config.json"), recursive=True)
+        self.assertEqual(len(paths), 1)
+        with open(paths[0], encoding="utf-8") as file:
+            yield from json.load(file)["config"][part]
 
 
 class Live(VmCase):

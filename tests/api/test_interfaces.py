@@ -1,7 +1,8 @@
 """Interfaces of hosts (PIF), VLANs, bonds, the management interface: rows and checks, with simulated hosts."""
 import unittest
 
-from pool import NULL, Failure, TestPool, until
+from pool import NULL, Failure, TestPool
+from vms import record
 
 POOL = API = None
 MISSING = "OpaqueRef:00000000-0000-0000-0000-000000000001"
@@ -345,6 +346,19 @@ class Networks(Case):
         vlan = API.VLAN.create(self.pif("eth1"), 9, lone)
         API.network.attach(lone, host)
         self.fails("HOST_CANNOT_ATTACH_NETWORK", [HOSTS()[1], lone], "network.attach", lone, HOSTS()[1])
+        # A VM with a card there runs on that host alone.
+        vm = API.VM.create(record("placed"))
+        vif = API.VIF.create({"device": "0", "network": lone, "VM": vm, "MAC": "", "MTU": 1500, "other_config": {},
+                              "qos_algorithm_type": "", "qos_algorithm_params": {}})
+        self.assertEqual(API.VM.get_possible_hosts(vm), [host])
+        self.fails("VM_REQUIRES_NETWORK", [vm, lone], "VM.assert_can_boot_here", vm, HOSTS()[1])
+        API.network.attach_for_vm(host, vm)
+        API.VM.start_on(vm, host, False, False)
+        self.fails("VIF_IN_USE", [lone, vif], "VLAN.destroy", vlan)
+        self.fails("VIF_IN_USE", [lone, vif], "PIF.unplug", API.VLAN.get_untagged_PIF(vlan))
+        API.network.detach_for_vm(host, vm)
+        API.VM.hard_shutdown(vm)
+        API.VM.destroy(vm)
         API.VLAN.destroy(vlan)
         API.network.attach(lone, HOSTS()[1])
 

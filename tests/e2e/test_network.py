@@ -6,6 +6,7 @@ import sys
 import unittest
 
 from installation import Installation
+from waiting import until
 
 TEMPLATE = "Corral tiny Linux"
 
@@ -13,6 +14,10 @@ TEMPLATE = "Corral tiny Linux"
 def ip(*words):
     return subprocess.run(["ip", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           text=True, check=False)
+
+
+def nft(*words):
+    return subprocess.run(["nft", *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 class NetworkTest(unittest.TestCase):
@@ -34,6 +39,12 @@ class NetworkTest(unittest.TestCase):
         self.pool.VIF.create({"device": "0", "network": network, "VM": vm, "MAC": "", "MTU": 1500, "other_config": {},
                               "qos_algorithm_type": "", "qos_algorithm_params": {}})
         return vm
+
+    def reaches(self, serial, address, does=True):
+        """The guest gets an answer, or none; what it remembers of neighbours is forgotten first."""
+        serial.run("ip neigh flush dev eth0")
+        code, out = serial.run(f"ping -c 1 -w {30 if does else 2} {address}", 60)
+        self.assertEqual(code == 0, does, out)
 
     def shell(self, vm, address):
         serial = self.site.serial(self.pool, vm)
@@ -76,10 +87,40 @@ class NetworkTest(unittest.TestCase):
         code, out = first.run("ping -c 1 -w 30 192.0.2.2", 60)
         self.assertEqual(code, 0, out)
 
+        # Locked to its address it reaches others only as itself; and all this while it runs.
+        card = self.pool.VM.get_VIFs(one)[0]
+        self.pool.VIF.set_ipv4_allowed(card, ["192.0.2.1"])
+        self.pool.VIF.set_locking_mode(card, "locked")
+        self.reaches(first, "192.0.2.2")
+        code, out = first.run("ip addr del 192.0.2.1/24 dev eth0 && ip addr add 192.0.2.9/24 dev eth0")
+        self.assertEqual(code, 0, out)
+        self.reaches(first, "192.0.2.2", False)
+        self.assertIn("ctap", nft("list", "tables"))
+        self.pool.VIF.add_ipv4_allowed(card, "192.0.2.9")
+        self.reaches(first, "192.0.2.2")
+        code, out = first.run("ip link set eth0 down && ip link set eth0 address 02:00:00:00:00:99 && ip link set eth0 up")
+        self.assertEqual(code, 0, out)
+        self.reaches(first, "192.0.2.2", False)
+        self.pool.VIF.set_locking_mode(card, "unlocked")
+        self.reaches(first, "192.0.2.2")
+        self.pool.VIF.set_locking_mode(card, "disabled")
+        self.reaches(first, "192.0.2.2", False)
+        self.pool.VIF.set_locking_mode(card, "unlocked")
+
+        # On another network it reaches nobody, until it is back.
+        elsewhere = self.pool.network.get_by_uuid(self.site.xe("network-create", "name-label=elsewhere"))
+        self.pool.VIF.move(card, elsewhere)
+        self.reaches(first, "192.0.2.2", False)
+        self.pool.VIF.move(card, network)
+        self.reaches(first, "192.0.2.2")
+        self.pool.network.destroy(elsewhere)
+        self.pool.VIF.set_locking_mode(card, "locked")
+
         for vm in (one, two):
             self.pool.VM.hard_shutdown(vm)
             for vif in self.pool.VM.get_VIFs(vm):
                 self.pool.VIF.destroy(vif)
+        until("the rules of the taps go", lambda: "ctap" not in nft("list", "tables"))
         self.site.xe("network-destroy", f"uuid={uuid}")
         self.assertNotEqual(ip("link", "show", "dev", bridge).returncode, 0)
 
@@ -97,7 +138,33 @@ class NetworkTest(unittest.TestCase):
         serial = self.shell(vm, "198.51.100.2")
         code, out = serial.run("ping -c 1 -w 30 198.51.100.1", 60)
         self.assertEqual(code, 0, out)
+
+        # A device of the host: its end of a pair that leads to another namespace, as a container's is.
+        far = subprocess.Popen(["unshare", "--net", "sleep", "600"], stdin=subprocess.DEVNULL)
+        self.addCleanup(far.wait)
+        self.addCleanup(far.kill)
+        until("the other namespace", lambda: os.readlink(f"/proc/{far.pid}/ns/net") != os.readlink("/proc/self/ns/net"))
+        pair = ip("link", "add", "eth7", "type", "veth", "peer", "name", "eth0", "netns", str(far.pid))
+        self.assertEqual(pair.returncode, 0, pair.stdout)
+        for words in ("addr add 198.51.100.3/24 dev eth0", "link set eth0 up"):
+            subprocess.run(["nsenter", "-t", str(far.pid), "-n", "ip", *words.split()], check=True)
+        host = self.pool.host.get_all()[0]
+        self.pool.PIF.scan(host)
+        pif = next(p for p in self.pool.host.get_PIFs(host) if self.pool.PIF.get_device(p) == "eth7")
+        self.pool.PIF.plug(pif)
+        self.assertIn("xenbr7", ip("link", "show", "dev", "eth7").stdout)
+        self.pool.VIF.move(self.pool.VM.get_VIFs(vm)[0], self.pool.PIF.get_network(pif))
+        self.reaches(serial, "198.51.100.1", False)
+        self.reaches(serial, "198.51.100.3")
+        failure = self.site.xe("pif-unplug", f"uuid={self.pool.PIF.get_uuid(pif)}", check=False)
+        self.assertNotEqual(failure.returncode, 0)
+        # An address for the host itself, over the bridge by now.
+        self.pool.PIF.reconfigure_ip(pif, "Static", "198.51.100.4", "255.255.255.0", "", "")
+        self.assertIn("198.51.100.4/24", ip("addr", "show", "dev", "xenbr7").stdout)
+        self.assertIn("eth7", self.site.xe("pif-list"))
         self.pool.VM.hard_shutdown(vm)
+        self.pool.PIF.unplug(pif)
+        self.assertNotEqual(ip("link", "show", "dev", "xenbr7").returncode, 0)
         self.assertEqual(ip("link", "show", "dev", "br7").returncode, 0)
 
 

@@ -179,6 +179,30 @@ int handle_network_detach_for_vm(struct call *call, const struct network_detach_
     return rc;
 }
 
+/* ---- settings ---- */
+
+/* Cards that follow the network's mode and are in use would change under their guests. */
+int handle_network_set_default_locking_mode(struct call *call,
+                                            const struct network_set_default_locking_mode_args *args,
+                                            struct api_err *err)
+{
+    struct tx *tx = store_begin(call->server->store);
+    const struct network_row *network = network_row(tx_get(tx, CLASS_network, args->network));
+    int rc = network ? 0 : fail_handle(err, CLASS_network, args->network);
+    for (size_t i = 0; rc == 0 && network->VIFs && i < network->VIFs->count; i++) {
+        const struct vif_row *vif = vif_row(tx_get(tx, CLASS_VIF, network->VIFs->items[i]));
+        if (vif && vif->currently_attached && vif->locking_mode == VIF_LOCKING_MODE_NETWORK_DEFAULT &&
+            network->default_locking_mode != args->value)
+            rc = err_vif_in_use(err, REF_TEXT(args->network), REF_TEXT(vif->row.ref));
+    }
+    if (rc < 0) {
+        tx_abort(tx);
+        return -1;
+    }
+    network_row_mut(tx_edit(tx, CLASS_network, args->network))->default_locking_mode = args->value;
+    return server_commit(tx, err);
+}
+
 /* ---- purposes ---- */
 
 static struct network_row *begin_edit(struct call *call, struct ref ref, struct tx **tx, struct api_err *err)

@@ -1,6 +1,5 @@
-/* VIF.*: network cards of VMs: making and removing them, plugging them while the VM runs, and what they may
- * do. On a user-mode network nothing that the guest sends carries an address of its choice, so what locking
- * asks for holds there by itself; bridges do not filter yet, so a locked card on one is refused. */
+/* VIF.*: network cards of VMs: making and removing them, plugging them while the VM runs, and what the
+ * guest is told to use. Where a card leads and what it may send is in vif_limits.c. */
 #include "../gate/generic.h"
 #include "../hosts/hosts.h"
 #include "../hosts/networks.h"
@@ -17,18 +16,6 @@
 #include <stdio.h>
 
 #define VIF_DEVICES 16
-
-/* A mode that nobody would enforce is not accepted. */
-static int check_locking(struct tx *tx, struct ref ref, enum vif_locking_mode mode, struct api_err *err)
-{
-    const struct network_row *network = network_row(tx_get(tx, CLASS_network, ref));
-    if (!network)
-        return fail_handle(err, CLASS_network, ref);
-    if (mode != VIF_LOCKING_MODE_LOCKED || plan_nic_kind(network) != NIC_KIND_BRIDGE)
-        return 0;
-    return err_value_not_supported(err, "locking_mode", "locked",
-                                   "bridges do not filter addresses yet: use a user-mode network");
-}
 
 /* ---- create, destroy ---- */
 
@@ -68,8 +55,8 @@ int handle_vif_create(struct call *call, const struct vif_row *record, struct re
     int rc = 0;
     if (!vm)
         rc = fail_handle(err, CLASS_VM, record->VM);
-    else if (check_locking(tx, record->network, record->locking_mode, err) < 0)
-        rc = -1;
+    else if (!tx_get(tx, CLASS_network, record->network))
+        rc = fail_handle(err, CLASS_network, record->network);
     else
         rc = check_device(tx, vm, record, err);
     if (rc == 0) {
@@ -220,7 +207,7 @@ int handle_vif_unplug_force(struct call *call, const struct vif_unplug_force_arg
     return unplug(call, args->self, true, err);
 }
 
-/* ---- where it leads and what it may do ---- */
+/* ---- what the guest is told to use ---- */
 
 /* Opens a transaction with the VIF; NULL after failing. */
 static struct vif_row *begin_edit(struct call *call, struct ref ref, struct tx **tx, struct api_err *err)
@@ -233,47 +220,6 @@ static struct vif_row *begin_edit(struct call *call, struct ref ref, struct tx *
     return NULL;
 }
 
-int handle_vif_move(struct call *call, const struct vif_move_args *args, struct api_err *err)
-{
-    struct tx *tx;
-    struct vif_row *vif = begin_edit(call, args->self, &tx, err);
-    if (!vif)
-        return -1;
-    if (check_locking(tx, args->network, vif->locking_mode, err) < 0) {
-        tx_abort(tx);
-        return -1;
-    }
-    if (vif->currently_attached && !ref_eq(vif->network, args->network)) {
-        tx_abort(tx);
-        return err_operation_not_allowed(
-            err, "An attached VIF cannot change its network yet: unplug it, move it, plug it in again.");
-    }
-    vif->network = args->network;
-    return server_commit(tx, err);
-}
-
-int handle_vif_set_locking_mode(struct call *call, const struct vif_set_locking_mode_args *args,
-                                struct api_err *err)
-{
-    struct tx *tx;
-    struct vif_row *vif = begin_edit(call, args->self, &tx, err);
-    if (!vif)
-        return -1;
-    if (check_locking(tx, vif->network, args->value, err) < 0) {
-        tx_abort(tx);
-        return -1;
-    }
-    bool cable =
-        (vif->locking_mode == VIF_LOCKING_MODE_DISABLED) != (args->value == VIF_LOCKING_MODE_DISABLED);
-    if (cable && vif->currently_attached) {
-        tx_abort(tx);
-        return err_operation_not_allowed(
-            err, "The cable of a card that a VM uses is not cut or joined: unplug the VIF first.");
-    }
-    vif->locking_mode = args->value;
-    return server_commit(tx, err);
-}
-
 enum family { FAMILY_IPV4, FAMILY_IPV6 };
 
 static bool is_address(enum family family, const char *text)
@@ -281,82 +227,6 @@ static bool is_address(enum family family, const char *text)
     unsigned char bytes[16];
     return inet_pton(family == FAMILY_IPV4 ? AF_INET : AF_INET6, text, bytes) == 1;
 }
-
-static const char *field_name(enum family family)
-{
-    return family == FAMILY_IPV4 ? "ipv4_allowed" : "ipv6_allowed";
-}
-
-static const struct str_set **allowed_slot(struct vif_row *vif, enum family family)
-{
-    return family == FAMILY_IPV4 ? &vif->ipv4_allowed : &vif->ipv6_allowed;
-}
-
-static int set_allowed(struct call *call, struct ref ref, enum family family, const struct str_set *value,
-                       struct api_err *err)
-{
-    struct tx *tx;
-    for (size_t i = 0; value && i < value->count; i++)
-        if (!is_address(family, value->items[i]))
-            return err_invalid_ip_address_specified(err, field_name(family));
-    struct vif_row *vif = begin_edit(call, ref, &tx, err);
-    if (!vif)
-        return -1;
-    str_set_assign(allowed_slot(vif, family), str_set_ref(value));
-    return server_commit(tx, err);
-}
-
-static int change_allowed(struct call *call, struct ref ref, enum family family, const char *value, bool add,
-                          struct api_err *err)
-{
-    struct tx *tx;
-    if (add && !is_address(family, value))
-        return err_invalid_ip_address_specified(err, field_name(family));
-    struct vif_row *vif = begin_edit(call, ref, &tx, err);
-    if (!vif)
-        return -1;
-    const struct str_set **slot = allowed_slot(vif, family);
-    str_set_assign(slot, add ? str_set_with(*slot, value) : str_set_without(*slot, value));
-    return server_commit(tx, err);
-}
-
-int handle_vif_set_ipv4_allowed(struct call *call, const struct vif_set_ipv4_allowed_args *args,
-                                struct api_err *err)
-{
-    return set_allowed(call, args->self, FAMILY_IPV4, args->value, err);
-}
-
-int handle_vif_add_ipv4_allowed(struct call *call, const struct vif_add_ipv4_allowed_args *args,
-                                struct api_err *err)
-{
-    return change_allowed(call, args->self, FAMILY_IPV4, args->value, true, err);
-}
-
-int handle_vif_remove_ipv4_allowed(struct call *call, const struct vif_remove_ipv4_allowed_args *args,
-                                   struct api_err *err)
-{
-    return change_allowed(call, args->self, FAMILY_IPV4, args->value, false, err);
-}
-
-int handle_vif_set_ipv6_allowed(struct call *call, const struct vif_set_ipv6_allowed_args *args,
-                                struct api_err *err)
-{
-    return set_allowed(call, args->self, FAMILY_IPV6, args->value, err);
-}
-
-int handle_vif_add_ipv6_allowed(struct call *call, const struct vif_add_ipv6_allowed_args *args,
-                                struct api_err *err)
-{
-    return change_allowed(call, args->self, FAMILY_IPV6, args->value, true, err);
-}
-
-int handle_vif_remove_ipv6_allowed(struct call *call, const struct vif_remove_ipv6_allowed_args *args,
-                                   struct api_err *err)
-{
-    return change_allowed(call, args->self, FAMILY_IPV6, args->value, false, err);
-}
-
-/* ---- what the guest is told to use ---- */
 
 /* "192.0.2.5/24" */
 static bool is_cidr(enum family family, const char *text)

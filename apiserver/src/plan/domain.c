@@ -78,11 +78,48 @@ int plan_disk(const struct snapshot *snap, const struct vbd_row *vbd, struct dom
 }
 
 #define KIND_KEY "corral:kind"
+#define RATE_MAX 100000000 /* as domain_nic has it */
 
 enum nic_kind plan_nic_kind(const struct network_row *network)
 {
     const char *kind = network->other_config ? str_map_get(network->other_config, KIND_KEY) : NULL;
     return kind && streq(kind, "user") ? NIC_KIND_USER : NIC_KIND_BRIDGE;
+}
+
+static enum nic_locking locking_of(const struct vif_row *vif, const struct network_row *network)
+{
+    switch (vif->locking_mode) {
+    case VIF_LOCKING_MODE_LOCKED:
+        return NIC_LOCKING_LOCKED;
+    case VIF_LOCKING_MODE_DISABLED:
+        return NIC_LOCKING_CLOSED;
+    case VIF_LOCKING_MODE_UNLOCKED:
+        return NIC_LOCKING_OPEN;
+    case VIF_LOCKING_MODE_NETWORK_DEFAULT:
+        break;
+    }
+    return network->default_locking_mode == NETWORK_DEFAULT_LOCKING_MODE_DISABLED ? NIC_LOCKING_CLOSED
+                                                                                  : NIC_LOCKING_OPEN;
+}
+
+static void add_allowed(const struct vif_row *vif, struct domain_nic *nic)
+{
+    for (size_t i = 0; vif->ipv4_allowed && i < vif->ipv4_allowed->count; i++)
+        domain_nic_add_ipv4_allowed(nic, vif->ipv4_allowed->items[i]);
+    for (size_t i = 0; vif->ipv6_allowed && i < vif->ipv6_allowed->count; i++)
+        domain_nic_add_ipv6_allowed(nic, vif->ipv6_allowed->items[i]);
+}
+
+/* qos_algorithm_type=ratelimit, qos_algorithm_params:kbps: kilobytes in a second. What is no such number
+ * limits nothing, as ever. */
+static int64_t rate_of(const struct vif_row *vif)
+{
+    const char *kbps = str_map_get(vif->qos_algorithm_params, "kbps");
+    char *end;
+    if (!streq(vif->qos_algorithm_type, "ratelimit") || !kbps || *kbps < '1' || *kbps > '9')
+        return 0;
+    long long rate = strtoll(kbps, &end, 10);
+    return *end ? 0 : rate < RATE_MAX ? rate : RATE_MAX;
 }
 
 int plan_nic(const struct snapshot *snap, const struct vif_row *vif, struct domain_nic *nic,
@@ -93,9 +130,16 @@ int plan_nic(const struct snapshot *snap, const struct vif_row *vif, struct doma
         return fail_handle(err, CLASS_network, vif->network);
     nic->index = strtol(vif->device, NULL, 10);
     str_assign(&nic->mac, vif->MAC);
-    nic->kind = vif->locking_mode == VIF_LOCKING_MODE_DISABLED ? NIC_KIND_NONE : plan_nic_kind(network);
-    if (nic->kind == NIC_KIND_BRIDGE)
+    nic->kind = plan_nic_kind(network);
+    enum nic_locking locking = locking_of(vif, network);
+    if (nic->kind == NIC_KIND_BRIDGE) {
         str_assign(&nic->bridge, network->bridge);
+        nic->locking = locking;
+        add_allowed(vif, nic);
+        nic->rate_kbytes = rate_of(vif);
+    } else if (locking == NIC_LOCKING_CLOSED) {
+        nic->kind = NIC_KIND_NONE;
+    }
     return 0;
 }
 
