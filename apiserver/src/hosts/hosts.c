@@ -469,7 +469,8 @@ int hosts_readdress(struct hosts *h, struct ref ref, const char *address, struct
                                        .port = (int)row->agent_port,
                                        .ca_file = h->ca_file,
                                        .cert_file = h->cert_file,
-                                       .key_file = h->key_file};
+                                       .key_file = h->key_file,
+                                       .term = members_term(h->server)};
     if (hv_host_open(&to, &agent, &cause) < 0)
         return hosts_fail(err, ref, &cause);
     if (answers(agent, ref, err) < 0) {
