@@ -2,7 +2,7 @@
 # anything to do; what it did is noted by `changed`, and a second call that notes nothing says so.
 # shellcheck shell=bash disable=SC2154  # options and places are variables of ../corral
 
-app_programs=(poold hostd corral-launch corral-diskview.so xe)
+app_programs=(poold hostd corral-launch corral-diskview.so xe build-debian corral-guest)
 
 changed() { echo "$*" >>"$state/run/changed"; }
 

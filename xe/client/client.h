@@ -33,6 +33,10 @@ int xe_upload(void *ctx, const char *filename, const char *path, xe_progress_fn 
 int xe_download(void *ctx, const char *filename, const char *path, xe_progress_fn *progress, void *arg,
                 struct xe_err *err);
 int xe_read_file(void *ctx, const char *name, char **data, size_t *len, struct xe_err *err);
+/* build.c */
+int xe_build_disk(void *ctx, const char *const *options, const char *password, xe_progress_fn *progress,
+                  void *arg, char **file, struct xe_err *err);
+void xe_drop_disk(void *ctx, const char *file);
 /* terminal.c */
 int xe_console(void *ctx, const char *path, struct xe_err *err);
 /* With --debug: one line on stderr. */

@@ -134,6 +134,8 @@ static int run(struct xe_options *options)
                          .read_file = xe_read_file,
                          .upload = xe_upload,
                          .download = xe_download,
+                         .build_disk = xe_build_disk,
+                         .drop_disk = xe_drop_disk,
                          .console = xe_console,
                          .post = xe_rpc_post,
                          .interrupted = interrupted,

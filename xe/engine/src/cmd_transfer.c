@@ -73,7 +73,12 @@ static void destroy_task(struct xe_run_state *x, const char *task)
 int xe_transfer(struct xe_run_state *x, xe_transfer_fn *move, const char *label, const char *route,
                 json_t **result)
 {
-    const char *filename = xe_arg(x, "filename");
+    return xe_transfer_file(x, move, label, xe_arg(x, "filename"), route, result);
+}
+
+int xe_transfer_file(struct xe_run_state *x, xe_transfer_fn *move, const char *label, const char *filename,
+                     const char *route, json_t **result)
+{
     AUTO_FREE char *task = NULL;
     if (xe_call_string(x, "task.create", &task, "[ss]", label, filename) < 0)
         return -1;

@@ -117,6 +117,9 @@ typedef int xe_transfer_fn(void *ctx, const char *filename, const char *path, xe
                            void *arg, struct xe_err *err);
 int xe_transfer(struct xe_run_state *x, xe_transfer_fn *move, const char *label, const char *route,
                 json_t **result);
+/* The same with another file. */
+int xe_transfer_file(struct xe_run_state *x, xe_transfer_fn *move, const char *label, const char *filename,
+                     const char *route, json_t **result);
 
 /* values.c: fields of records as text. */
 struct xe_value {

@@ -61,6 +61,12 @@ struct xe_api {
                   struct xe_err *err);
     int (*download)(void *ctx, const char *filename, const char *path, xe_progress_fn *progress, void *arg,
                     struct xe_err *err);
+    /* Makes a disk with a Debian on this machine (guest/build-debian with these options, NULL at their end;
+     * `password`: of root, one line, or NULL). *file is its path, the caller's; drop_disk removes it. NULL
+     * where that cannot be. */
+    int (*build_disk)(void *ctx, const char *const *options, const char *password, xe_progress_fn *progress,
+                      void *arg, char **file, struct xe_err *err);
+    void (*drop_disk)(void *ctx, const char *file);
     /* Joins the terminal with a console web socket at `path` until one side ends. */
     int (*console)(void *ctx, const char *path, struct xe_err *err);
     /* POSTs `body` (NULL: empty) to a REST path with the session; *result is the parsed answer. */

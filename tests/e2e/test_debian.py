@@ -1,0 +1,148 @@
+#!/usr/bin/env python3
+"""A real Debian, made on this machine by guest/build-debian, from its own disk: by BIOS, then by UEFI; its agent,
+its data, and the content of its disk over suspend, resume, snapshot, revert and clone."""
+import fcntl
+import hashlib
+import os
+import subprocess
+import unittest
+
+from installation import BUILD, ROOT, Installation
+from waiting import until
+
+IMAGES = os.environ.get("CORRAL_TEST_IMAGES", "")
+NULL = "OpaqueRef:NULL"
+SIZE = 2 << 30
+
+
+def debian_image():
+    """Path of a qcow2 image, made once for this recipe."""
+    recipe = hashlib.sha256()
+    for name in ("build-debian", "corral-guest.c"):
+        with open(os.path.join(ROOT, "guest", name), "rb") as file:
+            recipe.update(file.read())
+    path = os.path.join(IMAGES, f"debian-{recipe.hexdigest()[:16]}.qcow2")
+    os.makedirs(IMAGES, exist_ok=True)
+    with open(os.path.join(IMAGES, ".debian.lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.path.exists(path):
+            return path
+        for name in os.listdir(IMAGES):
+            if name.startswith("debian-"):
+                os.unlink(os.path.join(IMAGES, name))
+        raw = os.path.join(IMAGES, "debian-new.raw")
+        run = subprocess.run([os.path.join(ROOT, "guest", "build-debian"), "--open-console", "--size", str(SIZE),
+                              "--tool", os.path.join(BUILD, "bin", "corral-guest"), raw],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                             timeout=900, check=False)
+        if run.returncode != 0:
+            raise AssertionError(f"build-debian: exit code {run.returncode}\n{run.stdout}")
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, path + ".new"], check=True, timeout=300)
+        os.unlink(raw)
+        os.rename(path + ".new", path)
+    return path
+
+
+class DebianTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        image = debian_image()
+        cls.site = Installation()
+        cls.addClassCleanup(cls.site.close)
+        cls.pool = cls.site.pool()
+        repository = cls.pool.pool.get_default_SR(cls.pool.pool.get_all()[0])
+        cls.disk = cls.pool.VDI.create({
+            "name_label": "debian", "name_description": "", "SR": repository, "virtual_size": SIZE, "type": "user",
+            "sharable": False, "read_only": False, "other_config": {}, "xenstore_data": {}, "sm_config": {}, "tags": []})
+        cls.site.xe("vdi-import", f"uuid={cls.pool.VDI.get_uuid(cls.disk)}", f"filename={image}", "format=qcow2",
+                    limit_s=600)
+
+    def setUp(self):
+        self.pool = self.site.pool()
+
+    def machine(self):
+        uuid = self.site.xe("vm-install", "template=Other install media", "new-name-label=debian")
+        self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={uuid}", "force=true"))
+        self.site.xe("vm-memory-limits-set", f"uuid={uuid}", "static-min=0", "dynamic-min=512MiB",
+                     "dynamic-max=512MiB", "static-max=512MiB")
+        vm = self.pool.VM.get_by_uuid(uuid)
+        self.pool.VBD.create({
+            "VM": vm, "VDI": self.disk, "userdevice": "0", "bootable": True, "mode": "RW", "type": "Disk",
+            "empty": False, "unpluggable": True, "other_config": {}, "qos_algorithm_type": "",
+            "qos_algorithm_params": {}})
+        for vif in self.pool.VM.get_VIFs(vm):
+            self.pool.VIF.destroy(vif)
+        network = next(ref for ref, record in self.pool.network.get_all_records().items()
+                       if record["other_config"].get("corral:kind") == "user")
+        self.pool.VIF.create({"device": "0", "network": network, "VM": vm, "MAC": "", "MTU": 1500, "other_config": {},
+                              "qos_algorithm_type": "", "qos_algorithm_params": {}})
+        return uuid, vm
+
+    def log_in(self, vm):
+        serial = self.site.serial(self.pool, vm)
+        serial.expect("debian login:", 400)
+        serial.send("root\n")
+        serial.expect("# ", 120)
+        # No colours, no bracketed paste, a prompt that ends as the helper expects.
+        serial.send("bind 'set enable-bracketed-paste off'; stty columns 500; PS1='# '\n")
+        serial.expect("# ", 60)
+        serial.run("true", 60)
+        return serial
+
+    def good(self, serial, command, limit_s=120):
+        status, output = serial.run(command, limit_s)
+        self.assertEqual(status, 0, f"{command}: {output}")
+        return output
+
+    def again(self, vm):
+        """The serial line of a guest that goes on."""
+        serial = self.site.serial(self.pool, vm)
+        serial.send("\n")
+        serial.expect("# ", 120)
+        return serial
+
+    def test_by_bios_and_by_uefi(self):
+        uuid, vm = self.machine()
+        self.site.xe("vm-start", f"uuid={uuid}")
+        serial = self.log_in(vm)
+        self.good(serial, "! test -d /sys/firmware/efi")
+
+        def metrics():
+            ref = self.pool.VM.get_guest_metrics(vm)
+            record = {} if ref == NULL else self.pool.VM_guest_metrics.get_record(ref)
+            return record if record.get("networks", {}).get("0/ip") and record.get("os_version", {}).get("name") else None
+        record = until("the agent's word", metrics, 240)
+        self.assertIn("Debian GNU/Linux 12", record["os_version"]["name"])
+        self.assertEqual((record["os_version"]["distro"], record["os_version"]["major"]), ("debian", "12"))
+        self.assertIn("ext4 vda3", record["disks"]["/"])
+        self.good(serial, "corral-guest write from debian")
+        until("the guest's data", lambda: self.pool.VM.get_xenstore_data(vm).get("vm-data/from") == "debian", 60)
+
+        # A file and its checksum; both in a snapshot whose file systems were frozen.
+        self.good(serial, "dd if=/dev/urandom of=/root/file bs=1M count=4 status=none && sha256sum /root/file >/root/sum")
+        self.pool.VM.add_to_other_config(vm, "corral:quiesce", "required")
+        snapshot = self.pool.VM.snapshot(vm, "with the file")
+        self.assertEqual(self.pool.VM.get_snapshot_info(snapshot)["disk-snapshot-type"], "quiesced")
+        self.good(serial, "echo changed >>/root/file && sync && ! sha256sum -c /root/sum")
+        self.good(serial, "sha256sum /root/file >/root/later")
+
+        self.site.xe("vm-suspend", f"uuid={uuid}", limit_s=300)
+        self.site.xe("vm-resume", f"uuid={uuid}", limit_s=300)
+        serial = self.again(vm)
+        self.good(serial, "sync; echo 3 >/proc/sys/vm/drop_caches; sha256sum -c /root/later")
+        self.site.xe("vm-shutdown", f"uuid={uuid}", limit_s=300)
+
+        # Back to the snapshot; a clone of that, started by the other firmware, has the file as it was.
+        self.site.xe("snapshot-revert", f"snapshot-uuid={self.pool.VM.get_uuid(snapshot)}", limit_s=300)
+        clone_uuid = self.site.xe("vm-clone", f"uuid={uuid}", "new-name-label=clone")
+        self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={clone_uuid}", "force=true"))
+        clone = self.pool.VM.get_by_uuid(clone_uuid)
+        self.pool.VM.set_HVM_boot_params(clone, {"order": "cd", "firmware": "uefi"})
+        self.site.xe("vm-start", f"uuid={clone_uuid}")
+        serial = self.log_in(clone)
+        self.good(serial, "test -d /sys/firmware/efi && sha256sum -c /root/sum")
+        self.site.xe("vm-shutdown", f"uuid={clone_uuid}", limit_s=300)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
