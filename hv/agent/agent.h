@@ -64,7 +64,7 @@ struct agent {
     char *host_uuid;
     pthread_mutex_t term_lock; /* guards term */
     int64_t term;              /* the latest of the pool's server that was heard of */
-    char *address; /* where to listen */
+    char *address;             /* where to listen */
     int port;
     char *images_dir, *launcher;
     int images_fd;
@@ -244,6 +244,9 @@ bool disks_sr_in_use(struct agent *agent, const char *sr);
 int domain_check_memory(struct agent *agent, const struct domain_config *config, struct hv_err *err);
 /* One chain for each of its disks, or none. */
 int domain_open_chains(struct agent *agent, const struct domain_config *config, struct disk_chain *chains,
+                       struct hv_err *err);
+/* Of a domain that was just started: what its disks may do. After a failure nothing of it is left. */
+int domain_limit_disks(struct agent *agent, struct agent_op *op, const struct domain_config *config,
                        struct hv_err *err);
 /* ---- handlers_live.c ---- */
 /* Removes the new disks of a snapshot that did not come to its end. */

@@ -43,6 +43,21 @@ int domain_check_absent(struct agent *agent, const char *uuid, struct hv_err *er
     return live ? hv_fail(err, HV_ERR_KIND_EXISTS, "The domain runs on this host already.") : 0;
 }
 
+int domain_limit_disks(struct agent *agent, struct agent_op *op, const struct domain_config *config,
+                       struct hv_err *err)
+{
+    for (size_t i = 0; i < config->disks_count; i++) {
+        const struct domain_disk *disk = &config->disks[i];
+        if ((disk->max_iops || disk->max_kbytes) &&
+            agent->driver->disk_limit(agent->state, config->uuid, disk->device, disk->max_iops,
+                                      disk->max_kbytes, &op->deadline, err) < 0) {
+            agent->driver->destroy(agent->state, config->uuid, &op->deadline, NULL);
+            return -1;
+        }
+    }
+    return 0;
+}
+
 int agent_domain_start(struct agent *agent, struct agent_op *op, const struct hv_domain_start_args *args,
                        struct hv_domain_start_result *result, struct hv_err *err)
 {
@@ -57,6 +72,8 @@ int agent_domain_start(struct agent *agent, struct agent_op *op, const struct hv
     if (outcome == 0) {
         domain_info_done(&result->info);
         outcome = agent->driver->start(agent->state, config, chains, &op->deadline, &result->info, err);
+        if (outcome == 0)
+            outcome = domain_limit_disks(agent, op, config, err);
     }
     /* From here on the running domain itself is what has the disks. */
     disks_release_domain(agent, config);

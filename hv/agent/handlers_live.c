@@ -134,6 +134,8 @@ static int resume(struct agent *agent, struct agent_op *op, const struct domain_
     if (outcome == 0) {
         domain_info_done(info);
         outcome = agent->driver->resume(agent->state, config, header, from, chains, &op->deadline, info, err);
+        if (outcome == 0 && (outcome = domain_limit_disks(agent, op, config, err)) < 0)
+            domain_info_done(info);
         if (outcome < 0)
             domain_info_init(info);
     }
@@ -394,8 +396,27 @@ int agent_disk_plug(struct agent *agent, struct agent_op *op, const struct hv_di
     outcome = disks_open(agent, disk, &chain, err);
     if (outcome == 0)
         outcome = agent->driver->disk_plug(agent->state, args->domain, disk, &chain, &op->deadline, err);
+    if (outcome == 0 && (disk->max_iops || disk->max_kbytes))
+        outcome = agent->driver->disk_limit(agent->state, args->domain, disk->device, disk->max_iops,
+                                            disk->max_kbytes, &op->deadline, err);
     disks_release(agent, disk->sr, disk->disk, !disk->read_only);
     return outcome;
+}
+
+int agent_disk_limit(struct agent *agent, struct agent_op *op, const struct hv_disk_limit_args *args,
+                     struct hv_disk_limit_result *result, struct hv_err *err)
+{
+    struct domain_config config;
+    (void)result;
+    if (live_config(agent, args->domain, &config, err) < 0)
+        return -1;
+    bool there = false;
+    for (size_t i = 0; i < config.disks_count; i++)
+        there = there || streq(config.disks[i].device, args->device);
+    domain_config_done(&config);
+    return there ? agent->driver->disk_limit(agent->state, args->domain, args->device, args->max_iops,
+                                             args->max_kbytes, &op->deadline, err)
+                 : 0;
 }
 
 int agent_disk_unplug(struct agent *agent, struct agent_op *op, const struct hv_disk_unplug_args *args,

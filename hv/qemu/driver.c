@@ -299,6 +299,7 @@ const struct hv_driver hv_qemu_driver = {
     .snapshot = qemu_snapshot,
     .suspend = qemu_suspend,
     .resume = qemu_resume,
+    .disk_limit = qemu_disk_limit,
     .disk_merge = qemu_disk_merge,
     .disk_merge_end = qemu_disk_merge_end,
     .disk_plug = qemu_disk_plug,

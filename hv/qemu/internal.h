@@ -314,6 +314,8 @@ int qemu_suspend(struct hv_driver_state *state, const char *uuid, const struct h
 int qemu_snapshot(struct hv_driver_state *state, const char *uuid, const struct hv_layer *layers,
                   size_t count, const struct hv_save *memory, const struct hv_deadline *deadline,
                   bool *applied, int64_t *state_bytes, struct hv_err *err);
+int qemu_disk_limit(struct hv_driver_state *state, const char *uuid, const char *device, int64_t max_iops,
+                    int64_t max_kbytes, const struct hv_deadline *deadline, struct hv_err *err);
 int qemu_disk_merge(struct hv_driver_state *state, const char *uuid, const struct hv_merge *merge,
                     const struct hv_deadline *deadline, struct hv_err *err);
 void qemu_disk_merge_end(struct hv_driver_state *state, const char *uuid);

@@ -240,6 +240,26 @@ int sim_disk_plug(struct hv_driver_state *sim, const char *uuid, const struct do
     return outcome;
 }
 
+int sim_disk_limit(struct hv_driver_state *sim, const char *uuid, const char *device, int64_t max_iops,
+                   int64_t max_kbytes, const struct hv_deadline *deadline, struct hv_err *err)
+{
+    int outcome = -1;
+    (void)deadline;
+    pthread_mutex_lock(&sim->lock);
+    struct sim_domain *d = sim_find_active(sim, uuid, err);
+    for (size_t i = 0; d && i < d->record.config.disks_count; i++) {
+        struct domain_disk *disk = &d->record.config.disks[i];
+        if (streq(disk->device, device)) {
+            disk->max_iops = max_iops;
+            disk->max_kbytes = max_kbytes;
+        }
+    }
+    if (d)
+        outcome = sim_write_down(d, err);
+    pthread_mutex_unlock(&sim->lock);
+    return outcome;
+}
+
 int sim_disk_unplug(struct hv_driver_state *sim, const char *uuid, const char *device, bool force,
                     const struct hv_deadline *deadline, struct hv_err *err)
 {

@@ -732,6 +732,7 @@ const struct hv_driver hv_sim_driver = {
     .snapshot = sim_snapshot,
     .suspend = sim_suspend,
     .resume = sim_resume,
+    .disk_limit = sim_disk_limit,
     .disk_plug = sim_disk_plug,
     .disk_unplug = sim_disk_unplug,
     .nic_plug = sim_nic_plug,

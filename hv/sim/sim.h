@@ -74,6 +74,8 @@ int sim_suspend(struct hv_driver_state *sim, const char *uuid, const struct hv_s
 int sim_resume(struct hv_driver_state *sim, const struct domain_config *config,
                const struct save_header *header, const struct hv_save *from, struct disk_chain *chains,
                const struct hv_deadline *deadline, struct domain_info *info, struct hv_err *err);
+int sim_disk_limit(struct hv_driver_state *sim, const char *uuid, const char *device, int64_t max_iops,
+                   int64_t max_kbytes, const struct hv_deadline *deadline, struct hv_err *err);
 int sim_disk_plug(struct hv_driver_state *sim, const char *uuid, const struct domain_disk *disk,
                   struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);
 int sim_disk_unplug(struct hv_driver_state *sim, const char *uuid, const char *device, bool force,

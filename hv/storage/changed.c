@@ -115,6 +115,12 @@ static bool note_parse(int fd, bool with_map, struct note *n)
     return false;
 }
 
+bool changed_note_holds(int fd)
+{
+    AUTO_NOTE struct note n = NOTE_INIT;
+    return note_parse(fd, true, &n);
+}
+
 /* 1: read; 0: there is none; -1: *error. */
 static int note_read(const struct storage_sr *sr, const char *uuid, bool with_map, struct note *n,
                      struct storage_error *error)

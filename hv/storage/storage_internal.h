@@ -161,6 +161,8 @@ int allocated_add(int fd, struct block_map *map, struct storage_error *error);
 /* ---- changed.c: which blocks changed between snapshots; with sr->layers held ---- */
 bool changed_name_parse(const char *name, char uuid[static UUID_TEXT_SIZE]);
 bool changed_tracked(const struct storage_sr *sr, const char *uuid);
+/* What is open here is a whole note. */
+bool changed_note_holds(int fd);
 /* `copy` is about to be a snapshot of `disk`, which stands on `base` ("": it stands on nothing new). Nothing
  * happens when the disk is not tracked. */
 int changed_snapshot(const struct storage_sr *sr, const char *disk, const char *copy, const char *base,
@@ -193,8 +195,8 @@ struct tool_run {
     const struct storage_job *job;
     double progress_from, progress_to;
     bool ends_with_caller; /* killed when this thread ends: it writes what others may want */
-    int fine_code;      /* an exit code beside 0 that counts as success; 0: none */
-    struct buf *output; /* stdout, unless there is a job */
+    int fine_code;         /* an exit code beside 0 that counts as success; 0: none */
+    struct buf *output;    /* stdout, unless there is a job */
 };
 int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct storage_error *error);
 /* Where a copy of an image goes. */

@@ -652,6 +652,46 @@ Test(qemu, a_guest_that_keeps_its_devices)
     }
 }
 
+static int limit_disk(const char *device, int64_t iops, int64_t kbytes, struct hv_err *err)
+{
+    struct hv_op op = fresh_op();
+    struct hv_disk_limit_args args = {.domain = VM, .device = device, .max_iops = iops, .max_kbytes = kbytes};
+    struct hv_disk_limit_result result;
+    return hv_disk_limit(f.host, &op, &args, &result, err);
+}
+
+static void disks_are_limited(void)
+{
+    struct domain_config config AUTO_DOMAIN_CONFIG;
+    struct hv_err err = {0};
+    fixture_storage(&f);
+    small_domain(&config);
+    config.disks[0].max_iops = 2000;
+    run(&config);
+    struct stream *console = greeted();
+    tells(console, '1', 'b');
+    tells(console, '3', 'b');
+    cr_assert_eq(limit_disk(config.disks[0].device, 1000, 4096, &err), 0, "%s", err.text);
+    tells(console, '4', 'b');
+    cr_assert_eq(limit_disk("xvdz", 1, 1, &err), 0, "it has no such disk: %s", err.text);
+    /* They outlive the agent, and go when they are taken away. */
+    fixture_kill(&f);
+    fixture_launch(&f);
+    cr_assert_eq(limit_disk(config.disks[0].device, 0, 0, &err), 0, "%s", err.text);
+    stream_close(console);
+    must_call(&f, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
+}
+
+Test(sim, disks_are_limited)
+{
+    disks_are_limited();
+}
+
+Test(qemu, disks_are_limited)
+{
+    disks_are_limited();
+}
+
 /* ---- sizes ---- */
 
 static int set_vcpus(int64_t vcpus, int64_t timeout_ms, struct hv_err *err)

@@ -2,6 +2,7 @@
 import glob
 import json
 import os
+import re
 import sys
 import unittest
 
@@ -51,6 +52,30 @@ class Disks(VmCase):
         self.api.VM.resume(vm, False, False)
         self.assertEqual([self.api.VBD.get_currently_attached(v) for v in (plugged, left)], [True, False])
         self.api.VBD.unplug(plugged)
+
+    def test_limits(self):
+        vm, _ = self.with_disk()
+        vbd = self.api.VM.get_VBDs(vm)[0]
+        self.assertEqual(self.api.VBD.get_qos_supported_algorithms(vbd), ["throttle"])
+        self.fails("VALUE_NOT_SUPPORTED", None, "VBD.set_qos_algorithm_type", vbd, "ionice")
+        self.api.VBD.set_qos_algorithm_type(vbd, "throttle")
+        for bad in ({"iops": "-1"}, {"iops": "many"}, {"kbps": "1\n2"}, {"kbps": "9" * 10000}, {"sched": "rt"}, {"iops": ""}):
+            self.fails("VALUE_NOT_SUPPORTED", None, "VBD.set_qos_algorithm_params", vbd, bad)
+        self.assertEqual(self.api.VBD.get_qos_algorithm_params(vbd), {})
+        self.api.VBD.set_qos_algorithm_params(vbd, {"iops": "500"})
+
+        def limits():
+            with open(os.path.join(self.pool.hosts[0].folder, "run", self.api.VM.get_uuid(vm), "config.json"),
+                      encoding="utf-8") as file:
+                found = re.findall(r'"max_(?:iops|kbytes)": ?(\d+)', file.read())
+            return [int(n) for n in found]
+
+        self.start(vm)
+        self.assertEqual(limits(), [500, 0])
+        self.api.VBD.set_qos_algorithm_params(vbd, {"iops": "50", "kbps": "7"})
+        self.assertEqual(limits(), [50, 7])
+        self.api.VBD.set_qos_algorithm_type(vbd, "")
+        self.assertEqual(limits(), [0, 0])
 
     def test_a_reboot_plugs_what_was_added(self):
         vm, _ = self.with_disk()

@@ -1,6 +1,7 @@
 /* VBD.*: which VM has which disk, and media of CD drives. Making and removing a VBD changes rows alone: the
  * drive is there when the VM starts, or once it is plugged (vbd_plug.c). */
 #include "../hosts/hosts.h"
+#include "../plan/domain.h"
 #include "../rules/vbd_device.h"
 #include "storage.h"
 #include <base/log.h>
@@ -125,6 +126,9 @@ static int check_new(struct tx *tx, const struct vbd_row *record, struct api_err
         if (check_medium(vdi, record->mode, err) < 0)
             return -1;
     }
+    struct disk_limits limits;
+    if (plan_limits(record->qos_algorithm_type, record->qos_algorithm_params, &limits, err) < 0)
+        return -1;
     return check_vm_quiet(vm, err);
 }
 
@@ -151,6 +155,8 @@ int handle_vbd_create(struct call *call, const struct vbd_row *record, struct re
     str_map_assign(&vbd->other_config, str_map_ref(record->other_config));
     str_assign(&vbd->qos_algorithm_type, record->qos_algorithm_type);
     str_map_assign(&vbd->qos_algorithm_params, str_map_ref(record->qos_algorithm_params));
+    static const char *const algorithms[] = {PLAN_THROTTLE};
+    str_set_assign(&vbd->qos_supported_algorithms, str_set_new(algorithms, ARRAY_LEN(algorithms)));
     *result = vbd->row.ref;
     return server_commit(tx, err);
 }

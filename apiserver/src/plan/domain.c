@@ -74,6 +74,13 @@ int plan_disk(const struct snapshot *snap, const struct vbd_row *vbd, struct dom
     str_assign(&disk->device, vbd_device_name(number, name));
     if (vbd->type == VBD_TYPE_FLOPPY)
         return unsupported(err, "VBD.type", "Floppy", "floppy drives are not built");
+    struct disk_limits limits;
+    AUTO_API_ERR struct api_err ignored = API_ERR_INIT; /* words of an imported VM: it starts all the same */
+    if (!disk->cdrom &&
+        plan_limits(vbd->qos_algorithm_type, vbd->qos_algorithm_params, &limits, &ignored) == 0) {
+        disk->max_iops = limits.max_iops;
+        disk->max_kbytes = limits.max_kbytes;
+    }
     return plan_medium(snap, vbd, disk, err);
 }
 

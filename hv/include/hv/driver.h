@@ -241,6 +241,9 @@ struct hv_driver {
     /* The chain moves to the driver. */
     int (*disk_plug)(struct hv_driver_state *state, const char *uuid, const struct domain_disk *disk,
                      struct disk_chain *chain, const struct hv_deadline *deadline, struct hv_err *err);
+    /* What the disk may do in a second from now on; 0: no limit. */
+    int (*disk_limit)(struct hv_driver_state *state, const char *uuid, const char *device, int64_t max_iops,
+                      int64_t max_kbytes, const struct hv_deadline *deadline, struct hv_err *err);
     /* On return the device model has let go of the disk's files. */
     int (*disk_unplug)(struct hv_driver_state *state, const char *uuid, const char *device, bool force,
                        const struct hv_deadline *deadline, struct hv_err *err);

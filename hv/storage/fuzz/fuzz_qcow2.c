@@ -1,5 +1,5 @@
-/* Any bytes as a qcow2 image's first ones: what is taken from them is bounded, and the name of a base is one
- * of ours or refused. */
+/* Any bytes as a qcow2 image's first ones, or as a note of changed blocks: what is taken from them is
+ * bounded, and the name of a base is one of ours or refused. */
 #include "../storage_internal.h"
 #include <base/mem.h>
 #include <stdlib.h>
@@ -15,6 +15,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int fd AUTO_CLOSE = memfd_create("image", MFD_CLOEXEC);
     if (fd < 0 || pwrite(fd, data, size, 0) != (ssize_t)size)
         abort();
+    struct storage_error error;
+    struct block_map map;
+    map_init(&map, INT64_C(1) << 30);
+    allocated_add(fd, &map, &error); /* tables of any form: what is noted stays within the map */
+    map_done(&map);
+    changed_note_holds(fd);
     if (!qcow2_header_read(fd, &header))
         return 0;
     if (header.virtual_size < 0 || strnlen(header.backing, sizeof(header.backing)) == sizeof(header.backing))
