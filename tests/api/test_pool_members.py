@@ -116,6 +116,7 @@ class PoolMembersTest(unittest.TestCase):
         two = self.two.login()
         self.refusals(two)
         api = self.join()
+        self.assertEqual(self.files_with(PASSWORD), {"admin-password"})
         self.what_was_brought(api)
         self.a_member_alone()
         api = self.another_leads(api)
@@ -139,6 +140,19 @@ class PoolMembersTest(unittest.TestCase):
         one = self.one.login()
         self.assertEqual(len(one.host.get_all()), 1)
         self.assertIs(one.pool.is_slave(one.host.get_all()[0]), False)
+
+    def files_with(self, secret):
+        """Names of files of either pool, logs and databases as well, that hold it."""
+        found = set()
+        for pool in (self.one, self.two):
+            for folder, _, names in os.walk(pool.folder):
+                for name in names:
+                    path = os.path.join(folder, name)
+                    if os.path.isfile(path):
+                        with open(path, "rb") as file:
+                            if secret.encode() in file.read():
+                                found.add(name)
+        return found
 
     def what_was_brought(self, api):
         host = api.host.get_by_uuid(self.brought["host"])
@@ -231,6 +245,9 @@ class PoolMembersTest(unittest.TestCase):
         until("its host is live", lambda: TestPool.live_hosts(client) == 1, 90)
         self.assertEqual([h["uuid"] for h in client.host.get_all_records().values()], [self.brought["host"]])
         self.assertEqual(client.VM.get_all_records_where('field "is_control_domain"="false"'), {})
+        client.pool.join_force(where(self.one), "root", PASSWORD)
+        self.follows(self.two, self.one)
+        until("it is back", lambda: TestPool.live_hosts(api) == 2, 90)
 
     # ---- killed on the way ----
 

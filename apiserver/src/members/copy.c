@@ -102,6 +102,15 @@ static void note_port(struct server *server, const struct host_row *host, int64_
         log_warn("members", "the port of a member could not be noted", "host", host->uuid);
 }
 
+/* A member gives up its pool at this word: it looks at the term that comes along. */
+static void say_gone(struct server *server, struct http_request *req)
+{
+    struct buf out = BUF_INIT;
+    buf_printf(&out, "{\"term\":%lld}", (long long)members_term(server));
+    size_t len = out.len;
+    http_answer_json(req, 410, buf_take(&out), len);
+}
+
 static void give(struct server *server, struct http_request *req)
 {
     const char *host = http_request_query(req, "host"), *since = http_request_query(req, "since");
@@ -116,7 +125,7 @@ static void give(struct server *server, struct http_request *req)
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
     const struct row *row = snapshot_by_uuid(snap, CLASS_host, host);
     if (!row) {
-        http_answer_error(req, 410, "the pool does not have this host");
+        say_gone(server, req);
         return;
     }
     note_port(server, host_row(row), port ? strtoll(port, NULL, 10) : 0);
@@ -278,6 +287,17 @@ static enum copy_outcome take(const char *data_dir, const struct http_reply *rep
     return outcome;
 }
 
+static enum copy_outcome take_gone(const struct http_reply *reply, int64_t term)
+{
+    struct json_error bad;
+    int64_t their_term = 0;
+    AUTO_JSON json_t *json = reply->body.len ? json_parse(reply->body.data, reply->body.len, &bad) : NULL;
+    if (json_get_int(json, "term", &their_term) && their_term >= term)
+        return COPY_GONE;
+    log_warn("members", "a server of an earlier term does not know this host: it is not listened to");
+    return COPY_FAILED;
+}
+
 enum copy_outcome copy_fetch(struct remote *remote, const char *data_dir, const char *host, int port,
                              int64_t since, int64_t term, json_t **header)
 {
@@ -290,7 +310,7 @@ enum copy_outcome copy_fetch(struct remote *remote, const char *data_dir, const 
         return COPY_FAILED;
     }
     if (reply.status == 410)
-        return COPY_GONE;
+        return take_gone(&reply, term);
     if (reply.status != 200) {
         log_debug("members", "the coordinator gave no copy", "status", LOG_INT(reply.status));
         return COPY_FAILED;
