@@ -30,7 +30,7 @@
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 5000
 #define DEAD_AFTER_MS 15000 /* without an answer: the host is not live */
-#define LEAVING_MS 60000    /* so long a machine may take to end after it was asked to */
+#define LEAVING_MS 15000    /* so long a machine may take to end after it was asked to */
 #define RECHECK_MS 300      /* when a domain's row was busy with an operation */
 
 struct host_entry {
