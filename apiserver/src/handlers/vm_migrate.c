@@ -158,6 +158,13 @@ void vm_migrate_sweep(struct server *server, const struct snapshot *before, stru
         if (vdi && !snapshot_get(now, CLASS_VDI, vdi->row.ref))
             storage_sweep(server, vdi->SR);
     }
+    AUTO_STR const char *text = str_new(REF_TEXT(ref));
+    struct pending p = {.vm = text};
+    snapshot_each(before, CLASS_VDI, find_pending, &p);
+    for (size_t i = 0; i < p.count; i++)
+        if (!snapshot_get(now, CLASS_VDI, p.items[i]))
+            storage_sweep(server, vdi_row(snapshot_get(before, CLASS_VDI, p.items[i]))->SR);
+    free(p.items);
 }
 
 struct dropping {

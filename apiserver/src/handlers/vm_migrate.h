@@ -19,7 +19,7 @@ void vm_migrate_arrived(struct tx *tx, struct ref vm, struct ref host, const str
 struct ref vm_migrate_take_disks(struct tx *tx, struct ref vm, struct ref old);
 void vm_migrate_drop_disks(struct tx *tx, struct ref vm);
 
-/* Removes the disks that the VM had in `before` and that were replaced since. Blocks. */
+/* Removes the disks that the VM had in `before`, or that were made for it, and that are no VDIs any more. Blocks. */
 void vm_migrate_sweep(struct server *server, const struct snapshot *before, struct ref vm);
 
 /* A disk that goes to another SR with its VM, or under it. */

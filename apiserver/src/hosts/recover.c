@@ -400,6 +400,11 @@ static void settle(struct server *server, struct hv_host *agent, struct interrup
     if (sr && e->state == OPERATION_STATE_DONE && is_single_step(e) && !streq(e->call, "disk_destroy"))
         rec.have_info = read_disk(agent, sr->uuid, disk, &rec.info) == 0;
     server_insist(server, record, &rec);
+    if (streq(e->call, "domain_send") || streq(e->call, "disk_move")) {
+        const struct row *vm = snapshot_by_uuid(snap, CLASS_VM, e->key);
+        if (vm)
+            vm_migrate_sweep(server, snap, vm->ref);
+    }
     if (rec.have_info)
         disk_info_done(&rec.info);
     pthread_mutex_lock(&server->recovery->lock);
