@@ -144,15 +144,16 @@ TEMPLATES = [
 def templates(pool, made):
     present = {vm["name_label"] for vm in pool.VM.get_all_records().values()
                if vm["is_a_template"] and not vm["is_a_snapshot"]}
-    usable = sorted(ref for ref, network in pool.network.get_all_records().items()
-                    if network["other_config"].get("is_host_internal_management_network") != "true")
+    # The network that works on every host; those of interfaces want a bridge, which may not be had.
+    everywhere = [ref for ref, network in pool.network.get_all_records().items()
+                  if network["other_config"].get("corral:kind") == "user"]
     for record in TEMPLATES:
         if record["name_label"] in present:
             continue
         vm = pool.VM.create(record)
         try:
-            if usable:
-                pool.VIF.create({"device": "0", "network": usable[0], "VM": vm, "MAC": "", "MTU": 1500,
+            if everywhere:
+                pool.VIF.create({"device": "0", "network": everywhere[0], "VM": vm, "MAC": "", "MTU": 1500,
                                  "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
         except Failure:
             pool.VM.destroy(vm)
