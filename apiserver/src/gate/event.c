@@ -112,6 +112,17 @@ static void fail_gone(struct call *call)
     fail_call(call);
 }
 
+/* The end of a session takes its registration along: then that is what there is to say. */
+static void fail_unregistered(struct call *call)
+{
+    if (call->session->gone) {
+        fail_gone(call);
+        return;
+    }
+    err_session_not_registered(&call->err, REF_TEXT(call->session->token));
+    fail_call(call);
+}
+
 /* Deletions after its token are forgotten: what is left could not be told completely. */
 static void fail_lost(struct call *call)
 {
@@ -223,8 +234,7 @@ static bool serve_next(struct events *e, struct waiter *w, const struct snapshot
     struct ref session = w->call->session->token;
     struct registration at;
     if (!registration_get(e->registrations, session, &at)) {
-        err_session_not_registered(&w->call->err, REF_TEXT(session));
-        fail_call(w->call);
+        fail_unregistered(w->call);
         return true;
     }
     event_filter_free(w->filter);
@@ -460,8 +470,7 @@ void events_next(struct events *e, struct call *call)
 {
     struct registration at;
     if (!registration_get(e->registrations, call->session->token, &at)) {
-        err_session_not_registered(&call->err, REF_TEXT(call->session->token));
-        fail_call(call);
+        fail_unregistered(call);
         return;
     }
     struct waiter *w = xcalloc(1, sizeof(*w));
