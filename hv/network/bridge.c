@@ -1,5 +1,6 @@
 /* Bridges, and what leads from one to the outside. */
 #include "netlink.h"
+#include <base/log.h>
 #include <base/mem.h>
 #include <linux/if.h>
 #include <netlink/errno.h>
@@ -107,6 +108,15 @@ static int ensure_uplink(struct nl_sock *sock, const struct network_bridge *brid
                  : 0;
 }
 
+/* A bridge that leads nowhere is of no use: it goes, and what was wrong is what is told. */
+static void unmake_bridge(const struct network_bridge *bridge)
+{
+    struct network_error error;
+    if (network_bridge_remove(bridge->name, bridge->owner, &error) < 0)
+        log_warn("network", "a bridge that was made for nothing stays", "bridge", bridge->name, "cause",
+                 error.text);
+}
+
 int network_bridge_ensure(const struct network_bridge *bridge, struct network_error *error)
 {
     if (network_check_name(bridge->name, error) < 0)
@@ -128,9 +138,13 @@ int network_bridge_ensure(const struct network_bridge *bridge, struct network_er
         return 0;
     if (!found && make_bridge(sock, bridge, &link, error) < 0)
         return -1;
-    if (*bridge->uplink && ensure_uplink(sock, bridge, link, error) < 0)
+    if ((*bridge->uplink && ensure_uplink(sock, bridge, link, error) < 0) ||
+        link_settle(sock, link, bridge->mtu, 0, error) < 0) {
+        if (!found)
+            unmake_bridge(bridge);
         return -1;
-    return link_settle(sock, link, bridge->mtu, 0, error);
+    }
+    return 0;
 }
 
 /* ---- removing ---- */

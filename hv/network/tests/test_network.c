@@ -43,6 +43,7 @@ Test(network, an_uplink_joins_unless_the_host_lives_on_it, .init = own_namespace
     struct network_bridge bridge = internal("xenbr0");
     bridge.uplink = "eth9";
     expect(NETWORK_NO_DEVICE, network_bridge_ensure(&bridge, &error));
+    cr_expect_eq(if_nametoindex("xenbr0"), 0);
     cr_assert_eq(ip("link add eth9 type veth peer name peer9"), 0);
     cr_assert_eq(network_bridge_ensure(&bridge, &error), 0, "%s", error.text);
     cr_assert_eq(network_bridge_ensure(&bridge, &error), 0, "%s", error.text);
@@ -55,6 +56,7 @@ Test(network, an_uplink_joins_unless_the_host_lives_on_it, .init = own_namespace
     cr_assert_eq(ip("addr add 192.0.2.5/24 dev eth9"), 0);
     cr_expect_str_eq(find("eth9").address, "192.0.2.5/24");
     expect(NETWORK_CONFLICT, network_bridge_ensure(&second, &error));
+    cr_expect_eq(if_nametoindex("xenbr1"), 0);
 }
 
 Test(network, tagged_uplinks_come_and_go_with_their_bridge, .init = own_namespace)
