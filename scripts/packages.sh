@@ -43,7 +43,8 @@ test|d:syslinux-common|syslinux-common|its second stage
 test|c:mcopy|mtools|its file system
 test|d:grub-efi-amd64-bin|grub-efi-amd64-bin|bootable test disk (UEFI)
 test|c:grub-mkimage|grub-common|its boot loader
-run|c:grub-fstest|grub-common|kernels out of disks of guests
+test|c:mkfs.xfs|xfsprogs|disks of guests whose kernel is read
+test|c:mkfs.btrfs|btrfs-progs|the same
 test|c:mmdebstrap|mmdebstrap|a Debian guest
 test|c:sfdisk|fdisk|its partitions
 test|d:grub-pc-bin|grub-pc-bin|its boot loader (BIOS)
