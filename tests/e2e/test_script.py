@@ -101,7 +101,7 @@ class Daemons(unittest.TestCase):
 
     def test_started_runs_in_a_session_of_its_own_and_stops(self):
         pid = self.start("sleep 600")
-        self.assertEqual(os.getsid(pid), pid)
+        until("its session", lambda: os.getsid(pid) == pid)  # the process is there a moment before
         self.assertEqual(self.bash("daemon_pid it").stdout.strip(), str(pid))
         self.bash("daemon_stop it 10")
         self.assertFalse(alive(pid))
