@@ -614,6 +614,7 @@ Test(http_server, a_client_that_goes_away_after_an_early_answer)
     int fd = connect_raw(server);
     send_text(fd, "PUT /answered HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n");
     AUTO_FREE char *head = receive_head(fd);
+    cr_assert_not_null(strstr(head, " 200 "), "%s", head);
     send_text(fd, "part");
     close(fd);
     wait_for(&t.ended);
@@ -628,6 +629,7 @@ Test(http_server, a_stop_ends_an_early_answer)
     int fd = connect_raw(server);
     send_text(fd, "PUT /answered HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n");
     AUTO_FREE char *head = receive_head(fd);
+    cr_assert_not_null(strstr(head, " 200 "), "%s", head);
     http_server_stop(server);
     wait_for(&t.ended);
     cr_assert(!t.ended_ok);

@@ -163,7 +163,7 @@ static int make_vm(struct xe_run_state *x, struct image *i)
         return xe_fail(x, XE_ERR_CLI, "hostname must be text in UTF-8");
     json_object_update(record, more);
     json_decref(more);
-    AUTO_JSON json_t *made = NULL, *card = NULL;
+    AUTO_JSON json_t *made = NULL;
     if (xe_call_params(x, "VM.create", json_pack("[o]", record), &made) < 0)
         return -1;
     i->vm = xstrdup(json_string_value(made) ? json_string_value(made) : "");
