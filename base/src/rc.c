@@ -465,6 +465,19 @@ const struct str_map *str_map_without(const struct str_map *m, const char *key)
     return less;
 }
 
+bool str_map_equal(const struct str_map *a, const struct str_map *b)
+{
+    if (a == b)
+        return true;
+    uint32_t count = a ? a->count : 0;
+    if (count != (b ? b->count : 0))
+        return false;
+    for (uint32_t i = 0; i < count; i++)
+        if (!str_eq(a->pairs[i].key, b->pairs[i].key) || !str_eq(a->pairs[i].value, b->pairs[i].value))
+            return false;
+    return true;
+}
+
 /* ---- slots and cleanup ---- */
 
 void str_set_assign(const struct str_set **slot, const struct str_set *moved)

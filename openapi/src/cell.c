@@ -137,19 +137,6 @@ static bool ref_set_equal(const struct ref_set *a, const struct ref_set *b)
            (count == 0 || memcmp(a->items, b->items, count * sizeof(a->items[0])) == 0);
 }
 
-static bool str_map_equal(const struct str_map *a, const struct str_map *b)
-{
-    if (a == b)
-        return true;
-    uint32_t count = a ? a->count : 0;
-    if (count != (b ? b->count : 0))
-        return false;
-    for (uint32_t i = 0; i < count; i++)
-        if (!str_eq(a->pairs[i].key, b->pairs[i].key) || !str_eq(a->pairs[i].value, b->pairs[i].value))
-            return false;
-    return true;
-}
-
 /* NULL stands for the empty value. */
 static bool json_values_equal(const json_t *a, const json_t *b)
 {

@@ -30,17 +30,6 @@ const struct str_map *vm_data_shared(const struct vm_row *vm)
     return shared_of(vm->xenstore_data);
 }
 
-static bool map_equal(const struct str_map *a, const struct str_map *b)
-{
-    uint32_t count = a ? a->count : 0;
-    if (count != (b ? b->count : 0))
-        return false;
-    for (uint32_t i = 0; i < count; i++)
-        if (!streq(a->pairs[i].key, b->pairs[i].key) || !streq(a->pairs[i].value, b->pairs[i].value))
-            return false;
-    return true;
-}
-
 void vm_data_record(struct tx *tx, struct ref ref, const struct str_map *shared)
 {
     const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, ref));
@@ -48,7 +37,7 @@ void vm_data_record(struct tx *tx, struct ref ref, const struct str_map *shared)
     for (uint32_t i = 0; vm->xenstore_data && i < vm->xenstore_data->count; i++)
         if (!is_shared(vm->xenstore_data->pairs[i].key))
             str_map_put(&all, vm->xenstore_data->pairs[i].key, vm->xenstore_data->pairs[i].value);
-    if (!map_equal(all, vm->xenstore_data))
+    if (!str_map_equal(all, vm->xenstore_data))
         str_map_assign(&vm_row_mut(tx_edit(tx, CLASS_VM, ref))->xenstore_data, TAKE_PTR(all));
 }
 
@@ -110,7 +99,7 @@ void vm_data_settle(struct call *call, struct ref ref, const struct str_map *sta
     AUTO_STR_MAP const struct str_map *now = vm ? vm_data_shared(vm) : NULL;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const struct change change = {.replace = true, .set = now};
-    if (vm && is_live(vm) && !map_equal(now, started) && tell_domain(call, vm, &change, &err) < 0)
+    if (vm && is_live(vm) && !str_map_equal(now, started) && tell_domain(call, vm, &change, &err) < 0)
         log_warn("vm", "what was set while a VM started did not reach it", "vm", vm->uuid);
 }
 

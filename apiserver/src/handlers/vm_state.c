@@ -254,17 +254,6 @@ static const struct str_map *features(const struct guest_info *guest)
     return guest->live ? str_map_new(pairs, ARRAY_LEN(pairs)) : NULL;
 }
 
-static bool map_equal(const struct str_map *a, const struct str_map *b)
-{
-    uint32_t count = a ? a->count : 0;
-    if (count != (b ? b->count : 0))
-        return false;
-    for (uint32_t i = 0; i < count; i++)
-        if (!streq(a->pairs[i].key, b->pairs[i].key) || !streq(a->pairs[i].value, b->pairs[i].value))
-            return false;
-    return true;
-}
-
 void vm_state_guest(struct tx *tx, struct ref ref, const struct guest_info *guest)
 {
     const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, ref));
@@ -276,8 +265,8 @@ void vm_state_guest(struct tx *tx, struct ref ref, const struct guest_info *gues
     AUTO_STR_MAP const struct str_map *other = features(guest);
     const struct vm_guest_metrics_row *now =
         vm_guest_metrics_row(tx_get(tx, CLASS_VM_guest_metrics, vm->guest_metrics));
-    if (now && now->live == guest->live && map_equal(now->os_version, os) && map_equal(now->networks, nets) &&
-        map_equal(now->disks, disks))
+    if (now && now->live == guest->live && str_map_equal(now->os_version, os) &&
+        str_map_equal(now->networks, nets) && str_map_equal(now->disks, disks))
         return;
     struct vm_guest_metrics_row *edit;
     if (now) {

@@ -118,6 +118,7 @@ void str_map_unref(const struct str_map *m);
 const char *str_map_get(const struct str_map *m, const char *key);
 const struct str_map *str_map_with(const struct str_map *m, const char *key, const char *value);
 const struct str_map *str_map_without(const struct str_map *m, const char *key);
+bool str_map_equal(const struct str_map *a, const struct str_map *b);
 
 /* Replace the value of a slot, releasing the old one. The `new` value's count moves in. */
 void str_set_assign(const struct str_set **slot, const struct str_set *moved);
