@@ -12,6 +12,7 @@
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
+#include <model/errors.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -211,6 +212,22 @@ static void tick(void *arg)
         cancel_children(q);
     advance(q);
     release(q);
+}
+
+struct sequence_spec sequence_spec_of(const struct call *call)
+{
+    return (struct sequence_spec){.server = call->server,
+                                  .session = call->session,
+                                  .task = call->task,
+                                  .cancel = call->cancel,
+                                  .peer = call->peer};
+}
+
+int sequence_cut_short(struct call *call, const struct sequence_result *result)
+{
+    if (call->cancel && *call->cancel && result->left_out + result->failed > 0)
+        return err_task_cancelled(&call->err, REF_TEXT(call->task));
+    return result->left_out ? fail_internal(&call->err, "The server is stopping.") : 0;
 }
 
 void sequence_start(const struct sequence_spec *spec, const struct sequence_step *steps, size_t count)

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct call;
 struct server;
 struct session;
 struct sequence;
@@ -38,6 +39,14 @@ struct sequence_spec {
     void (*done)(void *arg, const struct sequence_result *result);
     void *arg;
 };
+
+/* In the name of a call that another thread ends (call.take_over): with its session, task and cancellation.
+ */
+struct sequence_spec sequence_spec_of(const struct call *call);
+
+/* What ended a call's sequence before all was tried. -1 with the call's error set: the call was cancelled
+ * (TASK_CANCELLED) or the server stops; 0: nothing. */
+int sequence_cut_short(struct call *call, const struct sequence_result *result);
 
 /* Takes a copy of the steps, in any order. */
 void sequence_start(const struct sequence_spec *spec, const struct sequence_step *steps, size_t count);

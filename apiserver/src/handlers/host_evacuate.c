@@ -40,12 +40,8 @@ static void done(void *arg, const struct sequence_result *result)
 {
     struct job *job = arg;
     struct call *call = job->call;
-    int rc = 0;
-    if (call->cancel && *call->cancel && result->left_out + result->failed > 0)
-        rc = err_task_cancelled(&call->err, REF_TEXT(call->task));
-    else if (result->left_out)
-        rc = fail_internal(&call->err, "The server is stopping.");
-    else if (result->failed)
+    int rc = sequence_cut_short(call, result);
+    if (rc == 0 && result->failed)
         rc = err_cannot_evacuate_host(&call->err, result->first_code);
     job_free(job);
     work_end_taken(call, rc);
@@ -54,14 +50,10 @@ static void done(void *arg, const struct sequence_result *result)
 static void begin(struct call *call, void *arg)
 {
     struct job *job = arg;
-    const struct sequence_spec spec = {.server = call->server,
-                                       .session = call->session,
-                                       .task = call->task,
-                                       .cancel = call->cancel,
-                                       .peer = call->peer,
-                                       .params = params,
-                                       .done = done,
-                                       .arg = job};
+    struct sequence_spec spec = sequence_spec_of(call);
+    spec.params = params;
+    spec.done = done;
+    spec.arg = job;
     sequence_start(&spec, job->steps, job->count);
 }
 

@@ -177,13 +177,11 @@ static void record_boot(struct tx *tx, void *arg)
         str_assign(&host_row_mut(tx_edit(tx, CLASS_host, r->host))->boot_id, r->boot_id);
 }
 
-static int tell(struct round *r, const struct sequence_result *result, bool cancelled)
+static int tell(struct round *r, const struct sequence_result *result)
 {
     struct call *call = r->call;
-    if (cancelled)
-        return err_task_cancelled(&call->err, REF_TEXT(call->task));
-    if (result->left_out)
-        return fail_internal(&call->err, "The server is stopping.");
+    if (sequence_cut_short(call, result) < 0)
+        return -1;
     if (r->down && result->failed)
         return fail_internal(&call->err, "%zu VMs of the host did not end: %s", result->failed,
                              result->first_code);
@@ -206,8 +204,7 @@ static void end(void *arg)
         server_insist(r->server, record_boot, r);
     if (!call)
         session_close(r->server, r->session);
-    bool cancelled = call && call->cancel && *call->cancel && result.left_out + result.failed > 0;
-    int rc = call ? tell(r, &result, cancelled) : 0;
+    int rc = call ? tell(r, &result) : 0;
     round_free(r);
     if (call)
         work_end_taken(call, rc);
@@ -231,15 +228,12 @@ static void done(void *arg, const struct sequence_result *result)
 
 static void begin(struct round *r)
 {
-    struct call *call = r->call;
-    const struct sequence_spec spec = {.server = r->server,
-                                       .session = r->session,
-                                       .task = call ? call->task : REF_NULL,
-                                       .cancel = call ? call->cancel : NULL,
-                                       .peer = call ? call->peer : "",
-                                       .params = params,
-                                       .done = done,
-                                       .arg = r};
+    struct sequence_spec spec =
+        r->call ? sequence_spec_of(r->call) : (struct sequence_spec){.server = r->server, .peer = ""};
+    spec.session = r->session;
+    spec.params = params;
+    spec.done = done;
+    spec.arg = r;
     sequence_start(&spec, r->steps, r->count);
 }
 
