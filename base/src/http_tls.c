@@ -42,30 +42,53 @@ static bool find_dns_name(gnutls_x509_crt_t cert, struct connection *c)
     }
 }
 
-static bool peer_has_name(gnutls_session_t session, struct connection *c)
+/* libmicrohttpd keeps its connection in the session's pointer. */
+static struct connection *connection_of(gnutls_session_t session)
+{
+    struct MHD_Connection *connection = gnutls_session_get_ptr(session);
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+/* Is the peer's certificate good for a client, by the trusted ones. */
+static bool chain_is_good(gnutls_session_t session, unsigned *status)
+{
+    gnutls_typed_vdata_st purpose = {
+        .type = GNUTLS_DT_KEY_PURPOSE_OID,
+        .data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT,
+    };
+    *status = 0;
+    return gnutls_certificate_verify_peers(session, &purpose, 1, status) >= 0 && *status == 0;
+}
+
+/* The peer's own certificate; the caller frees it. NULL: it has shown none that can be read. */
+static gnutls_x509_crt_t peer_certificate(gnutls_session_t session)
 {
     unsigned count;
     const gnutls_datum_t *list = gnutls_certificate_get_peers(session, &count);
     gnutls_x509_crt_t cert;
     if (!list || count == 0 || gnutls_x509_crt_init(&cert) < 0)
+        return NULL;
+    if (gnutls_x509_crt_import(cert, &list[0], GNUTLS_X509_FMT_DER) == 0)
+        return cert;
+    gnutls_x509_crt_deinit(cert);
+    return NULL;
+}
+
+static bool peer_has_name(gnutls_session_t session, struct connection *c)
+{
+    gnutls_x509_crt_t cert = peer_certificate(session);
+    if (!cert)
         return false;
-    bool has = gnutls_x509_crt_import(cert, &list[0], GNUTLS_X509_FMT_DER) == 0 && find_dns_name(cert, c);
+    bool has = find_dns_name(cert, c);
     gnutls_x509_crt_deinit(cert);
     return has;
 }
 
 static bool client_is_good(gnutls_session_t session)
 {
-    /* libmicrohttpd keeps its connection in the session's pointer. */
-    struct MHD_Connection *connection = gnutls_session_get_ptr(session);
-    struct connection *c =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-    gnutls_typed_vdata_st purpose = {
-        .type = GNUTLS_DT_KEY_PURPOSE_OID,
-        .data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT,
-    };
-    unsigned status = 0;
-    if (gnutls_certificate_verify_peers(session, &purpose, 1, &status) < 0 || status != 0) {
+    struct connection *c = connection_of(session);
+    unsigned status;
+    if (!chain_is_good(session, &status)) {
         log_debug("http", "a client's certificate was refused", "status", LOG_INT(status));
         return false;
     }
@@ -157,13 +180,10 @@ int http_server_set_identity(struct http_server *server, const char *certificate
 
 static bool peer_is_called(gnutls_session_t session, const char *name)
 {
-    unsigned count;
-    const gnutls_datum_t *list = gnutls_certificate_get_peers(session, &count);
-    gnutls_x509_crt_t cert;
-    if (!list || count == 0 || gnutls_x509_crt_init(&cert) < 0)
+    gnutls_x509_crt_t cert = peer_certificate(session);
+    if (!cert)
         return false;
-    bool is = gnutls_x509_crt_import(cert, &list[0], GNUTLS_X509_FMT_DER) == 0 &&
-              gnutls_x509_crt_check_hostname2(cert, name, GNUTLS_VERIFY_DO_NOT_ALLOW_WILDCARDS) != 0;
+    bool is = gnutls_x509_crt_check_hostname2(cert, name, GNUTLS_VERIFY_DO_NOT_ALLOW_WILDCARDS) != 0;
     gnutls_x509_crt_deinit(cert);
     return is;
 }
@@ -171,18 +191,11 @@ static bool peer_is_called(gnutls_session_t session, const char *name)
 /* Within the handshake; never ends it: what the server lets in is decided by who asks for what. */
 static int look_at_client(gnutls_session_t session)
 {
-    struct MHD_Connection *connection = gnutls_session_get_ptr(session);
-    struct connection *c =
-        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
-    gnutls_typed_vdata_st purpose = {
-        .type = GNUTLS_DT_KEY_PURPOSE_OID,
-        .data = (unsigned char *)(uintptr_t)GNUTLS_KP_TLS_WWW_CLIENT,
-    };
-    unsigned status = 0, count = 0;
+    struct connection *c = connection_of(session);
+    unsigned status, count = 0;
     if (!gnutls_certificate_get_peers(session, &count) || count == 0)
         return 0;
-    int rc = gnutls_certificate_verify_peers(session, &purpose, 1, &status);
-    c->known = rc >= 0 && status == 0 && peer_is_called(session, c->identity->client_name);
+    c->known = chain_is_good(session, &status) && peer_is_called(session, c->identity->client_name);
     if (!c->known)
         log_debug("http", "a client's certificate is not known", "status", LOG_INT(status));
     return 0;
