@@ -186,6 +186,9 @@ void join_repair(struct agent *agent);
 void streams_import(struct agent *agent, struct http_request *req);
 void streams_export(struct agent *agent, struct http_request *req);
 void streams_console(struct agent *agent, struct http_request *req);
+/* Carries bytes between the two on a thread of its own until one ends or the agent stops; both move. `early`
+ * (borrowed) goes to `fd` first. -1: no thread; both are closed. */
+int streams_carry(struct agent *agent, struct stream *stream, int fd, const char *early, size_t early_len);
 
 /* ---- send.c, receive.c: domains on their way to and from other hosts (migration.h) ---- */
 /* GET /v1/migrate of another host's agent, whose certificate names `from`. */

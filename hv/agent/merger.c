@@ -168,11 +168,6 @@ static void progress(void *arg, double fraction)
 
 /* ---- doing ---- */
 
-static int fail_storage(struct hv_err *err, const struct storage_error *error)
-{
-    return storage_to_hv(err, error);
-}
-
 static int merge_live(struct merger *m, struct sr *sr, const struct storage_merge *merge, const char *disk,
                       struct hv_err *err)
 {
@@ -183,7 +178,7 @@ static int merge_live(struct merger *m, struct sr *sr, const struct storage_merg
     if (!m->agent->driver->disk_merge)
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "This host's driver merges no images.");
     if (storage_disk_image_names(sr->storage, disk, &names, &count, &error) < 0)
-        return fail_storage(err, &error);
+        return storage_to_hv(err, &error);
     struct hv_merge how = {
         .sr = sr->uuid, .disk = disk, .count = count, .name = merge->upper, .progress = progress, .ctx = m};
     for (size_t i = 1; i + 1 < count; i++)
@@ -192,7 +187,7 @@ static int merge_live(struct merger *m, struct sr *sr, const struct storage_merg
     int outcome = how.upper ? 0 : hv_fail(err, HV_ERR_KIND_BAD_STATE, "The disk's images changed.");
     if (outcome == 0 && (storage_merge_open(sr->storage, merge->lower, &lower, &error) < 0 ||
                          storage_merge_open(sr->storage, names[how.upper - 1], &above, &error) < 0))
-        outcome = fail_storage(err, &error);
+        outcome = storage_to_hv(err, &error);
     for (size_t i = 0; i < count; i++)
         free(names[i]);
     free(names);
@@ -208,14 +203,14 @@ static int do_merge(struct merger *m, struct sr *sr, const struct storage_merge 
     struct storage_error error;
     struct storage_job job = {.progress = progress, .arg = m, .cancel = &m->cancel};
     if (storage_merge_begin(sr->storage, merge, &error) < 0)
-        return fail_storage(err, &error);
+        return storage_to_hv(err, &error);
     if (m->domain[0]) {
         if (merge_live(m, sr, merge, disk, err) < 0)
             return -1;
     } else if (storage_merge_write(sr->storage, merge, &job, &error) < 0) {
-        return fail_storage(err, &error);
+        return storage_to_hv(err, &error);
     }
-    return storage_merge_finish(sr->storage, merge, &error) < 0 ? fail_storage(err, &error) : 0;
+    return storage_merge_finish(sr->storage, merge, &error) < 0 ? storage_to_hv(err, &error) : 0;
 }
 
 enum step { STEP_DONE, STEP_BUSY, STEP_REFUSED };

@@ -8,7 +8,6 @@
 #define LINE_MAX_BYTES (512u << 10)
 #define SAY_MS 30000
 #define LOOK_MS 100 /* how often a cancellation is looked at */
-#define STALL_MS 120000
 
 void migration_talk_done(struct migration_talk *talk)
 {
@@ -114,47 +113,4 @@ bool migration_has_news(struct migration_talk *talk)
 {
     struct hv_err err;
     return talk->in.len > 0 || read_some(talk, &err) != 0;
-}
-
-/* ---- carrying ---- */
-
-struct carriage {
-    struct agent *agent;
-    struct stream *stream;
-    int fd;
-    char *early;
-    size_t early_len;
-};
-
-static void carriage_free(struct carriage *c)
-{
-    stream_close(c->stream);
-    if (c->fd >= 0)
-        close(c->fd);
-    free(c->early);
-    free(c);
-}
-
-static void carry_job(void *arg)
-{
-    struct carriage *c = arg;
-    struct stream *local = stream_from_fd(TAKE_FD(c->fd));
-    if (c->early_len == 0 || stream_write_all(local, c->early, c->early_len, STALL_MS) == 0)
-        stream_pump(c->stream, local, c->agent->stop_fd, -1);
-    stream_close(local);
-    carriage_free(c);
-}
-
-int migration_carry(struct agent *agent, struct stream *stream, int fd, const char *early, size_t early_len)
-{
-    struct carriage *c = xcalloc(1, sizeof(*c));
-    *c = (struct carriage){.agent = agent, .stream = stream, .fd = fd};
-    if (early_len > 0) {
-        c->early = memcpy(xmalloc(early_len), early, early_len);
-        c->early_len = early_len;
-    }
-    if (worker_submit(agent->consoles, carry_job, c) == 0)
-        return 0;
-    carriage_free(c);
-    return -1;
 }

@@ -38,7 +38,3 @@ int migration_hear(struct migration_talk *talk, int64_t wait_ms, const struct hv
                    json_t **out, bool *refused, struct hv_err *err);
 /* Has something arrived, or the connection ended. */
 bool migration_has_news(struct migration_talk *talk);
-
-/* Carries bytes between the two on a thread of its own until one ends; both move. `early` (borrowed) goes to
- * `fd` first. -1: no thread; both are closed. */
-int migration_carry(struct agent *agent, struct stream *stream, int fd, const char *early, size_t early_len);

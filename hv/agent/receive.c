@@ -84,7 +84,7 @@ static void part_there(void *arg, struct stream *stream, const char *early, size
 {
     struct part *p = arg;
     if (stream)
-        migration_carry(p->agent, stream, TAKE_FD(p->fd), early, early_len);
+        streams_carry(p->agent, stream, TAKE_FD(p->fd), early, early_len);
     part_free(p);
 }
 

@@ -28,18 +28,20 @@ static bool live(struct agent *agent, const char *uuid, struct domain_info *info
     return false;
 }
 
-static void recover_start(struct agent *agent, struct agent_op *op)
+/* Of calls that bring a domain to life: it runs here, or nothing of it is left (one that came from another
+ * host runs only if the driver wrote down that it is ours). The results of domain_start, domain_resume and
+ * domain_receive have one member, of one type. */
+static void recover_live(struct agent *agent, struct agent_op *op, const char *sentence)
 {
     struct hv_domain_start_result result;
-    hv_domain_start_result_init(&result);
     struct domain_info info;
+    hv_domain_start_result_init(&result);
     if (live(agent, op->key, &info)) {
         domain_info_done(&result.info);
         result.info = info;
         done(agent, op, &result);
     } else {
-        failed(agent, op,
-               "The host's agent was restarted while the domain was being started; nothing of it is left.");
+        failed(agent, op, sentence);
     }
     hv_domain_start_result_done(&result);
 }
@@ -105,22 +107,6 @@ static void recover_suspend(struct agent *agent, struct agent_op *op)
     done(agent, op, &result);
 }
 
-static void recover_resume(struct agent *agent, struct agent_op *op)
-{
-    struct hv_domain_resume_result result;
-    struct domain_info info;
-    hv_domain_resume_result_init(&result);
-    if (live(agent, op->key, &info)) {
-        domain_info_done(&result.info);
-        result.info = info;
-        done(agent, op, &result);
-    } else {
-        failed(agent, op,
-               "The host's agent was restarted while the domain was being resumed; nothing of it is left.");
-    }
-    hv_domain_resume_result_done(&result);
-}
-
 /* The driver has seen which image the guest goes on with. */
 static void recover_disk_move(struct agent *agent, struct agent_op *op)
 {
@@ -140,23 +126,6 @@ static void recover_disk_move(struct agent *agent, struct agent_op *op)
     else
         failed(agent, op,
                "The host's agent was restarted while the disk was being moved; it is where it was.");
-}
-
-/* It runs here only if the driver wrote down that it is ours, and then it runs. */
-static void recover_receive(struct agent *agent, struct agent_op *op)
-{
-    struct hv_domain_receive_result result;
-    struct domain_info info;
-    hv_domain_receive_result_init(&result);
-    if (live(agent, op->key, &info)) {
-        domain_info_done(&result.info);
-        result.info = info;
-        done(agent, op, &result);
-    } else {
-        failed(agent, op,
-               "The host's agent was restarted while the domain came; nothing of it is left here.");
-    }
-    hv_domain_receive_result_done(&result);
 }
 
 /* A domain that was offered is asked after; any other goes on here. */
@@ -223,7 +192,9 @@ void recover_operation(struct agent *agent, struct agent_op *op)
              op->call->name, "key", op->key);
     switch ((enum hv_call_id)(op->call - hv_calls)) {
     case HV_CALL_DOMAIN_START:
-        recover_start(agent, op);
+        recover_live(
+            agent, op,
+            "The host's agent was restarted while the domain was being started; nothing of it is left.");
         return;
     case HV_CALL_DOMAIN_PAUSE:
         recover_state(agent, op, DOMAIN_STATE_PAUSED);
@@ -238,13 +209,16 @@ void recover_operation(struct agent *agent, struct agent_op *op)
         recover_suspend(agent, op);
         return;
     case HV_CALL_DOMAIN_RESUME:
-        recover_resume(agent, op);
+        recover_live(
+            agent, op,
+            "The host's agent was restarted while the domain was being resumed; nothing of it is left.");
         return;
     case HV_CALL_DOMAIN_SNAPSHOT:
         recover_snapshot(agent, op);
         return;
     case HV_CALL_DOMAIN_RECEIVE:
-        recover_receive(agent, op);
+        recover_live(agent, op,
+                     "The host's agent was restarted while the domain came; nothing of it is left here.");
         return;
     case HV_CALL_DOMAIN_SEND:
         recover_send(agent, op);

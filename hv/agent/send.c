@@ -222,7 +222,7 @@ static int carry(void *ctx, const char *device, int fd, struct hv_err *err)
         close(fd);
         return -1;
     }
-    if (migration_carry(s->agent, stream, fd, NULL, 0) == 0)
+    if (streams_carry(s->agent, stream, fd, NULL, 0) == 0)
         return 0;
     return hv_fail(err, HV_ERR_KIND_IN_USE, "The host carries too many streams at once.");
 }

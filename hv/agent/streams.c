@@ -210,43 +210,64 @@ void streams_export(struct agent *agent, struct http_request *req)
     submit(agent, req, NULL, export_job);
 }
 
-/* ---- consoles ---- */
+/* ---- carrying ---- */
 
-struct console {
+struct carriage {
     struct agent *agent;
-    int fd; /* to the guest's console */
-    struct stream *viewer;
+    struct stream *stream;
+    int fd;
     char *early;
     size_t early_len;
 };
 
-static void console_free(struct console *c)
+static void carriage_free(struct carriage *c)
 {
-    stream_close(c->viewer);
+    stream_close(c->stream);
     if (c->fd >= 0)
         close(c->fd);
     free(c->early);
     free(c);
 }
 
-static void pump_job(void *arg)
+static void carry_job(void *arg)
 {
-    struct console *c = arg;
-    struct stream *guest = stream_from_fd(TAKE_FD(c->fd));
-    if (c->early_len == 0 || stream_write_all(guest, c->early, c->early_len, STALL_MS) == 0)
-        stream_pump(c->viewer, guest, c->agent->stop_fd, -1);
-    stream_close(guest);
-    console_free(c);
+    struct carriage *c = arg;
+    struct stream *local = stream_from_fd(TAKE_FD(c->fd));
+    if (c->early_len == 0 || stream_write_all(local, c->early, c->early_len, STALL_MS) == 0)
+        stream_pump(c->stream, local, c->agent->stop_fd, -1);
+    stream_close(local);
+    carriage_free(c);
 }
+
+int streams_carry(struct agent *agent, struct stream *stream, int fd, const char *early, size_t early_len)
+{
+    struct carriage *c = xcalloc(1, sizeof(*c));
+    *c = (struct carriage){.agent = agent, .stream = stream, .fd = fd};
+    if (early_len > 0) {
+        c->early = memcpy(xmalloc(early_len), early, early_len);
+        c->early_len = early_len;
+    }
+    if (worker_submit(agent->consoles, carry_job, c) == 0)
+        return 0;
+    carriage_free(c);
+    return -1;
+}
+
+/* ---- consoles ---- */
+
+struct console {
+    struct agent *agent;
+    int fd; /* to the guest's console */
+};
 
 static void upgraded(void *arg, struct stream *stream, const char *early, size_t early_len)
 {
     struct console *c = arg;
-    c->viewer = stream;
-    c->early = early_len ? memcpy(xmalloc(early_len), early, early_len) : NULL;
-    c->early_len = early_len;
-    if (!stream || worker_submit(c->agent->consoles, pump_job, c) < 0)
-        console_free(c);
+    if (stream)
+        streams_carry(c->agent, stream, TAKE_FD(c->fd), early, early_len);
+    if (c->fd >= 0)
+        close(c->fd);
+    free(c);
 }
 
 static unsigned status_of(enum hv_err_kind kind)
