@@ -2,6 +2,7 @@
  * the hosts, then serves until SIGTERM or SIGINT. */
 #include "blobs.h"
 #include "bootstrap.h"
+#include "fetch.h"
 #include "front.h"
 #include "gate/auth.h"
 #include "gate/call_log.h"
@@ -17,9 +18,9 @@
 #include "http/console.h"
 #include "http/doors.h"
 #include "http/web.h"
-#include "rest/rest.h"
 #include "members/members.h"
 #include "metrics/metrics.h"
+#include "rest/rest.h"
 #include "schedules.h"
 #include "server.h"
 #include "timers.h"
@@ -51,7 +52,7 @@
 #define LEAF_DAYS 3650
 
 struct options {
-    const char *pam_dir, *state_dir, *listen, *web_dir, *log_level, *call_log, *socket;
+    const char *pam_dir, *state_dir, *listen, *web_dir, *log_level, *call_log, *socket, *fetch_allow;
     long long port, http_port, session_idle_s, operation_wait_s, event_heartbeat_s;
 };
 
@@ -383,6 +384,7 @@ static void stop(struct pool_server *p)
     if (s->store)
         store_close(s->store);
     members_free(s->members);
+    fetch_rules_free(s->fetch_rules);
     xmlCleanupParser();
 }
 
@@ -410,6 +412,9 @@ static int parse_options(int argc, char **argv, struct options *o)
          86400, false},
         {"call-log", ARG_TEXT, "FILE", "append the name of each message that succeeds, once (default: no)",
          &o->call_log, 0, 0, false},
+        {"fetch-allow", ARG_TEXT, "NETS",
+         "networks (10.0.0.0/8,fd00::/8) that VM.import may fetch from besides public addresses",
+         &o->fetch_allow, 0, 0, false},
         {"pam-dir", ARG_TEXT, "DIR", "folder of PAM's service files (default: the system's)", &o->pam_dir, 0,
          0, false},
         {"log-level", ARG_TEXT, "LEVEL", "error, warn, info or debug (default info)", &o->log_level, 0, 0,
@@ -445,6 +450,11 @@ int main(int argc, char **argv)
         return rc > 0 ? 0 : 2;
     if (!log_level_parse(p.options.log_level, &level)) {
         fprintf(stderr, "poold: --log-level is error, warn, info or debug, not '%s'\n", p.options.log_level);
+        return 2;
+    }
+    char error[160];
+    if (!(p.server.fetch_rules = fetch_rules_new(p.options.fetch_allow, error))) {
+        fprintf(stderr, "poold: --fetch-allow: %s\n", error);
         return 2;
     }
     log_init("poold", level);

@@ -29,6 +29,7 @@ struct call_log;
 struct trail;
 struct rest_keys;
 struct front;
+struct fetch_rules;
 
 /* Lives as long as the process serves. The parts have locks of their own; the pointers never change
  * once the server answers. */
@@ -59,9 +60,10 @@ struct server {
     struct call_log *call_log; /* NULL: none is kept */
     struct trail *trail;       /* NULL in tests of parts: nothing is noted */
     struct front *front;
-    const char *pam_dir;       /* folder of PAM's service files; NULL: the system's */
-    uint16_t port;             /* HTTPS */
-    int64_t operation_wait_ms; /* how long a call waits for another operation on its object */
+    struct fetch_rules *fetch_rules; /* see fetch.h; NULL: public addresses only */
+    const char *pam_dir;             /* folder of PAM's service files; NULL: the system's */
+    uint16_t port;                   /* HTTPS */
+    int64_t operation_wait_ms;       /* how long a call waits for another operation on its object */
     struct ref pool_ref;
     /* Network threads that are inside, and whether no more get in: see doors_close. */
     _Atomic unsigned inside;
@@ -116,9 +118,9 @@ struct call {
     void *args;
     json_t *params; /* positional, without the session */
     bool lenient;   /* numbers may come as text */
-    /* Set by a handler that answers later: called as the gate's last step with the call, which is the callee's
-     * from then on: to complete, of a message that runs inline (event.from); to end by work_end_taken, of one
-     * that runs on a worker, which is free again meanwhile. */
+    /* Set by a handler that answers later: called as the gate's last step with the call, which is the
+     * callee's from then on: to complete, of a message that runs inline (event.from); to end by
+     * work_end_taken, of one that runs on a worker, which is free again meanwhile. */
     void (*take_over)(struct call *call, void *arg);
     void *take_over_arg;
     int64_t delay_ms;                         /* the answer leaves this much later (a wrong password) */

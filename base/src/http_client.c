@@ -10,8 +10,8 @@
 #define KEEP_SECONDS 30L
 
 static const char *const failure_names[] = {
-    "cannot connect",   "TLS refused", "timed out", "connection lost",
-    "answer too large", "cancelled",   "given up",  "not the protocol",
+    "cannot connect", "TLS refused", "timed out",        "connection lost", "answer too large",
+    "cancelled",      "given up",    "not the protocol", "address refused",
 };
 
 const char *http_failure_name(enum http_failure kind)

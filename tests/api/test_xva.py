@@ -1,16 +1,18 @@
 """VMs in and out as XVA archives: written by hand from the format's description, read with tar, there and back,
 in every form; and what is refused leaves nothing."""
 import hashlib
+import http.server
 import io
 import os
 import shutil
 import subprocess
 import tarfile
+import threading
 import unittest
 import urllib.parse
 import xmlrpc.client
 
-from pool import NULL, TestPool, disk_files, program, until
+from pool import NULL, Failure, TestPool, disk_files, program, until
 
 MIB = 1024 * 1024
 POOL = None
@@ -18,7 +20,7 @@ POOL = None
 
 def setUpModule():
     global POOL
-    POOL = TestPool(hosts=1)
+    POOL = TestPool(hosts=1, options=["--fetch-allow", "127.0.0.1"])
 
 
 def tearDownModule():
@@ -659,6 +661,120 @@ class Refused(XvaTest):
         before = self.state()
         self.assertEqual(self.request("PUT", "/import", {"sr_id": self.sr}, b"")[0], 200)
         self.assertEqual(self.state(), before)
+
+
+class FileServer(http.server.BaseHTTPRequestHandler):
+    """What VM.import fetches: `files` by path; a number is a status, text an address that it leads to, a pair of
+    bytes and an event stands still in the middle until the event."""
+
+    files = {}
+
+    def do_GET(self):
+        answer = self.files.get(self.path, 404)
+        if isinstance(answer, int):
+            self.send_error(answer)
+        elif isinstance(answer, str):
+            self.send_response(302)
+            self.send_header("Location", answer)
+            self.end_headers()
+        else:
+            body, event = answer if isinstance(answer, tuple) else (answer, None)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            half = len(body) // 2
+            self.wfile.write(body[:half])
+            self.wfile.flush()
+            if event:
+                event.wait(60)
+            try:
+                self.wfile.write(body[half:])
+            except OSError:
+                pass
+
+    def log_message(self, *args):
+        pass
+
+
+class Fetched(XvaTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), FileServer)
+        cls.server.daemon_threads = True
+        cls.base = f"http://127.0.0.1:{cls.server.server_address[1]}"
+        threading.Thread(target=cls.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.shutdown()
+        cls.server.server_close()
+
+    def fetch(self, *params):
+        return self.api.call("VM.import", self.api.session, *params)
+
+    def test_a_vm_from_an_address(self):
+        data = pattern(MIB) + bytes(MIB) + pattern(MIB, b"z")
+        FileServer.files = {"/vm.xva": Archive().add("ova.xml", simple(data)).disk("Ref:2", data).done(),
+                            "/near": "/vm.xva"}
+        (ref,) = self.fetch(self.base + "/near", self.sr, False, False)
+        self.assertEqual(self.content(self.disks(ref)["0"]), data)
+        self.assertEqual(self.api.VM.get_current_operations(ref), {})
+        if program("xe"):
+            sr = self.api.SR.get_uuid(self.sr)
+            path = os.path.join(POOL.state, "poold.sock")
+            run = subprocess.run([program("xe"), "-s", path, "vm-import", f"url={self.base}/vm.xva", f"sr-uuid={sr}",
+                                  "preserve=true"], capture_output=True, timeout=120, check=False)
+            self.assertEqual((run.returncode, run.stderr), (0, b""))
+            ref = self.api.VM.get_by_uuid(run.stdout.decode().strip())
+            self.assertTrue(self.api.VM.get_uuid(ref).startswith("6a3b4c5d-0000"))
+            self.api.VM.destroy(ref)
+
+    def test_what_is_not_fetched(self):
+        body = Archive().add("ova.xml", simple(pattern(MIB))).disk("Ref:2", pattern(MIB)).done()
+        port = self.server.server_address[1]
+        FileServer.files = {"/vm.xva": body, "/short.xva": body[:len(body) // 2], "/gone": 404, "/broken": 500,
+                            "/far": f"http://127.0.0.2:{port}/vm.xva", "/metadata": "http://169.254.169.254/latest",
+                            "/name": f"http://[::ffff:127.0.0.3]:{port}/", "/file": "file:///etc/passwd"}
+        before = self.state()
+        refused = "It cannot be fetched: address refused"
+        for url, code, text in (
+                (f"http://127.0.0.2:{port}/vm.xva", "IMPORT_ERROR", refused),
+                (f"http://10.0.0.1:{port}/vm.xva", "IMPORT_ERROR", refused),
+                (f"http://[::1]:{port}/vm.xva", "IMPORT_ERROR", refused),
+                (f"http://0x7f000002:{port}/vm.xva", "IMPORT_ERROR", refused),
+                (self.base + "/far", "IMPORT_ERROR", refused),
+                (self.base + "/metadata", "IMPORT_ERROR", refused),
+                (self.base + "/name", "IMPORT_ERROR", refused),
+                (self.base + "/file", "IMPORT_ERROR", "It cannot be fetched: not the protocol"),
+                ("file:///etc/passwd", "IMPORT_ERROR", "It cannot be fetched: not the protocol"),
+                ("", "IMPORT_ERROR", "It cannot be fetched: not the protocol"),
+                (self.base + "/gone", "IMPORT_ERROR", "It cannot be fetched: not the protocol"),
+                (self.base + "/broken", "IMPORT_ERROR", "It cannot be fetched: not the protocol"),
+                (self.base + "/short.xva", "IMPORT_ERROR_PREMATURE_EOF", "")):
+            with self.subTest(url=url):
+                with self.assertRaises(Failure) as caught:
+                    self.fetch(url, self.sr, False, False)
+                self.assertEqual(caught.exception.code, code)
+                self.assertIn(text, " ".join(caught.exception.params))
+        with self.assertRaises(Failure) as caught:
+            self.fetch(self.base + "/vm.xva", NULL, False, False)
+        self.assertEqual(caught.exception.code, "HANDLE_INVALID")
+        self.assertEqual(self.state(), before)
+
+    def test_cancel(self):
+        data = pattern(4 * MIB)
+        event = threading.Event()
+        FileServer.files = {"/vm.xva": (Archive().add("ova.xml", simple(data)).disk("Ref:2", data).done(), event)}
+        before = self.state()
+        try:
+            task = self.api.call("Async.VM.import", self.api.session, self.base + "/vm.xva", self.sr, False, False)
+            until("the disk", lambda: disk_files(self.path))
+            until("progress", lambda: self.api.task.get_progress(task) > 0)
+            self.api.task.cancel(task)
+            until("the end", lambda: self.api.task.get_status(task) == "cancelled", 60)
+        finally:
+            event.set()
+        until("nothing is left", lambda: self.state() == before)
 
 
 class Commands(XvaTest):

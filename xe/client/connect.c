@@ -147,6 +147,7 @@ void xe_http_failed(const struct xe_client *c, const struct http_error *error, s
     case HTTP_TOO_LARGE:
     case HTTP_CALLBACK:
     case HTTP_PROTOCOL:
+    case HTTP_ADDRESS_REFUSED:
         xe_err_set(err, XE_ERR_TRANSPORT, "xe: %s port %d: %s: %s", o->server, o->port,
                    http_failure_name(error->kind), error->text);
         break;

@@ -181,7 +181,8 @@ Test(commands, transfers)
          "Export succeeded\n");
     FAILS("vm-export uuid=00000063-0000-4000-8000-000000000000 filename=x compress=lzma",
           "Error: compress must be true, false, gzip or zstd, not 'lzma'\n");
-    FAILS("vm-import filename=x url=http://x", "Error: vm-import with url is not built\n");
+    FAILS("vm-import filename=x url=http://x",
+          "Error: vm-import takes filename or url, and with url no metadata alone\n");
     json_object_set_new(f.errors, "PUT", json_pack("[s,s,s]", "SR_FULL", "10", "5"));
     FAILS("vdi-import uuid=00000041-0000-4000-8000-000000000000 filename=d format=qcow2",
           "The SR has not enough room. (SR_FULL)\nrequested: 10\nmaximum: 5\n");

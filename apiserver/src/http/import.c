@@ -157,16 +157,29 @@ static int import_all(struct import *im, struct api_err *err)
     return rc;
 }
 
+/* What task.result names: the VMs, and snapshots only when there is nothing else. */
+static const struct ref_set *result_of(const struct import *im)
+{
+    bool all_snapshots = true;
+    size_t count = 0;
+    struct ref *refs = xcalloc(im->vm_count + 1, sizeof(*refs));
+    for (size_t i = 0; i < im->vm_count; i++)
+        all_snapshots = all_snapshots && im->vms[i].is_snapshot;
+    for (size_t i = 0; i < im->vm_count; i++)
+        if (!im->vms[i].is_snapshot || all_snapshots)
+            refs[count++] = im->vms[i].ref;
+    const struct ref_set *set = ref_set_new(refs, count);
+    free(refs);
+    return set;
+}
+
 static void write_result(struct import *im)
 {
     struct buf xml = BUF_INIT;
-    bool all_snapshots = true;
-    for (size_t i = 0; i < im->vm_count; i++)
-        all_snapshots = all_snapshots && im->vms[i].is_snapshot;
+    AUTO_REF_SET const struct ref_set *vms = result_of(im);
     buf_add_str(&xml, "<value><array><data>");
-    for (size_t i = 0; i < im->vm_count; i++)
-        if (!im->vms[i].is_snapshot || all_snapshots)
-            buf_printf(&xml, "<value>%s</value>", REF_TEXT(im->vms[i].ref));
+    for (size_t i = 0; vms && i < vms->count; i++)
+        buf_printf(&xml, "<value>%s</value>", REF_TEXT(vms->items[i]));
     buf_add_str(&xml, "</data></array></value>");
     im->t->result = buf_take(&xml);
 }
@@ -177,17 +190,25 @@ static int read_request(struct import *im, struct api_err *err)
     im->force = transfer_flag(im->t, "force");
     im->dry_run = im->metadata && transfer_flag(im->t, "dry_run");
     im->t->object = xstrdup("");
-    return im->metadata ? 0 : import_find_sr(im, err);
+    im->sr_text = transfer_query(im->t, "sr_id");
+    if (!im->sr_text)
+        im->sr_text = transfer_query(im->t, "sr_uuid");
+    int rc = im->metadata ? 0 : import_find_sr(im, err);
+    im->sr_text = NULL; /* valid until the answer begins */
+    return rc;
 }
 
 static int import(struct import *im, struct api_err *err)
 {
-    if (read_request(im, err) < 0 || transfer_accept(im->t, err) < 0)
-        return -1;
     im->reader = xva_reader_new(read_body, im, im->force);
     if (read_ova(im, err) < 0 || import_plan(im, err) < 0)
         return -1;
-    if (!im->dry_run && import_all(im, err) < 0)
+    return im->dry_run ? 0 : import_all(im, err);
+}
+
+static int import_request(struct import *im, struct api_err *err)
+{
+    if (read_request(im, err) < 0 || transfer_accept(im->t, err) < 0 || import(im, err) < 0)
         return -1;
     transfer_drain(im->t);
     write_result(im);
@@ -215,7 +236,7 @@ static void import_done(struct import *im)
 static int run(struct transfer *t, bool metadata, struct api_err *err)
 {
     struct import im = {.t = t, .metadata = metadata, .snap = store_snapshot(t->server->store)};
-    int rc = import(&im, err);
+    int rc = import_request(&im, err);
     import_done(&im);
     return rc;
 }
@@ -250,4 +271,17 @@ void door_import_metadata(struct server *server, struct http_request *req)
                                               .chunked_status = 403,
                                               .run = run_metadata};
     transfer_begin(server, req, &kind);
+}
+
+int import_pulled(struct transfer *t, struct ref sr, bool restore, bool force, const struct ref_set **vms,
+                  struct api_err *err)
+{
+    struct import im = {.t = t, .restore = restore, .force = force, .snap = store_snapshot(t->server->store)};
+    im.sr_text = REF_TEXT(sr);
+    t->object = xstrdup("");
+    int rc = import_find_sr(&im, err) < 0 || import(&im, err) < 0 ? -1 : 0;
+    if (rc == 0)
+        *vms = result_of(&im);
+    import_done(&im);
+    return rc;
 }

@@ -31,6 +31,7 @@ struct import_disk {
 struct import {
     struct transfer *t;
     bool metadata, restore, force, dry_run;
+    const char *sr_text;     /* reference or uuid of the SR that is asked for; NULL: the pool's default */
     struct snapshot *snap;   /* of the begin */
     const struct sr_row *sr; /* of `snap`: where disks go */
     struct storage_agent at; /* that sees it */
@@ -49,8 +50,14 @@ struct import {
     int64_t total, done; /* bytes of the disks */
 };
 
+/* import.c */
+/* Imports what `t`, which no request carries, pulls: the same as PUT /import. *vms: what task.result names.
+ */
+int import_pulled(struct transfer *t, struct ref sr, bool restore, bool force, const struct ref_set **vms,
+                  struct api_err *err);
+
 /* import_plan.c */
-/* The SR that the request names, or the pool's default, and an agent that sees it. */
+/* The SR that sr_text names, or the pool's default, and an agent that sees it. */
 int import_find_sr(struct import *im, struct api_err *err);
 /* Finds or refuses everything that ova.xml names. Changes nothing. */
 int import_plan(struct import *im, struct api_err *err);

@@ -25,9 +25,7 @@ static const struct row *find(const struct snapshot *snap, const struct class_de
 
 int import_find_sr(struct import *im, struct api_err *err)
 {
-    const char *text = transfer_query(im->t, "sr_id");
-    if (!text)
-        text = transfer_query(im->t, "sr_uuid");
+    const char *text = im->sr_text;
     const struct pool_row *pool = pool_row(snapshot_get(im->snap, CLASS_pool, im->t->server->pool_ref));
     const struct row *row =
         text ? find(im->snap, CLASS_SR, text) : snapshot_get(im->snap, CLASS_SR, pool->default_SR);
@@ -188,7 +186,8 @@ static bool match_pair(void *arg, const char *name, const char *value)
 static int find_known_disk(struct import *im, const struct ova_object *object, struct api_err *err)
 {
     struct pair_search s = {.object = object};
-    http_request_each_query(im->t->req, match_pair, &s);
+    if (im->t->req)
+        http_request_each_query(im->t->req, match_pair, &s);
     const struct row *row = s.value ? find(im->snap, CLASS_VDI, s.value) : by_uuid(im, object);
     if (s.value && !row)
         return err_handle_invalid(err, "VDI", s.value);

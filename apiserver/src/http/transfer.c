@@ -178,9 +178,21 @@ int transfer_await(struct transfer *t, struct api_err *err)
     return err_import_error_premature_eof(err);
 }
 
+static ssize_t pull(struct transfer *t, void *data, size_t len)
+{
+    ssize_t got = t->pull(t->pull_arg, data, len);
+    if (got > 0)
+        t->done += got;
+    t->lost = got < 0;
+    report_body(t);
+    return got;
+}
+
 ssize_t transfer_read(void *transfer, void *data, size_t len)
 {
     struct transfer *t = transfer;
+    if (t->pull)
+        return transfer_told_to_stop(t) ? -1 : pull(t, data, len);
     if (t->has_first && len > 0) {
         *(char *)data = t->first;
         t->has_first = false;

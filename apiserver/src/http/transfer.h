@@ -26,6 +26,10 @@ struct transfer {
     int64_t length;             /* of the body or, once the answer has begun, of that; -1: unknown */
     bool open_ended;            /* the declared length is only a way to say "until I close the connection" */
     struct http_reader *reader; /* once the upload was accepted */
+    /* Where the bytes come from instead, of a transfer that no request carries (then `req` is NULL): > 0, 0
+     * at the end, -1. */
+    ssize_t (*pull)(void *arg, void *data, size_t len);
+    void *pull_arg;
     struct http_writer *writer; /* once the answer has begun */
 
     struct session *session;

@@ -42,8 +42,9 @@ enum http_failure {
     HTTP_LOST,      /* the connection broke: not known either */
     HTTP_TOO_LARGE, /* the answer exceeds body_max */
     HTTP_CANCELLED,
-    HTTP_CALLBACK, /* the caller's source or sink gave up */
-    HTTP_PROTOCOL, /* not HTTP, or not the upgrade that was asked for */
+    HTTP_CALLBACK,        /* the caller's source or sink gave up */
+    HTTP_PROTOCOL,        /* not HTTP, or not the upgrade that was asked for */
+    HTTP_ADDRESS_REFUSED, /* by the guard of a fetch: see http_fetch.h */
 };
 struct http_error {
     enum http_failure kind;

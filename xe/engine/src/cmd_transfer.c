@@ -205,7 +205,7 @@ static int add_disks(struct xe_run_state *x, struct buf *route)
 
 static int import_route(struct xe_run_state *x, struct buf *route)
 {
-    static const char *const unbuilt[] = {"type", "remote-config", "url", "host-username", "host-password"};
+    static const char *const unbuilt[] = {"type", "remote-config", "host-username", "host-password"};
     const char *sr_uuid = xe_arg(x, "sr-uuid");
     AUTO_FREE char *sr = NULL;
     bool metadata = false;
@@ -226,14 +226,38 @@ static int import_route(struct xe_run_state *x, struct buf *route)
     return 0;
 }
 
-int xe_cmd_vm_import(struct xe_run_state *x, const struct xe_command *cmd)
+/* The server fetches the file itself. */
+static int import_url(struct xe_run_state *x, const char *url, json_t **vms)
+{
+    const char *sr_uuid = xe_arg(x, "sr-uuid"), *pool;
+    const json_t *record;
+    bool preserve = false, force = false;
+    AUTO_FREE char *sr = NULL;
+    if (xe_arg(x, "filename") || xe_arg(x, "metadata"))
+        return xe_fail(x, XE_ERR_CLI, "vm-import takes filename or url, and with url no metadata alone");
+    if (xe_arg_bool(x, "preserve", &preserve) < 0 || xe_arg_bool(x, "force", &force) < 0 ||
+        (sr_uuid && xe_ref_by_uuid(x, "SR", sr_uuid, &sr) < 0) || xe_pool(x, &pool, &record) < 0)
+        return -1;
+    return xe_call_task(x, "VM.import",
+                        json_pack("[ssbb]", url, sr ? sr : xe_str(record, "default_SR"), preserve, force),
+                        vms);
+}
+
+static int import_file(struct xe_run_state *x, json_t **vms)
 {
     const char *filename;
     AUTO_BUF struct buf route = BUF_INIT;
+    if (import_route(x, &route) < 0 || xe_arg_required(x, "filename", &filename) < 0)
+        return -1;
+    return xe_transfer(x, x->api->upload, "Importing", route.data, vms);
+}
+
+int xe_cmd_vm_import(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    const char *url = xe_arg(x, "url");
     AUTO_JSON json_t *vms = NULL;
     (void)cmd;
-    if (import_route(x, &route) < 0 || xe_arg_required(x, "filename", &filename) < 0 ||
-        xe_transfer(x, x->api->upload, "Importing", route.data, &vms) < 0)
+    if ((url ? import_url(x, url, &vms) : import_file(x, &vms)) < 0)
         return -1;
     xe_record_forget(x, "VM");
     for (size_t i = 0; i < json_array_size(vms); i++)
