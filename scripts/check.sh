@@ -39,15 +39,28 @@ print(f"{total - failed - skipped} passed, {failed} failed" + (f", {skipped} ski
 END
 }
 
+# What tests/bench/ has, by name.
+bench_names() {
+    sed -n 's/^foreach(name \(.*\))$/\1 store/p' "$corral_root/tests/bench/CMakeLists.txt"
+}
+
 command_bench() {
-    local folder=$corral_root/build/release log=$corral_root/build/release/corral.log
+    local folder=$corral_root/build/release log=$corral_root/build/release/corral.log name pattern='' rc=0
+    for name in "${rest[@]}"; do
+        [[ " $(bench_names) " == *" $name "* ]] || fail "bench: there is none named '$name', but $(bench_names)"
+        pattern+="${pattern:+|}$name"
+    done
     packages_ensure "$log" build run bench
     stage "build" "$log" build_release
     stage "build benchmarks" "$log" build_benchmarks "$folder"
-    stage "tiny Linux" "$log" "$corral_root/guest/build-tiny" "$corral_root/build/images"
     echo
+    export CORRAL_BENCH_JSON=$folder/bench.jsonl
+    if $long; then export CORRAL_BENCH_LONG=1; fi
     # One at a time: each is to have the machine for itself.
-    ctest --test-dir "$folder" --verbose --no-tests=error --label-regex '^bench$' "${rest[@]}" </dev/null
+    ctest --test-dir "$folder" --verbose --no-tests=error --label-regex '^bench$' \
+        --tests-regex "^bench_(${pattern:-.*})\$" </dev/null || rc=$?
+    python3 -B "$corral_root/tests/bench/plot.py" "$CORRAL_BENCH_JSON" "$folder/plots"
+    exit "$rc"
 }
 
 build_benchmarks() {

@@ -1,13 +1,20 @@
 /* The limit that reads are measured against: a bare libmicrohttpd server that parses each request with
- * jansson and answers with its second parameter. No sessions, no roles, no data.
+ * jansson and answers with its second parameter, or with the bytes of a file. No sessions, no roles, no data.
  *
- * Usage: bench_echo PORT-FILE THREADS [CERTIFICATE KEY] */
+ * Usage: bench_echo PORT-FILE THREADS [--answer FILE] [CERTIFICATE KEY] */
 #include <jansson.h>
 #include <microhttpd.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+#define MAX_CONNECTIONS 4096
+
+static char *fixed; /* NULL: the second parameter */
+static size_t fixed_len;
 
 struct body {
     char data[4096];
@@ -20,9 +27,10 @@ static enum MHD_Result answer(struct MHD_Connection *connection, const struct bo
     json_t *reply = json_pack("{s:s, s:O, s:O}", "jsonrpc", "2.0", "result",
                               json_array_get(json_object_get(request, "params"), 1), "id",
                               json_object_get(request, "id"));
-    char *text = json_dumps(reply, JSON_COMPACT);
+    char *text = fixed ? NULL : json_dumps(reply, JSON_COMPACT);
     struct MHD_Response *response =
-        MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
+        fixed ? MHD_create_response_from_buffer(fixed_len, fixed, MHD_RESPMEM_PERSISTENT)
+              : MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
     MHD_add_response_header(response, "Content-Type", "application/json");
     enum MHD_Result result = MHD_queue_response(connection, MHD_HTTP_OK, response);
     MHD_destroy_response(response);
@@ -64,37 +72,47 @@ static void completed(void *cls, struct MHD_Connection *connection, void **con_c
     free(*con_cls);
 }
 
-static char *read_file(const char *path)
+static char *read_file(const char *path, size_t *len)
 {
     FILE *file = fopen(path, "r");
-    char *text = calloc(1, 65536);
-    if (!file || !text || fread(text, 1, 65535, file) == 0) {
+    struct stat about;
+    char *text = file && fstat(fileno(file), &about) == 0 ? calloc(1, (size_t)about.st_size + 1) : NULL;
+    if (!text || fread(text, 1, (size_t)about.st_size, file) != (size_t)about.st_size) {
         fprintf(stderr, "bench_echo: cannot read %s\n", path);
         exit(1);
     }
     fclose(file);
+    *len = (size_t)about.st_size;
     return text;
 }
 
 int main(int argc, char **argv)
 {
-    if (argc != 3 && argc != 5) {
-        fprintf(stderr, "usage: bench_echo PORT-FILE THREADS [CERTIFICATE KEY]\n");
+    size_t ignored;
+    int next = 3;
+    if (argc > 4 && strcmp(argv[3], "--answer") == 0) {
+        fixed = read_file(argv[4], &fixed_len);
+        next = 5;
+    }
+    if (argc != next && argc != next + 2) {
+        fprintf(stderr, "usage: bench_echo PORT-FILE THREADS [--answer FILE] [CERTIFICATE KEY]\n");
         return 2;
     }
+    bool tls_on = argc == next + 2;
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigprocmask(SIG_BLOCK, &signals, NULL);
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | (argc == 5 ? MHD_USE_TLS : 0);
-    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, argc == 5 ? read_file(argv[3]) : NULL},
-                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, argc == 5 ? read_file(argv[4]) : NULL},
-                                   {MHD_OPTION_END, 0, NULL}};
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | (tls_on ? MHD_USE_TLS : 0);
+    struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, tls_on ? read_file(argv[next], &ignored) : NULL},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, tls_on ? read_file(argv[next + 1], &ignored) : NULL},
+        {MHD_OPTION_END, 0, NULL}};
     struct MHD_OptionItem plain[] = {{MHD_OPTION_END, 0, NULL}};
-    struct MHD_Daemon *daemon =
-        MHD_start_daemon(flags, 0, NULL, NULL, handle, NULL, MHD_OPTION_THREAD_POOL_SIZE,
-                         (unsigned)atoi(argv[2]), MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
-                         MHD_OPTION_ARRAY, argc == 5 ? tls : plain, MHD_OPTION_END);
+    struct MHD_Daemon *daemon = MHD_start_daemon(
+        flags, 0, NULL, NULL, handle, NULL, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)atoi(argv[2]),
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)MAX_CONNECTIONS, MHD_OPTION_NOTIFY_COMPLETED, completed, NULL,
+        MHD_OPTION_ARRAY, tls_on ? tls : plain, MHD_OPTION_END);
     if (!daemon) {
         fprintf(stderr, "bench_echo: cannot listen\n");
         return 1;

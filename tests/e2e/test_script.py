@@ -31,6 +31,8 @@ class Options(unittest.TestCase):
                 (["up", "--hosts", "0"], "--hosts needs a number"),
                 (["up", "--driver", "xen"], "--driver is qemu or sim"),
                 (["down", "--", "x"], "takes no further arguments"),
+                (["down", "x"], "takes no further arguments"),
+                (["bench", "no-such"], "there is none named 'no-such'"),
                 (["status", "--state", "/nonexistent/state"], "there is no pool in /nonexistent/state"),
                 (["down", "--state", "/nonexistent/state"], "there is no pool in /nonexistent/state"),
                 (["env", "--state", "/nonexistent/state"], "there is no pool in /nonexistent/state")):

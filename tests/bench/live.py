@@ -1,0 +1,159 @@
+"""What is done to a running guest: disks and NICs plugged in (at most 50 ms each), how long a snapshot of a 10 GiB disk
+stops it (at most 200 ms), and what live migration adds to the pause that is QEMU's own (at most 5 ms)."""
+
+import os
+import re
+import subprocess
+import time
+
+from common import LONG, Bench, Pool, Report, build_folder, median, percentile, timed
+from start import device_models
+
+GIB = 1 << 30
+ROUNDS = 12 if LONG else 4
+# A boot sector that writes the sector after it through the firmware, prints a dot on the serial line, and again.
+SECTOR = bytes.fromhex("31c0 8ed8 8ec0 b80103 bb007e b90200 ba8000 cd13 baf803 b02e ee ebea").ljust(510, b"\0") + b"\x55\xaa"
+
+
+def writing_vm(pool, name, size):
+    """A VM whose guest does nothing but write to its disk, every cluster of which has its place in the file."""
+    vm, (vdi,) = pool.vm(name, 1, 1, size)
+    path = pool.file_of(vdi)
+    sector = pool.bench.dir / "sector"
+    sector.write_bytes(SECTOR)
+    owner = os.stat(path)
+    for argv in (["qemu-img", "create", "-q", "-f", "qcow2", "-o", "preallocation=metadata", path, str(size)],
+                 ["qemu-io", "-c", f"write -q -s {sector} 0 512", path]):  # fmt: skip
+        subprocess.run(argv, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    os.chown(path, owner.st_uid, owner.st_gid)
+    pool.client("VM.start", vm, False, False)
+    return vm, vdi
+
+
+def serial_log(pool, vm):
+    """What the guest prints."""
+    pid = device_models(pool.hosts[0].folder)[pool.client("VM.get_uuid", vm)]
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        target = os.readlink(f"/proc/{pid}/fd/{fd}")
+        if re.search(r"serial.*log|console.*log", target):
+            return target
+    raise SystemExit("the guest has no serial log")
+
+
+class Watch:
+    """Looks every half millisecond whether the guest has gone on."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def longest_gap(self, call=None):
+        """Milliseconds, from a while before the call until a while after it."""
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(read)
+            self._follow(write)
+        os.close(write)
+        time.sleep(0.3)
+        if call:
+            call()
+        time.sleep(0.3)
+        os.kill(child, 15)
+        with os.fdopen(read, "r") as result:
+            gap = float(result.read())
+        os.waitpid(child, 0)
+        return gap
+
+    def _follow(self, out):
+        import signal  # noqa: PLC0415  (in the child alone)
+
+        done = []
+        signal.signal(signal.SIGTERM, lambda *_: done.append(1))
+        last = os.stat(self.path).st_size
+        changed = time.monotonic()
+        gap = 0.0
+        while not done:
+            size = os.stat(self.path).st_size
+            now = time.monotonic()
+            if size != last:
+                gap = max(gap, now - changed)
+                last, changed = size, now
+            time.sleep(0.0005)
+        gap = max(gap, time.monotonic() - changed)
+        os.write(out, str(1000 * gap).encode())
+        os._exit(0)
+
+
+def plugs(report, pool):
+    """Each plugged into a guest that runs; the guest's own driver is not waited for."""
+    took = {"VBD.plug": [], "VIF.plug": []}
+    for number in range(ROUNDS // 2):
+        vm, _ = pool.vm(f"plug {number}", 1, 0)
+        pool.client("VM.start", vm, False, False)
+        for _ in range(6):
+            vbd = pool.vbd(vm, pool.disk())
+            took["VBD.plug"].append(timed(pool.client, "VBD.plug", vbd))
+        for device in range(4):
+            vif = pool.vif(vm, device)
+            took["VIF.plug"].append(timed(pool.client, "VIF.plug", vif))
+        pool.client("VM.hard_shutdown", vm)
+    for what, values in took.items():
+        report.row(what, median(values), "ms", at_most=50)
+        report.row(f"{what}, 90 of 100 within", percentile(values, 0.9), "ms")
+
+
+def snapshots(report, pool):
+    vm, _ = writing_vm(pool, "snapshots", 10 * GIB)
+    watch = Watch(serial_log(pool, vm))
+    deadline = time.monotonic() + 60
+    while os.stat(watch.path).st_size < 100:
+        if time.monotonic() > deadline:
+            raise SystemExit("the guest does not write")
+        time.sleep(0.05)
+    paused, quiet, whole = [], [], []
+    for number in range(ROUNDS):
+        quiet.append(watch.longest_gap(lambda: time.sleep(0.2)))
+        paused.append(watch.longest_gap(lambda n=number: whole.append(timed(pool.client, "VM.snapshot", vm, f"s{n}"))))
+    report.row("longest pause, snapshot of a 10 GiB disk", max(paused), "ms", max(quiet), "without one", at_most=200)
+    report.row("VM.snapshot of it, the call", median(whole), "ms")
+    pool.client("VM.hard_shutdown", vm)
+
+
+def migrations(report, pool):
+    """To the other host and back; hostd tells how long the guest stood still, and how much of it QEMU calls its own."""
+    pool.add_host("qemu")
+    vm, _ = writing_vm(pool, "migrations", GIB // 16)
+    pauses = []
+    for number in range(ROUNDS):
+        source = next(n for n in range(2) if pool.host(n) == pool.client("VM.get_resident_on", vm))
+        log = pool.hosts[source].log
+        before = len(log.read_text(encoding="utf-8"))
+        pool.client("VM.pool_migrate", vm, pool.host(1 - source), {"live": "true"})
+        line = re.search(r"went to another host.* stopped_us=(\d+) device_model_us=(\d+)",
+                         log.read_text(encoding="utf-8")[before:])  # fmt: skip
+        if not line:
+            raise SystemExit(f"migration {number}: hostd does not tell how long the guest stood still")
+        pauses.append((int(line[1]) / 1000, int(line[2]) / 1000))
+    pool.client("VM.hard_shutdown", vm)
+    report.row("migration, the guest stood still", median([a for a, _ in pauses]), "ms", median([b for _, b in pauses]),
+               "QEMU's own")  # fmt: skip
+    report.row("migration, added by us", median([a - b for a, b in pauses]), "ms", at_most=5)
+
+
+def main():
+    build = build_folder(__doc__)
+    with Bench() as bench:
+        report = Report("live", "what is done to a running guest")
+        pool = Pool(bench, build, hosts=1, log_level="info")
+        plugs(report, pool)
+        snapshots(report, pool)
+        report.done()
+    with Bench() as bench:
+        report = Report("migrate", "live migration between two agents of this machine, disk on a shared repository")
+        pool = Pool(bench, build, hosts=1, log_level="info")
+        migrations(report, pool)
+        report.done()
+
+
+if __name__ == "__main__":
+    main()
