@@ -53,6 +53,9 @@ int agent_network_ensure(struct agent *agent, struct agent_op *op, const struct 
 {
     (void)op;
     (void)result;
+    static const enum network_tunnel_kind tunnels[] = {[HOST_TUNNEL_NONE] = NETWORK_NO_TUNNEL,
+                                                       [HOST_TUNNEL_GRE] = NETWORK_TUNNEL_GRE,
+                                                       [HOST_TUNNEL_VXLAN] = NETWORK_TUNNEL_VXLAN};
     const struct network_bridge bridge = {.name = args->bridge,
                                           .owner = args->network,
                                           .managed = args->managed,
@@ -60,8 +63,15 @@ int agent_network_ensure(struct agent *agent, struct agent_op *op, const struct 
                                           .uplink = args->uplink,
                                           .vlan = (int)args->vlan,
                                           .addresses = args->addresses,
-                                          .address_count = args->addresses_count};
+                                          .address_count = args->addresses_count,
+                                          .tunnel = {.kind = tunnels[args->tunnel],
+                                                     .key = (uint32_t)args->tunnel_key,
+                                                     .local = args->tunnel_local,
+                                                     .peers = args->tunnel_peers,
+                                                     .peer_count = args->tunnel_peers_count}};
     struct network_error error;
+    if (is_simulated(agent) && args->tunnel != HOST_TUNNEL_NONE)
+        return sim_network_tunnel(agent, args->tunnel_local, err);
     if (is_simulated(agent))
         return *args->uplink ? sim_network_check(agent, args->uplink, err) : 0;
     return network_bridge_ensure(&bridge, &error) < 0 ? to_hv(err, &error) : 0;

@@ -91,6 +91,19 @@ int sim_network_check(struct agent *agent, const char *device, struct hv_err *er
     return there ? 0 : -1;
 }
 
+/* The address is one of this host's. */
+int sim_network_tunnel(struct agent *agent, const char *local, struct hv_err *err)
+{
+    size_t len = strlen(local);
+    bool here = false;
+    pthread_mutex_lock(&lock);
+    first(agent);
+    for (size_t i = 0; i < net.count; i++)
+        here |= strncmp(net.items[i].address, local, len) == 0 && net.items[i].address[len] == '/';
+    pthread_mutex_unlock(&lock);
+    return here ? 0 : hv_fail(err, HV_ERR_KIND_NOT_FOUND, "%s is no address of this host.", local);
+}
+
 int sim_network_link(struct agent *agent, const char *device, bool up, struct hv_err *err)
 {
     pthread_mutex_lock(&lock);

@@ -1,11 +1,13 @@
 /* Bridges, and what leads from one to the outside. */
 #include "netlink.h"
+#include "tunnel.h"
 #include <base/log.h>
 #include <base/mem.h>
 #include <linux/if.h>
 #include <netlink/errno.h>
 #include <netlink/route/link/bridge.h>
 #include <netlink/route/link/vlan.h>
+#include <netlink/route/link/vxlan.h>
 #include <stdio.h>
 
 #define VLAN_MAX 4094
@@ -89,6 +91,8 @@ static int ensure_uplink(struct nl_sock *sock, const struct network_bridge *brid
                          struct network_error *error)
 {
     AUTO_LINK struct rtnl_link *uplink = NULL, *vlan = NULL;
+    if (bridge->tunnel.kind != NETWORK_NO_TUNNEL && tunnel_ensure(sock, bridge, error) < 0)
+        return -1;
     int found = link_find(sock, bridge->uplink, &uplink, error);
     if (found < 0)
         return -1;
@@ -154,15 +158,15 @@ struct ports {
     int bridge;
     const char *owner;
     bool guests;
-    int vlan; /* ifindex of the tagged uplink that was made; 0: none */
+    int made; /* ifindex of the tagged uplink or tunnel that was made; 0: none */
 };
 
 static void look_at_port(struct rtnl_link *link, struct ports *ports)
 {
     if (rtnl_link_get_master(link) != ports->bridge)
         return;
-    if (rtnl_link_is_vlan(link) && link_is_ours(link, ports->owner))
-        ports->vlan = rtnl_link_get_ifindex(link);
+    if ((rtnl_link_is_vlan(link) || rtnl_link_is_vxlan(link)) && link_is_ours(link, ports->owner))
+        ports->made = rtnl_link_get_ifindex(link);
     else if (rtnl_link_get_type(link) && streq(rtnl_link_get_type(link), "tun"))
         ports->guests = true;
 }
@@ -186,7 +190,7 @@ int network_bridge_remove(const char *name, const char *owner, struct network_er
     nl_cache_free(links);
     if (ports.guests)
         return network_fail(error, NETWORK_CONFLICT, "Guests are on the bridge %s.", name);
-    if (ports.vlan && link_delete(sock, ports.vlan, "the tagged uplink of the bridge", error) < 0)
+    if (ports.made && link_delete(sock, ports.made, "the uplink that was made for the bridge", error) < 0)
         return -1;
     return link_delete(sock, ports.bridge, name, error);
 }

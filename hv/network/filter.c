@@ -1,4 +1,5 @@
 /* What a guest's card may send, as rules of nftables on its tap: what does not pass never reaches the bridge.
+ * Of the frames that come from there, only those with a tag that a trunk lacks are kept from the guest.
  * Each tap has a table of its own, under its own name, which no other tap ever gets. */
 #include "filter.h"
 #include <arpa/inet.h>
@@ -58,6 +59,40 @@ static void put_numbers(struct buf *out, const char *const *list, size_t count)
 
 #define RULE "    "
 
+#define TAG_MAX 4094
+
+static int check_trunks(const struct network_card *card, struct network_error *error)
+{
+    for (size_t i = 0; i < card->trunk_count; i++) {
+        char *end;
+        unsigned long tag = strtoul(card->trunks[i], &end, 10);
+        if (card->trunks[i][0] < '0' || card->trunks[i][0] > '9' || *end || tag > TAG_MAX)
+            return network_fail(error, NETWORK_BAD_NAME, "A tag is from 0 to %d.", TAG_MAX);
+    }
+    return 0;
+}
+
+/* Frames of other tags are dropped, both on their way from the guest and to it. */
+static void put_trunks(struct buf *out, const struct network_card *card)
+{
+    bool untagged = false;
+    size_t tags = 0;
+    for (size_t i = 0; i < card->trunk_count; i++) {
+        if (strtoul(card->trunks[i], NULL, 10) == 0) {
+            untagged = true;
+            continue;
+        }
+        buf_printf(out, "%s%s", tags++ ? ", " : RULE "ether type 8021q vlan id { ", card->trunks[i]);
+    }
+    if (tags)
+        buf_printf(out, " } return\n");
+    /* Tag 0 marks a priority alone: such a frame belongs to no VLAN. */
+    if (untagged)
+        buf_printf(out, RULE "ether type 8021q vlan id 0 return\n" RULE
+                             "ether type != { 8021q, 8021ad } return\n");
+    buf_printf(out, RULE "drop\n");
+}
+
 static void put_lock(struct buf *out, const struct network_card *card)
 {
     buf_printf(out, "  chain lock {\n" RULE "ether saddr != %s drop\n", card->mac);
@@ -89,6 +124,7 @@ int network_filter_text(const char *tap, const struct network_card *card, char *
 {
     struct buf text = BUF_INIT;
     bool locked = card->locking == NETWORK_LOCKED, limited = card->rate_kbytes > 0;
+    bool trunked = card->trunk_count > 0;
     if (card->rate_kbytes < 0 || card->rate_kbytes > RATE_MAX_KBYTES)
         return network_fail(error, NETWORK_BAD_NAME, "A card's rate is from 1 to %d KiB in a second.",
                             RATE_MAX_KBYTES);
@@ -97,16 +133,29 @@ int network_filter_text(const char *tap, const struct network_card *card, char *
     if (check_addresses(AF_INET, card->ipv4, card->ipv4_count, error) < 0 ||
         check_addresses(AF_INET6, card->ipv6, card->ipv6_count, error) < 0)
         return -1;
-    if (!locked && !limited) {
+    if (check_trunks(card, error) < 0)
+        return -1;
+    if (!locked && !limited && !trunked) {
         *out = NULL;
         return 0;
     }
     buf_printf(&text, "table netdev %s {\n", tap);
     if (locked)
         put_lock(&text, card);
+    if (trunked) {
+        buf_printf(&text, "  chain trunk {\n");
+        put_trunks(&text, card);
+        buf_printf(&text,
+                   "  }\n  chain network {\n" RULE
+                   "type filter hook egress device \"%s\" priority 0; policy accept;\n" RULE
+                   "jump trunk\n  }\n",
+                   tap);
+    }
     buf_printf(&text,
                "  chain guest {\n" RULE "type filter hook ingress device \"%s\" priority 0; policy accept;\n",
                tap);
+    if (trunked)
+        buf_printf(&text, RULE "jump trunk\n");
     if (locked)
         buf_printf(&text, RULE "jump lock\n");
     if (limited) {

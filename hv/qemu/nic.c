@@ -16,7 +16,9 @@ static struct network_card card_of(const char *domain, const struct domain_nic *
                                  .ipv4_count = nic->ipv4_allowed_count,
                                  .ipv6 = nic->ipv6_allowed,
                                  .ipv6_count = nic->ipv6_allowed_count,
-                                 .rate_kbytes = nic->rate_kbytes};
+                                 .rate_kbytes = nic->rate_kbytes,
+                                 .trunks = nic->trunks,
+                                 .trunk_count = nic->trunks_count};
 }
 
 static int to_hv(struct hv_err *err, const struct network_error *error)

@@ -182,6 +182,30 @@ class Rows(Case):
         self.assertNotIn(pif, API.PIF.get_all())
         self.fails("HANDLE_INVALID", None, "PIF.db_forget", pif)
 
+    def test_rows_of_a_joining_host(self):
+        host = HOSTS()[0]
+        network = API.network.pool_introduce("theirs", "of old", 9000, {"a": "b"}, "xapi77", True, ["nbd"])
+        self.addCleanup(self.drop, API.network.destroy, network)
+        record = API.network.get_record(network)
+        self.assertEqual([record[k] for k in ("name_label", "name_description", "MTU", "other_config", "bridge", "managed", "purpose")],
+                         ["theirs", "of old", 9000, {"a": "b"}, "xapi77", True, ["nbd"]])
+        self.fails("INVALID_VALUE", ["bridge", "x" * 16], "network.pool_introduce", "", "", 0, {}, "x" * 16, True, [])
+        tagged = API.PIF.pool_introduce("eth7", network, host, "02:00:00:00:00:07", 9000, -1, True, "None", "", "", "",
+                                        "", NULL, NULL, False, {})
+        untagged = API.PIF.pool_introduce("eth7", self.network(), host, "02:00:00:00:00:07", 9000, 5, False, "None", "",
+                                          "", "", "", NULL, NULL, False, {})
+        vlan = API.VLAN.pool_introduce(tagged, untagged, 5, {"c": "d"})
+        self.addCleanup(self.drop, API.PIF.db_forget, tagged)
+        self.addCleanup(self.drop, API.VLAN.destroy, vlan)
+        record = API.VLAN.get_record(vlan)
+        self.assertEqual((record["tagged_PIF"], record["untagged_PIF"], record["tag"], record["other_config"]),
+                         (tagged, untagged, 5, {"c": "d"}))
+        self.assertEqual(API.PIF.get_VLAN_master_of(untagged), vlan)
+        self.fails("VLAN_TAG_INVALID", ["4095"], "VLAN.pool_introduce", tagged, untagged, 4095, {})
+        self.fails("HANDLE_INVALID", ["PIF", MISSING], "VLAN.pool_introduce", tagged, MISSING, 5, {})
+        API.VLAN.destroy(vlan)
+        API.PIF.db_forget(tagged)
+
 
 class Vlans(Case):
     def test_one_host(self):
@@ -241,6 +265,49 @@ class Vlans(Case):
         self.assertEqual(len(pifs), 2)
         for pif in pifs:
             API.PIF.destroy(pif)
+
+
+class Tunnels(Case):
+    def test_life(self):
+        network = self.network("far")
+        one, two = (self.pif("eth0", host) for host in HOSTS())
+        tunnel = API.tunnel.create(one, network, "vxlan")
+        record = API.tunnel.get_record(tunnel)
+        self.assertEqual((record["transport_PIF"], record["protocol"], record["status"]["active"]), (one, "vxlan", "true"))
+        access = record["access_PIF"]
+        inner = API.PIF.get_record(access)
+        self.assertRegex(inner["device"], "^tunnel[0-9]+$")
+        self.assertEqual((inner["network"], inner["host"], inner["physical"], inner["VLAN"], inner["currently_attached"],
+                          inner["tunnel_access_PIF_of"]), (network, HOSTS()[0], False, -1, True, [tunnel]))
+        self.assertEqual(API.PIF.get_tunnel_transport_PIF_of(one), [tunnel])
+        self.fails("NETWORK_ALREADY_CONNECTED", [network, access], "tunnel.create", one, network, "vxlan")
+        self.fails("IS_TUNNEL_ACCESS_PIF", [access], "tunnel.create", access, self.network(), "vxlan")
+        self.fails("IS_TUNNEL_ACCESS_PIF", [access], "VLAN.create", access, 5, self.network())
+        self.fails("PIF_TUNNEL_STILL_EXISTS", [one], "PIF.forget", one)
+        self.fails("NETWORK_INCOMPATIBLE_WITH_TUNNEL", [network], "tunnel.create", two, network)  # GRE
+        API.PIF.unplug(access)
+        API.PIF.plug(access)
+        other = API.tunnel.create(two, network, "vxlan")
+        self.assertEqual(API.tunnel.get_status(other)["key"], record["status"]["key"])
+        API.network.attach(network, HOSTS()[1])
+        for made in (tunnel, other):
+            API.tunnel.destroy(made)
+        self.assertEqual((API.tunnel.get_all(), API.network.get_PIFs(network)), ([], []))
+        self.assertIn(API.PIF.get_metrics(one), API.PIF_metrics.get_all())
+        self.fails("HANDLE_INVALID", ["tunnel", tunnel], "tunnel.destroy", tunnel)
+
+    def test_what_is_refused(self):
+        bare, network = self.pif("eth2"), self.network()
+        self.fails("TRANSPORT_PIF_NOT_CONFIGURED", [bare], "tunnel.create", bare, network, "vxlan")
+        lan = API.PIF.get_network(self.pif("eth1"))
+        self.fails("NETWORK_ALREADY_CONNECTED", None, "tunnel.create", self.pif("eth0"), lan, "vxlan")
+        # An address that the host does not have: it refuses, and nothing is left.
+        before = API.PIF.get_all_records()
+        wrong = API.PIF.db_introduce("eth7", self.network(), HOSTS()[0], "02:00:00:00:00:07", 1500, -1, True, "Static",
+                                     "203.0.113.9", "255.255.255.0", "", "", NULL, NULL, False, {})
+        self.fails("PIF_CONFIGURATION_ERROR", None, "tunnel.create", wrong, network, "vxlan")
+        API.PIF.db_forget(wrong)
+        self.assertEqual((API.PIF.get_all_records(), API.tunnel.get_all()), (before, []))
 
 
 class Bonds(Case):
@@ -325,6 +392,34 @@ class WhereManaged(Case):
         API.PIF.reconfigure_ip(mine, "Static", "127.0.0.1", "255.0.0.0", "", "")
         API.pool.management_reconfigure(API.PIF.get_network(mine))
         self.assertEqual(API.host.get_management_interface(HOSTS()[0]), mine)
+
+
+class Trunks(Case):
+    def test_tags_of_a_card(self):
+        lan, host = API.PIF.get_network(self.pif("eth2")), HOSTS()[0]
+        tagged = self.network("tagged")
+        vlan = API.VLAN.create(self.pif("eth2"), 9, tagged)
+        vm = API.VM.create(record("trunk"))
+        vif = API.VIF.create({"device": "0", "network": lan, "VM": vm, "MAC": "", "MTU": 1500, "other_config": {},
+                              "qos_algorithm_type": "", "qos_algorithm_params": {}})
+        API.VIF.set_trunks(vif, [10, 0])
+        API.VM.start_on(vm, host, False, False)
+        API.VIF.add_trunks(vif, 20)
+        API.VIF.add_trunks(vif, 20)
+        API.VIF.remove_trunks(vif, 0)
+        API.VIF.remove_trunks(vif, 7)
+        self.assertEqual(sorted(API.VIF.get_trunks(vif)), [10, 20])
+        for tag in (-1, 4095):
+            self.fails("VLAN_TAG_INVALID", [str(tag)], "VIF.add_trunks", vif, tag)
+        self.fails("NETWORK_INCOMPATIBLE_WITH_TRUNKS", [tagged], "VIF.move", vif, tagged)
+        API.VIF.set_trunks(vif, [])
+        API.VIF.move(vif, tagged)
+        self.fails("NETWORK_INCOMPATIBLE_WITH_TRUNKS", [tagged], "VIF.set_trunks", vif, [5])
+        self.assertEqual(API.VIF.get_trunks(vif), [])
+        self.fails("HANDLE_INVALID", ["VIF", MISSING], "VIF.set_trunks", MISSING, [])
+        API.VM.hard_shutdown(vm)
+        API.VM.destroy(vm)
+        API.VLAN.destroy(vlan)
 
 
 class Networks(Case):

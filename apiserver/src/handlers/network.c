@@ -77,6 +77,25 @@ int handle_network_create(struct call *call, const struct network_row *record, s
     return server_commit(tx, err);
 }
 
+/* The record alone: a joining host's network, whose bridge has its name already. */
+int handle_network_pool_introduce(struct call *call, const struct network_pool_introduce_args *args,
+                                  struct ref *result, struct api_err *err)
+{
+    if (strlen(args->bridge) > BRIDGE_MAX)
+        return err_invalid_value(err, "bridge", args->bridge);
+    struct tx *tx = store_begin(call->server->store);
+    struct network_row *network = network_row_mut(tx_create(tx, CLASS_network));
+    str_assign(&network->name_label, args->name_label);
+    str_assign(&network->name_description, args->name_description);
+    network->MTU = args->MTU > 0 ? args->MTU : 1500;
+    str_map_assign(&network->other_config, str_map_ref(args->other_config));
+    str_assign(&network->bridge, args->bridge);
+    network->managed = args->managed;
+    network->purpose = args->purpose;
+    *result = network->row.ref;
+    return server_commit(tx, err);
+}
+
 static const char *join_refs(const struct ref_set *refs)
 {
     const char *text = str_new("");
@@ -149,7 +168,7 @@ int handle_network_attach_for_vm(struct call *call, const struct network_attach_
 static int detach(struct hv_host *agent, struct ref host, const struct snapshot *snap,
                   const struct network_row *network, struct api_err *err)
 {
-    struct uplink uplink;
+    AUTO_UPLINK struct uplink uplink = {.device = ""};
     struct hv_err cause;
     if (!plan_uplink(snap, network, host, &uplink) || uplink.pif)
         return 0;

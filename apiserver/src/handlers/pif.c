@@ -112,7 +112,7 @@ int pif_bring_up(struct hv_host *agent, const struct snapshot *snap, const struc
                  struct api_err *err)
 {
     const struct network_row *network = network_row(snapshot_get(snap, CLASS_network, pif->network));
-    struct uplink uplink;
+    AUTO_UPLINK struct uplink uplink = {.device = ""};
     struct hv_err cause;
     if (is_hosts_own(pif) || !network || !network->managed)
         return set_link(agent, pif, true, err);
@@ -164,7 +164,8 @@ static int bring_down(struct hv_host *agent, const struct snapshot *snap, const 
     }
     if (network && network_remove(agent, network, &cause) < 0)
         return interfaces_fail(err, pif->host, pif->row.ref, &cause);
-    return pif->VLAN < 0 ? set_link(agent, pif, false, err) : 0;
+    bool tunnel = pif->tunnel_access_PIF_of && pif->tunnel_access_PIF_of->count;
+    return pif->VLAN < 0 && !tunnel ? set_link(agent, pif, false, err) : 0;
 }
 
 int handle_pif_unplug(struct call *call, const struct pif_unplug_args *args, struct api_err *err)
@@ -344,6 +345,37 @@ int handle_pif_db_introduce(struct call *call, const struct pif_db_introduce_arg
     str_map_assign(&pif->properties, str_map_ref(args->properties));
     *result = pif->row.ref;
     return server_commit(tx, err);
+}
+
+int handle_pif_pool_introduce(struct call *call, const struct pif_pool_introduce_args *args,
+                              struct ref *result, struct api_err *err)
+{
+    const struct pif_db_introduce_args same = {
+        .device = args->device,
+        .network = args->network,
+        .host = args->host,
+        .MAC = args->MAC,
+        .MTU = args->MTU,
+        .VLAN = args->VLAN,
+        .physical = args->physical,
+        .ip_configuration_mode = args->ip_configuration_mode,
+        .IP = args->IP,
+        .netmask = args->netmask,
+        .gateway = args->gateway,
+        .DNS = args->DNS,
+        .bond_slave_of = args->bond_slave_of,
+        .VLAN_master_of = args->VLAN_master_of,
+        .management = args->management,
+        .other_config = args->other_config,
+        .disallow_unplug = args->disallow_unplug,
+        .ipv6_configuration_mode = args->ipv6_configuration_mode,
+        .IPv6 = args->IPv6,
+        .ipv6_gateway = args->ipv6_gateway,
+        .primary_address_type = args->primary_address_type,
+        .managed = args->managed,
+        .properties = args->properties,
+    };
+    return handle_pif_db_introduce(call, &same, result, err);
 }
 
 int handle_pif_db_forget(struct call *call, const struct pif_db_forget_args *args, struct api_err *err)

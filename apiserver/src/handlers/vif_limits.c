@@ -89,6 +89,19 @@ static void copy_network(struct vif_row *row, const struct vif_row *wanted)
     row->network = wanted->network;
 }
 
+/* Frames of a network that has a tag of its own cannot carry another one, and those of a user-mode network
+ * none at all. */
+static bool takes_tags(const struct snapshot *snap, struct ref ref)
+{
+    const struct network_row *network = network_row(snapshot_get(snap, CLASS_network, ref));
+    for (size_t i = 0; network && network->PIFs && i < network->PIFs->count; i++) {
+        const struct pif_row *pif = pif_row(snapshot_get(snap, CLASS_PIF, network->PIFs->items[i]));
+        if (pif && pif->VLAN >= 0)
+            return false;
+    }
+    return network && plan_nic_kind(network) == NIC_KIND_BRIDGE;
+}
+
 int handle_vif_move(struct call *call, const struct vif_move_args *args, struct api_err *err)
 {
     struct vif_row wanted;
@@ -96,6 +109,8 @@ int handle_vif_move(struct call *call, const struct vif_move_args *args, struct 
         return -1;
     if (!snapshot_get(call->snapshot, CLASS_network, args->network))
         return fail_handle(err, CLASS_network, args->network);
+    if (wanted.trunks && wanted.trunks->count && !takes_tags(call->snapshot, args->network))
+        return err_network_incompatible_with_trunks(err, REF_TEXT(args->network));
     wanted.network = args->network;
     return change(call, &wanted, copy_network, err);
 }
@@ -159,7 +174,10 @@ static int set_allowed(struct call *call, struct ref ref, enum family family, co
     for (size_t i = 0; value && i < value->count; i++)
         if (!is_address(family, value->items[i]))
             return err_invalid_ip_address_specified(err, field_name(family));
-    return find(call, ref, &wanted, err) < 0 ? -1 : allow(call, &wanted, family, value, err);
+    if (find(call, ref, &wanted, err) < 0)
+        return -1;
+    AUTO_STR_SET const struct str_set *set = value ? str_set_new(value->items, value->count) : NULL;
+    return allow(call, &wanted, family, set, err);
 }
 
 static int change_allowed(struct call *call, struct ref ref, enum family family, const char *value, bool add,
@@ -209,6 +227,58 @@ int handle_vif_remove_ipv6_allowed(struct call *call, const struct vif_remove_ip
                                    struct api_err *err)
 {
     return change_allowed(call, args->self, FAMILY_IPV6, args->value, false, err);
+}
+
+/* ---- tags that it may use ---- */
+
+#define TAG_MAX 4094
+
+static void copy_trunks(struct vif_row *row, const struct vif_row *wanted)
+{
+    str_set_assign(&row->trunks, str_set_ref(wanted->trunks));
+}
+
+/* Takes over `trunks`. */
+static int trunk(struct call *call, struct ref self, const struct str_set *trunks, struct api_err *err)
+{
+    AUTO_STR_SET const struct str_set *held = trunks;
+    struct vif_row wanted;
+    if (find(call, self, &wanted, err) < 0)
+        return -1;
+    for (size_t i = 0; held && i < held->count; i++) {
+        long long tag = strtoll(held->items[i], NULL, 10);
+        if (tag < 0 || tag > TAG_MAX)
+            return err_vlan_tag_invalid(err, held->items[i]);
+    }
+    if (held && held->count && !takes_tags(call->snapshot, wanted.network))
+        return err_network_incompatible_with_trunks(err, REF_TEXT(wanted.network));
+    wanted.trunks = held;
+    return change(call, &wanted, copy_trunks, err);
+}
+
+int handle_vif_set_trunks(struct call *call, const struct vif_set_trunks_args *args, struct api_err *err)
+{
+    const struct str_set *value = args->value;
+    return trunk(call, args->self, value ? str_set_new(value->items, value->count) : NULL, err);
+}
+
+static const struct str_set *trunks_now(struct call *call, struct ref self)
+{
+    const struct vif_row *vif = vif_row(snapshot_get(call->snapshot, CLASS_VIF, self));
+    return vif ? vif->trunks : NULL;
+}
+
+int handle_vif_add_trunks(struct call *call, const struct vif_add_trunks_args *args, struct api_err *err)
+{
+    AUTO_STR const char *tag = str_newf("%lld", (long long)args->value);
+    return trunk(call, args->self, str_set_with(trunks_now(call, args->self), tag), err);
+}
+
+int handle_vif_remove_trunks(struct call *call, const struct vif_remove_trunks_args *args,
+                             struct api_err *err)
+{
+    AUTO_STR const char *tag = str_newf("%lld", (long long)args->value);
+    return trunk(call, args->self, str_set_without(trunks_now(call, args->self), tag), err);
 }
 
 /* ---- how much ---- */

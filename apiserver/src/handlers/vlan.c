@@ -148,6 +148,29 @@ int handle_vlan_destroy(struct call *call, const struct vlan_destroy_args *args,
     return vlan_unmake(call, args->self, err);
 }
 
+/* The record alone, of two interfaces that are there. */
+int handle_vlan_pool_introduce(struct call *call, const struct vlan_pool_introduce_args *args,
+                               struct ref *result, struct api_err *err)
+{
+    char text[24];
+    if (!pif_find(call, args->tagged_PIF, err) || !pif_find(call, args->untagged_PIF, err))
+        return -1;
+    if (args->tag < 0 || args->tag > TAG_MAX) {
+        snprintf(text, sizeof(text), "%lld", (long long)args->tag);
+        return err_vlan_tag_invalid(err, text);
+    }
+    struct tx *tx = store_begin(call->server->store);
+    struct vlan_row *vlan = vlan_row_mut(tx_create(tx, CLASS_VLAN));
+    vlan->tagged_PIF = args->tagged_PIF;
+    vlan->untagged_PIF = args->untagged_PIF;
+    vlan->tag = args->tag;
+    str_map_assign(&vlan->other_config, str_map_ref(args->other_config));
+    if (tx_get(tx, CLASS_PIF, args->untagged_PIF))
+        pif_row_mut(tx_edit(tx, CLASS_PIF, args->untagged_PIF))->VLAN_master_of = vlan->row.ref;
+    *result = vlan->row.ref;
+    return server_commit(tx, err);
+}
+
 /* ---- on every host ---- */
 
 struct hosts_pifs {

@@ -36,6 +36,13 @@ static void add_uplink(struct hv_network_ensure_args *args, const struct uplink 
         plan_addresses(uplink->pif, &addresses);
     for (size_t i = 0; i < addresses.count; i++)
         hv_network_ensure_args_add_addresses(args, addresses.text[i]);
+    if (!uplink->tunnel)
+        return;
+    args->tunnel = uplink->tunnel->protocol == TUNNEL_PROTOCOL_VXLAN ? HOST_TUNNEL_VXLAN : HOST_TUNNEL_GRE;
+    args->tunnel_key = uplink->tunnel_key;
+    str_assign(&args->tunnel_local, uplink->tunnel_local);
+    for (size_t i = 0; i < uplink->tunnel_peer_count; i++)
+        hv_network_ensure_args_add_tunnel_peers(args, uplink->tunnel_peers[i]);
 }
 
 int network_ensure(struct hv_host *agent, const struct network_row *network, const struct uplink *uplink,
@@ -61,7 +68,7 @@ int network_ensure(struct hv_host *agent, const struct network_row *network, con
 int network_prepare(struct hv_host *agent, struct ref host, const struct snapshot *snap,
                     const struct network_row *network, struct api_err *err)
 {
-    struct uplink uplink;
+    AUTO_UPLINK struct uplink uplink = {.device = ""};
     struct hv_err cause;
     if (plan_nic_kind(network) != NIC_KIND_BRIDGE)
         return 0;

@@ -144,6 +144,8 @@ int plan_nic(const struct snapshot *snap, const struct vif_row *vif, struct doma
         nic->locking = locking;
         add_allowed(vif, nic);
         nic->rate_kbytes = rate_of(vif);
+        for (size_t i = 0; vif->trunks && i < vif->trunks->count; i++)
+            domain_nic_add_trunks(nic, vif->trunks->items[i]);
     } else if (locking == NIC_LOCKING_CLOSED) {
         nic->kind = NIC_KIND_NONE;
     }

@@ -26,6 +26,15 @@ struct network_error {
     char text[240]; /* for a person */
 };
 
+enum network_tunnel_kind { NETWORK_NO_TUNNEL, NETWORK_TUNNEL_GRE, NETWORK_TUNNEL_VXLAN };
+struct network_tunnel {
+    enum network_tunnel_kind kind;
+    uint32_t key;             /* below 2^24 */
+    const char *local;        /* address of the host that it goes from */
+    const char *const *peers; /* addresses of the other ends: each gets what all shall hear */
+    size_t peer_count;
+};
+
 struct network_bridge {
     const char *name;
     const char *owner;  /* uuid of the network: noted on a bridge that is made */
@@ -37,6 +46,7 @@ struct network_bridge {
      * routes over it move to the bridge. */
     const char *const *addresses;
     size_t address_count;
+    struct network_tunnel tunnel; /* managed, with uplink: the uplink is this, and is made */
 };
 /* Makes it, or what of it is missing. An uplink without a tag must not carry other addresses of the host,
  * which would cut the host off: then its own configuration has to make the bridge. */
@@ -63,6 +73,9 @@ struct network_card {
     const char *const *ipv6;
     size_t ipv6_count;
     int64_t rate_kbytes; /* KiB in a second that the guest may send; 0: no limit */
+    /* Tags of the frames that pass, either way, in decimal ("0": untagged); none: all pass. */
+    const char *const *trunks;
+    size_t trunk_count;
 };
 /* A tap on the bridge for a device model: frames with virtio headers. It vanishes when the last copy of the
  * descriptor (close-on-exec, the caller's) is closed. What the card may send is enforced, by nftables, before

@@ -175,6 +175,45 @@ Test(cards, a_locked_card_sends_only_as_itself, .init = with_bridges)
     close(peer);
 }
 
+/* Frames of tag 5, 6, none, tag 0, in both directions. */
+static uint64_t send_tags(int from, int to)
+{
+    static const struct frame tags[] = {{"5", TO_ALL OWN "8100 0005 0800", true},
+                                        {"6", TO_ALL OWN "8100 0006 0800", true},
+                                        {"none", TO_ALL OWN "88b5", true},
+                                        {"0", TO_ALL OWN "8100 e000 0800", true},
+                                        {"5, last", TO_ALL OWN "8100 0005 0800", true}};
+    for (size_t i = 0; i < 4; i++)
+        send_frame(from, &tags[i], (int)i);
+    send_frame(from, &tags[4], LAST);
+    return receive(to, LAST);
+}
+
+Test(cards, a_trunk_passes_its_tags_alone, .init = with_bridges)
+{
+    static const char *const five[] = {"5"}, *const five_and_none[] = {"5", "0"}, *const bad[] = {"4095"};
+    struct network_card c = card(0, MAC);
+    const struct network_card other = card(1, "02:00:00:00:00:02");
+    c.trunks = five;
+    c.trunk_count = 1;
+    int guest = open_tap("xapi1", &c), peer = open_tap("xapi1", &other);
+    cr_expect_eq(send_tags(guest, peer), 1);
+    cr_expect_eq(send_tags(peer, guest), 1);
+    c.trunks = five_and_none;
+    c.trunk_count = 2;
+    cr_assert_eq(network_tap_change("xapi1", &c, &error), 0, "%s", error.text);
+    cr_expect_eq(send_tags(guest, peer), 1 | 4 | 8);
+    cr_expect_eq(send_tags(peer, guest), 1 | 4 | 8);
+    c.trunk_count = 0;
+    cr_assert_eq(network_tap_change("xapi1", &c, &error), 0, "%s", error.text);
+    cr_expect_eq(send_tags(guest, peer), 15);
+    c.trunks = bad;
+    c.trunk_count = 1;
+    expect(NETWORK_BAD_NAME, network_tap_change("xapi1", &c, &error));
+    close(guest);
+    close(peer);
+}
+
 Test(cards, a_card_without_addresses_says_nothing, .init = with_bridges)
 {
     struct network_card c = locked();
