@@ -44,7 +44,7 @@ FIELD_KEYS = {
 }  # fmt: skip
 COMMAND_KEYS = {
     "help", "required", "optional", "selector", "standard", "hidden", "example", "call", "args", "switch", "handler",
-    "templates", "local",
+    "templates", "local", "async",
 }  # fmt: skip
 SELECTORS = ("vm", "host", "sr")
 NOT_CLASSES = ("texts", "errors", "other")
@@ -266,7 +266,7 @@ class XeDescription:
             cls=None, selector=self.classes[selector] if selector else None, handler=d.get("handler"),
             call=d.get("call"), args=[], switch=None, result=("XE_VOID", "XE_ONE", None), flags=[],
         )  # fmt: skip
-        for key, flag in (("standard", "XE_STANDARD"), ("hidden", "XE_CMD_HIDDEN"), ("templates", "XE_TEMPLATES"), ("local", "XE_LOCAL")):
+        for key, flag in (("standard", "XE_STANDARD"), ("hidden", "XE_CMD_HIDDEN"), ("templates", "XE_TEMPLATES"), ("local", "XE_LOCAL"), ("async", "XE_ASYNC")):
             if d.get(key):
                 c["flags"].append(flag)
         if c["call"]:

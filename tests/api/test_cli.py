@@ -1,10 +1,12 @@
 """POST /cli: commands by the thin protocol give what our own xe gives, and bad clients disturb nobody."""
+import json
 import os
 import struct
 import subprocess
 import unittest
 
 import thin
+import vms
 from pool import TestPool, program, until
 from thin import ThinClient
 
@@ -41,6 +43,38 @@ class CliTest(unittest.TestCase):
             with self.subTest(words=words):
                 outcome = self.thin.run(*words)
                 self.assertEqual((outcome.code, outcome.out, outcome.err), own_xe(*words))
+
+    def test_why(self):
+        """Reasons, and what would change them, through both doors."""
+        vm = self.api.VM.create(vms.record("reasoned"))
+        code, out, err = own_xe("why", "vm=reasoned", "op=unpause")
+        self.assertEqual((code, err), (0, ""))
+        uuid = self.api.VM.get_uuid(vm)
+        doc = out.split("VM_BAD_POWER_STATE: ")[1].split("\n")[0]
+        self.assertEqual(out, f"unpause of VM reasoned is refused now:\n    VM_BAD_POWER_STATE: {doc}\n        vm: {uuid} (reasoned)\n"
+                              "        expected: paused\n        actual: halted\n        -> No operation that is allowed now leads there.\n")
+        outcome = self.thin.run("why", "vm=reasoned", "op=unpause")
+        self.assertEqual((outcome.code, outcome.out), (0, out))
+        self.api.VM.set_blocked_operations(vm, {"hard_shutdown": "kept"})
+        code, out, _ = own_xe("why", "vm=reasoned", "op=hard-shutdown", "--json")
+        answer = json.loads(out)
+        self.assertEqual((code, answer["allowed"], [r["code"] for r in answer["reasons"]]),
+                         (0, False, ["OPERATION_BLOCKED", "VM_BAD_POWER_STATE"]))
+        self.assertIn("start", answer["reasons"][1]["change"])
+        self.assertEqual(own_xe("why", "vm=reasoned", "op=start", "--minimal")[:2], (0, "allowed\n"))
+        self.assertIn("could run it\n", own_xe("why", "vm=reasoned", "op=start")[1])
+        self.assertEqual(own_xe("why", "vm=reasoned", "op=fly")[0], 1)
+        task = own_xe("vm-start", "vm=reasoned", "--async")[1].strip()
+        self.assertEqual(own_xe("task-wait", f"uuid={task}")[:2], (0, ""))
+        task = own_xe("vm-start", "vm=reasoned", "--async")[1].strip()
+        until("the end of the task", lambda: self.api.task.get_status(self.api.task.get_by_uuid(task)) == "failure", 60)
+        self.assertIn("has failed:\n    VM_BAD_POWER_STATE: ", own_xe("task-why", f"task={task}")[1])
+        self.assertEqual(own_xe("task-why", "task=nothing")[0], 1)
+        self.api.VM.set_blocked_operations(vm, {})
+        self.api.VM.hard_shutdown(vm)
+        code, out, err = own_xe("host-doctor")
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn("  ok      agent       answers\n", out)
 
     def test_wrong_password(self):
         outcome = ThinClient(POOL, password="wrong").run("vm-list")

@@ -241,7 +241,7 @@ class Doors(Case):
     """The same verdict at the doors that are no messages."""
 
     DOORS = {  # action -> what to ask for, so that somebody who may hears of something else
-        "post_join_tokens": "", "post_console_tokens": "", "get_audit_log": "?since=9", "get_export_raw_vdi": "?vdi=x",
+        "post_join_tokens": "", "post_why": "", "post_console_tokens": "", "get_audit_log": "?since=9", "get_export_raw_vdi": "?vdi=x",
         "put_import_raw_vdi": "?vdi=x", "connect_console_ws": "?uuid=x", "put_blob": "?uuid=x", "rrd_updates": "?start=0",
         "vm_rrd": "?uuid=x", "get_vm_rrds": "?uuid=x", "host_rrd": "", "get_host_rrds": "", "sr_rrd": "?uuid=x",
         "rrd": "?uuid=x&is_host=false", "get_vncsnapshot": "?uuid=x", "get_export": "?uuid=x",

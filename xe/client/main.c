@@ -74,6 +74,30 @@ static void print_error(void *ctx, const char *text, size_t len)
         fwrite(text, 1, len, stderr);
 }
 
+/* Colours are for terminals whose user has not said NO_COLOR. */
+static bool colours(int fd)
+{
+    const char *none = getenv("NO_COLOR"), *term = getenv("TERM");
+    return isatty(fd) && !(none && *none) && term && *term && !streq(term, "dumb");
+}
+
+static void style(void *ctx, bool on_error, enum xe_style look)
+{
+    static const char *const codes[] = {"0", "32", "31", "2", "1"};
+    (void)ctx;
+    if (!colours(on_error ? STDERR_FILENO : STDOUT_FILENO))
+        return;
+    fprintf(on_error ? stderr : stdout, "\033[%sm", codes[look]);
+}
+
+/* The list that --watch shows again begins at the top. */
+static void redraw(void *ctx)
+{
+    (void)ctx;
+    if (isatty(STDOUT_FILENO))
+        fputs("\033[H\033[2J", stdout);
+}
+
 static int prompt(void *ctx, const char *question, char **answer, struct xe_err *err)
 {
     char *line = NULL;
@@ -140,7 +164,9 @@ static int run(struct xe_options *options)
                          .post = xe_rpc_post,
                          .interrupted = interrupted,
                          .resume = resume,
-                         .progress_terminal = isatty(STDERR_FILENO)};
+                         .progress_terminal = isatty(STDERR_FILENO),
+                         .style = style,
+                         .redraw = redraw};
     const char *help[] = {"help", options->word_count ? options->words[0] : NULL};
     int code = options->help ? xe_run(&api, options->word_count ? 2 : 1, help)
                              : xe_run(&api, options->word_count, options->words);
@@ -149,7 +175,7 @@ static int run(struct xe_options *options)
     /* A reader that has seen enough (xe vm-list | head) is no trouble to tell of. */
     if (output_error && output_error != EPIPE)
         fprintf(stderr, "xe: cannot write the output: %s\n", strerror(output_error));
-    return output_error ? 1 : code;
+    return output_error ? XE_EXIT_FAILED : code;
 }
 
 int main(int argc, char **argv)

@@ -149,8 +149,17 @@ static enum setting named_setting(const char *word, const char **value)
 static int take_words(struct xe_options *o, int argc, char *const *argv,
                       void (*rest)(struct xe_options *, const char *), char **problem)
 {
+    static const char *const others[] = {"--where", "--columns", "--sort"}; /* what follows is not ours */
     for (int i = 0; i < argc; i++) {
         const char *value = NULL;
+        bool other = false;
+        for (size_t k = 0; k < ARRAY_LEN(others); k++)
+            other |= streq(argv[i], others[k]);
+        if (other && i + 1 < argc) {
+            rest(o, argv[i++]);
+            rest(o, argv[i]);
+            continue;
+        }
         enum setting setting = named_setting(argv[i], &value);
         if (strncmp(argv[i], "--ca=", 5) == 0) {
             setting = CA;

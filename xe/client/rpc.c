@@ -118,14 +118,14 @@ int xe_rpc_login(struct xe_client *c, struct xe_err *err)
     if (xe_connect(c, err) < 0)
         return -1;
     if (xe_options_password(c->options, &problem) < 0) {
-        xe_err_set(err, XE_ERR_TRANSPORT, "xe: %s", problem);
+        xe_err_set(err, XE_ERR_PLAIN, "xe: %s", problem);
         free(problem);
         return -1;
     }
     AUTO_JSON json_t *params = json_pack("[ssss]", c->options->user, c->options->password, "2.21", "xe"),
                      *session = NULL;
     if (!params) {
-        xe_err_set(err, XE_ERR_TRANSPORT, "xe: the user name and the password must be text in UTF-8");
+        xe_err_set(err, XE_ERR_PLAIN, "xe: the user name and the password must be text in UTF-8");
         return -1;
     }
     struct buf request = BUF_INIT;
@@ -197,7 +197,11 @@ int xe_rpc_post(void *ctx, const char *path, json_t *body, json_t **result, stru
     struct json_error bad;
     AUTO_JSON json_t *answer = json_parse(reply.body.data ? reply.body.data : "", reply.body.len, &bad);
     if (reply.status < 200 || reply.status > 299) {
-        const char *detail = "";
+        const char *detail = "", *code;
+        if (answer && json_get_string(answer, "error", &code)) {
+            xe_err_set_api(err, code, json_object_get(answer, "params"));
+            return -1;
+        }
         if (answer && !json_get_string(answer, "detail", &detail))
             json_get_string(answer, "title", &detail);
         xe_err_set(err, XE_ERR_CLI, "the server refused %s with HTTP status %u%s%s", path, reply.status,

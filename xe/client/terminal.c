@@ -181,7 +181,7 @@ static int opening_failed(struct xe_client *c, unsigned status, const struct htt
     else if (status == 503)
         xe_err_set(err, XE_ERR_CLI, "the console is in use and the pool allows one session at a time");
     else if (status)
-        xe_err_set(err, XE_ERR_TRANSPORT, "The server refused the console with HTTP status %u.", status);
+        xe_err_set(err, XE_ERR_PLAIN, "The server refused the console with HTTP status %u.", status);
     else
         xe_http_failed(c, error, err);
     return -1;

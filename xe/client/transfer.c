@@ -69,7 +69,7 @@ static int refused(const struct http_reply *reply, struct xe_err *err)
                       : reply->status == 404 ? ": there is no such disk, format or service"
                       : reply->status == 413 ? ": the image is larger than the disk"
                                              : "";
-    xe_err_set(err, XE_ERR_TRANSPORT, "The server refused the transfer with HTTP status %u%s.", reply->status,
+    xe_err_set(err, XE_ERR_PLAIN, "The server refused the transfer with HTTP status %u%s.", reply->status,
                why);
     return -1;
 }

@@ -131,7 +131,7 @@ static int generic(struct fake *f, const char *cls, const char *message, json_t 
 static int event_from(struct fake *f, json_t *params, json_t **result, struct xe_err *err)
 {
     const char *subscription = arg(json_array_get(params, 0), 0);
-    if (f->interrupt) {
+    if (f->interrupt && f->rounds-- <= 0) {
         f->interrupt = false;
         xe_err_set(err, XE_ERR_CANCELLED, "Interrupted.");
         return -1;
@@ -258,6 +258,18 @@ static int post(void *ctx, const char *path, json_t *body, json_t **result, stru
     return 0;
 }
 
+static void redraw(void *ctx)
+{
+    buf_add_str(&((struct fake *)ctx)->out, "---\n");
+}
+
+static void style(void *ctx, bool on_error, enum xe_style look)
+{
+    struct fake *f = ctx;
+    if (f->colours)
+        buf_printf(on_error ? &f->err : &f->out, "<%d>", (int)look);
+}
+
 static int console(void *ctx, const char *path, struct xe_err *err)
 {
     (void)err;
@@ -279,7 +291,9 @@ void fake_init(struct fake *f)
                              .upload = upload,
                              .download = upload,
                              .console = console,
-                             .post = post};
+                             .post = post,
+                             .style = style,
+                             .redraw = redraw};
 }
 
 void fake_done(struct fake *f)

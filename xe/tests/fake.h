@@ -14,7 +14,9 @@ struct fake {
     struct buf out, err;
     const char *answer; /* what the user types; NULL: no one to ask */
     int made;
+    bool colours;   /* styles are written as <number> */
     bool interrupt; /* the next event.from ends as if Ctrl-C was pressed */
+    int rounds;     /* so many calls of event.from end before that; then `interrupt` counts */
     struct xe_api api;
 };
 /* Reads tests/fixture.json. */

@@ -149,7 +149,8 @@ Test(commands, ctrl_c_cancels_the_task_and_waits_for_its_end)
 {
     f.interrupt = true;
     json_object_set_new(f.errors, "VM.pause", json_pack("[s,s]", "TASK_CANCELLED", "OpaqueRef:x"));
-    cr_expect(eq(int, fake_run(&f, "vm-pause uuid=00000063-0000-4000-8000-000000000000"), 1));
+    cr_expect(
+        eq(int, fake_run(&f, "vm-pause uuid=00000063-0000-4000-8000-000000000000"), XE_EXIT_INTERRUPTED));
     cr_expect_str_eq(fake_log(&f), "VM.pause [\"OpaqueRef:vm3\"]\ntask.cancel [\"OpaqueRef:made-1\"]\n"
                                    "task.destroy [\"OpaqueRef:made-1\"]\n");
     cr_expect_not_null(strstr(fake_err(&f), "The task was cancelled.\n"));
@@ -197,7 +198,8 @@ Test(commands, an_interrupted_transfer_cancels_its_task)
     json_object_set_new(f.answers, "event.from",
                         json_pack("{s:s,s:[{s:s,s:s,s:{s:s}}]}", "token", "", "events", "ref",
                                   "OpaqueRef:made-1", "operation", "mod", "snapshot", "status", "cancelled"));
-    cr_expect(eq(int, fake_run(&f, "vdi-import uuid=00000041-0000-4000-8000-000000000000 filename=d"), 1));
+    cr_expect(eq(int, fake_run(&f, "vdi-import uuid=00000041-0000-4000-8000-000000000000 filename=d"),
+                 XE_EXIT_INTERRUPTED));
     cr_expect_not_null(strstr(fake_log(&f), "task.cancel [\"OpaqueRef:made-1\"]\n"));
     cr_expect_not_null(strstr(fake_log(&f), "task.destroy [\"OpaqueRef:made-1\"]\n"));
     cr_expect_str_eq(fake_err(&f), "Cancelled.\n");

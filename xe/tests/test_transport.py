@@ -77,13 +77,13 @@ class Trust(Base):
     def test_another_ca_is_refused_before_anything_is_sent(self):
         server = self.serve(self.cert)
         r = self.xe(server, "--ca", str(self.other_ca[0]), "vm-list")
-        self.assertEqual((r.returncode, r.stdout, server.calls), (1, "", []))
+        self.assertEqual((r.returncode, r.stdout, server.calls), (3, "", []))
         self.assertIn("is not accepted", r.stderr)
 
     def test_a_certificate_of_another_name_is_refused(self):
         server = self.serve(self.odd_cert)
         r = self.xe(server, "--ca", str(self.ca[0]), "vm-list")
-        self.assertEqual((r.returncode, server.calls), (1, []))
+        self.assertEqual((r.returncode, server.calls), (3, []))
 
     def test_first_use_then_change(self):
         server = self.serve(self.cert)
@@ -99,7 +99,7 @@ class Trust(Base):
         impostor = FakeServer(self.new_cert, server.port)
         try:
             r = self.xe(impostor, "vm-list")
-            self.assertEqual((r.returncode, r.stdout, impostor.calls), (1, "", []))
+            self.assertEqual((r.returncode, r.stdout, impostor.calls), (3, "", []))
             self.assertTrue(has(r.stderr, "another certificate", "kept:", "shown:", str(known)), r.stderr)
         finally:
             impostor.close()
@@ -116,7 +116,7 @@ class Trust(Base):
         server = self.serve(self.cert)
         server.port = free_port()
         r = self.xe(server, "--ca", str(self.ca[0]), "vm-list")
-        self.assertEqual(r.returncode, 1)
+        self.assertEqual(r.returncode, 3)
         self.assertIn("cannot connect to 127.0.0.1", r.stderr)
 
 
@@ -161,7 +161,7 @@ class Session(Base):
             self.assertNotIn(PASSWORD.encode(), Path(f"/proc/{p.pid}/cmdline").read_bytes())
         finally:
             p.send_signal(signal.SIGINT)
-            self.assertEqual(p.wait(20), 1)
+            self.assertEqual(p.wait(20), 130)
             p.stderr.close()
 
     def test_garbage_is_not_taken_for_an_answer(self):
@@ -169,7 +169,7 @@ class Session(Base):
         for status, body in ((500, b"oops"), (200, b"not json"), (200, b'{"jsonrpc":"2.0","id":1}'), (200, b"[" * 100000)):
             server.raw_answer = (status, body)
             r = self.xe(server, "--nossl", "vm-list")
-            self.assertEqual((r.returncode, r.stdout), (1, ""), body[:20])
+            self.assertEqual((r.returncode, r.stdout), (3, ""), body[:20])
             self.assertIn("did not answer session.login_with_password as a XenAPI server does", r.stderr)
 
     def test_join_token(self):
@@ -235,7 +235,7 @@ class Transfers(Base):
         server.wait_for("PUT")
         p.send_signal(signal.SIGINT)
         out, err = p.communicate(timeout=30)
-        self.assertEqual((p.returncode, out), (1, b""))
+        self.assertEqual((p.returncode, out), (130, b""))
         self.assertEqual(err, b"Cancelled.\n")
         self.assertIn("task.cancel", server.calls)
         self.assertIn("task.destroy", server.calls)

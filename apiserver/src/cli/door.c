@@ -7,6 +7,7 @@
 #include "../gate/trail.h"
 #include "../hosts/join.h"
 #include "../http/doors.h"
+#include "../http/why.h"
 #include "../members/members.h"
 #include "../server.h"
 #include "frames.h"
@@ -244,13 +245,13 @@ static int api_console(void *ctx, const char *path, struct xe_err *err)
     return outcome(thin_connect(&c->thin, url), "the console could not be opened", "", err);
 }
 
-/* The only thing that the engine asks of REST. */
+/* All that the engine asks of REST. */
 static int api_post(void *ctx, const char *path, json_t *body, json_t **result, struct xe_err *err)
 {
     struct conversation *c = ctx;
     AUTO_API_ERR struct api_err cause = API_ERR_INIT;
-    (void)body;
-    if (!streq(path, "/api/v1/join-tokens")) {
+    bool token = streq(path, "/api/v1/join-tokens");
+    if (!token && !streq(path, "/api/v1/why")) {
         xe_err_set(err, XE_ERR_CLI, "this command needs Corral's own xe");
         return -1;
     }
@@ -261,11 +262,13 @@ static int api_post(void *ctx, const char *path, json_t *body, json_t **result, 
         return -1;
     }
     AUTO_SESSION struct session *session = gate_session(c->server, c->session, &cause);
-    json_t *token = session ? join_token_make(c->server, session, &cause) : NULL;
+    json_t *answer = !session ? NULL
+                     : token  ? join_token_make(c->server, session, &cause)
+                              : why_answer(c->server, session, body, &cause);
     doors_leave(c->server);
-    if (!token)
+    if (!answer)
         return failed(&cause, err);
-    *result = token;
+    *result = answer;
     return 0;
 }
 

@@ -151,3 +151,18 @@ bool parking_add(struct parking *p, const struct parked *parked)
         free(w);
     return !stop;
 }
+
+bool parking_find(struct parking *p, struct ref task, const struct class_desc **cls, struct ref *object)
+{
+    bool found = false;
+    pthread_mutex_lock(&p->lock);
+    for (const struct waiting *w = p->first; w && !found; w = w->next) {
+        if (!ref_eq(w->parked.call->task, task))
+            continue;
+        *cls = w->parked.cls;
+        *object = w->parked.object;
+        found = true;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return found;
+}

@@ -28,3 +28,6 @@ struct parked {
 /* resume(call) is called once: when the object has changed or is gone, when the call's cancel flag is set, at
  * the end of the time, or when the server stops. False: the server is stopping, and it is not called. */
 bool parking_add(struct parking *parking, const struct parked *parked);
+/* What the call of this task waits for. False: it does not wait. */
+bool parking_find(struct parking *parking, struct ref task, const struct class_desc **cls,
+                  struct ref *object);

@@ -80,6 +80,7 @@ void door_fail(struct http_request *req, unsigned status, const struct api_err *
 
 void door_join_tokens(struct server *server, struct http_request *req);    /* hosts/join.c */
 void door_join(struct server *server, struct http_request *req);           /* hosts/join.c */
+void door_why(struct server *server, struct http_request *req);            /* http/why.c */
 void door_metrics(struct server *server, struct http_request *req);        /* http/prometheus.c */
 void door_healthz(struct server *server, struct http_request *req);        /* http/prometheus.c */
 void door_readyz(struct server *server, struct http_request *req);         /* http/prometheus.c */

@@ -255,6 +255,7 @@ struct route {
 static const struct route routes[] = {
     {HTTP_POST, "/jsonrpc", serve_jsonrpc},
     {HTTP_POST, "/api/v1/join-tokens", door_join_tokens},
+    {HTTP_POST, "/api/v1/why", door_why},
     {HTTP_POST, "/api/v1/hosts/join", door_join},
     {HTTP_GET, "/api/v1/pool/copy", door_pool_copy},
     {HTTP_GET, "/api/v1/pool/secret", door_pool_secret},

@@ -293,16 +293,33 @@ static enum verdict judge_parts(const struct vm_view *v, enum vm_operations op)
     return ALLOWED;
 }
 
+static enum verdict judge_block(const struct vm_view *v, enum vm_operations op)
+{
+    return v->blocked && str_map_get(v->blocked, model_enum_vm_operations.values[op]) ? REFUSED_BLOCKED
+                                                                                      : ALLOWED;
+}
+
+static enum verdict judge_state(const struct vm_view *v, enum vm_operations op)
+{
+    return state_allows(v, op) ? ALLOWED : REFUSED_STATE;
+}
+
+static enum verdict judge_others(const struct vm_view *v, enum vm_operations op)
+{
+    return v->current && in_the_way(v, op) ? REFUSED_BUSY : ALLOWED;
+}
+
+/* In the order in which refusals are told. */
+static enum verdict (*const judges[])(const struct vm_view *v, enum vm_operations op) = {
+    judge_block, judge_state, judge_others, judge_kind, judge_parts};
+_Static_assert(ARRAY_LEN(judges) == VM_REASONS_MAX, "one reason a judge");
+
 static enum verdict judge(const struct vm_view *v, enum vm_operations op)
 {
-    if (v->blocked && str_map_get(v->blocked, model_enum_vm_operations.values[op]))
-        return REFUSED_BLOCKED;
-    if (!state_allows(v, op))
-        return REFUSED_STATE;
-    if (v->current && in_the_way(v, op))
-        return REFUSED_BUSY;
-    enum verdict verdict = judge_kind(v, op);
-    return verdict == ALLOWED ? judge_parts(v, op) : verdict;
+    enum verdict verdict = ALLOWED;
+    for (size_t i = 0; i < ARRAY_LEN(judges) && verdict == ALLOWED; i++)
+        verdict = judges[i](v, op);
+    return verdict;
 }
 
 /* ---- words ---- */
@@ -343,11 +360,12 @@ static int bad_state(const struct vm_view *v, struct ref self, enum vm_operation
                                   vm_state_word(v->power_state));
 }
 
-int vm_operation_check(const struct vm_view *v, struct ref self, enum vm_operations op, struct api_err *err)
+static int refuse(const struct vm_view *v, struct ref self, enum vm_operations op, enum verdict verdict,
+                  struct api_err *err)
 {
     const char *name = model_enum_vm_operations.values[op];
     const struct str_pair *other;
-    switch (judge(v, op)) {
+    switch (verdict) {
     case ALLOWED:
         return 0;
     case REFUSED_BLOCKED:
@@ -389,6 +407,26 @@ int vm_operation_check(const struct vm_view *v, struct ref self, enum vm_operati
         return err_vtpm_max_amount_reached(err, "1");
     }
     return 0;
+}
+
+int vm_operation_check(const struct vm_view *v, struct ref self, enum vm_operations op, struct api_err *err)
+{
+    return refuse(v, self, op, judge(v, op), err);
+}
+
+size_t vm_operation_reasons(const struct vm_view *v, struct ref self, enum vm_operations op,
+                            struct api_err errs[static VM_REASONS_MAX])
+{
+    size_t count = 0;
+    for (size_t i = 0; i < ARRAY_LEN(judges); i++)
+        if (refuse(v, self, op, judges[i](v, op), &errs[count]) < 0)
+            count++;
+    return count;
+}
+
+unsigned vm_operation_states(enum vm_operations op)
+{
+    return states_of[op];
 }
 
 uint64_t vm_operations_allowed(const struct vm_view *v)

@@ -42,6 +42,13 @@ struct vm_view vm_view_of(struct tx *tx, const struct vm_row *vm);
  * VTPM_MAX_AMOUNT_REACHED. */
 int vm_operation_check(const struct vm_view *view, struct ref self, enum vm_operations operation,
                        struct api_err *err);
+/* All refusals that hold together, in the same order: their number; errs[0..] are set. The caller's to
+ * release. */
+#define VM_REASONS_MAX 5
+size_t vm_operation_reasons(const struct vm_view *view, struct ref self, enum vm_operations operation,
+                            struct api_err errs[static VM_REASONS_MAX]);
+/* The power states in which it may begin: bit = enum vm_power_state. */
+unsigned vm_operation_states(enum vm_operations operation);
 /* The set that the VM's allowed_operations shows: bit = enum vm_operations. */
 uint64_t vm_operations_allowed(const struct vm_view *view);
 /* "halted", "running"...: power states as errors name them. */

@@ -30,13 +30,34 @@ static void add_param(struct xe_run_state *x, const char *word, const char *valu
     x->params[x->param_count++] = p;
 }
 
+/* Whether the command has a parameter of the name before the '='. */
+static bool declared(const char *command, const char *text)
+{
+    const struct xe_command *cmd = command ? xe_command_find(command) : NULL;
+    size_t len = strcspn(text, "=");
+    const char *const *const lists[] = {cmd ? cmd->required : NULL, cmd ? cmd->optional : NULL};
+    for (size_t l = 0; cmd && l < ARRAY_LEN(lists); l++)
+        for (const char *const *p = lists[l]; *p; p++)
+            if (strncmp(*p, text, len) == 0 && !(*p)[len])
+                return true;
+    return false;
+}
+
 int xe_args_parse(struct xe_run_state *x, int argc, const char *const *argv, const char **command)
 {
     *command = NULL;
+    x->view.wait_seconds = -1;
     for (int i = 0; i < argc; i++) {
         const char *word = argv[i];
         if (!utf8_valid(word, strlen(word)))
             return xe_fail(x, XE_ERR_USAGE, "Syntax error: word %d of the command is not UTF-8", i + 1);
+        int view = strncmp(word, "--", 2) == 0 && !declared(*command, word + 2)
+                       ? xe_view_take(x, argc, argv, &i)
+                       : 0;
+        if (view < 0)
+            return -1;
+        if (view)
+            continue;
         if (strncmp(word, "--", 2) == 0 && word[2])
             add_param(x, word + 2, strchr(word, '=') ? NULL : "true");
         else if (!*command && strchr(word, '='))
@@ -182,6 +203,19 @@ static bool list_takes(const char *const *list, const struct xe_param *param)
     return false;
 }
 
+static int unknown(struct xe_run_state *x, const char *name)
+{
+    const char *names[64];
+    const char *const *const lists[] = {x->cmd->required, x->cmd->optional};
+    size_t n = 0;
+    for (size_t l = 0; l < ARRAY_LEN(lists); l++)
+        for (const char *const *p = lists[l]; *p && n < ARRAY_LEN(names); p++)
+            names[n++] = *p;
+    const char *near = xe_nearest(name, names, n);
+    return xe_fail(x, XE_ERR_USAGE, "Unknown parameter: %s%s%s%s", name, near ? "\nDid you mean '" : "",
+                   near ? near : "", near ? "'?" : "");
+}
+
 int xe_args_check(struct xe_run_state *x)
 {
     const struct xe_command *cmd = x->cmd;
@@ -197,7 +231,7 @@ int xe_args_check(struct xe_run_state *x)
     for (size_t i = 0; i < x->param_count; i++) {
         const struct xe_param *p = &x->params[i];
         if (!xe_param_standard(p->name) && !list_takes(cmd->required, p) && !list_takes(cmd->optional, p))
-            return xe_fail(x, XE_ERR_USAGE, "Unknown parameter: %s", p->name);
+            return unknown(x, p->name);
     }
     return 0;
 }

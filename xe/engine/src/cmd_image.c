@@ -10,9 +10,9 @@
 struct image {
     const char *hostname, *suite;
     int64_t size, memory, vcpus;
-    char *sr, *network;        /* references */
-    char *password;            /* NULL: keys only */
-    char *vdi, *vm;            /* made so far */
+    char *sr, *network; /* references */
+    char *password;     /* NULL: keys only */
+    char *vdi, *vm;     /* made so far */
 };
 
 static void image_done(struct image *i)
@@ -88,13 +88,7 @@ static int read_arguments(struct xe_run_state *x, struct image *i)
 
 static int draw(void *arg, uint64_t done, uint64_t total)
 {
-    struct xe_run_state *x = arg;
-    char line[48];
-    (void)total;
-    if (!x->api->progress_terminal || x->minimal)
-        return 0;
-    int n = snprintf(line, sizeof(line), "\rMaking the disk %3d%%", (int)done);
-    x->api->print_error(x->api->ctx, line, (size_t)n);
+    xe_meter_fraction(arg, (double)done / (double)total);
     return 0;
 }
 
@@ -124,9 +118,9 @@ static int build(struct xe_run_state *x, struct image *i, char **file)
         secret_wipe(token, strlen(token));
         free(token);
     }
-    int rc = x->api->build_disk(x->api->ctx, options, i->password, draw, x, file, &x->err);
-    if (x->api->progress_terminal && !x->minimal)
-        x->api->print_error(x->api->ctx, "\n", 1);
+    struct xe_meter meter = xe_meter_init(x, "Making the disk", false);
+    int rc = x->api->build_disk(x->api->ctx, options, i->password, draw, &meter, file, &x->err);
+    xe_meter_end(&meter);
     return rc;
 }
 

@@ -3,27 +3,9 @@
 #include "run.h"
 #include "xe_handlers.h"
 
-struct meter {
-    struct xe_run_state *x;
-    const char *label;
-    int last; /* percent, or MiB when the total is unknown */
-};
-
 static int draw(void *arg, uint64_t done, uint64_t total)
 {
-    static const char full[] = "########################################";
-    struct meter *m = arg;
-    const struct xe_api *api = m->x->api;
-    int now = total ? (int)(done * 100 / total) : (int)(done >> 20);
-    if (now == m->last || !api->progress_terminal || m->x->minimal)
-        return 0;
-    m->last = now;
-    AUTO_BUF struct buf b = BUF_INIT;
-    if (total)
-        buf_printf(&b, "\r%s %3d%% %-40.*s", m->label, now, now * 40 / 100, full);
-    else
-        buf_printf(&b, "\r%s %d MiB", m->label, now);
-    api->print_error(api->ctx, b.data, b.len);
+    xe_meter_bytes(arg, done, total);
     return 0;
 }
 
@@ -40,7 +22,7 @@ static void task_reason(struct xe_run_state *x, const char *task)
         AUTO_JSON json_t *params = json_array();
         for (size_t i = 1; i < json_array_size(info); i++)
             json_array_append(params, json_array_get(info, i));
-        if (json_array_size(info) && first.kind == XE_ERR_TRANSPORT)
+        if (json_array_size(info) && (first.kind == XE_ERR_TRANSPORT || first.kind == XE_ERR_PLAIN))
             xe_err_set_api(&first, json_string_value(json_array_get(info, 0)), params);
     }
     xe_err_done(&x->err);
@@ -48,13 +30,14 @@ static void task_reason(struct xe_run_state *x, const char *task)
 }
 
 /* Cancels the task and waits until the server has cleaned up. */
-static void cancel(struct xe_run_state *x, const char *task)
+static void cancel(struct xe_run_state *x, const char *label, const char *task)
 {
     struct xe_err first = x->err;
     x->err = (struct xe_err){0};
+    x->interrupted = true;
     if (x->api->resume)
         x->api->resume(x->api->ctx);
-    if (xe_call(x, "task.cancel", NULL, "[s]", task) == 0 && xe_task_wait(x, task, NULL, NULL) < 0 &&
+    if (xe_call(x, "task.cancel", NULL, "[s]", task) == 0 && xe_task_wait(x, task, label, NULL) < 0 &&
         x->err.kind == XE_ERR_CANCELLED)
         xe_err_set(&first, XE_ERR_CANCELLED, "Cancelled.");
     xe_err_done(&x->err);
@@ -83,14 +66,13 @@ int xe_transfer_file(struct xe_run_state *x, xe_transfer_fn *move, const char *l
     if (xe_call_string(x, "task.create", &task, "[ss]", label, filename) < 0)
         return -1;
     AUTO_FREE char *path = xasprintf("%s&task_id=%s", route, task);
-    struct meter m = {x, label, -1};
+    struct xe_meter m = xe_meter_init(x, label, false);
     int rc = move(x->api->ctx, filename, path, draw, &m, &x->err);
-    if (m.last >= 0)
-        x->api->print_error(x->api->ctx, "\n", 1);
+    xe_meter_end(&m);
     if (rc == 0)
-        return xe_task_wait(x, task, NULL, result);
+        return xe_task_wait(x, task, label, result);
     if (x->err.kind == XE_ERR_CANCELLED) {
-        cancel(x, task);
+        cancel(x, label, task);
     } else {
         task_reason(x, task);
         destroy_task(x, task);

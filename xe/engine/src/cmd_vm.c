@@ -78,6 +78,10 @@ static int made(struct xe_run_state *x, const json_t *vm)
 static int make(struct xe_run_state *x, const char *message, json_t *params)
 {
     AUTO_JSON json_t *vm = NULL;
+    if (x->view.async && xe_arg(x, "new-name-description")) {
+        json_decref(params);
+        return xe_fail(x, XE_ERR_USAGE, "new-name-description is set afterwards, so --async cannot be");
+    }
     return xe_call_task(x, message, params, &vm) < 0 ? -1 : made(x, vm);
 }
 

@@ -2,18 +2,46 @@
  * then run.h; the tables behind it are generated from openapi/xe/. */
 #include "run.h"
 
-static int dispatch(struct xe_run_state *x)
+static int run_command(struct xe_run_state *x)
 {
     const struct xe_command *cmd = x->cmd;
     if (!xe_command_built(cmd))
         return xe_fail(x, XE_ERR_CLI, "the command %s is not built yet", cmd->name);
-    if (xe_args_check(x) < 0)
+    if (xe_args_check(x) < 0 || xe_view_check(x) < 0)
         return -1;
     if (cmd->generated == XE_LIST)
         return xe_run_list(x, cmd);
     if (cmd->generated)
         return xe_run_param(x, cmd);
     return cmd->handler ? cmd->handler(x, cmd) : xe_run_call(x, cmd);
+}
+
+static int dispatch(struct xe_run_state *x)
+{
+    int rc = run_command(x);
+    return rc < 0 && xe_detached(x) ? 0 : rc;
+}
+
+/* What the shell is told. */
+static int exit_code(const struct xe_run_state *x, enum xe_err_kind kind)
+{
+    switch (kind) {
+    case XE_ERR_TRANSPORT:
+        return XE_EXIT_UNREACHABLE;
+    case XE_ERR_UNFINISHED:
+        return XE_EXIT_UNFINISHED;
+    case XE_ERR_CANCELLED:
+        return x->interrupted || (x->api->interrupted && x->api->interrupted(x->api->ctx))
+                   ? XE_EXIT_INTERRUPTED
+                   : XE_EXIT_FAILED;
+    case XE_ERR_NONE:
+    case XE_ERR_API:
+    case XE_ERR_USAGE:
+    case XE_ERR_CLI:
+    case XE_ERR_PLAIN:
+        break;
+    }
+    return XE_EXIT_FAILED;
 }
 
 static int run(struct xe_run_state *x, int argc, const char *const *argv)
@@ -42,11 +70,15 @@ int xe_run(const struct xe_api *api, int argc, const char *const *argv)
 {
     struct xe_run_state x = {.api = api};
     int rc = run(&x, argc, argv);
-    if (x.minimal && (rc == 0 || x.line_started)) {
+    bool watched = x.view.watch && rc == 0; /* all was printed */
+    if (x.minimal && !watched && (rc == 0 || x.line_started)) {
         buf_add(&x.out, x.line.data ? x.line.data : "", x.line.len);
         buf_add_char(&x.out, '\n');
     }
+    if (rc == 0 && !watched)
+        xe_view_end(&x);
     xe_out_flush(&x);
+    int code = rc < 0 ? exit_code(&x, x.err.kind) : XE_EXIT_DONE;
     if (rc < 0)
         xe_print_failure(&x);
     xe_err_done(&x.err);
@@ -55,5 +87,9 @@ int xe_run(const struct xe_api *api, int argc, const char *const *argv)
     buf_done(&x.line);
     json_decref(x.objects);
     json_decref(x.wanted);
-    return rc < 0 ? 1 : 0;
+    json_decref(x.items);
+    free(x.csv_head);
+    free(x.spans);
+    free(x.order);
+    return code;
 }

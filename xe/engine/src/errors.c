@@ -92,6 +92,21 @@ static char *readable(struct xe_run_state *x, const struct xe_err *err, size_t i
     return *label ? xasprintf("%s (%s)", xe_str(record, "uuid"), label) : xstrdup(xe_str(record, "uuid"));
 }
 
+void xe_explain(struct xe_run_state *x, const char *code, const json_t *params)
+{
+    struct xe_err err = {0};
+    const struct xe_error_text *t;
+    xe_err_set_api(&err, code, params);
+    t = error_text_family(code);
+    for (size_t i = 0, named = 0; i < err.param_count; i++) {
+        const char *name = t && t->params[named] ? t->params[named++] : NULL;
+        AUTO_FREE char *value = readable(x, &err, i, name);
+        buf_printf(&x->out, "        %s: %s\n", name ? name : "and", value);
+    }
+    xe_err_done(&err);
+    xe_err_done(&x->err);
+}
+
 static void print_api(struct xe_run_state *x, const struct xe_err *err)
 {
     const struct xe_error_text *t = error_text_family(err->code);
@@ -140,6 +155,8 @@ void xe_print_failure(struct xe_run_state *x)
 {
     struct xe_err err = x->err;
     x->err = (struct xe_err){0};
+    if (x->api->style)
+        x->api->style(x->api->ctx, true, XE_STYLE_BAD);
     switch (err.kind) {
     case XE_ERR_NONE:
         xe_note(x, "Error: the command failed without saying why");
@@ -149,6 +166,7 @@ void xe_print_failure(struct xe_run_state *x)
         if (streq(err.code, "SESSION_AUTHENTICATION_FAILED"))
             xe_note(x, "For usage run: 'xe help'");
         break;
+    case XE_ERR_PLAIN:
     case XE_ERR_TRANSPORT:
         xe_note(x, "%s", err.text);
         break;
@@ -159,10 +177,13 @@ void xe_print_failure(struct xe_run_state *x)
     case XE_ERR_CLI:
         xe_note(x, "Error: %s", err.text);
         break;
+    case XE_ERR_UNFINISHED:
     case XE_ERR_CANCELLED:
         xe_note(x, "%s", err.text && *err.text ? err.text : "Interrupted.");
         break;
     }
+    if (x->api->style)
+        x->api->style(x->api->ctx, true, XE_STYLE_PLAIN);
     xe_err_done(&err);
 }
 

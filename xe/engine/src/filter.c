@@ -138,6 +138,18 @@ static bool eligible(const struct xe_command *cmd, const json_t *record)
     return (cmd->flags & XE_TEMPLATES) || !xe_true(record, "is_a_template");
 }
 
+/* The one object whose uuid begins so, if there is one. */
+static int prefixed(struct xe_run_state *x, const struct xe_command *cmd, const char *name,
+                    struct xe_refs *out)
+{
+    AUTO_FREE char *ref = NULL;
+    if (xe_ref_by_prefix(x, cmd->selector->api, name, &ref) < 0)
+        return -1;
+    if (ref)
+        refs_add(out, ref);
+    return 0;
+}
+
 /* By uuid, else by name-label (and a host's hostname), without fetching the whole class. */
 static int named(struct xe_run_state *x, const struct xe_command *cmd, const char *name, struct xe_refs *out)
 {
@@ -160,8 +172,10 @@ static int named(struct xe_run_state *x, const struct xe_command *cmd, const cha
     size_t i;
     json_t *ref;
     json_array_foreach(refs, i, ref) refs_add(out, json_string_value(ref));
-    if (out->count || !streq(cmd->selector->name, "host"))
+    if (out->count)
         return 0;
+    if (!streq(cmd->selector->name, "host"))
+        return prefixed(x, cmd, name, out);
     const json_t *hosts;
     const char *key;
     json_t *record;
@@ -169,7 +183,7 @@ static int named(struct xe_run_state *x, const struct xe_command *cmd, const cha
         return -1;
     json_object_foreach((json_t *)hosts, key, record) if (streq(xe_str(record, "hostname"), name))
         refs_add(out, key);
-    return 0;
+    return out->count ? 0 : prefixed(x, cmd, name, out);
 }
 
 static int everything(struct xe_run_state *x, const char *api, struct xe_refs *out)
@@ -244,10 +258,10 @@ int xe_for_selected(struct xe_run_state *x, const struct xe_command *cmd, xe_one
     if (xe_select(x, cmd, &refs) < 0)
         return -1;
     if (refs.count == 1)
-        return one(x, cmd, refs.items[0]);
+        return one(x, cmd, refs.items[0]) < 0 && !xe_detached(x) ? -1 : 0;
     size_t failed = 0;
     for (size_t i = 0; i < refs.count; i++) {
-        if (one(x, cmd, refs.items[i]) == 0)
+        if (one(x, cmd, refs.items[i]) == 0 || xe_detached(x))
             continue;
         if (x->err.kind == XE_ERR_CANCELLED || x->err.kind == XE_ERR_TRANSPORT)
             return -1;

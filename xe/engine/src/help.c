@@ -113,8 +113,8 @@ void xe_help(struct xe_run_state *x, int argc, const char *const *argv)
             explain(x, c);
         } else {
             const char *near = xe_command_nearest(argv[i]);
-            xe_fail(x, XE_ERR_TRANSPORT, "Unknown command '%s'%s%s%s", argv[i],
-                    near ? ". Did you mean '" : "", near ? near : "", near ? "'?" : "");
+            xe_fail(x, XE_ERR_PLAIN, "Unknown command '%s'%s%s%s", argv[i], near ? ". Did you mean '" : "",
+                    near ? near : "", near ? "'?" : "");
         }
     }
     if (asked)

@@ -52,12 +52,6 @@ int xe_call_string(struct xe_run_state *x, const char *method, char **result, co
     return 0;
 }
 
-int xe_ref_by_uuid(struct xe_run_state *x, const char *api_class, const char *uuid, char **ref)
-{
-    AUTO_FREE char *method = xasprintf("%s.get_by_uuid", api_class);
-    return xe_call_string(x, method, ref, "[s]", uuid);
-}
-
 bool xe_ref_null(const char *ref)
 {
     return !*ref || streq(ref, "OpaqueRef:NULL");

@@ -49,6 +49,10 @@ static int param_get(struct xe_run_state *x, const struct xe_class *cls, const s
     if (field_arg(x, cls, &f) < 0 || xe_field_value(x, cls, f, o->ref, o->record, XE_VALUE_ASKED, &v) < 0)
         return -1;
     const char *key = xe_arg(x, "param-key");
+    if (!key && x->view.format == XE_FORMAT_JSON) {
+        xe_out_json(x, xe_value_json(f, &v));
+        return 0;
+    }
     if (!key) {
         AUTO_FREE char *text = xe_value_text(f, &v);
         xe_out_item(x, text);

@@ -5,11 +5,27 @@
 #include <base/buf.h>
 #include <base/json.h>
 #include <base/mem.h>
+#include <base/query.h>
 #include <xe/engine.h>
 
 struct xe_param {
     const char *name, *value; /* of the argument's copy */
     char *text;
+};
+
+/* How the result is to be shown and waited for: the words --json, --sort and so on. */
+enum xe_format { XE_FORMAT_TEXT, XE_FORMAT_JSON, XE_FORMAT_CSV };
+struct xe_view {
+    enum xe_format format;
+    const char *columns, *sort, *where; /* borrowed from the command line; NULL: not said */
+    bool watch, async, wait;
+    double wait_seconds; /* < 0: until the end */
+};
+
+/* From this place in `out` on, text looks like `style`. */
+struct xe_span {
+    size_t at;
+    enum xe_style style;
 };
 
 struct xe_run_state {
@@ -18,6 +34,7 @@ struct xe_run_state {
     struct xe_param *params;
     size_t param_count;
     bool minimal;
+    struct xe_view view;
     struct buf out;  /* stdout text, handed over at the end and before anything that waits */
     struct buf line; /* the one line of --minimal */
     bool line_started;
@@ -25,6 +42,14 @@ struct xe_run_state {
     json_t *objects; /* API class -> reference -> record, see objects.c */
     json_t *wanted;  /* API class -> {member: true}: what a list needs; NULL: everything */
     bool bulk;       /* a missing record is fetched with its whole class */
+    json_t *items;   /* --json: what the command printed so far */
+    char *csv_head;  /* --csv: the heading that was printed last */
+    struct xe_span *spans;
+    size_t span_count;
+    uint16_t *order; /* --columns: indexes of fields as they were named */
+    size_t order_count;
+    bool detached;    /* --async: the task was started, nothing of the command is left to do */
+    bool interrupted; /* the user stopped a task */
 };
 
 /* args.c: the parameters of the command line. */
@@ -55,11 +80,55 @@ bool xe_command_built(const struct xe_command *cmd);
 const struct xe_class *xe_class_find(const char *name);
 const struct xe_field *xe_field_find(const struct xe_class *cls, const char *name);
 
+/* view.c: takes argv[*i] when it is a word of the view (and the value after it): 1, 0: it is none, -1. */
+int xe_view_take(struct xe_run_state *x, int argc, const char *const *argv, int *i);
+/* Whether the command can be shown and waited for as asked. */
+int xe_view_check(struct xe_run_state *x);
+/* The fields that --columns names, in x->order; nothing without it. */
+int xe_view_columns(struct xe_run_state *x, const struct xe_class *cls);
+/* One object of a list that will be shown. `keys`: what --sort sorts by (a NULL item: no value). */
+struct xe_row {
+    const char *ref; /* borrowed */
+    json_t *record;  /* borrowed */
+    char **keys;
+};
+struct xe_rows {
+    struct xe_row *items;
+    size_t count, key_count;
+};
+void xe_rows_done(struct xe_rows *rows);
+#define AUTO_ROWS __attribute__((cleanup(xe_rows_done)))
+/* Puts them in the order of --sort. */
+int xe_view_sort(struct xe_run_state *x, const struct xe_class *cls, struct xe_rows *rows);
+/* --where as a query (the caller's); NULL without it. `any`: a record that shows the class's members, or
+ * NULL. */
+int xe_view_where(struct xe_run_state *x, const struct xe_class *cls, const json_t *any, struct query **out);
+int xe_view_fits(struct xe_run_state *x, const struct xe_class *cls, const struct query *query,
+                 const char *ref, const json_t *record, bool *fits);
+/* The whole of --json, once the command is done. */
+void xe_view_end(struct xe_run_state *x);
+
+/* progress.c: a line on stderr, on a terminal only, that shows how far something long is. */
+struct xe_meter {
+    struct xe_run_state *x;
+    const char *label;
+    int64_t start_ms, drawn_ms;
+    bool drawn, quiet; /* quiet: nothing before a second has passed */
+};
+struct xe_meter xe_meter_init(struct xe_run_state *x, const char *label, bool quiet);
+/* `total` 0: unknown. */
+void xe_meter_bytes(struct xe_meter *m, uint64_t done, uint64_t total);
+void xe_meter_fraction(struct xe_meter *m, double fraction);
+/* The line goes away. */
+void xe_meter_end(struct xe_meter *m);
+
 /* errors.c */
 int xe_fail(struct xe_run_state *x, enum xe_err_kind kind, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 int xe_unknown_field(struct xe_run_state *x, const struct xe_class *cls, const char *name);
 void xe_print_failure(struct xe_run_state *x);
+/* Prints an error's parameters to stdout, one a line, by name and readable. */
+void xe_explain(struct xe_run_state *x, const char *code, const json_t *params);
 /* One line of x->err for "operation failed on" (the caller's). */
 char *xe_err_line(const struct xe_err *err);
 bool xe_err_is(const struct xe_err *err, const char *code);
@@ -80,14 +149,21 @@ int xe_confirm(struct xe_run_state *x);
 /* Prints the uuid of a new object; `ref` NULL: the server gave none. */
 int xe_print_uuid(struct xe_run_state *x, const char *api_class, const char *ref);
 void xe_out_block(struct xe_run_state *x, const struct xe_cell *cells, size_t count);
+/* The same in JSON: `value` is consumed. Only with --json. */
+void xe_out_json(struct xe_run_state *x, json_t *value);
+void xe_out_style(struct xe_run_state *x, enum xe_style style);
 
 /* objects.c: calls, and the records of objects. */
 /* `format` is jansson's json_pack format for the parameters, e.g. "[s]". *result may be NULL: dropped. */
 int xe_call(struct xe_run_state *x, const char *method, json_t **result, const char *format, ...);
 /* The reference text in *result (the caller's). */
 int xe_call_string(struct xe_run_state *x, const char *method, char **result, const char *format, ...);
-/* The reference of the object with this uuid (the caller's). */
+/* The reference of the object with this uuid, or with this name, or the only one whose uuid begins so (the
+ * caller's). Several: an error that lists them. resolve.c */
 int xe_ref_by_uuid(struct xe_run_state *x, const char *api_class, const char *uuid, char **ref);
+/* By the beginning of a uuid (four digits or more) alone; *ref is NULL when there is none. Several: an error.
+ */
+int xe_ref_by_prefix(struct xe_run_state *x, const char *api_class, const char *prefix, char **ref);
 /* Borrowed from the cache; NULL without an error when the object does not exist. */
 int xe_record(struct xe_run_state *x, const char *api_class, const char *ref, const json_t **record);
 /* All of a class: reference -> record, borrowed. */
@@ -105,7 +181,9 @@ int xe_call_params(struct xe_run_state *x, const char *method, json_t *params, j
 
 /* task.c: a call in a task that Ctrl-C cancels; *result as in a plain call. `params` is consumed. */
 int xe_call_task(struct xe_run_state *x, const char *method, json_t *params, json_t **result);
-/* Waits for a task, with progress when `label` is given; the task is destroyed. */
+/* True once after a call that --async left to the server; its result is the "failure" of having none. */
+bool xe_detached(struct xe_run_state *x);
+/* Waits for a task with progress (`label` NULL: the command's name); the task is destroyed. */
 int xe_task_wait(struct xe_run_state *x, const char *task, const char *label, json_t **result);
 /* Async only when `async`. */
 int xe_call_maybe_task(struct xe_run_state *x, bool async, const char *method, json_t *params,
@@ -139,6 +217,8 @@ int xe_field_value(struct xe_run_state *x, const struct xe_class *cls, const str
                    const char *ref, const json_t *record, enum xe_value_mode mode, struct xe_value *out);
 /* The joined text (the caller's). */
 char *xe_value_text(const struct xe_field *f, const struct xe_value *value);
+/* The same as JSON: numbers, booleans, arrays, objects; null where nothing is known (the caller's). */
+json_t *xe_value_json(const struct xe_field *f, const struct xe_value *value);
 /* Notes in x->wanted what the field needs. */
 void xe_field_want(struct xe_run_state *x, const struct xe_class *cls, const struct xe_field *f);
 

@@ -2,19 +2,10 @@
  * task to stop and waits for that end; the task is destroyed in every case. */
 #include "run.h"
 #include "xmlvalue.h"
+#include <base/clock.h>
 #include <stdio.h>
 
-static void draw(struct xe_run_state *x, const char *label, double progress)
-{
-    static const char full[] = "########################################";
-    if (!label || !x->api->progress_terminal || x->minimal)
-        return;
-    int percent = (int)(progress * 100 + 0.5);
-    percent = percent < 0 ? 0 : percent > 100 ? 100 : percent;
-    AUTO_BUF struct buf b = BUF_INIT;
-    buf_printf(&b, "\r%s %3d%% %-40.*s", label, percent, percent * 40 / 100, full);
-    x->api->print_error(x->api->ctx, b.data, b.len);
-}
+enum { ROUND_MS = 30000 };
 
 /* The latest state of the task among the events, or NULL; *gone when it was destroyed by another. */
 static json_t *task_state(json_t *answer, const char *task, bool *gone)
@@ -39,20 +30,34 @@ static bool over(const json_t *record)
 }
 
 /* Waits for the task's end: its record (the caller's). */
-static int wait_for_end(struct xe_run_state *x, const char *task, const char *label, json_t **record)
+static int left_alone(struct xe_run_state *x, const char *task)
 {
+    AUTO_FREE char *uuid = NULL;
+    if (xe_call_string(x, "task.get_uuid", &uuid, "[s]", task) < 0)
+        return -1;
+    return xe_fail(x, XE_ERR_UNFINISHED, "The task goes on; this waits for it: xe task-wait uuid=%s", uuid);
+}
+
+static int wait_for_end(struct xe_run_state *x, const char *task, struct xe_meter *meter, json_t **record)
+{
+    int64_t deadline =
+        x->view.wait_seconds < 0 ? INT64_MAX : clock_mono_ms() + (int64_t)(x->view.wait_seconds * 1000);
     AUTO_FREE char *subscription = xasprintf("task/%s", task), *token = xstrdup("");
     bool cancelled = false;
     for (;;) {
         AUTO_JSON json_t *answer = NULL;
-        if (xe_call(x, "event.from", &answer, "[[s]sf]", subscription, token, 30.0) < 0) {
+        int64_t left = deadline == INT64_MAX ? ROUND_MS : deadline - clock_mono_ms();
+        if (left <= 0 && *token && !cancelled)
+            return left_alone(x, task);
+        double wait = left > ROUND_MS || cancelled ? ROUND_MS / 1000.0 : left > 0 ? (double)left / 1000 : 0;
+        if (xe_call(x, "event.from", &answer, "[[s]sf]", subscription, token, wait) < 0) {
             if (x->err.kind != XE_ERR_CANCELLED || cancelled)
                 return -1;
-            cancelled = true;
+            cancelled = x->interrupted = true;
+            xe_meter_end(meter);
             if (x->api->resume)
                 x->api->resume(x->api->ctx);
-            xe_note(x, "%sCancelling; press Ctrl-C again to leave the task to the server.",
-                    label ? "\n" : "");
+            xe_note(x, "Cancelling; press Ctrl-C again to leave the task to the server.");
             if (xe_call(x, "task.cancel", NULL, "[s]", task) < 0)
                 return -1;
             continue;
@@ -65,7 +70,7 @@ static int wait_for_end(struct xe_run_state *x, const char *task, const char *la
             return xe_fail(x, XE_ERR_CLI, "the task %s was destroyed before its end was seen", task);
         if (!state)
             continue;
-        draw(x, label, json_number_value(json_object_get(state, "progress")));
+        xe_meter_fraction(meter, json_number_value(json_object_get(state, "progress")));
         if (over(state)) {
             *record = json_incref(state);
             return 0;
@@ -107,14 +112,32 @@ static int outcome(struct xe_run_state *x, const json_t *record, json_t **result
 int xe_task_wait(struct xe_run_state *x, const char *task, const char *label, json_t **result)
 {
     AUTO_JSON json_t *record = NULL;
-    int rc = wait_for_end(x, task, label, &record);
-    if (label && x->api->progress_terminal && !x->minimal)
-        xe_note(x, "%s", "");
+    struct xe_meter meter = xe_meter_init(x, label ? label : x->cmd ? x->cmd->name : "", true);
+    int rc = wait_for_end(x, task, &meter, &record);
+    xe_meter_end(&meter);
     if (rc == 0) {
         drop_task(x, task);
         rc = outcome(x, record, result);
     }
     return rc;
+}
+
+/* --async: the uuid of the task is all that is printed. */
+static int detach(struct xe_run_state *x, const char *task)
+{
+    AUTO_FREE char *uuid = NULL;
+    if (xe_call_string(x, "task.get_uuid", &uuid, "[s]", task) < 0)
+        return -1;
+    xe_out_item(x, uuid);
+    x->detached = true;
+    return -1;
+}
+
+bool xe_detached(struct xe_run_state *x)
+{
+    bool detached = x->detached && x->err.kind == XE_ERR_NONE;
+    x->detached = false;
+    return detached;
 }
 
 int xe_call_task(struct xe_run_state *x, const char *method, json_t *params, json_t **result)
@@ -126,6 +149,8 @@ int xe_call_task(struct xe_run_state *x, const char *method, json_t *params, jso
         return -1;
     if (!json_is_string(task))
         return xe_fail(x, XE_ERR_TRANSPORT, "The server answered %s without a task.", async);
+    if (x->view.async)
+        return detach(x, json_string_value(task));
     return xe_task_wait(x, json_string_value(task), NULL, result);
 }
 

@@ -11,11 +11,13 @@
 /* Why a step failed. `text` is set for all but XE_ERR_API. Freed with xe_err_done. */
 enum xe_err_kind {
     XE_ERR_NONE,
-    XE_ERR_API,       /* the server refused: code and parameters */
-    XE_ERR_TRANSPORT, /* no answer, or one that makes no sense: text is a sentence */
-    XE_ERR_USAGE,     /* the command line is wrong: text, then the hint line */
-    XE_ERR_CLI,       /* the command cannot do it: "Error: text" */
-    XE_ERR_CANCELLED, /* interrupted by the user */
+    XE_ERR_API,        /* the server refused: code and parameters */
+    XE_ERR_TRANSPORT,  /* no answer, or one that makes no sense: text is a sentence */
+    XE_ERR_USAGE,      /* the command line is wrong: text, then the hint line */
+    XE_ERR_CLI,        /* the command cannot do it: "Error: text" */
+    XE_ERR_PLAIN,      /* the same without "Error: " before it */
+    XE_ERR_CANCELLED,  /* interrupted by the user */
+    XE_ERR_UNFINISHED, /* --wait=SECONDS ran out: the task goes on without us */
 };
 struct xe_err {
     enum xe_err_kind kind;
@@ -36,6 +38,9 @@ void xe_err_set_api(struct xe_err *err, const char *code, const json_t *params);
 /* How a transfer goes on: called now and then with bytes moved and their total (0: unknown).
  * A non-zero result ends the transfer. */
 typedef int xe_progress_fn(void *arg, uint64_t done, uint64_t total);
+
+/* How a piece of output looks on a terminal with colours. */
+enum xe_style { XE_STYLE_PLAIN, XE_STYLE_GOOD, XE_STYLE_BAD, XE_STYLE_FAINT, XE_STYLE_STRONG };
 
 /* What the engine needs of its surroundings. Every int result is 0, or -1 with *err set. */
 struct xe_api {
@@ -77,10 +82,23 @@ struct xe_api {
     void (*resume)(void *ctx);
     /* stderr is a terminal: progress may be drawn. */
     bool progress_terminal;
+    /* What is printed from now on looks like this; `on_error`: on stderr. NULL: no colours. */
+    void (*style)(void *ctx, bool on_error, enum xe_style style);
+    /* Before a list is shown again by --watch: empties the terminal, or separates the lists in a file. NULL:
+     * --watch is refused, for nobody could end it. */
+    void (*redraw)(void *ctx);
 };
 
-/* Runs `argv` (command first, then name=value, --name). Exit code: 0 done, 1 failed. Everything
- * to say has been printed. */
+/* Exit codes, the same for every command. */
+enum xe_exit {
+    XE_EXIT_DONE = 0,
+    XE_EXIT_FAILED = 1,        /* refused, failed, or the command line is wrong */
+    XE_EXIT_UNREACHABLE = 3,   /* no server, not the one that is trusted, or it went away */
+    XE_EXIT_UNFINISHED = 4,    /* --wait=SECONDS ran out; the task goes on */
+    XE_EXIT_INTERRUPTED = 130, /* Ctrl-C */
+};
+/* Runs `argv` (command first, then name=value, --name). One of enum xe_exit. Everything to say has been
+ * printed. */
 int xe_run(const struct xe_api *api, int argc, const char *const *argv);
 
 /* For completion and manuals. Commands in name order; false when `index` is past the end. */
