@@ -84,6 +84,7 @@ int hv_http_failure(const struct http_error *error, struct hv_err *err)
         return hv_fail(err, HV_ERR_KIND_CANCELLED, "It was cancelled.");
     case HTTP_TOO_LARGE:
     case HTTP_PROTOCOL:
+    case HTTP_ADDRESS_REFUSED:
         return hv_fail(err, HV_ERR_KIND_INTERNAL, "The host's agent sent an answer that cannot be used.");
     }
     return hv_fail(err, HV_ERR_KIND_INTERNAL, "The call to the host failed.");
