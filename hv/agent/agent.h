@@ -15,6 +15,7 @@ struct ops;
 struct events;
 struct waiters;
 struct merger;
+struct hv_system;
 
 /* The functions of <hv/storage.h> that the agent uses; the simulator puts its own in some places. */
 struct storage_table {
@@ -54,9 +55,11 @@ struct agent_options {
     const char *state_dir, *join_url, *token_file, *listen, *driver, *log_level;
     const char *images, *launcher, *qemu, *ovmf_code, *ovmf_vars;
     const char *power_command;
+    const char *system_root, *system_tools;
     const char *ovmf_secure_code, *ovmf_secure_vars, *swtpm;
     const char *cgroup;
     long long guest_uid, sim_boot_ms, sim_memory_mib, reserve_mib, min_uptime_s;
+    long long ssh_after_s;
 };
 
 struct agent {
@@ -80,6 +83,8 @@ struct agent {
     struct events *events;
     struct waiters *waiters;
     struct merger *merger;
+    struct hv_system *system; /* the host's own system */
+    char *system_note, *system_model;
     _Atomic bool again; /* after its end the agent starts anew */
     int stop_fd;        /* eventfd: readable when consoles have to end */
 

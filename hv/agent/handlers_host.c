@@ -3,6 +3,7 @@
 #include <base/file.h>
 #include <base/mem.h>
 #include <base/pki.h>
+#include <hv/system.h>
 
 int agent_host_facts(struct agent *agent, struct agent_op *op, const struct hv_host_facts_args *args,
                      struct hv_host_facts_result *result, struct hv_err *err)
@@ -21,6 +22,8 @@ int agent_host_facts(struct agent *agent, struct agent_op *op, const struct hv_h
     char *certificate AUTO_FREE = file ? pki_normalized(file, len) : NULL;
     str_assign(&result->facts.certificate, certificate ? certificate : "");
     facts_images(agent, &result->facts);
+    system_settings_done(&result->facts.system);
+    hv_system_settings(agent->system, &result->facts.system);
     return 0;
 }
 

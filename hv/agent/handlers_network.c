@@ -4,6 +4,7 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <hv/network.h>
+#include <hv/system.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -74,7 +75,11 @@ int agent_network_ensure(struct agent *agent, struct agent_op *op, const struct 
         return sim_network_tunnel(agent, args->tunnel_local, err);
     if (is_simulated(agent))
         return *args->uplink ? sim_network_check(agent, args->uplink, err) : 0;
-    return network_bridge_ensure(&bridge, &error) < 0 ? to_hv(err, &error) : 0;
+    if (network_bridge_ensure(&bridge, &error) < 0)
+        return to_hv(err, &error);
+    if (args->managed)
+        hv_system_bridge_made(agent->system, args->bridge);
+    return 0;
 }
 
 int agent_network_remove(struct agent *agent, struct agent_op *op, const struct hv_network_remove_args *args,

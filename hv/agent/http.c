@@ -6,6 +6,7 @@
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
+#include <hv/system.h>
 
 #define POOL_NAME "poold.corral.internal"
 #define BODY_MAX (1u << 20)
@@ -195,6 +196,7 @@ void agent_on_request(struct http_request *req, void *context)
             refuse_stranger(req);
         return;
     }
+    hv_system_heard(agent->system);
     if (method != HTTP_POST && !stream_allowed(agent, req))
         return;
     if (method == HTTP_POST && strncmp(path, calls_path, sizeof(calls_path) - 1) == 0 && call_of(req))

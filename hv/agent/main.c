@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <hv/network.h>
+#include <hv/system.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -85,6 +86,21 @@ static int parse(int argc, char **argv, struct agent_options *o)
          .value_name = "FILE",
          .help = "program that switches this machine off or reboots it; its argument is shutdown or reboot",
          .out = &o->power_command},
+        {.name = "system-root",
+         .value_name = "DIR",
+         .help = "root folder of the machine's own system, whose settings the pool then may change: / (none)",
+         .out = &o->system_root},
+        {.name = "system-tools",
+         .value_name = "DIR",
+         .help = "folder of the programs that do so (the system's)",
+         .out = &o->system_tools},
+        {.name = "ssh-after",
+         .kind = ARG_INT,
+         .value_name = "S",
+         .help = "with automatic SSH: how long the pool's server may be silent before it opens (300)",
+         .out = &o->ssh_after_s,
+         .min = 1,
+         .max = 86400},
         {.name = "sim-memory",
          .kind = ARG_INT,
          .value_name = "MIB",
@@ -269,6 +285,28 @@ static int start_server(struct agent *agent, struct hv_err *err)
     return 0;
 }
 
+static void on_system_changed(void *ctx)
+{
+    struct agent *agent = ctx;
+    events_publish(agent, EVENT_KIND_HOST_CHANGED, agent->host_uuid);
+}
+
+/* A simulated host that was not given a system has a model of one. */
+static int open_system(struct agent *agent, struct hv_err *err)
+{
+    bool simulated = agent->driver == &hv_sim_driver && !agent->options.system_root;
+    agent->system_note = agent_path(agent, "system.json");
+    agent->system_model = agent_path(agent, "system");
+    const struct hv_system_env env = {.state_file = agent->system_note,
+                                      .root = simulated ? agent->system_model : agent->options.system_root,
+                                      .tools = agent->options.system_tools,
+                                      .simulated = simulated,
+                                      .silence_s = agent->options.ssh_after_s,
+                                      .changed = on_system_changed,
+                                      .ctx = agent};
+    return hv_system_open(&env, &agent->system, err);
+}
+
 /* What an agent before this one may have left. */
 static void sweep_once(void *arg)
 {
@@ -301,7 +339,7 @@ static int start(struct agent *agent, struct hv_err *err)
     facts_boot(agent, &agent->facts);
     add_capabilities(agent);
     send_settle_all(agent);
-    if (merger_start(agent, err) < 0)
+    if (merger_start(agent, err) < 0 || open_system(agent, err) < 0)
         return -1;
     ops_recover(agent);
     if (agent->driver == &hv_qemu_driver && worker_submit(agent->workers, sweep_once, NULL) < 0)
@@ -342,6 +380,7 @@ int main(int argc, char **argv)
                                              .sim_boot_ms = 300,
                                              .reserve_mib = -1,
                                              .min_uptime_s = 120,
+                                             .ssh_after_s = 300,
                                              .cgroup = "/sys/fs/cgroup"},
                                  .images_fd = -1,
                                  .stop_fd = -1};

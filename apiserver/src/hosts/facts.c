@@ -84,6 +84,36 @@ static void control_domain_memory(struct tx *tx, const struct host_row *host, co
         vm_metrics_row_mut(tx_edit(tx, CLASS_VM_metrics, vm->metrics))->memory_actual = bytes;
 }
 
+static enum host_ntp_mode ntp_mode(enum ntp_mode mode)
+{
+    switch (mode) {
+    case NTP_MODE_DHCP:
+        return HOST_NTP_MODE_DHCP;
+    case NTP_MODE_CUSTOM:
+        return HOST_NTP_MODE_CUSTOM;
+    case NTP_MODE_DISABLED:
+        return HOST_NTP_MODE_DISABLED;
+    case NTP_MODE_FACTORY:
+        break;
+    }
+    return HOST_NTP_MODE_FACTORY;
+}
+
+void host_rows_system(struct host_row *host, const struct system_settings *system)
+{
+    if (!system->managed)
+        return;
+    host->ssh_enabled = system->ssh_enabled;
+    host->ssh_expiry = system->ssh_expiry;
+    host->ssh_auto_mode = system->ssh_auto;
+    host->console_idle_timeout = system->console_idle_seconds;
+    host->ntp_mode = ntp_mode(system->ntp_mode);
+    str_set_assign(&host->ntp_custom_servers, str_set_new(system->ntp_servers, system->ntp_servers_count));
+    str_assign(&host->timezone, *system->timezone ? system->timezone : "UTC");
+    str_assign(&host->max_cstate, system->max_cstate);
+    host->display = system->display ? HOST_DISPLAY_ENABLED : HOST_DISPLAY_DISABLED;
+}
+
 void host_rows_update(struct tx *tx, struct ref ref, const struct host_facts *facts)
 {
     static const char *const capabilities[] = {"hvm-3.0-x86_64", "hvm-3.0-x86_32"};
@@ -100,6 +130,7 @@ void host_rows_update(struct tx *tx, struct ref ref, const struct host_facts *fa
     str_set_assign(&host->editions, str_set_new(editions, ARRAY_LEN(editions)));
     host->memory_reserved = facts->memory_reserved_bytes;
     control_domain_memory(tx, host, facts);
+    host_rows_system(host, &facts->system);
     put_time(host, "boot_time", facts->boot_time);
     put_time(host, "agent_start_time", facts->agent_start_time);
     if (tx_get(tx, CLASS_host_metrics, host->metrics))

@@ -16,6 +16,7 @@
 #include "interfaces.h"
 #include "reconcile.h"
 #include "recover.h"
+#include "system.h"
 #include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -45,6 +46,7 @@ struct host_entry {
     int64_t last_answer_ms;
     int64_t agent_start_time;      /* what it said last; 0: nothing yet */
     int64_t interfaces_ms;         /* when its interfaces were looked at */
+    bool facts_are_new;            /* the agent said so */
     _Atomic int64_t leaving_until; /* clock_mono_ms: its machine was asked to end; 0: it was not */
     struct reconcile reconcile;
     char boot_begun[64]; /* the boot whose VMs this process has begun to bring up */
@@ -165,6 +167,7 @@ static bool connected(struct host_entry *e)
     storage_host_connected(e->hosts->server, e->ref, agent_of(e));
     ok = ok && reconcile_host(e->hosts->server, e->ref, agent_of(e), &e->reconcile) >= 0;
     interfaces_connected(e->hosts->server, e->ref, agent_of(e));
+    system_connected(e->hosts->server, e->ref, agent_of(e), &result.facts.system);
     e->interfaces_ms = clock_mono_ms();
     bool stays = !leaving(e, &result.facts);
     record_live(e, stays, &result.facts);
@@ -197,6 +200,9 @@ static int wait_event(struct host_entry *e, const char **cursor, int64_t wait_ms
     }
     str_assign(cursor, result.cursor);
     bool lost = result.lost;
+    for (size_t i = 0; i < result.events_count; i++)
+        if (result.events[i].kind == EVENT_KIND_HOST_CHANGED)
+            e->facts_are_new = true;
     hv_events_wait_result_done(&result);
     /* Another agent than before, perhaps on a machine that was booted meanwhile: all is looked at anew. */
     if (lost)
@@ -228,6 +234,25 @@ static void look_at_interfaces(struct host_entry *e)
         log_debug("hosts", "the interfaces of a host were not looked at", "host", e->uuid);
 }
 
+/* What the agent has changed by itself. */
+static void look_at_facts(struct host_entry *e)
+{
+    struct hv_host_facts_args args;
+    struct hv_host_facts_result result;
+    struct hv_err err;
+    struct hv_op op = {.timeout_ms = 5000};
+    if (!e->facts_are_new)
+        return;
+    hv_host_facts_args_init(&args);
+    if (hv_host_facts(agent_of(e), &op, &args, &result, &err) < 0) {
+        log_warn("hosts", "what is new of a host is not known yet", "host", e->uuid, "cause", err.text);
+        return;
+    }
+    e->facts_are_new = false;
+    record_live(e, true, &result.facts);
+    hv_host_facts_result_done(&result);
+}
+
 /* Follows one connection until it breaks. */
 static void follow(struct host_entry *e)
 {
@@ -240,6 +265,7 @@ static void follow(struct host_entry *e)
         int busy = look(e);
         if (busy < 0 || atomic_load(&e->leaving_until))
             return;
+        look_at_facts(e);
         look_at_interfaces(e);
         wait_ms = busy > 0 ? RECHECK_MS : WAIT_MS;
     }
