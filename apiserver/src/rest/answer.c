@@ -53,6 +53,11 @@ void rest_problem(struct http_request *req, unsigned status, const char *title, 
     send_problem(req, status, &out);
 }
 
+void rest_busy(struct http_request *req)
+{
+    rest_problem(req, 503, "Service Unavailable", "The server is too busy now: try again in a moment.");
+}
+
 /* A reference among the parameters is told by the uuid of what it names. */
 static const char *param_text(const struct snapshot *snap, const char *param)
 {

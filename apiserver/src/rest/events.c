@@ -172,19 +172,13 @@ static json_t *read_classes(struct rest *r)
     AUTO_JSON json_t *classes = json_array();
     for (const char *at = text ? text : ""; *at; at += *at == ',') {
         size_t len = strcspn(at, ",");
-        bool known = false;
-        for (size_t i = 0; i < model_class_count; i++) {
-            const struct class_desc *cls = &model_classes[i];
-            if (cls->collection && strlen(cls->collection) == len && strncmp(cls->collection, at, len) == 0) {
-                json_array_append_new(classes, json_string(cls->name));
-                known = true;
-            }
-        }
-        if (!known) {
+        const struct class_desc *cls = class_of_collection(at, len);
+        if (!cls) {
             rest_problem(r->req, 400, "Bad Request",
                          "Query parameter classes: names of lists, such as vms,tasks.");
             return NULL;
         }
+        json_array_append_new(classes, json_string(cls->name));
         at += len;
     }
     if (!json_array_size(classes))

@@ -28,6 +28,8 @@ struct target {
 /* The part of the path behind /api/v1. False: nothing there; `why` has a sentence. */
 #define TARGET_WHY_SIZE 200
 bool target_parse(const char *path, struct target *out, char why[static TARGET_WHY_SIZE]);
+/* The class whose list has this name of `len` bytes ("vms"); NULL: none. */
+const struct class_desc *class_of_collection(const char *name, size_t len);
 /* True if the message is an action of REST, about one object (*object) or about the class. */
 bool message_is_action(const struct method_desc *message, bool *object);
 /* Name of the setter, constructor or other message of a class; NULL: none that REST offers. */
@@ -63,6 +65,8 @@ void rest_fail(struct rest *r, const struct api_err *err);
 void rest_refuse(struct server *server, struct http_request *req, const struct api_err *err);
 /* A problem that no code of the API names. */
 void rest_problem(struct http_request *req, unsigned status, const char *title, const char *detail);
+/* 503: every worker is busy. */
+void rest_busy(struct http_request *req);
 /* JSON; empties `out`. `location` and `etag` may be NULL. */
 void rest_send(struct http_request *req, unsigned status, const char *location, const char *etag,
                struct buf *out);

@@ -8,6 +8,7 @@
 #include <base/mem.h>
 #include <base/query.h>
 #include <base/secret.h>
+#include <inttypes.h>
 #include <model/errors.h>
 #include <stdio.h>
 
@@ -172,6 +173,84 @@ struct subject {
     const struct row *row;
 };
 
+/* NULL for a reference to nothing. */
+static const char *uuid_of(const struct snapshot *snap, const struct class_desc *cls, struct ref ref)
+{
+    const struct row *row = ref_is_null(ref) || !cls->row_size ? NULL : snapshot_get(snap, cls, ref);
+    return row && cls->uuid ? row_cell(row, cls->uuid)->str : NULL;
+}
+
+/* Text that is kept as it is shown. */
+static bool is_plain_text(const struct type *type)
+{
+    return type->kind == TYPE_STRING || type->kind == TYPE_INT || type->kind == TYPE_BOOL ||
+           type->kind == TYPE_ENUM;
+}
+
+static void take_set(const struct subject *s, const struct type *type, const union cell *cell,
+                     struct query_sink *sink)
+{
+    const struct enum_desc *en = type->item->en;
+    size_t strings = type->rep == REP_STR_SET && cell->str_set ? cell->str_set->count : 0;
+    size_t refs = type->rep == REP_REF_SET && cell->ref_set ? cell->ref_set->count : 0;
+    size_t bits = type->rep == REP_ENUM_SET ? en->count : 0;
+    for (size_t i = 0; i < strings; i++)
+        if (!sink->take(sink, cell->str_set->items[i]))
+            return;
+    for (size_t i = 0; i < refs; i++)
+        if (!sink->take(sink, uuid_of(s->snap, type->item->cls, cell->ref_set->items[i])))
+            return;
+    for (size_t i = 0; i < bits; i++)
+        if (cell->enum_set >> i & 1 && !sink->take(sink, en->values[i]))
+            return;
+}
+
+/* The values that need no detour; false: it is another kind. */
+static bool take_directly(const struct subject *s, const struct type *type, const union cell *cell,
+                          const char *key, struct query_sink *sink)
+{
+    char text[32];
+    const char *value;
+    switch (type->rep) {
+    case REP_STRING:
+        sink->take(sink, cell->str);
+        return true;
+    case REP_BOOL:
+        sink->take(sink, cell->b ? "true" : "false");
+        return true;
+    case REP_ENUM:
+        sink->take(sink, type->en->values[cell->e]);
+        return true;
+    case REP_INT:
+        if (type->kind == TYPE_DATETIME)
+            rfc3339_format(cell->i, text);
+        else
+            snprintf(text, sizeof(text), "%" PRId64, cell->i);
+        sink->take(sink, text);
+        return true;
+    case REP_REF:
+        sink->take(sink, uuid_of(s->snap, type->cls, cell->ref));
+        return true;
+    case REP_STR_SET:
+        if (!is_plain_text(type->item))
+            return false;
+        take_set(s, type, cell, sink);
+        return true;
+    case REP_REF_SET:
+    case REP_ENUM_SET:
+        take_set(s, type, cell, sink);
+        return true;
+    case REP_STR_MAP:
+        if (!key || !is_plain_text(type->key) || !is_plain_text(type->item))
+            return false;
+        if ((value = str_map_get(cell->str_map, key)))
+            sink->take(sink, value);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void values_of(void *arg, const char *name, const char *key, struct query_sink *sink)
 {
     const struct subject *s = arg;
@@ -180,10 +259,8 @@ static void values_of(void *arg, const char *name, const char *key, struct query
     struct json_error error;
     size_t i;
     json_t *item;
-    if (field->type->rep == REP_STRING) {
-        sink->take(sink, row_cell(s->row, field)->str);
+    if (take_directly(s, field->type, row_cell(s->row, field), key, sink))
         return;
-    }
     rest_value_write(s->snap, field->type, row_cell(s->row, field), &text);
     if (text.data[0] != '[' && text.data[0] != '{' && text.data[0] != '"') {
         sink->take(sink, streq(text.data, "null") ? NULL : text.data);

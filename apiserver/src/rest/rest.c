@@ -116,7 +116,7 @@ static void identify(struct rest *r)
         return;
     door_claim_done(&login->claim);
     free(login);
-    rest_problem(r->req, 503, "Service Unavailable", "The server is too busy now: try again in a moment.");
+    rest_busy(r->req);
     rest_done(r);
 }
 
@@ -131,7 +131,7 @@ static void submit_patch(struct rest *r)
 {
     if (worker_submit(r->server->workers, patch_on_worker, r) == 0)
         return;
-    rest_problem(r->req, 503, "Service Unavailable", "The server is too busy now: try again in a moment.");
+    rest_busy(r->req);
     rest_done(r);
 }
 

@@ -4,7 +4,7 @@
 #include <base/mem.h>
 #include <stdio.h>
 
-static const struct class_desc *class_of_collection(const char *name, size_t len)
+const struct class_desc *class_of_collection(const char *name, size_t len)
 {
     for (size_t i = 0; i < model_class_count; i++) {
         const char *collection = model_classes[i].collection;
