@@ -4,6 +4,7 @@
 #include "bootstrap.h"
 #include "fetch.h"
 #include "front.h"
+#include "gate/api_tokens.h"
 #include "gate/auth.h"
 #include "gate/call_log.h"
 #include "gate/event.h"
@@ -53,7 +54,7 @@
 
 struct options {
     const char *pam_dir, *state_dir, *listen, *web_dir, *log_level, *call_log, *socket, *fetch_allow;
-    long long port, http_port, session_idle_s, operation_wait_s, event_heartbeat_s;
+    long long port, http_port, session_idle_s, operation_wait_s, event_heartbeat_s, rate_limit, rate_burst;
 };
 
 struct pool_server {
@@ -223,6 +224,7 @@ static void sweep_sessions(void *arg)
     struct pool_server *p = arg;
     sessions_sweep(&p->server, p->options.session_idle_s * 1000);
     sessions_note_activity(&p->server, LAST_ACTIVE_MS);
+    api_tokens_sweep(&p->server);
 }
 
 static void sweep_tasks(void *arg)
@@ -299,6 +301,9 @@ static int start(struct pool_server *p)
     s->events = events_new(s, p->options.event_heartbeat_s);
     s->joins = joins_new();
     s->rest_keys = rest_keys_new();
+    s->api_tokens = api_tokens_new();
+    s->rates = rates_new();
+    s->rest_rate = (struct rate_limit){(double)p->options.rate_limit, (double)p->options.rate_burst};
     s->claims = claims_new();
     s->console_tokens = console_tokens_new(s);
     s->operation_wait_ms = p->options.operation_wait_s * 1000;
@@ -376,6 +381,8 @@ static void stop(struct pool_server *p)
     web_free(p->web);
     joins_free(s->joins);
     rest_keys_free(s->rest_keys);
+    api_tokens_free(s->api_tokens);
+    rates_free(s->rates);
     tasks_free(s->tasks);
     sessions_free(s->sessions);
     auth_free(s->auth);
@@ -410,6 +417,11 @@ static int parse_options(int argc, char **argv, struct options *o)
         {"event-heartbeat", ARG_INT, "SECONDS",
          "touch the pool's record so often, for subscribers; 0: never (default 60)", &o->event_heartbeat_s, 0,
          86400, false},
+        {"rate-limit", ARG_INT, "N",
+         "REST requests a second that one user, API token or address may make on average; 0: any number "
+         "(default)",
+         &o->rate_limit, 0, 1000000, false},
+        {"rate-burst", ARG_INT, "N", "and so many at once (default 100)", &o->rate_burst, 1, 1000000, false},
         {"call-log", ARG_TEXT, "FILE", "append the name of each message that succeeds, once (default: no)",
          &o->call_log, 0, 0, false},
         {"fetch-allow", ARG_TEXT, "NETS",
@@ -438,6 +450,7 @@ int main(int argc, char **argv)
     static struct pool_server p = {.options = {.listen = "127.0.0.1",
                                                .log_level = "info",
                                                .port = 8443,
+                                               .rate_burst = 100,
                                                .http_port = -1,
 
                                                .operation_wait_s = 7200,

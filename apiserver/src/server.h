@@ -1,5 +1,6 @@
 /* What the parts of the server share: one struct for the process, one for each call under way. */
 #pragma once
+#include "gate/rate.h"
 #include <base/ref.h>
 #include <base/worker.h>
 #include <db/store.h>
@@ -28,6 +29,7 @@ struct metrics;
 struct call_log;
 struct trail;
 struct rest_keys;
+struct api_tokens;
 struct front;
 struct fetch_rules;
 
@@ -51,9 +53,12 @@ struct server {
     struct console_tokens *console_tokens;
     struct schedules *schedules;
     struct rest_keys *rest_keys;
-    struct members *members; /* NULL in tests of parts: the coordinator of a pool without others */
-    const char *state_dir;   /* of the pool: its database, keys, passwords */
-    const char *listen;      /* address of HTTPS */
+    struct api_tokens *api_tokens;
+    struct rates *rates;
+    struct rate_limit rest_rate; /* requests of one user, token or address over REST */
+    struct members *members;     /* NULL in tests of parts: the coordinator of a pool without others */
+    const char *state_dir;       /* of the pool: its database, keys, passwords */
+    const char *listen;          /* address of HTTPS */
     const char *web_dir;
     struct auth *auth;
     struct metrics *metrics;

@@ -80,6 +80,14 @@ char *datetime_format(int64_t seconds, char out[static DATETIME_TEXT_SIZE])
     return out;
 }
 
+char *rfc3339_format(int64_t unix_seconds, char out[static RFC3339_SIZE])
+{
+    char text[DATETIME_TEXT_SIZE];
+    datetime_format(unix_seconds, text); /* YYYYMMDDTHH:MM:SSZ */
+    snprintf(out, RFC3339_SIZE, "%.4s-%.2s-%.12s", text, text + 4, text + 6);
+    return out;
+}
+
 /* Reads exactly `width` digits at *p and steps over them. */
 static bool take_digits(const char **p, int width, int *out)
 {

@@ -236,11 +236,34 @@ class Writer:
                        {"201": answer("The token.", token, ["Location"])}, requestBody=body(login), security=[])  # fmt: skip
         self.operation("get", f"{PREFIX}/session", tag, "whoami", "Who this is.", "read-only", {"200": answer("You.", me)})
         self.operation("delete", f"{PREFIX}/session", tag, "log_out", "Ends the session.", "read-only", {"204": answer("It is over.")})
-        self.tags.insert(1, {"name": "events", "description": "What changes."})
+        self.add_tokens()
+        self.tags.insert(2, {"name": "events", "description": "What changes."})
         stream = {"description": "Server-sent events: change, token (its id resumes the stream), lost, error.",
                   "content": {"text/event-stream": {"schema": {"type": "string"}}}}  # fmt: skip
         self.operation("get", f"{PREFIX}/events", "events", "events", "What changes, as it happens.", "read-only", {"200": stream},
                        parameters=[ref("parameters", n) for n in ("classes", "from", "LastEventID")])  # fmt: skip
+
+    def add_tokens(self):
+        text, moment = {"type": "string"}, {"type": "string", "format": "date-time"}
+        shown = {"uuid": {"type": "string", "format": "uuid"}, "name": text, "role": text, "user": {**text, "description": "Its maker."},
+                 "created": moment, "expires": moment, "last_used": {"type": ["string", "null"], "description": "To the minute; null: never."}}  # fmt: skip
+        self.schemas["ApiToken"] = {"type": "object", "description": "What a program shows instead of a password.",
+                                    "required": list(shown), "properties": shown}  # fmt: skip
+        made = {"allOf": [ref("schemas", "ApiToken")], "type": "object", "required": ["token"],
+                "properties": {"token": {**text, "description": "For Authorization: Bearer; told only now."}}}  # fmt: skip
+        wish = {"type": "object", "required": ["name"], "additionalProperties": False,
+                "properties": {"name": {**text, "minLength": 1, "maxLength": 64, "description": "What uses it."},
+                               "role": {**text, "description": "At most so much; the maker's role unless said."},
+                               "days": {"type": "integer", "minimum": 1, "maximum": 3650, "default": 90}}}  # fmt: skip
+        tag = "tokens"
+        self.tags.insert(1, {"name": tag, "description": "API tokens."})
+        page = {"type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": ref("schemas", "ApiToken")}}}
+        self.operation("get", f"{PREFIX}/tokens", tag, "list_tokens", "One's own tokens; a pool-admin's list has all.", "read-only",
+                       {"200": answer("The tokens.", page)})  # fmt: skip
+        self.operation("post", f"{PREFIX}/tokens", tag, "make_token", "Makes a token that acts as its maker.", "read-only",
+                       {"201": answer("It was made.", made, ["Location"])}, requestBody=body(wish))  # fmt: skip
+        self.operation("delete", f"{PREFIX}/tokens/{{uuid}}", tag, "revoke_token", "Ends a token.", "read-only",
+                       {"204": answer("It is gone.")}, parameters=[ref("parameters", "uuid")])  # fmt: skip
 
     # ---- the whole ----
 

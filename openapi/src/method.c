@@ -39,3 +39,11 @@ const char *role_name(enum role role)
     };
     return names[role];
 }
+
+int role_find(const char *name)
+{
+    for (enum role role = ROLE_READ_ONLY; role < ROLE_INTERNAL; role++)
+        if (strcmp(role_name(role), name) == 0)
+            return (int)role;
+    return -1;
+}

@@ -1,6 +1,7 @@
 """REST: resources, actions, problems, pages, versions, keys of repeated requests, and the stream of events."""
 import http.client
 import json
+import os
 import sys
 import threading
 import time
@@ -100,6 +101,55 @@ class RestTest(unittest.TestCase):
         self.assertEqual(self.rest.get(f"/vms/{uuid}")["tags"], [])
         rosa.ok(200, "POST", f"/vms/{uuid}/actions/start", {"start_paused": True, "force": False}, wait="60s")
         rosa.ok(200, "POST", f"/vms/{uuid}/actions/hard_shutdown", {}, wait="60s")
+
+    def test_api_tokens(self):
+        """A token acts as its maker, with its role at most, until it is revoked; its text is nowhere."""
+        role = self.api.role.get_by_name_label("vm-operator")[0]
+        password = "correct horse battery"
+        user = self.api.user.create_with_password("tom", "Tom", password, [role])
+        _, session = Rest(self.pool).ok(201, "POST", "/sessions", {"user": "tom", "password": password})
+        tom = Rest(self.pool, session["token"])
+        status, _, answer = tom.request("POST", "/tokens", {"name": "t", "role": "pool-admin"})
+        self.assertEqual((status, answer["code"]), (403, "RBAC_PERMISSION_DENIED"))
+        for body in ({}, {"name": ""}, {"name": "x" * 65}, {"name": "t", "days": 0}, {"name": "t", "role": "king"}, {"name": "t", "more": 1}):
+            self.assertEqual(tom.request("POST", "/tokens", body)[0], 422, body)
+        head, made = tom.ok(201, "POST", "/tokens", {"name": "viewer", "role": "read-only", "days": 2})
+        self.assertEqual(head["location"], f"{API}/tokens/{made['uuid']}")
+        viewer = Rest(self.pool, made["token"])
+        self.assertEqual(viewer.get("/session"), {"user": "tom", "role": "read-only", "is_superuser": False})
+        self.assertEqual(viewer.request("POST", "/tokens", {"name": "child"})[0], 409)
+        self.assertEqual(viewer.get("/tokens")["items"], [])
+        uuid = self.vm("not for viewers")
+        self.assertEqual(viewer.request("POST", f"/vms/{uuid}/actions/start", {}, wait="60s")[2]["code"], "RBAC_PERMISSION_DENIED")
+        self.assertEqual(self.pool.http("GET", "/metrics", None, viewer.headers)[0], 200)
+        with open(os.path.join(self.pool.state, "audit.log")) as f:
+            self.assertIn("tom (token viewer)", f.read())
+        shown = [t for t in tom.get("/tokens")["items"] if t["uuid"] == made["uuid"]]
+        self.assertEqual([set(t) for t in shown], [set(made) - {"token"}])
+        self.assertTrue(shown[0]["last_used"])
+        _, full = tom.ok(201, "POST", "/tokens", {"name": "as strong"})
+        strong = Rest(self.pool, full["token"])
+        self.assertEqual(strong.get("/session")["role"], "vm-operator")
+        for wrong in (made["token"][:-1], made["token"] + "x", "corral-" + made["uuid"] + "-", "corral-x"):
+            self.assertEqual(Rest(self.pool, wrong).request("GET", "/session")[0], 401, wrong)
+        self.assertEqual(self.pool.http("GET", f"{API}/session?session_id={made['token']}")[0], 401)
+        # Revoked, and a token whose maker has lost the rights: at once.
+        tom.ok(204, "DELETE", f"/tokens/{made['uuid']}")
+        self.assertEqual(viewer.request("GET", "/session")[0], 401)
+        self.assertEqual(tom.request("DELETE", f"/tokens/{made['uuid']}")[2]["code"], "UUID_INVALID")
+        admin = next(t for t in self.rest.get("/tokens")["items"] if t["uuid"] == full["uuid"])
+        self.assertEqual((admin["user"], admin["name"]), ("tom", "as strong"))
+        subject = next(s for s, r in self.api.subject.get_all_records().items()
+                       if r["subject_identifier"] == "local:" + self.api.user.get_uuid(user))
+        self.api.subject.remove_from_roles(subject, role)
+        until("the end of the rights", lambda: strong.request("GET", "/session")[0] == 401)
+        self.api.user.destroy(user)
+        secrets = [t["token"].rsplit("-", 1)[1].encode() for t in (made, full)]
+        for name in ("pool.db", "pool.db-wal", "audit.log"):
+            with open(os.path.join(self.pool.state, name), "rb") as f:
+                kept = f.read()
+            self.assertFalse(any(s in kept for s in secrets), name)
+        self.assertNotIn(b"api_token", self.pool.http("GET", "/pool/xmldbdump", None, self.pool.basic())[2])
 
     # ---- reading ----
 
@@ -297,6 +347,28 @@ class RestTest(unittest.TestCase):
         everything = self.stream("?from=start&classes=hosts,pools")
         everything.wait_for(lambda e: e["class"] == "hosts")
         everything.wait_for(lambda e: e["class"] == "pools")
+
+
+class RateTest(unittest.TestCase):
+    def test_too_many(self):
+        """Each has a bucket of its own; who is refused is told for how long."""
+        with TestPool(options=["--rate-limit", "1", "--rate-burst", "5"]) as pool:
+            api = pool.login()
+            rest = Rest(pool, api.session)
+            _, made = rest.ok(201, "POST", "/tokens", {"name": "busy"})
+            token = Rest(pool, made["token"])
+
+            def refused(client, path):
+                status, head, answer = client.request("GET", path)
+                if status == 429:
+                    self.assertEqual((answer["title"], head["content-type"]), ("Too Many Requests", "application/problem+json"))
+                    self.assertTrue(1 <= int(head["retry-after"]) <= 5, head)
+                return status == 429
+            until("a refusal", lambda: refused(rest, "/session"), step_s=0)
+            self.assertFalse(refused(token, "/session"))
+            until("a refusal of the token", lambda: refused(token, "/session"), step_s=0)
+            until("a refusal of the address", lambda: refused(Rest(pool, "corral-nobody"), "/session"), step_s=0)
+            until("new permits", lambda: not refused(rest, "/session"))
 
 
 class Stream:

@@ -24,7 +24,8 @@ int xe_rpc_call(void *ctx, const char *method, json_t *params, const char *const
 /* Logs in unless it has been done. */
 int xe_rpc_login(struct xe_client *c, struct xe_err *err);
 void xe_rpc_logout(struct xe_client *c);
-int xe_rpc_post(void *ctx, const char *path, json_t *body, json_t **result, struct xe_err *err);
+int xe_rpc_rest(void *ctx, const char *method, const char *path, json_t *body, json_t **result,
+                struct xe_err *err);
 /* One sentence about a failed exchange. */
 void xe_http_failed(const struct xe_client *c, const struct http_error *error, struct xe_err *err);
 /* transfer.c */

@@ -161,7 +161,7 @@ static int run(struct xe_options *options)
                          .build_disk = xe_build_disk,
                          .drop_disk = xe_drop_disk,
                          .console = xe_console,
-                         .post = xe_rpc_post,
+                         .rest = xe_rpc_rest,
                          .interrupted = interrupted,
                          .resume = resume,
                          .progress_terminal = isatty(STDERR_FILENO),

@@ -1,4 +1,4 @@
-/* JSON-RPC 2.0 on POST /jsonrpc, the session, and REST posts. Neither passwords nor session
+/* JSON-RPC 2.0 on POST /jsonrpc, the session, and REST. Neither passwords nor session
  * references reach the debug output: only method names, sizes and times do. */
 #include "client.h"
 #include "pick.h"
@@ -175,7 +175,8 @@ void xe_rpc_logout(struct xe_client *c)
     c->session = c->cookie = NULL;
 }
 
-int xe_rpc_post(void *ctx, const char *path, json_t *body, json_t **result, struct xe_err *err)
+int xe_rpc_rest(void *ctx, const char *method, const char *path, json_t *body, json_t **result,
+                struct xe_err *err)
 {
     struct xe_client *c = ctx;
     if (xe_rpc_login(c, err) < 0)
@@ -186,7 +187,7 @@ int xe_rpc_post(void *ctx, const char *path, json_t *body, json_t **result, stru
     const struct http_header headers[] = {{"Authorization", bearer}, {NULL, NULL}};
     if (body)
         json_write(&request, body);
-    struct http_call call = {.method = "POST",
+    struct http_call call = {.method = method,
                              .path = path,
                              .headers = headers,
                              .body = request.data,
@@ -195,7 +196,9 @@ int xe_rpc_post(void *ctx, const char *path, json_t *body, json_t **result, stru
     if (post(c, &call, &reply, err) < 0)
         return -1;
     struct json_error bad;
-    AUTO_JSON json_t *answer = json_parse(reply.body.data ? reply.body.data : "", reply.body.len, &bad);
+    bool none = reply.status == 204;
+    AUTO_JSON json_t *answer =
+        none ? json_null() : json_parse(reply.body.data ? reply.body.data : "", reply.body.len, &bad);
     if (reply.status < 200 || reply.status > 299) {
         const char *detail = "", *code;
         if (answer && json_get_string(answer, "error", &code)) {

@@ -249,12 +249,23 @@ static int upload(void *ctx, const char *filename, const char *path, xe_progress
     return -1;
 }
 
-static int post(void *ctx, const char *path, json_t *body, json_t **result, struct xe_err *err)
+static int rest(void *ctx, const char *method, const char *path, json_t *body, json_t **result,
+                struct xe_err *err)
 {
     struct fake *f = ctx;
-    (void)body, (void)err;
-    buf_printf(&f->log, "POST %s\n", path);
-    *result = json_pack("{s:s,s:s}", "token", "abc.def", "expires", "20260101T00:00:00Z");
+    (void)err;
+    buf_printf(&f->log, "%s %s", method, path);
+    if (body) {
+        buf_add_char(&f->log, ' ');
+        json_write(&f->log, body);
+    }
+    buf_add_char(&f->log, '\n');
+    if (streq(method, "GET"))
+        *result = json_pack("{s:[{ss,ss,ss,ss,ss,ss,sn}]}", "items", "uuid", "u-1", "name", "ci", "role",
+                            "read-only", "user", "root", "created", "2026-01-01T00:00:00Z", "expires",
+                            "2026-04-01T00:00:00Z", "last_used");
+    else
+        *result = json_pack("{s:s,s:s}", "token", "abc.def", "expires", "20260101T00:00:00Z");
     return 0;
 }
 
@@ -291,7 +302,7 @@ void fake_init(struct fake *f)
                              .upload = upload,
                              .download = upload,
                              .console = console,
-                             .post = post,
+                             .rest = rest,
                              .style = style,
                              .redraw = redraw};
 }

@@ -254,6 +254,12 @@ Test(commands, rows_of_one_call)
     cr_expect_not_null(
         strstr(fake_err(&f), "Unknown parameter: bogus\nUsage: xe network-create name-label=<name-label>"));
     cr_expect_str_eq(fake_log(&f), "");
+    DOES("token-create name=ci role=read-only days=7",
+         "POST /api/v1/tokens {\"name\":\"ci\",\"role\":\"read-only\",\"days\":7}\n", "abc.def\n");
+    DOES("token-revoke uuid=0a-1", "DELETE /api/v1/tokens/0a-1\n", "");
+    FAILS("token-revoke uuid=../x", "Error: '../x' is no uuid: token-list shows them\n");
+    FAILS("token-create name=ci days=soon", "Error: days is a number, not 'soon'\n");
+    DOES("token-list --minimal", "GET /api/v1/tokens\n", "u-1\n");
     DOES("host-join-token", "POST /api/v1/join-tokens\n", "abc.def\n");
     DOES("console vm='web, two \\ 2'", "CONSOLE /console?uuid=00000082-0000-4000-8000-000000000000\n", "");
 }

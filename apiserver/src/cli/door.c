@@ -245,13 +245,14 @@ static int api_console(void *ctx, const char *path, struct xe_err *err)
     return outcome(thin_connect(&c->thin, url), "the console could not be opened", "", err);
 }
 
-/* All that the engine asks of REST. */
-static int api_post(void *ctx, const char *path, json_t *body, json_t **result, struct xe_err *err)
+/* All of REST that is there for a classic client. */
+static int api_rest(void *ctx, const char *method, const char *path, json_t *body, json_t **result,
+                    struct xe_err *err)
 {
     struct conversation *c = ctx;
     AUTO_API_ERR struct api_err cause = API_ERR_INIT;
     bool token = streq(path, "/api/v1/join-tokens");
-    if (!token && !streq(path, "/api/v1/why")) {
+    if (!streq(method, "POST") || (!token && !streq(path, "/api/v1/why"))) {
         xe_err_set(err, XE_ERR_CLI, "this command needs Corral's own xe");
         return -1;
     }
@@ -286,7 +287,7 @@ static void converse(void *arg)
                                .upload = api_upload,
                                .download = api_download,
                                .console = api_console,
-                               .post = api_post};
+                               .rest = api_rest};
     if (thin_greet(&c->thin) == 0)
         thin_exit(&c->thin, xe_run(&api, (int)c->word_count, c->words));
     log_out(c);

@@ -40,6 +40,7 @@ void identity_done(struct identity *who)
 {
     free(who->user);
     free(who->sid);
+    free(who->token);
     str_set_unref(who->sids);
     *who = (struct identity){0};
 }
@@ -86,6 +87,7 @@ void session_unref(struct session *session)
     free(session->sid);
     str_set_unref(session->sids);
     free(session->originator);
+    free(session->token_name);
     free(session);
 }
 
@@ -241,7 +243,11 @@ static void reassess(struct session *session, void *arg)
     if (accounts_rights(snap, session->sids, &subject, &rights.role) != RIGHTS_SOME) {
         log_info("session", "ended: its user has no rights any more", "user", session->user);
         session_close(server, session);
-    } else if ((int)rights.role != session->role) {
+        return;
+    }
+    if (rights.role > session->limit)
+        rights.role = session->limit;
+    if ((int)rights.role != session->role) {
         session->role = (int)rights.role;
         server_insist(server, write_rights, &rights);
     }
@@ -285,6 +291,8 @@ int session_open(struct server *server, const struct identity *who, const char *
     session->sid = xstrdup(who->sid);
     session->sids = str_set_ref(who->sids);
     session->originator = xstrdup(originator);
+    session->limit = who->limited ? who->limit : ROLE_POOL_ADMIN;
+    session->token_name = who->token ? xstrdup(who->token) : NULL;
     table_add(server->sessions, session);
     make_room(server, who->user, originator);
     reassess(session, server); /* the rights may have changed since they were looked up */

@@ -24,6 +24,9 @@ struct identity {
     bool superuser; /* no role check at all */
     bool pool;      /* a member of the pool, by its secret */
     bool local;     /* a session that ends with local_logout */
+    bool limited;   /* by an API token: at most `limit`, whatever its maker may do */
+    enum role limit;
+    char *token;    /* name of that token; NULL: none */
     bool certified; /* came by a TLS client certificate: may do what that role may */
     struct ref subject;
 };
@@ -51,6 +54,8 @@ struct session {
     char *sid;
     const struct str_set *sids; /* its own identifier and those of its groups, as of the login */
     char *originator;
+    enum role limit;      /* never more than this: ROLE_POOL_ADMIN but for API tokens */
+    char *token_name;     /* of the API token; NULL: none */
     struct session *next; /* in its bucket */
 };
 

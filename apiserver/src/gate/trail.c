@@ -144,7 +144,10 @@ static void add_who(struct buf *line, const struct session *session, const char 
     buf_add_char(line, ' ');
     add_word(line, !session ? "" : session->superuser ? "LOCAL_SUPERUSER" : session->sid);
     buf_add_char(line, ' ');
-    add_word(line, session ? session->user : user);
+    AUTO_FREE char *by_token = session && session->token_name
+                                   ? xasprintf("%s (token %s)", session->user, session->token_name)
+                                   : NULL;
+    add_word(line, by_token ? by_token : session ? session->user : user);
 }
 
 static void add_outcome(struct buf *line, const struct api_err *err)

@@ -1,6 +1,7 @@
 /* Who stands at a door, and how a refusal looks. */
 #include "doors.h"
 
+#include "../gate/api_tokens.h"
 #include "../gate/auth.h"
 #include "../gate/gate.h"
 #include "../gate/roles.h"
@@ -123,10 +124,11 @@ void door_claim_copy(struct http_request *req, struct door_claim *claim)
     *claim = (struct door_claim){.local_root = http_request_is_local_root(req),
                                  .known_client = http_request_is_known_client(req)};
     snprintf(claim->peer, sizeof(claim->peer), "%s", http_request_peer(req));
-    if (!session && header && strncasecmp(header, "Bearer ", 7) == 0)
-        session = header + 7;
-    if (session)
-        claim->session = xstrdup(session);
+    const char *bearer = !session && header && strncasecmp(header, "Bearer ", 7) == 0 ? header + 7 : NULL;
+    if (bearer && api_token_is(bearer))
+        claim->token = xstrdup(bearer);
+    else if (session || bearer)
+        claim->session = xstrdup(session ? session : bearer);
     else if (secret)
         claim->secret = xstrdup(secret);
     else if (header && strncasecmp(header, "Basic ", 6) == 0)
@@ -138,6 +140,7 @@ void door_claim_copy(struct http_request *req, struct door_claim *claim)
 void door_claim_done(struct door_claim *claim)
 {
     secret_free_cleanup(&claim->session);
+    secret_free_cleanup(&claim->token);
     secret_free_cleanup(&claim->secret);
     secret_free_cleanup(&claim->basic);
     free(claim->task);
@@ -192,6 +195,8 @@ struct session *door_find_session(struct server *server, const struct door_claim
         members_refuse(server, err);
         return NULL;
     }
+    if (claim->token)
+        return api_token_session(server, claim->token, err);
     if (claim->session && (!claim->local_root || *claim->session))
         return gate_session(server, claim->session, err);
     if (claim->local_root || (claim->secret && auth_is_pool_secret(server, claim->secret)))

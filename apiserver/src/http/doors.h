@@ -20,12 +20,13 @@ void doors_close(struct server *server);
 
 /* Who asks, and the task that the request brings along: copied where the request came in, so that it is there
  * when the body arrives meanwhile. In this order: the machine's root over the local socket; `session_id` as
- * cookie or query parameter, or `Authorization: Bearer <session>`; the cookie pool_secret; Basic
- * user:password; a TLS client certificate that the pool knows. Release it with door_claim_done. */
+ * cookie or query parameter, or `Authorization: Bearer <session>` (there also an API token); the cookie
+ * pool_secret; Basic user:password; a TLS client certificate that the pool knows. Release it with
+ * door_claim_done. */
 struct door_claim {
     bool local_root, known_client;
-    char *session, *secret, *basic; /* one of them, or none */
-    char *task;                     /* task_id of cookie or query; NULL: none */
+    char *session, *token, *secret, *basic; /* one of them, or none */
+    char *task;                             /* task_id of cookie or query; NULL: none */
     char peer[48];
 };
 void door_claim_copy(struct http_request *req, struct door_claim *claim);

@@ -1,6 +1,6 @@
 /* GET /pool/xmldbdump: the whole database as XML, as classic pools write it: a table for each class, a row
  * for each object, its fields as attributes in the form that filters compare. What would let the reader act
- * as another is left out: sessions, references to them, and fields that are secret. */
+ * as another is left out: sessions, references to them, API tokens, and fields that are secret. */
 #include "dump.h"
 
 #include "transfer.h"
@@ -61,7 +61,7 @@ int dump_database(const struct snapshot *snap, const struct class_desc *without,
                model_schema_version, (unsigned long long)snapshot_generation(snap));
     for (size_t i = 0; i < model_class_count && !d.failed; i++) {
         const struct class_desc *cls = &model_classes[i];
-        if (cls->row_size == 0 || cls == CLASS_session || cls == without)
+        if (cls->row_size == 0 || cls == CLASS_session || cls == CLASS_api_token || cls == without)
             continue;
         buf_printf(&d.out, "<table name=\"%s\">", cls->name);
         snapshot_each(snap, cls, dump_row, &d);

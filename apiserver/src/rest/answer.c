@@ -23,17 +23,26 @@ void rest_send(struct http_request *req, unsigned status, const char *location, 
     http_answer(req, status, headers, buf_take(out), len, HTTP_FREE);
 }
 
-static void send_problem(struct http_request *req, unsigned status, struct buf *out)
+static void send_problem_with(struct http_request *req, unsigned status, const char *retry_after,
+                              struct buf *out)
 {
     const struct http_header headers[] = {
         {"Content-Type", "application/problem+json"},
         {"Cache-Control", "no-store"},
         {"X-Content-Type-Options", "nosniff"},
-        {status == 401 ? "WWW-Authenticate" : NULL, "Bearer realm=\"corral\", Basic realm=\"corral\""},
+        {status == 401 ? "WWW-Authenticate"
+         : retry_after ? "Retry-After"
+                       : NULL,
+         retry_after ? retry_after : "Bearer realm=\"corral\", Basic realm=\"corral\""},
         {NULL, NULL},
     };
     size_t len = out->len;
     http_answer(req, status, headers, buf_take(out), len, HTTP_FREE);
+}
+
+static void send_problem(struct http_request *req, unsigned status, struct buf *out)
+{
+    send_problem_with(req, status, NULL, out);
 }
 
 static void write_member(struct buf *out, const char *name, const char *text)
@@ -42,15 +51,30 @@ static void write_member(struct buf *out, const char *name, const char *text)
     json_write_string(out, text);
 }
 
+static void write_plain(struct http_request *req, unsigned status, const char *title, const char *detail,
+                        struct buf *out)
+{
+    buf_printf(out, "{\"type\":\"about:blank\",\"status\":%u", status);
+    write_member(out, "title", title);
+    write_member(out, "detail", detail);
+    write_member(out, "instance", http_request_path(req));
+    buf_add_char(out, '}');
+}
+
 void rest_problem(struct http_request *req, unsigned status, const char *title, const char *detail)
 {
     struct buf out = BUF_INIT;
-    buf_printf(&out, "{\"type\":\"about:blank\",\"status\":%u", status);
-    write_member(&out, "title", title);
-    write_member(&out, "detail", detail);
-    write_member(&out, "instance", http_request_path(req));
-    buf_add_char(&out, '}');
+    write_plain(req, status, title, detail, &out);
     send_problem(req, status, &out);
+}
+
+void rest_too_many(struct http_request *req, int64_t wait_ms)
+{
+    struct buf out = BUF_INIT;
+    AUTO_FREE char *seconds = xasprintf("%lld", (long long)(wait_ms + 999) / 1000);
+    AUTO_FREE char *detail = xasprintf("More requests than are allowed: try again in %s s.", seconds);
+    write_plain(req, 429, "Too Many Requests", detail, &out);
+    send_problem_with(req, 429, seconds, &out);
 }
 
 void rest_busy(struct http_request *req)

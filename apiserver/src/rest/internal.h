@@ -16,6 +16,8 @@ enum target_kind {
     TARGET_ACTION,     /* /vms/{uuid}/actions/start, /vms/actions/import */
     TARGET_SESSIONS,
     TARGET_SESSION,
+    TARGET_TOKENS, /* /tokens */
+    TARGET_TOKEN,  /* /tokens/{uuid} */
     TARGET_EVENTS,
     TARGET_DESCRIPTION,
 };
@@ -41,10 +43,11 @@ struct rest {
     struct http_request *req;
     enum http_method method;
     struct target target;
-    struct session *session; /* counted; NULL: for logging in */
-    bool temporary;          /* the session was made for this request */
-    json_t *body;            /* NULL: none */
-    _Atomic bool gone;       /* the client is */
+    void (*run)(struct rest *r); /* what it does */
+    struct session *session;     /* counted; NULL: for logging in */
+    bool temporary;              /* the session was made for this request */
+    json_t *body;                /* NULL: none */
+    _Atomic bool gone;           /* the client is */
     /* Of a change that is under way. */
     const struct method_desc *message;
     struct task_claim claim;
@@ -67,6 +70,8 @@ void rest_refuse(struct server *server, struct http_request *req, const struct a
 void rest_problem(struct http_request *req, unsigned status, const char *title, const char *detail);
 /* 503: every worker is busy. */
 void rest_busy(struct http_request *req);
+/* 429 with Retry-After. */
+void rest_too_many(struct http_request *req, int64_t wait_ms);
 /* JSON; empties `out`. `location` and `etag` may be NULL. */
 void rest_send(struct http_request *req, unsigned status, const char *location, const char *etag,
                struct buf *out);
@@ -93,9 +98,6 @@ json_t *rest_value_read(const struct snapshot *snap, const struct type *type, co
 /* The same for the key of a map: a heap string. */
 char *rest_key_read(const struct snapshot *snap, const struct type *type, const char *key, const char *where,
                     struct api_err *err);
-/* "2026-01-31T12:00:00Z". */
-#define RFC3339_SIZE 24
-char *rfc3339_format(int64_t unix_seconds, char out[static RFC3339_SIZE]);
 /* True if clients may see it. */
 bool field_is_public(const struct field_desc *field);
 /* Its public field, or NULL. */
@@ -114,6 +116,9 @@ void rest_action(struct rest *r);
 void rest_log_in(struct rest *r);
 void rest_log_out(struct rest *r);
 void rest_whoami(struct rest *r);
+void rest_tokens_list(struct rest *r);
+void rest_token_make(struct rest *r);   /* blocks: on a worker */
+void rest_token_revoke(struct rest *r); /* blocks: on a worker */
 void rest_events(struct rest *r);
 
 /* The object of the path, if If-Match (when given) names its version. NULL: answered with 404 or 412. */

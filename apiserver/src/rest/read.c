@@ -4,6 +4,7 @@
 #include "../gate/permissions.h"
 #include "../gate/roles.h"
 #include "../gate/trail.h"
+#include <base/clock.h>
 #include <base/json.h>
 #include <base/mem.h>
 #include <base/query.h>

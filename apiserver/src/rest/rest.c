@@ -1,12 +1,14 @@
 /* The door of REST: what is asked for, who asks, and off to what answers it. */
 #include "internal.h"
 
+#include "../gate/api_tokens.h"
 #include "../gate/gate.h"
 #include "../gate/roles.h"
 #include "../gate/session.h"
 #include "../gate/trail.h"
 #include "../http/doors.h"
 #include "../http/task_claim.h"
+#include <base/clock.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -65,6 +67,29 @@ void rest_done(struct rest *r)
 
 static void dispatch(struct rest *r);
 
+/* True: answered, for `who` has made too many requests. */
+static bool is_too_often(struct rest *r, const char *kind, const char *who)
+{
+    const struct rate_limit *limit = &r->server->rest_rate;
+    if (limit->per_second <= 0)
+        return false;
+    AUTO_FREE char *name = xasprintf("%s %s", kind, who);
+    int64_t wait_ms = rates_take(r->server->rates, name, limit, 1, clock_mono_ms());
+    if (wait_ms == 0)
+        return false;
+    rest_too_many(r->req, wait_ms);
+    rest_done(r);
+    return true;
+}
+
+/* A token has a session of its own, a person may have many. */
+static bool asks_too_often(struct rest *r)
+{
+    if (r->session->token_name)
+        return is_too_often(r, "token", REF_TEXT(r->session->ref));
+    return is_too_often(r, "user", r->session->user);
+}
+
 static void unknown_caller(struct rest *r, const struct door_claim *claim, const struct api_err *err)
 {
     trail_door(r->server->trail, claim->peer, NULL, "http", err);
@@ -77,7 +102,7 @@ struct login {
     struct door_claim claim;
 };
 
-/* Costs a password hash: on a login worker. */
+/* Costs a password hash, or opens the session of a token: on a login worker. */
 static void log_in(void *arg)
 {
     struct login *login = arg;
@@ -97,16 +122,28 @@ static void identify(struct rest *r)
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     struct door_claim claim;
     if (r->target.kind == TARGET_SESSIONS) {
-        dispatch(r);
+        if (!is_too_often(r, "address", http_request_peer(r->req)))
+            dispatch(r);
         return;
     }
     door_claim_copy(r->req, &claim);
-    if (claim.session || (!claim.local_root && !claim.secret && !claim.basic && !claim.known_client)) {
+    r->session = claim.token ? api_token_session_open(r->server, claim.token) : NULL;
+    if (r->session) {
+        dispatch(r);
+        door_claim_done(&claim);
+        return;
+    }
+    if (claim.session ||
+        (!claim.token && !claim.local_root && !claim.secret && !claim.basic && !claim.known_client)) {
         r->session = door_find_session(r->server, &claim, &r->temporary, &err);
         if (r->session)
             dispatch(r);
         else
             unknown_caller(r, &claim, &err);
+        door_claim_done(&claim);
+        return;
+    }
+    if (is_too_often(r, "address", claim.peer)) {
         door_claim_done(&claim);
         return;
     }
@@ -122,42 +159,48 @@ static void identify(struct rest *r)
 
 /* ---- what it does ---- */
 
-static void patch_on_worker(void *arg)
+static void on_worker(void *arg)
 {
-    rest_patch(arg);
-}
-
-static void submit_patch(struct rest *r)
-{
-    if (worker_submit(r->server->workers, patch_on_worker, r) == 0)
-        return;
-    rest_busy(r->req);
-    rest_done(r);
+    struct rest *r = arg;
+    r->run(r);
 }
 
 static const struct {
     enum target_kind target;
     enum http_method method;
     void (*run)(struct rest *r);
+    bool blocks; /* on a worker */
 } table[] = {
-    {TARGET_COLLECTION, HTTP_GET, rest_list},    {TARGET_COLLECTION, HTTP_POST, rest_create},
-    {TARGET_OBJECT, HTTP_GET, rest_get},         {TARGET_OBJECT, HTTP_PATCH, submit_patch},
-    {TARGET_OBJECT, HTTP_DELETE, rest_destroy},  {TARGET_ACTION, HTTP_POST, rest_action},
-    {TARGET_SESSIONS, HTTP_POST, rest_log_in},   {TARGET_SESSION, HTTP_GET, rest_whoami},
-    {TARGET_SESSION, HTTP_DELETE, rest_log_out}, {TARGET_EVENTS, HTTP_GET, rest_events},
+    {TARGET_COLLECTION, HTTP_GET, rest_list, false},    {TARGET_COLLECTION, HTTP_POST, rest_create, false},
+    {TARGET_OBJECT, HTTP_GET, rest_get, false},         {TARGET_OBJECT, HTTP_PATCH, rest_patch, true},
+    {TARGET_OBJECT, HTTP_DELETE, rest_destroy, false},  {TARGET_ACTION, HTTP_POST, rest_action, false},
+    {TARGET_SESSIONS, HTTP_POST, rest_log_in, false},   {TARGET_SESSION, HTTP_GET, rest_whoami, false},
+    {TARGET_SESSION, HTTP_DELETE, rest_log_out, false}, {TARGET_TOKENS, HTTP_GET, rest_tokens_list, false},
+    {TARGET_TOKENS, HTTP_POST, rest_token_make, true},  {TARGET_TOKEN, HTTP_DELETE, rest_token_revoke, true},
+    {TARGET_EVENTS, HTTP_GET, rest_events, false},
 };
 
-static void (*find_run(const struct target *target, enum http_method method))(struct rest *r)
+/* Index in the table; -1: not this method here. */
+static int find_row(const struct target *target, enum http_method method)
 {
     for (size_t i = 0; i < ARRAY_LEN(table); i++)
         if (table[i].target == target->kind && table[i].method == (method == HTTP_HEAD ? HTTP_GET : method))
-            return table[i].run;
-    return NULL;
+            return (int)i;
+    return -1;
 }
 
 static void dispatch(struct rest *r)
 {
-    find_run(&r->target, r->method)(r);
+    int row = find_row(&r->target, r->method);
+    if (r->session && asks_too_often(r))
+        return;
+    r->run = table[row].run;
+    if (!table[row].blocks) {
+        r->run(r);
+    } else if (worker_submit(r->server->workers, on_worker, r) < 0) {
+        rest_busy(r->req);
+        rest_done(r);
+    }
 }
 
 static void wrong_method(struct http_request *req, const struct target *target)
@@ -217,7 +260,7 @@ void rest_serve(struct server *server, struct http_request *req)
         serve_description(req);
         return;
     }
-    if (!find_run(&target, method)) {
+    if (find_row(&target, method) < 0) {
         wrong_method(req, &target);
         return;
     }

@@ -71,14 +71,28 @@ bool target_parse(const char *path, struct target *out, char why[static TARGET_W
         enum target_kind kind;
     } fixed[] = {{"/sessions", TARGET_SESSIONS},
                  {"/session", TARGET_SESSION},
+                 {"/tokens", TARGET_TOKENS},
                  {"/events", TARGET_EVENTS},
                  {"/openapi.json", TARGET_DESCRIPTION}};
+    static const struct {
+        const char *path; /* a uuid follows */
+        enum target_kind kind;
+    } numbered[] = {{"/tokens/", TARGET_TOKEN}};
+    struct ref uuid;
     *out = (struct target){0};
     for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
         if (streq(path, fixed[i].path)) {
             out->kind = fixed[i].kind;
             return true;
         }
+    for (size_t i = 0; i < ARRAY_LEN(numbered); i++) {
+        size_t len = strlen(numbered[i].path);
+        if (strncmp(path, numbered[i].path, len) == 0 && uuid_parse(path + len, &uuid)) {
+            out->kind = numbered[i].kind;
+            snprintf(out->uuid, sizeof(out->uuid), "%s", path + len);
+            return true;
+        }
+    }
     const char *name = path + (*path == '/');
     size_t len = strcspn(name, "/");
     out->cls = class_of_collection(name, len);
@@ -91,7 +105,6 @@ bool target_parse(const char *path, struct target *out, char why[static TARGET_W
     if (strncmp(rest, "actions/", 8) == 0)
         return parse_action(rest + 8, out, why);
     len = strcspn(rest, "/");
-    struct ref uuid;
     if (len != UUID_TEXT_SIZE - 1)
         return nothing(why, "", rest, len, " is no uuid.");
     memcpy(out->uuid, rest, len);

@@ -27,14 +27,6 @@ char *etag_format(const struct row *row, char out[static ETAG_SIZE])
     return out;
 }
 
-char *rfc3339_format(int64_t unix_seconds, char out[static RFC3339_SIZE])
-{
-    char text[DATETIME_TEXT_SIZE];
-    datetime_format(unix_seconds, text); /* YYYYMMDDTHH:MM:SSZ */
-    snprintf(out, RFC3339_SIZE, "%.4s-%.2s-%.12s", text, text + 4, text + 6);
-    return out;
-}
-
 /* ---- to REST ---- */
 
 static void write_ref(const struct snapshot *snap, const struct class_desc *cls, struct ref ref,

@@ -46,6 +46,8 @@ enum role {
     ROLE_INTERNAL,
 };
 const char *role_name(enum role role);
+/* The role that a person may have by this name; -1: none. */
+int role_find(const char *name);
 
 struct param_desc {
     const char *name;

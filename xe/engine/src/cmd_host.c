@@ -6,7 +6,7 @@ int xe_cmd_host_join_token(struct xe_run_state *x, const struct xe_command *cmd)
 {
     AUTO_JSON json_t *answer = NULL;
     (void)cmd;
-    if (x->api->post(x->api->ctx, "/api/v1/join-tokens", NULL, &answer, &x->err) < 0)
+    if (x->api->rest(x->api->ctx, "POST", "/api/v1/join-tokens", NULL, &answer, &x->err) < 0)
         return -1;
     const char *token = xe_str(answer, "token"), *expires = xe_str(answer, "expires");
     if (!*token)

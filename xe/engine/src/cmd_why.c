@@ -40,7 +40,7 @@ static int object_arg(struct xe_run_state *x, const char **cls, char **ref)
 
 static int ask(struct xe_run_state *x, json_t *question, json_t **answer)
 {
-    int rc = x->api->post(x->api->ctx, "/api/v1/why", question, answer, &x->err);
+    int rc = x->api->rest(x->api->ctx, "POST", "/api/v1/why", question, answer, &x->err);
     json_decref(question);
     return rc;
 }

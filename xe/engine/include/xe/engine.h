@@ -74,8 +74,10 @@ struct xe_api {
     void (*drop_disk)(void *ctx, const char *file);
     /* Joins the terminal with a console web socket at `path` until one side ends. */
     int (*console)(void *ctx, const char *path, struct xe_err *err);
-    /* POSTs `body` (NULL: empty) to a REST path with the session; *result is the parsed answer. */
-    int (*post)(void *ctx, const char *path, json_t *body, json_t **result, struct xe_err *err);
+    /* One request of REST with the session: `method` as in HTTP, `body` NULL: none. *result is the parsed
+     * answer, null for none. */
+    int (*rest)(void *ctx, const char *method, const char *path, json_t *body, json_t **result,
+                struct xe_err *err);
     /* True once the user asked to stop (Ctrl-C). NULL: never. A call that waits returns
      * XE_ERR_CANCELLED then, until `resume` is called, so that the engine can cancel its task. */
     bool (*interrupted)(void *ctx);
