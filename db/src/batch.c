@@ -170,7 +170,11 @@ static void batch_publish(struct store *store, struct batch *batch, struct waite
 {
     atomic_fetch_add(&store->commits, batch->taken.waiter_count);
     atomic_fetch_add(&store->batches, 1);
-    snapshot_publish(store, batch->target, &batch->taken.dead);
+    /* Only this thread changes `current`. The same as that: its waiters changed nothing. */
+    if (batch->target->generation == store->current->version->generation)
+        free(batch->target);
+    else
+        snapshot_publish(store, batch->target, &batch->taken.dead);
     waiters_finish(store, batch->taken.waiters.first, 0, NULL, notices);
 }
 

@@ -64,8 +64,29 @@ static bool apply_tx(struct tx *tx)
     return true;
 }
 
+static uint64_t published_generation(struct store *store)
+{
+    pthread_mutex_lock(&store->snap_lock);
+    uint64_t generation = store->current->version->generation;
+    pthread_mutex_unlock(&store->snap_lock);
+    return generation;
+}
+
+static void queue_waiter(struct store *store, struct commit_waiter *waiter, bool *lead)
+{
+    waiter_list_add(&store->pending.waiters, waiter);
+    atomic_fetch_add(&store->queued, 1);
+    *lead = !store->writing && !waiter->done;
+    if (*lead)
+        store->writing = true;
+    else if (!store->writing)
+        pthread_cond_signal(&store->work);
+}
+
 /* Ends the transaction. 1: `waiter` is queued; *lead: and the caller has to run the batch. 0: there was
- * nothing to do, waiter->generation is the head's. -1: a batch that it could have seen has failed. */
+ * nothing to do, waiter->generation is the head's. -1: a batch that it could have seen has failed.
+ * A transaction that changed nothing, because the head is as it wants it, waits for the head to be durable:
+ * its caller, too, is about to say that it is so. */
 static int tx_end(struct tx *tx, struct commit_waiter *waiter, bool *lead)
 {
     struct store *store = tx->store;
@@ -76,18 +97,14 @@ static int tx_end(struct tx *tx, struct commit_waiter *waiter, bool *lead)
         result = -1;
     } else if (tx->count > 0 && apply_tx(tx)) {
         waiter->generation = tx->generation;
-        waiter_list_add(&store->pending.waiters, waiter);
         store->pending.waiter_count++;
-        atomic_fetch_add(&store->queued, 1);
-        *lead = !store->writing && !waiter->done;
-        if (*lead)
-            store->writing = true;
-        else if (!store->writing)
-            pthread_cond_signal(&store->work);
+        queue_waiter(store, waiter, lead);
         result = 1;
     } else {
         waiter->generation = store->head->generation;
-        result = 0;
+        result = waiter->generation != published_generation(store);
+        if (result == 1)
+            queue_waiter(store, waiter, lead);
     }
     pthread_mutex_unlock(&store->head_lock);
     tx_clear(tx);
@@ -141,14 +158,6 @@ static void tell(struct commit_waiter *first)
         waiter->done(waiter->arg, waiter->result, waiter->generation, &waiter->err);
         free(waiter);
     }
-}
-
-static uint64_t published_generation(struct store *store)
-{
-    pthread_mutex_lock(&store->snap_lock);
-    uint64_t generation = store->current->version->generation;
-    pthread_mutex_unlock(&store->snap_lock);
-    return generation;
 }
 
 /* Calls back those who asked for it; head_lock is held before and after. False: there was nothing to tell. */

@@ -246,6 +246,40 @@ Test(faults, a_failed_batch_takes_all_with_it_that_could_have_seen_it)
     store_close(store);
 }
 
+static void *end_run(void *arg)
+{
+    struct adder *ender = arg;
+    struct tx *tx = store_begin(ender->store);
+    cr_assert_eq(tx_count(tx, DISK), 1, "it finds what it wants in the head");
+    ender->result = tx_commit(tx, NULL, &ender->err);
+    cr_assert(ender->result < 0 || disks(ender->store) == 1, "what it has seen is published once it returns");
+    return NULL;
+}
+
+/* Whoever finds that all is as wanted already says so no earlier than it is durable. */
+Test(faults, a_transaction_without_changes_waits_for_what_it_saw)
+{
+    for (int fault = FAULT_NONE; fault <= FAULT_DISK_FULL; fault++) {
+        struct fault_control control = {.hold = true, .next = fault};
+        struct store *store = open_with(&control);
+        struct adder adder, ender = {.store = store};
+        adder_start(&adder, store, 0);
+        while (control.waiting == 0)
+            sched_yield();
+        cr_assert_eq(pthread_create(&ender.thread, NULL, end_run, &ender), 0);
+        wait_queued(store, 2);
+        cr_assert_eq(disks(store), 0);
+        control.hold = false;
+        pthread_join(ender.thread, NULL);
+        pthread_join(adder.thread, NULL);
+        cr_assert_eq(ender.result, fault == FAULT_NONE ? 0 : -1);
+        cr_assert_eq(adder.result, ender.result);
+        cr_assert_eq(disks(store), fault == FAULT_NONE);
+        fixture_check(store);
+        store_close(store);
+    }
+}
+
 Test(faults, many_transactions_share_one_batch)
 {
     struct fault_control control = {.hold = true};

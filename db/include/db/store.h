@@ -140,7 +140,8 @@ void tx_each_touched(struct tx *tx,
                      void (*fn)(struct tx *tx, const struct class_desc *cls, struct ref ref, void *arg),
                      void *arg);
 /* Ends the transaction. 0: durable and published, *generation (may be NULL) is its own. -1: certainly
- * not applied. A transaction without changes returns at once. Blocks: not for a network thread. */
+ * not applied. A transaction without changes waits for what it could have seen. Blocks: not for a network
+ * thread. */
 int tx_commit(struct tx *tx, uint64_t *generation, struct store_err *err);
 /* As tx_commit, but returns at once; `done` is called once from the committer thread (or from this
  * call, when there is nothing to write) and must not block. */
