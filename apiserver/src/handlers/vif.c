@@ -24,7 +24,8 @@ static int check_device(struct tx *tx, const struct vm_row *vm, const struct vif
 {
     char *end;
     long n = strtol(vif->device, &end, 10);
-    if (!isdigit((unsigned char)vif->device[0]) || *end || n >= VIF_DEVICES)
+    bool padded = vif->device[0] == '0' && vif->device[1];
+    if (!isdigit((unsigned char)vif->device[0]) || padded || *end || n >= VIF_DEVICES)
         return err_invalid_device(err, vif->device);
     for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
         const struct vif_row *other = vif_row(tx_get(tx, CLASS_VIF, vm->VIFs->items[i]));

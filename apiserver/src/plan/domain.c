@@ -180,13 +180,31 @@ static int plan_devices(const struct snapshot *snap, const struct vm_row *vm, st
     return 0;
 }
 
+#define NAME_MAX_BYTES 255
+#define DISKS_MAX 64
+#define NICS_MAX 16
+
+/* The domain's name is for people and logs of the host: one line, not too long, and whole characters. */
+static void plan_name(const struct vm_row *vm, struct domain_config *config)
+{
+    size_t len = strnlen(vm->name_label, NAME_MAX_BYTES + 1);
+    if (len > NAME_MAX_BYTES)
+        for (len = NAME_MAX_BYTES; len > 0 && (vm->name_label[len] & 0xc0) == 0x80;)
+            len--;
+    AUTO_FREE char *name = xstrndup(vm->name_label, len);
+    for (char *p = name; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            *p = ' ';
+    str_assign(&config->name, name);
+}
+
 int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start_paused,
                 struct domain_config *out, struct api_err *err)
 {
     AUTO_DOMAIN_CONFIG struct domain_config config;
     domain_config_init(&config);
     str_assign(&config.uuid, vm->uuid);
-    str_assign(&config.name, vm->name_label);
+    plan_name(vm, &config);
     config.memory_bytes = vm->memory_dynamic_max > 0 ? vm->memory_dynamic_max : vm->memory_static_max;
     config.vcpus = vm->VCPUs_at_startup;
     config.vcpus_max = vm->VCPUs_max > vm->VCPUs_at_startup ? vm->VCPUs_max : 0;
@@ -201,6 +219,8 @@ int plan_domain(const struct snapshot *snap, const struct vm_row *vm, bool start
     if (plan_scheduling(vm->VCPUs_params, &config, err) < 0 || plan_boot(vm, &config, err) < 0 ||
         plan_hardware(vm, &config, err) < 0 || plan_devices(snap, vm, &config, err) < 0)
         return -1;
+    if (config.disks_count > DISKS_MAX || config.nics_count > NICS_MAX)
+        return unsupported(err, "VM", vm->name_label, "a VM starts with up to 64 disks and 16 network cards");
     struct hv_err cause;
     if (domain_config_check(&config, &cause) < 0)
         return unsupported(err, "VM", vm->name_label, cause.text);

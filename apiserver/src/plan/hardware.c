@@ -41,6 +41,20 @@ static int plan_firmware(const struct vm_row *vm, struct domain_config *config, 
     return 0;
 }
 
+/* x86 Linux takes no more; what else is in them is the guest's affair. */
+#define KERNEL_ARGUMENTS_MAX 2047
+
+static int plan_arguments(const struct vm_row *vm, struct domain_config *config, struct api_err *err)
+{
+    if (strlen(vm->PV_args) > KERNEL_ARGUMENTS_MAX)
+        return refuse(err, "PV_args", vm->PV_args, "a kernel takes arguments of 2047 characters at most");
+    for (const char *p = vm->PV_args; *p; p++)
+        if ((unsigned char)*p < 0x20 || *p == 0x7f)
+            return refuse(err, "PV_args", vm->PV_args, "a kernel's arguments hold no control characters");
+    str_assign(&config->cmdline, vm->PV_args);
+    return 0;
+}
+
 static int plan_guest_kernel(const struct vm_row *vm, struct domain_config *config, struct api_err *err)
 {
     if (!streq(vm->PV_bootloader, "pygrub") && !streq(vm->PV_bootloader, "eliloader"))
@@ -50,8 +64,7 @@ static int plan_guest_kernel(const struct vm_row *vm, struct domain_config *conf
                       "it is the number or title of a menu entry, up to 255 characters");
     config->firmware = FIRMWARE_GUEST_KERNEL;
     str_assign(&config->kernel_title, vm->PV_bootloader_args);
-    str_assign(&config->cmdline, vm->PV_args);
-    return 0;
+    return plan_arguments(vm, config, err);
 }
 
 static int plan_host_kernel(const struct vm_row *vm, struct domain_config *config, struct api_err *err)
@@ -66,8 +79,7 @@ static int plan_host_kernel(const struct vm_row *vm, struct domain_config *confi
     config->firmware = FIRMWARE_KERNEL;
     str_assign(&config->kernel, vm->PV_kernel);
     str_assign(&config->ramdisk, vm->PV_ramdisk);
-    str_assign(&config->cmdline, vm->PV_args);
-    return 0;
+    return plan_arguments(vm, config, err);
 }
 
 int plan_boot(const struct vm_row *vm, struct domain_config *config, struct api_err *err)
