@@ -18,6 +18,7 @@ build|d:libmicrohttpd-dev|libmicrohttpd-dev|HTTP server
 build|d:libnl-route-3-dev|libnl-route-3-dev|bridges and taps
 build|d:libpam0g-dev|libpam0g-dev|logins of users of this machine
 build|d:libxml2-dev|libxml2-dev|XML of disk templates
+build|d:libexpat1-dev|libexpat1-dev|XML of guests of libvirt
 build|d:libjpeg62-turbo-dev|libjpeg62-turbo-dev|pictures of screens
 build|d:libarchive-dev|libarchive-dev|archives of VMs (tar, gzip, zstd)
 build|d:libxxhash-dev|libxxhash-dev|checksums of archives of VMs

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import unittest
 
-from pool import NULL, Failure, TestPool, disk_files, until
+from pool import NULL, Failure, TestPool, disk_files, program, until
 
 MIB = 1 << 20
 POOL = None
@@ -394,6 +394,59 @@ class Stop(unittest.TestCase):
             api = pool.login()
             self.assertEqual([api.VDI.get_current_operations(disk) for disk in disks], [{}, {}])
             self.assertEqual(len(disk_files(pool.folder + "/sr")), 2)
+
+
+class Guests(TransferTest):
+    """VMs of older toolstacks, by xe."""
+
+    def xe(self, *words):
+        run = subprocess.run([program("xe"), "-s", "127.0.0.1", "-p", str(POOL.port), "-u", "root", "-pw", POOL.password, "--ca",
+                              POOL.ca, *words], text=True, stdin=subprocess.DEVNULL, check=False, capture_output=True, timeout=120)
+        return run.returncode, run.stdout, run.stderr
+
+    def file(self, name, content):
+        path = os.path.join(POOL.folder, name)
+        with open(path, "wb") as f:
+            f.write(content)
+        return path
+
+    def test_an_xl_file_and_a_libvirt_domain_become_vms(self):
+        raw, sr = self.file("guest.raw", pattern(2 * MIB)), self.api.SR.get_uuid(self.sr)
+        cow = os.path.join(POOL.folder, "guest.qcow2")
+        subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, cow], check=True)
+        taken = self.api.VDI.get_uuid(self.vdi)
+        cfg = self.file("guest.cfg", f"name='xl guest'\ntype='hvm'\nmemory=64\nvif=['mac=00:16:3e:00:00:77']\nvnc=1\n"
+                        f"disk=['{raw},raw,xvda,w','{cow},qcow2,xvdb,r','/nowhere,vmdk,xvdc,w']\n".encode())
+        code, out, err = self.xe("vm-import-xl", f"file={cfg}", f"sr={sr}")
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("Error: disk xvdc is vmdk, which is not read here", err)
+        code, out, err = self.xe("vm-import-xl", f"file={cfg}", f"sr={sr}", f"vdi:xvdc={taken}")
+        self.assertEqual((code, err), (0, "Not taken over: vnc = 1 (screens are reached through the pool, with its logins)\n"))
+        vm = self.api.VM.get_record(self.api.VM.get_by_uuid(out.strip()))
+        self.assertEqual((vm["name_label"], int(vm["memory_static_max"]), vm["HVM_boot_policy"]), ("xl guest", 64 * MIB, "BIOS order"))
+        disks = {vbd["userdevice"]: vbd for vbd in map(self.api.VBD.get_record, vm["VBDs"])}
+        self.assertEqual([(n, disks[n]["mode"]) for n in "012"], [("0", "RW"), ("1", "RO"), ("2", "RW")])
+        for n in "01":
+            self.assertEqual(self.content(disks[n]["VDI"]), pattern(2 * MIB))
+        self.assertEqual(disks["2"]["VDI"], self.vdi)
+        self.assertEqual([self.api.VIF.get_MAC(vif) for vif in vm["VIFs"]], ["00:16:3e:00:00:77"])
+        xml = self.file("guest.xml", f"<domain><name>virt</name><memory unit='MiB'>64</memory><vcpu>2</vcpu><os><type>hvm</type></os>"
+                        f"<devices><disk type='file'><driver type='qcow2'/><source file='{cow}'/><target dev='vda'/></disk></devices>"
+                        "</domain>".encode())
+        code, out, err = self.xe("vm-import-libvirt", f"file={xml}", f"sr={sr}", "new-name-label=renamed")
+        self.assertEqual((code, err), (0, ""))
+        vm = self.api.VM.get_by_uuid(out.strip())
+        self.assertEqual((self.api.VM.get_name_label(vm), self.api.VM.get_VCPUs_max(vm)), ("renamed", 2))
+
+    def test_what_was_made_goes_when_a_step_fails(self):
+        raw = self.file("short.raw", pattern(MIB))
+        cfg = self.file("broken.cfg", f"name='broken'\nmemory=64\nkernel='k'\ndisk=['{raw},raw,xvda,w']\nvif=['mac=zz']\n".encode())
+        before = set(self.api.VDI.get_all())
+        code, out, err = self.xe("vm-import-xl", f"file={cfg}", f"sr={self.api.SR.get_uuid(self.sr)}")
+        self.assertEqual((code, out), (1, ""))
+        self.assertIn("MAC_INVALID", err)
+        self.assertEqual(self.api.VM.get_by_name_label("broken"), [])
+        self.assertEqual(set(self.api.VDI.get_all()), before)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ int xe_upload(void *ctx, const char *filename, const char *path, xe_progress_fn 
               struct xe_err *err);
 int xe_download(void *ctx, const char *filename, const char *path, xe_progress_fn *progress, void *arg,
                 struct xe_err *err);
+int xe_disk_size(void *ctx, const char *filename, const char *format, int64_t *size, struct xe_err *err);
 int xe_read_file(void *ctx, const char *name, char **data, size_t *len, struct xe_err *err);
 /* build.c */
 int xe_build_disk(void *ctx, const char *const *options, const char *password, xe_progress_fn *progress,

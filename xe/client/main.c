@@ -160,6 +160,7 @@ static int run(struct xe_options *options)
                          .download = xe_download,
                          .build_disk = xe_build_disk,
                          .drop_disk = xe_drop_disk,
+                         .disk_size = xe_disk_size,
                          .console = xe_console,
                          .rest = xe_rpc_rest,
                          .interrupted = interrupted,

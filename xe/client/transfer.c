@@ -132,8 +132,11 @@ int xe_upload(void *ctx, const char *filename, const char *path, xe_progress_fn 
         xe_err_set(err, XE_ERR_CLI, "%s is a folder, not a disk image", filename);
         return -1;
     }
-    AUTO_CLOSE int kept = S_ISREG(st.st_mode) ? -1 : keep_input(m.fd, err);
-    if (!S_ISREG(st.st_mode)) {
+    if (S_ISBLK(st.st_mode) && (st.st_size = lseek(m.fd, 0, SEEK_END)) >= 0)
+        lseek(m.fd, 0, SEEK_SET);
+    bool sized = S_ISREG(st.st_mode) || S_ISBLK(st.st_mode);
+    AUTO_CLOSE int kept = sized ? -1 : keep_input(m.fd, err);
+    if (!sized) {
         if (kept < 0 || fstat(kept, &st) < 0)
             return -1;
         m.fd = kept;
@@ -187,4 +190,45 @@ int xe_read_file(void *ctx, const char *name, char **data, size_t *len, struct x
         return 0;
     xe_err_set(err, XE_ERR_CLI, "%s: %s", name, strerror(errno));
     return -1;
+}
+
+static uint64_t big_endian(const unsigned char *bytes)
+{
+    uint64_t n = 0;
+    for (int i = 0; i < 8; i++)
+        n = n << 8 | bytes[i];
+    return n;
+}
+
+int xe_disk_size(void *ctx, const char *filename, const char *format, int64_t *size, struct xe_err *err)
+{
+    unsigned char head[512] = {0};
+    AUTO_CLOSE int fd = open(filename, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    off_t end = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    (void)ctx;
+    if (end < 0) {
+        xe_err_set(err, XE_ERR_CLI, "%s: %s", filename, strerror(errno));
+        return -1;
+    }
+    bool vhd = streq(format, "vhd");
+    uint64_t found = (uint64_t)end;
+    if (!streq(format, "raw")) {
+        ssize_t n = pread(fd, head, sizeof(head), vhd && end >= 512 ? end - 512 : 0);
+        if (n < 72 || memcmp(head, vhd ? "conectix" : "QFI\xfb", vhd ? 8 : 4) != 0) {
+            xe_err_set(err, XE_ERR_CLI, "%s is not a %s image", filename, format);
+            return -1;
+        }
+        if (!vhd && big_endian(head + 8)) {
+            xe_err_set(err, XE_ERR_CLI, "%s needs another file below it: flatten it first (qemu-img convert)",
+                       filename);
+            return -1;
+        }
+        found = big_endian(head + (vhd ? 48 : 24));
+    }
+    if (found == 0 || found > INT64_MAX / 2) {
+        xe_err_set(err, XE_ERR_CLI, "%s is empty", filename);
+        return -1;
+    }
+    *size = (int64_t)found;
+    return 0;
 }

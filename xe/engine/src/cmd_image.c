@@ -26,50 +26,6 @@ static void image_done(struct image *i)
     free(i->vm);
 }
 
-static int find_sr(struct xe_run_state *x, struct image *i)
-{
-    const char *pool, *given = xe_arg(x, "sr");
-    const json_t *record, *all;
-    const char *ref;
-    json_t *sr;
-    if (!given) {
-        if (xe_pool(x, &pool, &record) < 0)
-            return -1;
-        if (xe_ref_null(xe_str(record, "default_SR")))
-            return xe_fail(x, XE_ERR_CLI, "the pool has no default SR; say sr=");
-        i->sr = xstrdup(xe_str(record, "default_SR"));
-        return 0;
-    }
-    if (xe_records(x, "SR", &all) < 0)
-        return -1;
-    json_object_foreach((json_t *)(uintptr_t)all, ref, sr)
-    {
-        if (!streq(xe_str(sr, "uuid"), given) && !streq(xe_str(sr, "name_label"), given))
-            continue;
-        if (i->sr)
-            return xe_fail(x, XE_ERR_CLI, "Several SRs are called '%s'; say its uuid", given);
-        i->sr = xstrdup(ref);
-    }
-    return i->sr ? 0 : xe_fail(x, XE_ERR_CLI, "No SR is called '%s'", given);
-}
-
-/* The one that is said, or the one behind the host; a pool may have neither. */
-static int find_network(struct xe_run_state *x, struct image *i)
-{
-    const char *uuid = xe_arg(x, "network-uuid"), *ref;
-    const json_t *all;
-    json_t *network;
-    if (uuid)
-        return xe_ref_by_uuid(x, "network", uuid, &i->network);
-    if (xe_records(x, "network", &all) < 0)
-        return -1;
-    json_object_foreach((json_t *)(uintptr_t)all, ref,
-                        network) if (!i->network &&
-                                     streq(xe_str(json_object_get(network, "other_config"), "corral:kind"),
-                                           "user")) i->network = xstrdup(ref);
-    return 0;
-}
-
 static int read_arguments(struct xe_run_state *x, struct image *i)
 {
     const char *vcpus = xe_arg(x, "vcpus");
@@ -83,7 +39,10 @@ static int read_arguments(struct xe_run_state *x, struct image *i)
     i->size = (i->size + (1 << 20) - 1) >> 20 << 20;
     if (!x->api->build_disk)
         return xe_fail(x, XE_ERR_CLI, "this command makes a disk where it runs: use the xe of this pool");
-    return find_sr(x, i) < 0 || find_network(x, i) < 0 ? -1 : 0;
+    return xe_making_sr(x, xe_arg(x, "sr"), &i->sr) < 0 ||
+                   xe_making_network(x, xe_arg(x, "network-uuid"), &i->network) < 0
+               ? -1
+               : 0;
 }
 
 static int draw(void *arg, uint64_t done, uint64_t total)
@@ -127,14 +86,7 @@ static int build(struct xe_run_state *x, struct image *i, char **file)
 static int send_disk(struct xe_run_state *x, struct image *i, const char *file)
 {
     AUTO_FREE char *name = xasprintf("%s disk", i->hostname);
-    if (xe_call_string(x, "VDI.create", &i->vdi,
-                       "[{s:s, s:s, s:s, s:I, s:s, s:b, s:b, s:{}, s:{}, s:{}, s:[]}]", "name_label", name,
-                       "name_description", "", "SR", i->sr, "virtual_size", (json_int_t)i->size, "type",
-                       "system", "sharable", 0, "read_only", 0, "other_config", "xenstore_data", "sm_config",
-                       "tags") < 0)
-        return -1;
-    AUTO_FREE char *route = xasprintf("/import_raw_vdi?vdi=%s&format=raw", i->vdi);
-    return xe_transfer_file(x, x->api->upload, "Sending", file, route, NULL);
+    return xe_making_disk(x, name, i->sr, i->size, file, "raw", &i->vdi);
 }
 
 static int make_vm(struct xe_run_state *x, struct image *i)
@@ -161,33 +113,15 @@ static int make_vm(struct xe_run_state *x, struct image *i)
     if (xe_call_params(x, "VM.create", json_pack("[o]", record), &made) < 0)
         return -1;
     i->vm = xstrdup(json_string_value(made) ? json_string_value(made) : "");
-    if (xe_call(x, "VBD.create", NULL, "[{s:s, s:s, s:s, s:b, s:s, s:s, s:b, s:b, s:{}, s:s, s:{}}]", "VM",
-                i->vm, "VDI", i->vdi, "userdevice", "0", "bootable", 1, "mode", "RW", "type", "Disk",
-                "unpluggable", 1, "empty", 0, "other_config", "qos_algorithm_type", "",
-                "qos_algorithm_params") < 0)
+    if (xe_making_vbd(x, i->vm, i->vdi, &(struct xe_new_vbd){.bootable = true}) < 0)
         return -1;
-    if (!i->network)
-        return 0;
-    return xe_call(x, "VIF.create", NULL, "[{s:s, s:s, s:s, s:s, s:i, s:{}, s:s, s:{}}]", "device", "0",
-                   "network", i->network, "VM", i->vm, "MAC", "", "MTU", 1500, "other_config",
-                   "qos_algorithm_type", "", "qos_algorithm_params");
+    return i->network ? xe_making_vif(x, i->vm, i->network, &(struct xe_new_vif){.mtu = 1500}) : 0;
 }
 
-/* Takes back what was made; the first error is the one that counts. */
 static void undo(struct xe_run_state *x, const struct image *i)
 {
-    struct xe_err first = x->err;
-    x->err = (struct xe_err){0};
-    if (x->api->resume)
-        x->api->resume(x->api->ctx);
-    if (i->vm && xe_call(x, "VM.destroy", NULL, "[s]", i->vm) < 0)
-        xe_note(x, "The half-made VM %s could not be destroyed.", i->vm);
-    xe_err_done(&x->err);
-    x->err = (struct xe_err){0};
-    if (i->vdi && xe_call(x, "VDI.destroy", NULL, "[s]", i->vdi) < 0)
-        xe_note(x, "The disk %s could not be destroyed.", i->vdi);
-    xe_err_done(&x->err);
-    x->err = first;
+    const char *const vdis[] = {i->vdi};
+    xe_making_undo(x, i->vm, vdis, i->vdi != NULL);
 }
 
 int xe_cmd_vm_create_image(struct xe_run_state *x, const struct xe_command *cmd)

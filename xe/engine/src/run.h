@@ -199,6 +199,30 @@ int xe_transfer(struct xe_run_state *x, xe_transfer_fn *move, const char *label,
 int xe_transfer_file(struct xe_run_state *x, xe_transfer_fn *move, const char *label, const char *filename,
                      const char *route, json_t **result);
 
+/* making.c: the steps of commands that make a whole VM from something else. */
+/* An SR by uuid, name or beginning of a uuid; NULL: the pool's default one. *ref is the caller's. */
+int xe_making_sr(struct xe_run_state *x, const char *given, char **ref);
+/* The same for a network; NULL: the one that guests of all pools may use, or *ref stays NULL. */
+int xe_making_network(struct xe_run_state *x, const char *given, char **ref);
+/* A new disk with the content of a local file. *vdi is set as soon as there is something to undo. */
+int xe_making_disk(struct xe_run_state *x, const char *name, const char *sr, int64_t size, const char *file,
+                   const char *format, char **vdi);
+struct xe_new_vbd {
+    unsigned number;
+    bool bootable, readonly, cdrom;
+};
+/* `vdi` NULL: an empty drive. */
+int xe_making_vbd(struct xe_run_state *x, const char *vm, const char *vdi, const struct xe_new_vbd *how);
+struct xe_new_vif {
+    unsigned number;
+    const char *mac; /* NULL: a fresh one */
+    int mtu;
+    int64_t kbps; /* 0: no limit */
+};
+int xe_making_vif(struct xe_run_state *x, const char *vm, const char *network, const struct xe_new_vif *how);
+/* Takes back what was made (`vm` may be NULL); the error that x has stays. */
+void xe_making_undo(struct xe_run_state *x, const char *vm, const char *const *vdis, size_t count);
+
 /* values.c: fields of records as text. */
 struct xe_value {
     bool single; /* one text, not a set or map */

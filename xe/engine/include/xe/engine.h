@@ -72,6 +72,9 @@ struct xe_api {
     int (*build_disk)(void *ctx, const char *const *options, const char *password, xe_progress_fn *progress,
                       void *arg, char **file, struct xe_err *err);
     void (*drop_disk)(void *ctx, const char *file);
+    /* How many bytes the disk has that a local file or block device holds (format raw, qcow2 or vhd). A qcow2
+     * that needs other files is an error. NULL where that cannot be. */
+    int (*disk_size)(void *ctx, const char *filename, const char *format, int64_t *size, struct xe_err *err);
     /* Joins the terminal with a console web socket at `path` until one side ends. */
     int (*console)(void *ctx, const char *path, struct xe_err *err);
     /* One request of REST with the session: `method` as in HTTP, `body` NULL: none. *result is the parsed

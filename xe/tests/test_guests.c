@@ -1,0 +1,196 @@
+/* Guests of older toolstacks: what their files become, what is told, and what is refused. */
+#include <base/json.h>
+#include <base/mem.h>
+#include <criterion/criterion.h>
+#include <guests.h>
+
+/* A member by a path like "disks/0/format" as text (the caller's); notes as "key=value". */
+static char *at(const json_t *guest, const char *path)
+{
+    AUTO_FREE char *copy = xstrdup(path);
+    char *rest = copy, *part;
+    const json_t *now = guest;
+    while ((part = strsep(&rest, "/")))
+        now = json_is_array(now) ? json_array_get(now, (size_t)atoi(part)) : json_object_get(now, part);
+    if (json_is_string(now))
+        return xstrdup(json_string_value(now));
+    return now ? json_dumps(now, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS) : xstrdup("missing");
+}
+
+struct row {
+    const char *text, *path, *expected; /* path NULL: refused with this problem */
+};
+
+static void check(json_t *(*reader)(const char *, size_t, char **), const char *before, const char *after,
+                  const struct row *rows, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        AUTO_FREE char *problem = NULL, *text = xasprintf("%s%s%s", before, rows[i].text, after),
+                       *found = NULL;
+        AUTO_JSON json_t *guest = reader(text, strlen(text), &problem);
+        found = !guest ? xstrdup(problem) : rows[i].path ? at(guest, rows[i].path) : xstrdup("taken");
+        cr_expect_str_eq(found, rows[i].expected, "%s\n  %s: %s, not %s", rows[i].text,
+                         rows[i].path ? rows[i].path : "", found, rows[i].expected);
+        cr_expect_eq(!guest, !rows[i].path, "%s", rows[i].text);
+    }
+}
+
+/* ---- xl ---- */
+
+static const struct row xl_rows[] = {
+    {"memory = 256", "memory", "268435456"},
+    {"memory = '256'\nmaxmem = 0x200", "memory_max", "536870912"},
+    {"vcpus = 2; maxvcpus = 4 # more", "vcpus_max", "4"},
+    {"type = \"pvh\"", "type", "pvh"},
+    {"builder = 'hvm'", "type", "hvm"},
+    {"builder = 'linux'", "type", "pv"},
+    {"kernel = '/usr/lib/xen/boot/hvmloader'", "type", "hvm"},
+    {"root = '/dev/xvda ro'\nextra = 'quiet'", "args", "root=/dev/xvda ro quiet"},
+    {"bootloader = '/usr/bin/pygrub'", "bootloader", "pygrub"},
+    {"bootloader = '/bin/sh'", "notes/0/key", "bootloader"},
+    {"firmware = 'ovmf'", "firmware", "uefi"},
+    {"boot = 'nad'", "boot", "nd"},
+    {"boot = 'nad'", "notes/0/key", "boot"},
+    {"on_crash = 'coredump-restart'", "on_crash", "coredump_and_restart"},
+    {"on_reboot = 'preserve'", "notes/0/value", "preserve"},
+    {"cpus = '0,2'\ncpu_weight = 512", "vcpus_params", "{\"mask\":\"0,2\",\"weight\":\"512\"}"},
+    {"acpi = 1\npae = 0\nnestedhvm = 1\nvideoram = 16\nviridian = ['base']\nstdvga = 0", "platform",
+     "{\"acpi\":\"true\",\"nested-virt\":\"true\",\"pae\":\"false\",\"vga\":\"cirrus\",\"videoram\":\"16\","
+     "\"viridian\":\"true\"}"},
+    {"vncpasswd = 'secret'", "notes/0/value", "..."},
+    {"colour = 'red'", "notes/0/why", "it is no documented key of xl or xm"},
+    {"uuid = 'x'", "notes/0/why", "the VM gets an identity of its own"},
+    /* Disks, in each way to write them. */
+    {"disk = ['/dev/vg/lv,raw,xvda,rw']", "disks/0",
+     "{\"cdrom\":false,\"device\":\"xvda\",\"format\":\"raw\",\"number\":0,\"path\":\"/dev/vg/"
+     "lv\",\"readonly\":false}"},
+    {"disk = ['format=qcow2, vdev=hdb, access=ro, target=/a,b=c']", "disks/0",
+     "{\"cdrom\":false,\"device\":\"hdb\",\"format\":\"qcow2\",\"number\":1,\"path\":\"/"
+     "a,b=c\",\"readonly\":true}"},
+    {"disk = ['phy:/dev/x,sdc,w']", "disks/0/number", "2"},
+    {"disk = ['tap2:aio:/img,xvdb,r']", "disks/0/readonly", "true"},
+    {"disk = ['file:/a.iso,hdc:cdrom,r']", "disks/0/cdrom", "true"},
+    {"disk = ['/a.iso,,hdc,cdrom', ',,hdd,cdrom']", "disks/1/path", ""},
+    {"disk = ['qcow2:/a,xvda,w',\n # two\n  'vhd:/b,xvdb,w' ,]", "disks/1/format", "vhd"},
+    {"disk = ['script=block-iscsi,vdev=xvda,target=/x']", "notes/0/why",
+     "script: no program of the old host is run"},
+    {"disk = ['/a,raw,xvda1,w']", NULL,
+     "disk: a device is called like xvda, hdb, sdc or vdd; partitions cannot be taken over"},
+    {"disk = ['relative,raw,xvda,w']", NULL, "disk: the file needs its whole path, from /"},
+    {"disk = ['/a']", NULL, "disk: the device (vdev) is missing"},
+    {"disk = ['/a,raw,xvda,w,1,2']", NULL, "disk: there are too many parts between commas"},
+    {"disk += ['/a,raw,xvda,w']\ndisk += ['/b,raw,xvdb,w']", "disks/1/path", "/b"},
+    /* Network cards. */
+    {"vif = ['mac=00:16:3e:00:00:01, bridge=br0, mtu=9000', '']", "nics/0",
+     "{\"bridge\":\"br0\",\"kbps\":0,\"mac\":\"00:16:3e:00:00:01\",\"mtu\":9000,\"network\":\"\",\"number\":"
+     "0}"},
+    {"vif = ['rate=8Mb/s']", "nics/0/kbps", "976"},
+    {"vif = ['rate=1MB/s@20ms,model=e1000']", "platform/nic_type", "e1000"},
+    {"vif = ['ip=10.0.0.2']", "notes/0/value", "ip=10.0.0.2"},
+    {"nics = 2", "nics/1/number", "1"},
+    /* Python, read and not run. */
+    {"import os\nmemory = 128", "notes/0/key", "line 2"},
+    {"if 1:\n    memory = 1\nelse:\n    memory = 2\nvcpus = 3", "memory", "missing"},
+    {"if 1:\n    memory = 1\nvcpus = 3", "vcpus", "3"},
+    {"lib = 'lib' + arch", "notes/0/value", "'lib' + arch"},
+    {"on_crash = 'coredump-' + 'restart'", "on_crash", "coredump_and_restart"},
+    {"memory = 64 * 2", NULL, "line 2: memory is computed (64 * 2); write its value out"},
+    {"disk = ['phy:%s,xvda,w' % dev]", NULL, "disk: a disk is computed; write it out"},
+    {"apic = True\nnx = False", "platform/nx", "false"},
+    {"description = '''two\nlines'''", "description", "two\nlines"},
+    {"description = \"\\x41\\101\\n\\q\"", "description", "AA\n\\q"},
+    {"kernel = None", "kernel", "missing"},
+    /* What is no such file. */
+    {"memory = ", NULL, "line 2: a value is missing"},
+    {"disk = ['a'", NULL, "line 2: a list is not closed"},
+    {"kernel = 'a", NULL, "line 2: a text has no closing quote"},
+    {"= 3", NULL, "line 2: an assignment like name = value belongs here"},
+    {"x = [[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]", NULL, "line 2: lists are nested too deep"},
+    {"memory = 0", NULL, "memory: a number of MiB belongs there"},
+    {"name = 3.5.6", NULL, "line 2: name is computed (3.5.6); write its value out"},
+};
+
+Test(guests, xl)
+{
+    check(guest_from_xl, "name = 'g'\n", "", xl_rows, ARRAY_LEN(xl_rows));
+    AUTO_FREE char *problem = NULL;
+    cr_expect_null(guest_from_xl("memory = 1", 10, &problem));
+    cr_expect_str_eq(problem, "name is missing");
+}
+
+/* ---- libvirt ---- */
+
+static const struct row libvirt_rows[] = {
+    {"<memory unit='GiB'>1</memory>", "memory", "1073741824"},
+    {"<memory>1048576</memory><currentMemory unit='MiB'>512</currentMemory>", "memory", "536870912"},
+    {"<memory unit='furlong'>1</memory>", NULL, "memory: it is no amount of memory"},
+    {"<vcpu current='1' cpuset='0-1'>4</vcpu>", "vcpus", "1"},
+    {"<vcpu cpuset='0-1'>4</vcpu>", "vcpus_params/mask", "0-1"},
+    {"<os firmware='efi'><type arch='x86_64'>hvm</type><boot dev='network'/><boot dev='hd'/></os>", "boot",
+     "nc"},
+    {"<os firmware='efi'/>", "firmware", "uefi"},
+    {"<os><loader type='pflash'>/x</loader><nvram>/y</nvram></os>", "notes/1/key", "os/nvram"},
+    {"<os><kernel>/k</kernel><initrd>/i</initrd><cmdline>quiet</cmdline></os>", "args", "quiet"},
+    {"<features><acpi/><hyperv/><smm state='on'/></features>", "platform",
+     "{\"acpi\":\"true\",\"viridian\":\"true\"}"},
+    {"<clock offset='localtime'/>", "notes/0/value", "offset=localtime"},
+    {"<clock offset='variable' adjustment='-3600'/>", "platform/timeoffset", "-3600"},
+    {"<on_crash>preserve</on_crash>", "on_crash", "preserve"},
+    {"<devices><disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='/a&amp;b'/>"
+     "<target dev='vdb' bus='virtio'/></disk></devices>",
+     "disks/0",
+     "{\"cdrom\":false,\"device\":\"vdb\",\"format\":\"qcow2\",\"number\":1,\"path\":\"/"
+     "a&b\",\"readonly\":false}"},
+    {"<devices><disk type='block'><source dev='/dev/x'/><target "
+     "dev='sda'/><readonly/><serial>1</serial></disk></devices>",
+     "notes/0/key", "devices/disk/serial"},
+    {"<devices><disk device='cdrom'><target dev='hdc'/></disk></devices>", "disks/0/cdrom", "true"},
+    {"<devices><disk type='network'><source protocol='rbd'/><target dev='vda'/></disk></devices>",
+     "notes/0/why", "only files and block devices are taken over: attach the disk by hand"},
+    {"<devices><disk type='file'><source file='/a'/></disk></devices>", NULL,
+     "devices/disk: the target has no name like vda, sdb, hdc or xvdd"},
+    {"<devices><interface type='bridge'><mac address='52:54:00:00:00:01'/><source bridge='br0'/><mtu "
+     "size='1400'/>"
+     "<model type='virtio'/></interface></devices>",
+     "nics/0",
+     "{\"bridge\":\"br0\",\"kbps\":0,\"mac\":\"52:54:00:00:00:01\",\"mtu\":1400,\"network\":\"\",\"number\":"
+     "0}"},
+    {"<devices><graphics type='vnc' passwd='secret'/></devices>", "notes/0/value", "type=vnc passwd=..."},
+    {"<devices><flux/></devices>", "notes/0/why", "it is no documented element"},
+    {"<uuid>x</uuid>", "notes/0/key", "uuid"},
+    {"<a>", NULL, "line 1: mismatched tag"},
+};
+
+Test(guests, libvirt)
+{
+    check(guest_from_libvirt, "<domain type='kvm'><name>g</name>", "</domain>", libvirt_rows,
+          ARRAY_LEN(libvirt_rows));
+}
+
+Test(guests, libvirt_without_entities_and_bounds)
+{
+    AUTO_FREE char *deep = xcalloc(1, 400), *one = NULL, *two = NULL, *three = NULL, *four = NULL;
+    static const char bomb[] =
+        "<!DOCTYPE d [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><domain><name>&a;</name></domain>";
+    cr_expect_null(guest_from_libvirt(bomb, strlen(bomb), &one));
+    cr_expect_str_eq(one, "line 1: a document type is not accepted");
+    for (int i = 0; i < 100; i++)
+        strcat(deep, "<a>");
+    cr_expect_null(guest_from_libvirt(deep, strlen(deep), &two));
+    cr_expect_str_eq(two, "line 1: this is larger or deeper than any domain");
+    cr_expect_null(guest_from_libvirt("<vm/>", 5, &three));
+    cr_expect_str_eq(three, "it is a <vm>, not a <domain>");
+    cr_expect_null(guest_from_libvirt("<domain/>", 9, &four));
+    cr_expect_str_eq(four, "name is missing");
+}
+
+Test(guests, device_numbers)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } rows[] = {{"xvda", 0},   {"hdc", 2}, {"sdz", 25}, {"vdaa", 26}, {"d3", 3},
+                {"xvda1", -1}, {"", -1},   {"xvd", -1}, {"d3p1", -1}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++)
+        cr_expect_eq(guest_device_number(rows[i].name), rows[i].number, "%s", rows[i].name);
+}
