@@ -12,6 +12,7 @@
 #include "gate/session.h"
 #include "gate/task.h"
 #include "gate/trail.h"
+#include "gate/trail_chain.h"
 #include "hosts/claims.h"
 #include "hosts/hosts.h"
 #include "hosts/join.h"
@@ -54,6 +55,8 @@
 
 struct options {
     const char *pam_dir, *state_dir, *listen, *web_dir, *log_level, *call_log, *socket, *fetch_allow;
+    const char *noted_sum;
+    bool verify_audit;
     long long port, http_port, session_idle_s, operation_wait_s, event_heartbeat_s, rate_limit, rate_burst;
 };
 
@@ -429,6 +432,11 @@ static int parse_options(int argc, char **argv, struct options *o)
          &o->fetch_allow, 0, 0, false},
         {"pam-dir", ARG_TEXT, "DIR", "folder of PAM's service files (default: the system's)", &o->pam_dir, 0,
          0, false},
+        {"verify-audit", ARG_FLAG, NULL,
+         "check the sums of the audit log's lines, say so and end; starts nothing", &o->verify_audit, 0, 0,
+         false},
+        {"noted-sum", ARG_TEXT, "SUM", "with --verify-audit: this sum has to be among them", &o->noted_sum, 0,
+         0, false},
         {"log-level", ARG_TEXT, "LEVEL", "error, warn, info or debug (default info)", &o->log_level, 0, 0,
          false},
     };
@@ -461,6 +469,11 @@ int main(int argc, char **argv)
     int rc = parse_options(argc, argv, &p.options);
     if (rc != 0)
         return rc > 0 ? 0 : 2;
+    if (p.options.verify_audit) {
+        AUTO_FREE char *path = xasprintf("%s/audit.log", p.options.state_dir);
+        rc = chain_verify(path, p.options.noted_sum, stdout);
+        return rc < 0 ? 2 : rc;
+    }
     if (!log_level_parse(p.options.log_level, &level)) {
         fprintf(stderr, "poold: --log-level is error, warn, info or debug, not '%s'\n", p.options.log_level);
         return 2;

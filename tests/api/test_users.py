@@ -534,6 +534,55 @@ class AuditLog(Case):
         self.assertNotIn("secret word", text)
         self.assertNotIn("VM.get_all", text)
 
+    def verify(self, folder, *more):
+        run = subprocess.run([program("poold"), "--state", folder, "--verify-audit", *more], text=True, check=False,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return run.returncode, run.stdout
+
+    def test_sums(self):
+        """The lines are chained, over a restart too; whoever changes one is found out."""
+        API.pool.set_name_description(API.pool.get_all()[0], "before")
+        status, _, body = POOL.http("GET", "/audit_log?sums=true", None, POOL.basic())
+        self.assertEqual(status, 200)
+        noted = body.decode().splitlines()[-1].rpartition(" #")[2]
+        self.assertRegex(noted, "^[0-9a-f]{64}$")
+        code, told = self.verify(POOL.state, "--noted-sum", noted)
+        self.assertEqual((code, told.splitlines()[-1]), (0, "unbroken"), told)
+        lines = POOL.read("audit.log").splitlines(keepends=True)
+        middle = len(lines) // 2
+        changed = [*lines[:middle], lines[middle].replace("'root'", "'toor'", 1).replace("2", "3", 1), *lines[middle + 1:]]
+        for what, parts, more, expected, words in (
+                ("whole", [lines], (), 0, "unbroken"), ("in parts", [lines[middle:], lines[:middle]], (), 0, "unbroken"),
+                ("older parts are gone", [lines[middle:]], (), 0, "older parts were dropped"),
+                ("changed", [changed], (), 1, f"audit.log, line {middle + 1}: it, or lines before it"),
+                ("one dropped", [lines[:middle] + lines[middle + 1:]], (), 1, f"audit.log, line {middle + 1}:"),
+                ("a part dropped", [lines[-1:], lines[:middle]], (), 1, "audit.log, line 1:"),
+                ("one added", [[*lines[:middle], "made up\n", *lines[middle:]]], (), 1, "it has no sum"),
+                ("cut off", [lines[:2]], ("--noted-sum", noted), 1, "is not among them"),
+                ("none", [], (), 2, "there are no lines")):
+            with self.subTest(what), tempfile.TemporaryDirectory() as folder:
+                for n, part in enumerate(parts):
+                    with open(f"{folder}/audit.log" + (f".{n}" if n else ""), "w", encoding="utf-8") as file:
+                        file.writelines(line if line.endswith("\n") else line + "\n" for line in part)
+                code, told = self.verify(folder, *more)
+                self.assertEqual(code, expected, told)
+                self.assertIn(words, told)
+
+    def test_sums_go_on_after_a_restart(self):
+        with TestPool() as pool:
+            pool.login()
+            pool.restart()
+            pool.login()
+            pool.stop()
+            with open(f"{pool.state}/audit.log", "a", encoding="ascii") as file:
+                file.write("[cut off by a power cut")
+            pool.start()
+            pool.login()
+            code, told = self.verify(pool.state)
+            self.assertEqual(code, 1)
+            self.assertEqual(told.count("it has no sum, or was cut"), 1, told)
+            self.assertNotIn("changed or are missing", told)
+
     def test_refused_logins(self):
         self.no_login("SESSION_AUTHENTICATION_FAILED", "no-one' 'x", "wrong")
         self.assertTrue(any("'no-one\\' \\'x' 'DENIED' 'ERROR:SESSION_AUTHENTICATION_FAILED'" in line for line in self.lines()))

@@ -4,6 +4,7 @@
 
 #include "permissions.h"
 #include "session.h"
+#include "trail_chain.h"
 #include <base/buf.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -16,7 +17,6 @@
 #include <time.h>
 
 #define PART_BYTES_MAX (16 * 1024 * 1024)
-#define PARTS_KEPT 8
 #define WORD_BYTES_MAX 200
 #define READ_BYTES 65536
 
@@ -27,6 +27,7 @@ struct trail {
     int fd;               /* -1: not open */
     off_t size;
     bool complained;
+    char last_sum[SHA256_TEXT_SIZE];
 };
 
 static char *part_name(const struct trail *trail, unsigned part)
@@ -51,6 +52,18 @@ static void open_part(struct trail *trail)
         trail->size = st.st_size;
 }
 
+/* The chain goes on where the last line left it. A last line that has no end (the machine died) is given one,
+ * and stays without a sum. */
+static void take_up_chain(struct trail *trail)
+{
+    AUTO_FREE char *older = part_name(trail, 1);
+    bool cut, old_cut;
+    if (!chain_last(trail->path, trail->last_sum, &cut) && !chain_last(older, trail->last_sum, &old_cut))
+        snprintf(trail->last_sum, sizeof(trail->last_sum), "%s", CHAIN_BEGIN);
+    if (cut && trail->fd >= 0 && write(trail->fd, "\n", 1) != 1)
+        complain(trail, "a line of the audit log cannot be ended");
+}
+
 struct trail *trail_open(const char *state_dir)
 {
     struct trail *trail = xcalloc(1, sizeof(*trail));
@@ -59,6 +72,7 @@ struct trail *trail_open(const char *state_dir)
     if (gethostname(trail->host, sizeof(trail->host) - 1) < 0)
         snprintf(trail->host, sizeof(trail->host), "localhost");
     open_part(trail);
+    take_up_chain(trail);
     return trail;
 }
 
@@ -75,7 +89,7 @@ void trail_close(struct trail *trail)
 
 static void rotate(struct trail *trail)
 {
-    for (unsigned part = PARTS_KEPT; part > 0; part--) {
+    for (unsigned part = TRAIL_PARTS_KEPT; part > 0; part--) {
         AUTO_FREE char *from = part_name(trail, part - 1), *to = part_name(trail, part);
         if (rename(from, to) < 0 && errno != ENOENT)
             complain(trail, "a part of the audit log cannot be renamed");
@@ -84,9 +98,12 @@ static void rotate(struct trail *trail)
     open_part(trail);
 }
 
-static void append(struct trail *trail, const struct buf *line)
+static void append(struct trail *trail, struct buf *line)
 {
+    char sum[SHA256_TEXT_SIZE];
     pthread_mutex_lock(&trail->lock);
+    chain_next(trail->last_sum, line->data, line->len, sum);
+    buf_printf(line, " #%s\n", sum);
     if (trail->fd >= 0 && trail->size + (off_t)line->len > PART_BYTES_MAX)
         rotate(trail);
     if (trail->fd < 0)
@@ -95,7 +112,10 @@ static void append(struct trail *trail, const struct buf *line)
     if (put == (ssize_t)line->len) {
         trail->size += put;
         trail->complained = false;
+        memcpy(trail->last_sum, sum, sizeof(sum));
     } else {
+        if (put > 0 && ftruncate(trail->fd, trail->size) < 0)
+            trail->size += put;
         complain(trail, "a line of the audit log cannot be written");
         log_warn("audit", "not in the audit log", "line", line->data);
     }
@@ -162,7 +182,7 @@ static void add_outcome(struct buf *line, const struct api_err *err)
 
 static void end_line(struct trail *trail, struct buf *line)
 {
-    buf_add_str(line, ")\n");
+    buf_add_char(line, ')');
     append(trail, line);
 }
 
@@ -299,6 +319,7 @@ void trail_door(struct trail *trail, const char *peer, const struct session *ses
 
 struct reading {
     const char *since;
+    bool sums;
     int (*put)(void *arg, const char *data, size_t len);
     void *arg;
     struct buf line; /* the part of a line that was read */
@@ -312,6 +333,12 @@ static int put_line(struct reading *r)
     size_t since = strlen(r->since), least = stamp < since ? stamp : since;
     int order = memcmp(r->line.data + 1, r->since, least);
     bool old = order < 0 || (order == 0 && stamp < since);
+    const char *sum;
+    size_t text = chain_split(r->line.data, r->line.len, &sum);
+    if (sum && !r->sums) {
+        r->line.data[text] = '\n';
+        r->line.len = text + 1;
+    }
     int rc = old ? 0 : r->put(r->arg, r->line.data, r->line.len);
     buf_clear(&r->line);
     return rc;
@@ -334,19 +361,19 @@ static int read_part(int fd, struct reading *r)
     return got < 0 ? -1 : 0;
 }
 
-int trail_read(struct trail *trail, const char *since, int (*put)(void *arg, const char *data, size_t len),
-               void *arg)
+int trail_read(struct trail *trail, const char *since, bool sums,
+               int (*put)(void *arg, const char *data, size_t len), void *arg)
 {
-    int fds[PARTS_KEPT + 1];
-    struct reading reading = {.since = since, .put = put, .arg = arg};
+    int fds[TRAIL_PARTS_KEPT + 1];
+    struct reading reading = {.since = since, .sums = sums, .put = put, .arg = arg};
     pthread_mutex_lock(&trail->lock); /* the parts keep their names meanwhile */
-    for (unsigned part = 0; part <= PARTS_KEPT; part++) {
+    for (unsigned part = 0; part <= TRAIL_PARTS_KEPT; part++) {
         AUTO_FREE char *name = part_name(trail, part);
         fds[part] = open(name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     }
     pthread_mutex_unlock(&trail->lock);
     int rc = 0;
-    for (unsigned part = PARTS_KEPT + 1; part-- > 0;) {
+    for (unsigned part = TRAIL_PARTS_KEPT + 1; part-- > 0;) {
         if (fds[part] < 0)
             continue;
         if (rc == 0)

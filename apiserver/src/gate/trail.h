@@ -1,6 +1,7 @@
 /* The audit log: one line for each login, each change and each refusal. Lines look as clients of GET
  * /audit_log know them; docs/users.md describes them. Never a secret: parameters are told by reference, name,
- * number or map key, not by free text. Any thread. */
+ * number or map key, not by free text. On disk each ends with a sum that chains it to those before
+ * (trail_chain.h). Any thread. */
 #pragma once
 #include "../server.h"
 
@@ -20,6 +21,7 @@ void trail_door(struct trail *trail, const char *peer, const struct session *ses
                 const struct api_err *err);
 
 /* Writes the lines that are not older than `since` (compared as text with their stamp; "": all), oldest
- * first, by calling put until it returns -1. 0, or -1 when put did or a file could not be read. */
-int trail_read(struct trail *trail, const char *since, int (*put)(void *arg, const char *data, size_t len),
-               void *arg);
+ * first, with their sums or as clients know them, by calling put until it returns -1. 0, or -1 when put did
+ * or a file could not be read. */
+int trail_read(struct trail *trail, const char *since, bool sums,
+               int (*put)(void *arg, const char *data, size_t len), void *arg);

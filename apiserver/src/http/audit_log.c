@@ -1,4 +1,4 @@
-/* GET /audit_log?since=: lines of the audit log, those from a stamp on. */
+/* GET /audit_log?since=&sums=: lines of the audit log, those from a stamp on; `sums=true` with their sums. */
 #include "../gate/session.h"
 #include "../gate/trail.h"
 #include "../server.h"
@@ -26,12 +26,13 @@ static void run(void *arg)
         door_job_free(job);
         return;
     }
-    const char *given = http_request_query(job->req, "since");
+    const char *given = http_request_query(job->req, "since"), *sums = http_request_query(job->req, "sums");
     AUTO_FREE char *since = xstrdup(given ? given : "");
+    bool with_sums = sums && streq(sums, "true");
     trail_door(job->server->trail, http_request_peer(job->req), session, ACTION_get_audit_log->permission,
                NULL);
     struct http_writer *writer = http_writer_open(job->req, 200, headers, -1, WINDOW_BYTES);
-    http_writer_close(writer, trail_read(job->server->trail, since, put, writer) == 0);
+    http_writer_close(writer, trail_read(job->server->trail, since, with_sums, put, writer) == 0);
     if (temporary)
         session_close(job->server, session);
     door_job_free(job);

@@ -97,7 +97,7 @@ static int fill_database(struct bundle *b, struct spool *spool, void *arg)
 static int fill_audit_log(struct bundle *b, struct spool *spool, void *arg)
 {
     (void)arg;
-    return trail_read(b->t->server->trail, "", spool_line, spool);
+    return trail_read(b->t->server->trail, "", true, spool_line, spool);
 }
 
 static int fill_figures(struct bundle *b, struct spool *spool, void *arg)

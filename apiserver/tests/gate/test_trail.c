@@ -3,10 +3,12 @@
 #include <base/mem.h>
 #include <criterion/criterion.h>
 #include <gate/trail.h>
+#include <gate/trail_chain.h>
 #include <model/errors.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static char folder[64];
 
@@ -37,7 +39,7 @@ static int put(void *arg, const char *data, size_t len)
 static char *read_since(struct trail *trail, const char *since)
 {
     struct buf out = BUF_INIT;
-    cr_assert_eq(trail_read(trail, since, put, &out), 0);
+    cr_assert_eq(trail_read(trail, since, false, put, &out), 0);
     buf_add_char(&out, '\0');
     return buf_take(&out);
 }
@@ -160,4 +162,24 @@ Test(trail, a_full_file_makes_room_and_the_oldest_part_goes)
     struct stat st;
     cr_assert_neq(stat(ninth, &st), 0);
     trail_close(trail);
+}
+
+Test(trail, sums_go_on_into_the_next_part)
+{
+    AUTO_FREE char *path = xasprintf("%s/audit.log", folder), *older = xasprintf("%s/audit.log.1", folder);
+    struct trail *trail = trail_open(folder);
+    char user[200];
+    memset(user, 'x', sizeof(user) - 1);
+    user[sizeof(user) - 1] = '\0';
+    while (access(older, F_OK) != 0)
+        trail_session(trail, "127.0.0.1", "session.login_with_password", user, NULL, NULL);
+    trail_session(trail, "127.0.0.1", "session.login_with_password", "newest", NULL, NULL);
+    trail_close(trail);
+    AUTO_FREE char *told = NULL;
+    size_t size;
+    FILE *out = open_memstream(&told, &size);
+    cr_assert_eq(chain_verify(path, NULL, out), 0);
+    fclose(out);
+    cr_assert_null(strstr(told, "older parts were dropped"));
+    cr_assert_eq(remove(path), 0);
 }
