@@ -328,7 +328,8 @@ static void load_ended(struct hv_driver_state *sim, const char *file)
     struct domain_info info;
     if (ended_read(sim->state_dir, file, &info) < 0)
         return;
-    struct rundir_record none = {0};
+    struct rundir_record none = {.domid = 0};
+    domain_config_init(&none.config);
     struct sim_domain *d = add_domain(sim, &none);
     domain_info_done(&d->info);
     d->info = info;

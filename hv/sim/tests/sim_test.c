@@ -152,6 +152,22 @@ Test(sim, a_crash_is_told_with_its_reason)
     cr_assert_lt(drv->info(w.state, VM, &info, &err), 0);
 }
 
+Test(sim, an_end_is_told_by_the_next_driver_too)
+{
+    struct domain_info info;
+    struct hv_err err = {0};
+    start("sim.crash_ms=10", false);
+    wait_for(is_gone);
+    drv->close(w.state);
+    open_driver();
+    cr_assert_eq(drv->info(w.state, VM, &info, &err), 0, "%s", err.text);
+    cr_assert_eq(info.state, DOMAIN_STATE_GONE);
+    cr_assert_eq(info.end_reason, END_REASON_GUEST_CRASH);
+    cr_assert_str_eq(info.name, "one");
+    domain_info_done(&info);
+    cr_assert_eq(drv->forget(w.state, VM, &err), 0);
+}
+
 Test(sim, a_guest_reboots_by_itself)
 {
     start("sim.reboot_ms=10", false);
