@@ -6,6 +6,7 @@
  * then, and only then, "not applied" is certain. A write that failed (disk full) never got as far as the
  * last frame, which is the one that commits. */
 #include "sqlite_impl.h"
+#include <base/failpoint.h>
 #include <base/log.h>
 #include <base/mem.h>
 
@@ -228,7 +229,10 @@ enum engine_result sqlite_apply(struct sqlite_engine *engine, const struct engin
         roll_back(engine);
         return ENGINE_NOT_APPLIED;
     }
-    if (step(engine, engine->commit, err) == 0)
+    failpoint("store", "written");
+    if (step(engine, engine->commit, err) == 0) {
+        failpoint("store", "durable");
         return ENGINE_DURABLE;
+    }
     return after_failed_commit(engine, sqlite3_extended_errcode(engine->db));
 }
