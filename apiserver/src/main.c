@@ -304,6 +304,7 @@ static int start(struct pool_server *p)
     s->events = events_new(s, p->options.event_heartbeat_s);
     s->joins = joins_new();
     s->rest_keys = rest_keys_new();
+    s->plans = plans_new();
     s->api_tokens = api_tokens_new();
     s->rates = rates_new();
     s->rest_rate = (struct rate_limit){(double)p->options.rate_limit, (double)p->options.rate_burst};
@@ -384,6 +385,7 @@ static void stop(struct pool_server *p)
     web_free(p->web);
     joins_free(s->joins);
     rest_keys_free(s->rest_keys);
+    plans_free(s->plans);
     api_tokens_free(s->api_tokens);
     rates_free(s->rates);
     tasks_free(s->tasks);

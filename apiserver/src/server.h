@@ -29,6 +29,7 @@ struct metrics;
 struct call_log;
 struct trail;
 struct rest_keys;
+struct plans;
 struct api_tokens;
 struct front;
 struct fetch_rules;
@@ -53,6 +54,7 @@ struct server {
     struct console_tokens *console_tokens;
     struct schedules *schedules;
     struct rest_keys *rest_keys;
+    struct plans *plans;
     struct api_tokens *api_tokens;
     struct rates *rates;
     struct rate_limit rest_rate; /* requests of one user, token or address over REST */
@@ -98,6 +100,7 @@ struct call {
     struct ref task;         /* null: none */
     bool async;
     struct task_claim claim;
+    struct ref pinned_host; /* where a VM that would go anywhere is to go: a plan said so; null: anywhere */
     bool local_root;   /* came over the local socket from the machine's root: its logins need no password */
     bool known_client; /* showed a TLS certificate that the pool knows */
     bool bare; /* XML-RPC: the result alone, without the struct with its Status (system.listMethods) */

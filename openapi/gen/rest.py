@@ -13,6 +13,7 @@ from pathlib import Path
 from description import Description, DescriptionError
 
 PREFIX = "/api/v1"
+PLAN_TYPE = "application/vnd.corral.plan+json"
 LEFT_OUT = {"NO_SESSION", "HIDDEN", "POOL_INTERNAL"}
 
 
@@ -85,6 +86,47 @@ class Writer:
         self.paths = {}
         self.schemas = {}
         self.tags = []
+
+    # ---- plans ----
+
+    def planned(self, responses):
+        """The answers of a change, with that of ?plan=true."""
+        made = {code: dict(r) for code, r in responses.items()}
+        plain = made.setdefault("200", {"description": "The plan, with plan=true."})
+        if "$ref" not in plain:
+            plain["content"] = {**plain.get("content", {}), PLAN_TYPE: {"schema": ref("schemas", "Plan")}}
+        return made
+
+    def add_plans(self):
+        text = {"type": "string"}
+        obj = {"type": ["object", "null"], "properties": {"class": text, "uuid": text, "name": text}}
+        step = {"type": "object", "required": ["do", "object"],
+                "properties": {"do": {**text, "description": "A sentence."}, "object": {**obj, "description": "What it is about."},
+                               "from": {"description": "The value now, of a field that is set."}, "to": {"description": "The value then."}}}  # fmt: skip
+        reason = {"type": "object", "required": ["code", "params", "message", "change"],
+                  "properties": {"code": text, "params": {"type": "array", "items": text}, "message": text,
+                                 "change": {**text, "description": "What would change it."}, "object": obj}}  # fmt: skip
+        number = {"type": "integer", "format": "int64"}
+        space = {"type": "object", "properties": {"sr": text, "bytes": number, "free": number}}
+        needs = {"type": "object", "properties": {"memory": {"type": ["object", "null"], "properties": {"least": number, "most": number}},
+                                                  "space": {"type": "array", "items": space}}}  # fmt: skip
+        verdict = {"type": "object", "properties": {"host": obj, "fits": {"type": "boolean"}, "code": {"type": ["string", "null"]},
+                                                    "why": text, "free_memory": number}}  # fmt: skip
+        where = {"type": ["object", "null"], "properties": {"host": obj, "why": text, "hosts": {"type": "array", "items": verdict}}}
+        shown = {"action": {**text, "description": "The message."},
+                 "possible": {"type": "boolean", "description": "No reason against it is known."},
+                 "whole": {"type": "boolean", "description": "The steps are known one by one; else the message's meaning is told."},
+                 "steps": {"type": "array", "items": step}, "reasons": {"type": "array", "items": reason},
+                 "where": {**where, "description": "Where a VM would run."}, "needs": needs,
+                 "id": {"type": ["string", "null"]}, "apply": {"type": ["string", "null"], "description": "POST there does it; null: it is not possible."},
+                 "expires": {"type": ["string", "null"]}}  # fmt: skip
+        self.schemas["Plan"] = {"type": "object", "description": "What a change would do.", "required": list(shown), "properties": shown}
+        self.tags.insert(2, {"name": "plans", "description": "What changes would do."})
+        result = {"type": ["object", "null"]}
+        self.operation("post", f"{PREFIX}/plans/{{uuid}}/apply", "plans", "apply_plan", "Does what was planned, or refuses because something has changed.",
+                       "that the change needs",
+                       self.planned({"200": answer("It was done.", result), "201": answer("It was made.", result), "202": ref("responses", "Task"), "204": answer("It is gone.")}),
+                       parameters=[ref("parameters", n) for n in ("uuid", "wait", "plan", "IdempotencyKey")])  # fmt: skip
 
     # ---- schemas ----
 
@@ -182,22 +224,22 @@ class Writer:
 
     def add_changes(self, c, many, one):
         create, destroy, fields = c.messages.get("create"), c.messages.get("destroy"), self.settable(c)
-        changing = ["wait", "IdempotencyKey"]
+        changing = ["wait", "plan", "IdempotencyKey"]
         if create and is_offered(create):
             wanted = self.constructor_body(c, create)
             self.operation("post", many, c.collection, f"create_{c.name}", create.doc, create.role,
-                           {"201": answer("It was made.", ref("schemas", c.name), ["Location", "ETag"]), "202": ref("responses", "Task")},
+                           self.planned({"201": answer("It was made.", ref("schemas", c.name), ["Location", "ETag"]), "202": ref("responses", "Task")}),
                            parameters=[ref("parameters", n) for n in changing],
                            requestBody=body(wanted, bool(wanted.get("required"))))  # fmt: skip
         if fields:
             self.operation("patch", one, c.collection, f"patch_{c.name}", "Sets fields, all or none; null removes a key of a map.",
                            "that each field's setter needs",
-                           {"200": answer("The object now.", ref("schemas", c.name), ["ETag"])},
-                           parameters=[ref("parameters", n) for n in ("uuid", "IfMatch")],
+                           self.planned({"200": answer("The object now.", ref("schemas", c.name), ["ETag"])}),
+                           parameters=[ref("parameters", n) for n in ("uuid", "IfMatch", "plan")],
                            requestBody=body({"type": "object", "properties": fields, "additionalProperties": False}))  # fmt: skip
         if destroy and is_offered(destroy):
             self.operation("delete", one, c.collection, f"delete_{c.name}", destroy.doc, destroy.role,
-                           {"204": answer("It is gone."), "202": ref("responses", "Task")},
+                           self.planned({"204": answer("It is gone."), "202": ref("responses", "Task")}),
                            parameters=[ref("parameters", n) for n in ("uuid", "IfMatch", *changing)])  # fmt: skip
 
     def add_action(self, c, m, many, one):
@@ -210,7 +252,8 @@ class Writer:
         wanted = self.params_body(m, 1 if about_one else 0)
         parameters = ["uuid", "IfMatch"] if about_one else []
         result = {"type": "object", "required": ["result"], "properties": {"result": schema(m.result)}}
-        responses = {"200": answer("It was done.", result)}
+        responses = self.planned({"200": answer("It was done.", result)})
+        parameters.append("plan")
         if "ASYNC" in m.flags:
             parameters += ["wait", "IdempotencyKey"]
             responses["202"] = ref("responses", "Task")
@@ -237,7 +280,8 @@ class Writer:
         self.operation("get", f"{PREFIX}/session", tag, "whoami", "Who this is.", "read-only", {"200": answer("You.", me)})
         self.operation("delete", f"{PREFIX}/session", tag, "log_out", "Ends the session.", "read-only", {"204": answer("It is over.")})
         self.add_tokens()
-        self.tags.insert(2, {"name": "events", "description": "What changes."})
+        self.add_plans()
+        self.tags.insert(3, {"name": "events", "description": "What changes."})
         stream = {"description": "Server-sent events: change, token (its id resumes the stream), lost, error.",
                   "content": {"text/event-stream": {"schema": {"type": "string"}}}}  # fmt: skip
         self.operation("get", f"{PREFIX}/events", "events", "events", "What changes, as it happens.", "read-only", {"200": stream},
@@ -279,6 +323,7 @@ class Writer:
             "limit": q("limit", "At most so many.", {"type": "integer", "minimum": 1, "maximum": 100000, "default": 100}),
             "cursor": q("cursor", "Go on behind this place: next of the page before.", text),
             "wait": q("wait", "Seconds to wait for the end; then the task is the answer. Actions: 0 unless said.", {"type": "string", "pattern": "^[0-9]+s?$"}),
+            "plan": q("plan", "true: nothing is done; the answer is what would be.", {"type": "boolean", "default": False}),
             "classes": q("classes", "Of these lists only, with commas between.", text),
             "from": q("from", "now, or start: first everything that there is.", {"type": "string", "enum": ["now", "start"]}),
             "IfMatch": h("If-Match", "Only if the object is still in the version with this ETag."),

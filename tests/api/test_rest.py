@@ -287,6 +287,62 @@ class RestTest(unittest.TestCase):
         self.assertEqual(self.rest.get("/networks", filter="name_label = once")["total"], 1)
         self.problem(400, None, "POST", "/networks", {"name_label": "once"}, {"Idempotency-Key": "k" * 256})
 
+    # ---- plans ----
+
+    def test_plans(self):
+        """A plan changes nothing; applied it does what it told, or refuses when the world is another one."""
+        uuid, host = self.vm("planned"), self.rest.get("/hosts", fields="uuid")["items"][0]["uuid"]
+        path = f"/vms/{uuid}"
+
+        def plan(method, path, body=None):
+            status, head, answer = self.rest.request(method, path + "?plan=true", body)
+            self.assertEqual((status, head["content-type"]), (200, "application/vnd.corral.plan+json"), answer)
+            self.assertEqual(answer["possible"], not answer["reasons"])
+            return answer
+        tag = self.rest.ok(200, "GET", path)[0]["etag"]
+        start = plan("POST", f"{path}/actions/start", {})
+        self.assertTrue(start["possible"] and start["whole"], start)
+        self.assertEqual((start["where"]["host"]["uuid"], start["where"]["why"]), (host, "It is the only host that can take it."))
+        self.assertTrue(start["where"]["hosts"][0]["fits"])
+        self.assertGreaterEqual(start["needs"]["memory"]["least"], 64 << 20)
+        self.assertIn("Starts the VM.", [s["do"] for s in start["steps"]])
+        self.assertEqual(self.rest.ok(200, "GET", path)[0]["etag"], tag, "nothing was changed")
+        # Every reason at once: the state, the template, a host that is off.
+        shutdown = plan("POST", f"{path}/actions/clean_shutdown", {})
+        self.assertEqual([r["code"] for r in shutdown["reasons"]], ["VM_BAD_POWER_STATE"])
+        self.assertEqual((shutdown["apply"], shutdown["reasons"][0]["params"][0]), (None, uuid))
+        self.rest.ok(200, "PATCH", path, {"memory_static_max": 1 << 50, "memory_dynamic_max": 1 << 50, "memory_dynamic_min": 1 << 50})
+        big = plan("POST", f"{path}/actions/start", {})
+        self.assertIn("HOST_NOT_ENOUGH_FREE_MEMORY", [r["code"] for r in big["reasons"]])
+        self.assertIsNone(big["where"]["host"])
+        self.rest.ok(200, "PATCH", path, {"memory_dynamic_min": 64 << 20, "memory_dynamic_max": 64 << 20, "memory_static_max": 64 << 20})
+        # The first plan rests on a VM that was another one.
+        self.assertIn(uuid, self.problem(412, None, "POST", start["apply"].removeprefix(API), {})["detail"])
+        self.problem(404, None, "POST", start["apply"].removeprefix(API), {})
+        start = plan("POST", f"{path}/actions/start", {})
+        self.assertEqual(self.rest.ok(200, "POST", start["apply"].removeprefix(API), {}, wait="60s")[1], {"result": None})
+        self.assertEqual(self.rest.get(path)["resident_on"], host)
+        evacuation = plan("POST", f"/hosts/{host}/actions/evacuate", {})
+        self.assertIn(uuid, [r["object"]["uuid"] for r in evacuation["reasons"]])
+        snapshot = plan("POST", f"{path}/actions/snapshot", {"new_name": "s"})
+        self.assertIn("Records the VM as snapshot 's'.", [s["do"] for s in snapshot["steps"]])
+        self.assertFalse(plan("DELETE", path)["possible"])
+        stop = plan("POST", f"{path}/actions/hard_shutdown", {})
+        self.rest.ok(200, "POST", stop["apply"].removeprefix(API), {}, wait="60s")
+        self.assertEqual(self.rest.get(path)["power_state"], "Halted")
+        # Fields, constructors, destructors.
+        patch = plan("PATCH", path, {"name_label": "other", "tags": ["t"]})
+        self.assertEqual([(s["from"], s["to"]) for s in patch["steps"]], [("planned", "other"), ([], ["t"])])
+        self.assertEqual(self.rest.ok(200, "POST", patch["apply"].removeprefix(API), {})[1]["name_label"], "other")
+        network = plan("POST", "/networks", {"name_label": "planned"})
+        self.assertEqual((network["possible"], network["whole"]), (True, False))
+        self.assertEqual(self.rest.get("/networks", filter="name_label = planned")["total"], 0)
+        _, made = self.rest.ok(201, "POST", network["apply"].removeprefix(API), {})
+        gone = plan("DELETE", f"/networks/{made['uuid']}")
+        self.rest.ok(204, "POST", gone["apply"].removeprefix(API), {})
+        self.problem(400, None, "POST", f"{path}/actions/start", {}, plan="perhaps")
+        self.problem(404, None, "POST", f"/plans/{NO_SUCH}/apply", {})
+
     # ---- watching over the server ----
 
     def test_metrics(self):

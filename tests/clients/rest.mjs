@@ -130,6 +130,12 @@ async function call(op, round) {
   }
   const schema = resolve(op.requestBody?.content?.["application/json"]?.schema);
   const body = schema ? (round % 2 ? spoilt(schema) : objectOf(schema)) : undefined;
+  await ask(op, values, body);
+  if (round === 0 && parameters.some((p) => p.name === "plan")) await ask(op, { ...values, plan: "true" }, body);
+}
+
+/** One request, and whether its answer is described. */
+async function ask(op, values, body) {
   const answer = await client[op.operationId](values, body);
   calls++;
   const told = `${op.operationId} ${JSON.stringify(values)} ${JSON.stringify(body)?.slice(0, 300)} -> ${answer.status} ${JSON.stringify(answer.data)?.slice(0, 400)}`;

@@ -30,6 +30,9 @@ class Rest(unittest.TestCase):
                                 "unpluggable": True, "empty": False, "other_config": {}, "qos_algorithm_type": "",
                                 "qos_algorithm_params": {}})
             env = {**os.environ, "URL": f"http://127.0.0.1:{pool.http_port}", "TOKEN": api.session, "SEED": seed}
+            lint = subprocess.run([os.environ.get("NODE", "node"), "lint.mjs"], cwd=HERE, env=env, text=True, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, timeout=LIMIT_S, check=False)
+            self.assertEqual(json.loads(lint.stdout or "{}").get("errors"), [], f"lint.mjs ended with {lint.returncode}")
             run = subprocess.run([os.environ.get("NODE", "node"), "rest.mjs"], cwd=HERE, env=env, text=True, stdin=subprocess.DEVNULL,
                                  stdout=subprocess.PIPE, timeout=LIMIT_S, check=False)
             lines = run.stdout.strip().splitlines()

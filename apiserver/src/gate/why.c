@@ -100,6 +100,11 @@ static json_t *reason(const struct api_err *err, const char *change)
                      err->desc && err->desc->doc ? err->desc->doc : "", "change", change);
 }
 
+json_t *why_reason(const struct api_err *err)
+{
+    return reason(err, change_of(err->code));
+}
+
 /* ---- objects ---- */
 
 static const struct row *find(struct tx *tx, const struct class_desc *cls, const char *object)
@@ -129,7 +134,7 @@ static json_t *vm_reasons(struct tx *tx, const struct row *row, int operation)
     return reasons;
 }
 
-static json_t *reasons_of(struct tx *tx, const struct row *row, int operation)
+json_t *why_reasons(struct tx *tx, const struct row *row, int operation)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     if (row->cls == CLASS_VM)
@@ -158,7 +163,7 @@ json_t *why_operation(struct server *server, const char *cls_name, const char *o
     struct tx *tx = store_begin(server->store);
     const struct row *row = find(tx, cls, object);
     if (row) {
-        json_t *reasons = reasons_of(tx, row, number);
+        json_t *reasons = why_reasons(tx, row, number);
         answer = json_pack("{s:s, s:s, s:s, s:s, s:b, s:o}", "class", cls->name, "uuid",
                            text_of(row, cls->uuid), "name", text_of(row, cls->name_label), "operation",
                            operation, "allowed", json_array_size(reasons) == 0, "reasons", reasons);

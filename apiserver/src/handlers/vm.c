@@ -205,7 +205,7 @@ static int start(struct call *call, struct ref ref, struct ref host, bool paused
 
 int handle_vm_start(struct call *call, const struct vm_start_args *args, struct api_err *err)
 {
-    return start(call, args->vm, REF_NULL, args->start_paused, args->force, err);
+    return start(call, args->vm, call->pinned_host, args->start_paused, args->force, err);
 }
 
 int handle_vm_start_on(struct call *call, const struct vm_start_on_args *args, struct api_err *err)

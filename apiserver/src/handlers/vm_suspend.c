@@ -244,7 +244,7 @@ static int resume(struct call *call, struct ref ref, struct ref host, bool pause
 
 int handle_vm_resume(struct call *call, const struct vm_resume_args *args, struct api_err *err)
 {
-    return resume(call, args->vm, REF_NULL, args->start_paused, err);
+    return resume(call, args->vm, call->pinned_host, args->start_paused, err);
 }
 
 int handle_vm_resume_on(struct call *call, const struct vm_resume_on_args *args, struct api_err *err)

@@ -80,6 +80,22 @@ int claims_take(struct server *server, struct ref vm_ref, const struct claims_wi
     return rc;
 }
 
+int claims_look(struct server *server, struct ref vm_ref, const struct claims_wish *wish, struct ref *host,
+                struct api_err *err)
+{
+    struct claims *c = server->claims;
+    pthread_mutex_lock(&c->lock);
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, vm_ref));
+    struct placement p = {.snap = snap, .vm = wish->as ? wish->as : vm};
+    struct ref chosen;
+    int rc = vm ? choose(c, &p, wish, &chosen, err) : fail_handle(err, CLASS_VM, vm_ref);
+    pthread_mutex_unlock(&c->lock);
+    if (rc == 0)
+        *host = chosen;
+    return rc;
+}
+
 static struct placement_claim *find(struct claims *c, struct ref vm)
 {
     for (size_t i = 0; i < c->count; i++)

@@ -16,12 +16,15 @@ struct claims_wish {
     struct ref host;         /* this one; null: the best one... */
     const struct ref *avoid; /* ...but none of these, which have just failed */
     size_t avoid_count;
-    bool force; /* as in struct placement */
+    bool force;              /* as in struct placement */
     const struct vm_row *as; /* judged as this copy of its row says; NULL: as its row does */
 };
 /* Chooses the host where the VM is going to run and claims the least that it needs there. -1: nothing is
  * claimed. */
 int claims_take(struct server *server, struct ref vm, const struct claims_wish *wish, struct ref *host,
+                struct api_err *err);
+/* The host that claims_take would choose now; nothing is claimed. */
+int claims_look(struct server *server, struct ref vm, const struct claims_wish *wish, struct ref *host,
                 struct api_err *err);
 /* Makes a claim this large, if its host has that without taking memory from anybody. */
 bool claims_raise(struct server *server, struct ref vm, int64_t bytes);

@@ -83,7 +83,7 @@ void rest_busy(struct http_request *req)
 }
 
 /* A reference among the parameters is told by the uuid of what it names. */
-static const char *param_text(const struct snapshot *snap, const char *param)
+const char *rest_param_text(const struct snapshot *snap, const char *param)
 {
     struct ref ref;
     if (strncmp(param, "OpaqueRef:", 10) != 0 || !ref_parse(param, &ref) || ref_is_null(ref))
@@ -107,7 +107,7 @@ static void write_detail(const struct snapshot *snap, const struct api_err *err,
         buf_add_str(&text, i ? ", " : " (");
         if (named)
             buf_printf(&text, "%s: ", err->desc->params[i]);
-        buf_add_str(&text, param_text(snap, err->params[i]));
+        buf_add_str(&text, rest_param_text(snap, err->params[i]));
     }
     buf_add_str(&text, err->param_count ? ")" : "");
     json_write_string_len(out, text.data, text.len);
@@ -126,7 +126,7 @@ static void write_error(struct server *server, struct http_request *req, const s
     buf_add_str(out, ",\"params\":[");
     for (size_t i = 0; i < err->param_count; i++) {
         buf_add_str(out, i ? "," : "");
-        json_write_string(out, param_text(snap, err->params[i]));
+        json_write_string(out, rest_param_text(snap, err->params[i]));
     }
     buf_add_str(out, "]}");
 }

@@ -248,15 +248,44 @@ static bool read_wait(struct rest *r, int64_t *seconds)
     return true;
 }
 
+static void plan_on_worker(void *arg)
+{
+    struct rest *r = arg;
+    plan_message(r, r->params);
+    rest_done(r);
+}
+
+/* True: the message is not to be run. */
+static bool only_planned(struct rest *r, json_t *params)
+{
+    bool wanted;
+    if (plan_wanted(r, &wanted) && !wanted)
+        return false;
+    if (!wanted) {
+        rest_done(r);
+        return true;
+    }
+    r->params = json_incref(params);
+    if (worker_submit(r->server->workers, plan_on_worker, r) < 0) {
+        rest_busy(r->req);
+        rest_done(r);
+    }
+    return true;
+}
+
 void change_run(struct rest *r, const struct method_desc *message, json_t *params)
 {
+    r->message = message;
+    if (only_planned(r, params)) {
+        json_decref(params);
+        return;
+    }
     AUTO_JSON json_t *all = json_array();
     bool async = message->flags & METHOD_ASYNC;
     int64_t wait_s;
     json_array_append_new(all, json_string(REF_TEXT(r->session->token)));
     json_array_extend(all, params);
     json_decref(params);
-    r->message = message;
     if (!read_wait(r, &wait_s)) {
         finish(r);
         return;
@@ -276,6 +305,7 @@ void change_run(struct rest *r, const struct method_desc *message, json_t *param
     struct call *call =
         call_new(r->server, name, all, false, http_request_peer(r->req), async ? task_made : call_ended);
     call->reply = r;
+    call->pinned_host = r->pinned;
     call->claim = r->claim;
     r->claim = (struct task_claim){0};
     json_decref(TAKE_PTR(all)); /* the call may go to another thread */

@@ -16,8 +16,9 @@ enum target_kind {
     TARGET_ACTION,     /* /vms/{uuid}/actions/start, /vms/actions/import */
     TARGET_SESSIONS,
     TARGET_SESSION,
-    TARGET_TOKENS, /* /tokens */
-    TARGET_TOKEN,  /* /tokens/{uuid} */
+    TARGET_TOKENS,     /* /tokens */
+    TARGET_TOKEN,      /* /tokens/{uuid} */
+    TARGET_PLAN_APPLY, /* /plans/{uuid}/apply */
     TARGET_EVENTS,
     TARGET_DESCRIPTION,
 };
@@ -55,6 +56,8 @@ struct rest {
     char *digest; /* of the request that brought it */
     bool key_held;
     struct ref task;
+    struct ref pinned;     /* the host that a plan has chosen; null: none */
+    json_t *params;        /* of a message that is only planned; NULL: none */
     int64_t wait_until_ms; /* clock_mono_ms: then the task itself is the answer */
 };
 /* The last step, after the answer; nothing of `r` may be used any more. Any thread. */
@@ -75,6 +78,9 @@ void rest_too_many(struct http_request *req, int64_t wait_ms);
 /* JSON; empties `out`. `location` and `etag` may be NULL. */
 void rest_send(struct http_request *req, unsigned status, const char *location, const char *etag,
                struct buf *out);
+
+/* A reference is told by the uuid of what it names, if that is there; else the text itself. */
+const char *rest_param_text(const struct snapshot *snap, const char *param);
 
 /* ---- values ---- */
 
@@ -120,6 +126,19 @@ void rest_tokens_list(struct rest *r);
 void rest_token_make(struct rest *r);   /* blocks: on a worker */
 void rest_token_revoke(struct rest *r); /* blocks: on a worker */
 void rest_events(struct rest *r);
+
+/* Runs what target and method name. */
+void rest_dispatch(struct rest *r);
+
+/* ---- plans ---- */
+
+/* "?plan=true". False: answered with 400. */
+bool plan_wanted(struct rest *r, bool *wanted);
+/* Answers with what r->message would do with these parameters. Blocks; rest_done is still to be called. */
+void plan_message(struct rest *r, const json_t *params);
+struct patch_field;
+void plan_patch(struct rest *r, const struct row *row, const struct patch_field *fields, size_t count);
+void rest_plan_apply(struct rest *r);
 
 /* The object of the path, if If-Match (when given) names its version. NULL: answered with 404 or 412. */
 const struct row *rest_object(struct rest *r, const struct snapshot *snap);

@@ -86,7 +86,8 @@ void rest_patch(struct rest *r)
 {
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    const struct row *row = rest_may_read(r) ? rest_object(r, snap) : NULL;
+    bool planned;
+    const struct row *row = plan_wanted(r, &planned) && rest_may_read(r) ? rest_object(r, snap) : NULL;
     size_t count = 0, max = json_object_size(r->body);
     const char *name;
     json_t *value;
@@ -105,6 +106,8 @@ void rest_patch(struct rest *r)
     }
     if (rc < 0)
         rest_fail(r, &err);
+    else if (planned)
+        plan_patch(r, row, fields, count);
     else
         apply(r, row, fields, count);
     for (size_t i = 0; i < count; i++)

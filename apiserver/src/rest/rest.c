@@ -25,6 +25,7 @@ static void release(void *arg)
     struct rest *r = arg;
     session_unref(r->session);
     json_decref(r->body);
+    json_decref(r->params);
     task_claim_done(&r->claim);
     free(r->key);
     free(r->digest);
@@ -171,12 +172,19 @@ static const struct {
     void (*run)(struct rest *r);
     bool blocks; /* on a worker */
 } table[] = {
-    {TARGET_COLLECTION, HTTP_GET, rest_list, false},    {TARGET_COLLECTION, HTTP_POST, rest_create, false},
-    {TARGET_OBJECT, HTTP_GET, rest_get, false},         {TARGET_OBJECT, HTTP_PATCH, rest_patch, true},
-    {TARGET_OBJECT, HTTP_DELETE, rest_destroy, false},  {TARGET_ACTION, HTTP_POST, rest_action, false},
-    {TARGET_SESSIONS, HTTP_POST, rest_log_in, false},   {TARGET_SESSION, HTTP_GET, rest_whoami, false},
-    {TARGET_SESSION, HTTP_DELETE, rest_log_out, false}, {TARGET_TOKENS, HTTP_GET, rest_tokens_list, false},
-    {TARGET_TOKENS, HTTP_POST, rest_token_make, true},  {TARGET_TOKEN, HTTP_DELETE, rest_token_revoke, true},
+    {TARGET_COLLECTION, HTTP_GET, rest_list, false},
+    {TARGET_COLLECTION, HTTP_POST, rest_create, false},
+    {TARGET_OBJECT, HTTP_GET, rest_get, false},
+    {TARGET_OBJECT, HTTP_PATCH, rest_patch, true},
+    {TARGET_OBJECT, HTTP_DELETE, rest_destroy, false},
+    {TARGET_ACTION, HTTP_POST, rest_action, false},
+    {TARGET_SESSIONS, HTTP_POST, rest_log_in, false},
+    {TARGET_SESSION, HTTP_GET, rest_whoami, false},
+    {TARGET_SESSION, HTTP_DELETE, rest_log_out, false},
+    {TARGET_TOKENS, HTTP_GET, rest_tokens_list, false},
+    {TARGET_TOKENS, HTTP_POST, rest_token_make, true},
+    {TARGET_TOKEN, HTTP_DELETE, rest_token_revoke, true},
+    {TARGET_PLAN_APPLY, HTTP_POST, rest_plan_apply, false},
     {TARGET_EVENTS, HTTP_GET, rest_events, false},
 };
 
@@ -191,9 +199,13 @@ static int find_row(const struct target *target, enum http_method method)
 
 static void dispatch(struct rest *r)
 {
+    if (!r->session || !asks_too_often(r))
+        rest_dispatch(r);
+}
+
+void rest_dispatch(struct rest *r)
+{
     int row = find_row(&r->target, r->method);
-    if (r->session && asks_too_often(r))
-        return;
     r->run = table[row].run;
     if (!table[row].blocks) {
         r->run(r);

@@ -22,5 +22,9 @@ struct rest_keys;
 struct rest_keys *rest_keys_new(void);
 void rest_keys_free(struct rest_keys *keys);
 
+struct plans;
+struct plans *plans_new(void);
+void plans_free(struct plans *plans);
+
 /* The door: any request below /api/v1 that no longer route takes. */
 void rest_serve(struct server *server, struct http_request *req);

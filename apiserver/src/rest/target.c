@@ -75,9 +75,9 @@ bool target_parse(const char *path, struct target *out, char why[static TARGET_W
                  {"/events", TARGET_EVENTS},
                  {"/openapi.json", TARGET_DESCRIPTION}};
     static const struct {
-        const char *path; /* a uuid follows */
+        const char *path, *after; /* a uuid between them */
         enum target_kind kind;
-    } numbered[] = {{"/tokens/", TARGET_TOKEN}};
+    } numbered[] = {{"/tokens/", "", TARGET_TOKEN}, {"/plans/", "/apply", TARGET_PLAN_APPLY}};
     struct ref uuid;
     *out = (struct target){0};
     for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
@@ -87,11 +87,15 @@ bool target_parse(const char *path, struct target *out, char why[static TARGET_W
         }
     for (size_t i = 0; i < ARRAY_LEN(numbered); i++) {
         size_t len = strlen(numbered[i].path);
-        if (strncmp(path, numbered[i].path, len) == 0 && uuid_parse(path + len, &uuid)) {
-            out->kind = numbered[i].kind;
-            snprintf(out->uuid, sizeof(out->uuid), "%s", path + len);
+        size_t end = len + UUID_TEXT_SIZE - 1;
+        if (strncmp(path, numbered[i].path, len) != 0 || strlen(path) < end ||
+            !streq(path + end, numbered[i].after))
+            continue;
+        memcpy(out->uuid, path + len, UUID_TEXT_SIZE - 1);
+        out->kind = numbered[i].kind;
+        if (uuid_parse(out->uuid, &uuid))
             return true;
-        }
+        return nothing(why, "", out->uuid, strlen(out->uuid), " is no uuid.");
     }
     const char *name = path + (*path == '/');
     size_t len = strcspn(name, "/");
