@@ -2,6 +2,7 @@
  * the hosts, then serves until SIGTERM or SIGINT. */
 #include "blobs.h"
 #include "bootstrap.h"
+#include "dr/replicas.h"
 #include "fetch.h"
 #include "front.h"
 #include "gate/api_tokens.h"
@@ -322,6 +323,8 @@ static int start(struct pool_server *p)
     s->schedules = schedules_new(s);
     if (!s->schedules)
         return -1;
+    if (!members_is_member(s) && !(s->replicas = replicas_new(s)))
+        return -1;
     p->web = web_new(s, p->options.web_dir);
     p->https = listen_on(p, (uint16_t)p->options.port, true);
     if (!p->https)
@@ -354,6 +357,7 @@ static void stop(struct pool_server *p)
     doors_close(s);
     members_stop(s->members);
     timers_stop(s->timers);
+    replicas_stop(s->replicas);
     hosts_stop(s->hosts);
     parking_stop(s->parking);
     if (s->login_workers)
@@ -376,6 +380,7 @@ static void stop(struct pool_server *p)
     console_tokens_free(s->console_tokens);
     metrics_free(s->metrics);
     schedules_free(s->schedules);
+    replicas_free(s->replicas);
     hosts_free(s->hosts);
     parking_free(s->parking);
     recovery_free(s->recovery);

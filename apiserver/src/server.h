@@ -24,6 +24,7 @@ struct claims;
 struct joins;
 struct console_tokens;
 struct schedules;
+struct replicas;
 struct auth;
 struct metrics;
 struct call_log;
@@ -53,6 +54,7 @@ struct server {
     struct joins *joins;
     struct console_tokens *console_tokens;
     struct schedules *schedules;
+    struct replicas *replicas; /* copies of the database on the pool's disks; NULL: none are kept */
     struct rest_keys *rest_keys;
     struct plans *plans;
     struct api_tokens *api_tokens;

@@ -9,6 +9,7 @@ struct xe_client {
     struct xe_options *options;
     struct http_client *http; /* NULL until the first call */
     char *session;
+    const char *other; /* the session of calls instead; NULL: none */
     unsigned last_id;
     char *cookie; /* "session_id=..." */
 };
@@ -26,6 +27,8 @@ int xe_rpc_login(struct xe_client *c, struct xe_err *err);
 void xe_rpc_logout(struct xe_client *c);
 int xe_rpc_rest(void *ctx, const char *method, const char *path, json_t *body, json_t **result,
                 struct xe_err *err);
+const char *xe_rpc_session(void *ctx, struct xe_err *err);
+void xe_rpc_use_session(void *ctx, const char *session);
 /* One sentence about a failed exchange. */
 void xe_http_failed(const struct xe_client *c, const struct http_error *error, struct xe_err *err);
 /* transfer.c */

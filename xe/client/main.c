@@ -151,6 +151,8 @@ static int run(struct xe_options *options)
     struct xe_client client = {.options = options};
     struct xe_api api = {.ctx = &client,
                          .call = xe_rpc_call,
+                         .session = xe_rpc_session,
+                         .use_session = xe_rpc_use_session,
                          .print = print,
                          .print_error = print_error,
                          .prompt = prompt,

@@ -100,7 +100,7 @@ static void write_request(struct xe_client *c, struct buf *b, const char *method
     json_write_string(b, method);
     buf_add_str(b, ",\"params\":[");
     if (c->session)
-        json_write_string(b, c->session);
+        json_write_string(b, c->other ? c->other : c->session);
     json_array_foreach(params, i, p)
     {
         if (i || c->session)
@@ -153,6 +153,17 @@ int xe_rpc_call(void *ctx, const char *method, json_t *params, const char *const
     int rc = exchange(c, method, &request, keep, result, err);
     secret_wipe(request.data, request.len);
     return rc;
+}
+
+const char *xe_rpc_session(void *ctx, struct xe_err *err)
+{
+    struct xe_client *c = ctx;
+    return xe_rpc_login(c, err) < 0 ? NULL : c->session;
+}
+
+void xe_rpc_use_session(void *ctx, const char *session)
+{
+    ((struct xe_client *)ctx)->other = session;
 }
 
 void xe_rpc_logout(struct xe_client *c)

@@ -207,6 +207,17 @@ static int call(void *ctx, const char *method, json_t *params, const char *const
     return generic(f, cls, strchr(method, '.') + 1, params, keep, result, err);
 }
 
+static const char *own_session(void *ctx, struct xe_err *err)
+{
+    (void)ctx, (void)err;
+    return "OpaqueRef:own";
+}
+
+static void use_session(void *ctx, const char *session)
+{
+    buf_printf(&((struct fake *)ctx)->log, "SESSION %s\n", session ? session : "own");
+}
+
 static void print(void *ctx, const char *text, size_t len)
 {
     buf_add(&((struct fake *)ctx)->out, text, len);
@@ -296,6 +307,8 @@ void fake_init(struct fake *f)
     cr_assert(f->tables, "%s: %s", FIXTURE, error.text);
     f->api = (struct xe_api){.ctx = f,
                              .call = call,
+                             .session = own_session,
+                             .use_session = use_session,
                              .print = print,
                              .print_error = print_error,
                              .prompt = prompt,

@@ -190,6 +190,25 @@ Test(commands, transfers)
     cr_expect_not_null(strstr(fake_log(&f), "task.destroy"));
 }
 
+Test(commands, recovery_speaks_in_two_sessions)
+{
+    json_object_set_new(f.answers, "VDI.open_database", json_string("OpaqueRef:db"));
+    json_object_set_new(f.answers, "VM.recover", json_string(""));
+    json_object_set_new(f.answers, "session.logout", json_string(""));
+    FAILS("vm-recover uuid=00000063-0000-4000-8000-000000000000",
+          "Error: say which disk holds the database: database:vdi-uuid=UUID\n");
+    json_object_set_new(f.errors, "VM.recover", json_pack("[s,s,s]", "VM_REQUIRES_SR", "v", "s"));
+    cr_expect(eq(int,
+                 fake_run(&f, "vm-recover uuid=00000063-0000-4000-8000-000000000000 "
+                              "database:vdi-uuid=00000041-0000-4000-8000-000000000000 force=true"),
+                 1));
+    const char *at = strstr(fake_log(&f), "SESSION OpaqueRef:db\n");
+    cr_assert_not_null(at, "%s", fake_log(&f));
+    cr_expect_not_null(
+        strstr(at, "VM.recover [\"OpaqueRef:vm3\",\"OpaqueRef:own\",true]\nsession.logout []\nSESSION own\n"),
+        "%s", at);
+}
+
 Test(commands, an_interrupted_transfer_cancels_its_task)
 {
     json_object_set_new(f.errors, "PUT", json_pack("[s]", "CANCELLED"));
@@ -276,7 +295,7 @@ Test(commands, event_wait)
 
 Test(commands, what_is_not_built_says_so)
 {
-    FAILS("vm-recover uuid=x", "Error: the command vm-recover is not built yet\n");
+    FAILS("vm-sysprep filename=x", "Error: the command vm-sysprep is not built yet\n");
     FAILS("vm-lst", "Unknown command: vm-lst\nDid you mean 'vm-list'?\nFor usage run: 'xe help'\n");
     FAILS("vm-list extra",
           "Syntax error: 'extra' is not a parameter; one reads name=value\nFor usage run: 'xe help'\n");

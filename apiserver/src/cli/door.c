@@ -36,8 +36,9 @@ struct conversation {
     const char **words;
     size_t word_count;
     const char *user, *password;
-    char *session;    /* reference as text; NULL: not logged in yet */
-    bool own_session; /* made here */
+    char *session;     /* reference as text; NULL: not logged in yet */
+    const char *other; /* the session of calls instead; NULL: none */
+    bool own_session;  /* made here */
 };
 
 static void conversation_free(struct conversation *c)
@@ -168,9 +169,20 @@ static int api_call(void *ctx, const char *method, json_t *params, const char *c
     if (log_in(c, err) < 0)
         return -1;
     AUTO_JSON json_t *all = json_array();
-    json_array_append_new(all, json_string(c->session));
+    json_array_append_new(all, json_string(c->other ? c->other : c->session));
     json_array_extend(all, params);
     return local_call(c->server, c->peer, method, all, result, &cause) < 0 ? failed(&cause, err) : 0;
+}
+
+static const char *api_session(void *ctx, struct xe_err *err)
+{
+    struct conversation *c = ctx;
+    return log_in(c, err) < 0 ? NULL : c->session;
+}
+
+static void api_use_session(void *ctx, const char *session)
+{
+    ((struct conversation *)ctx)->other = session;
 }
 
 static void api_print(void *ctx, const char *text, size_t len)
@@ -280,6 +292,8 @@ static void converse(void *arg)
     struct conversation *c = arg;
     const struct xe_api api = {.ctx = c,
                                .call = api_call,
+                               .session = api_session,
+                               .use_session = api_use_session,
                                .print = api_print,
                                .print_error = api_print_error,
                                .prompt = api_prompt,

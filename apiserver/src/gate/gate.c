@@ -4,6 +4,7 @@
  * else goes to the workers. */
 #include "gate.h"
 
+#include "../dr/database.h"
 #include "../members/members.h"
 
 #include "call_log.h"
@@ -103,11 +104,11 @@ void call_free(struct call *call)
         cell_done(call->result_type, &call->result);
     free(call->raw);
     api_err_done(&call->err);
-    session_unref(call->session);
     task_claim_done(&call->claim);
     if (call->kept_row)
         row_unref(call->kept_row);
     snapshot_unref(call->snapshot);
+    session_unref(call->session); /* the last one closes the database that it reads from */
     json_decref(call->params);
     free(call->name);
     free(call);
@@ -229,14 +230,34 @@ static int refuse_unbuilt(const struct call *call, struct api_err *err)
 /* What a member of a pool does by itself; everything else is the coordinator's. */
 static bool is_for_members(const struct call *call)
 {
-    static const char *const names[] = {
-        "session.slave_local_login", "session.slave_local_login_with_password", "session.local_logout",
-        "session.logout", "pool.emergency_transition_to_master", "pool.emergency_reset_master", "pool.is_slave",
-        "host.is_in_emergency_mode", "host.list_methods", "host.shutdown_agent"};
+    static const char *const names[] = {"session.slave_local_login",
+                                        "session.slave_local_login_with_password",
+                                        "session.local_logout",
+                                        "session.logout",
+                                        "pool.emergency_transition_to_master",
+                                        "pool.emergency_reset_master",
+                                        "pool.is_slave",
+                                        "host.is_in_emergency_mode",
+                                        "host.list_methods",
+                                        "host.shutdown_agent"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (streq(call->method->name, names[i]))
             return true;
     return false;
+}
+
+struct snapshot *gate_snapshot(const struct call *call)
+{
+    return call->session && call->session->database ? database_snapshot(call->session->database)
+                                                    : store_snapshot(call->server->store);
+}
+
+static int check_database(const struct call *call, struct api_err *err)
+{
+    if (!call->session || !call->session->database || database_serves(call->method))
+        return 0;
+    return err_operation_not_allowed(
+        err, "This session reads from a saved database, where nothing can be changed.");
 }
 
 static int prepare(struct call *call, struct api_err *err)
@@ -258,7 +279,9 @@ static int prepare(struct call *call, struct api_err *err)
         if (call->session)
             session_translate(call->session, call->method, call->args);
     }
-    call->snapshot = store_snapshot(call->server->store);
+    if (check_database(call, err) < 0)
+        return -1;
+    call->snapshot = gate_snapshot(call);
     return is_built(call->method) ? 0 : refuse_unbuilt(call, err);
 }
 

@@ -19,6 +19,10 @@ void gate_run(struct call *call);
 /* Looks up a session by its reference as text: a count, or NULL with SESSION_INVALID. */
 struct session *gate_session(struct server *server, const char *text, struct api_err *err);
 
+/* What the call reads, as of now: the pool's rows, or those of the database that its session was opened on.
+ */
+struct snapshot *gate_snapshot(const struct call *call);
+
 /* Answers, after the delay that the call asks for. The gate's own last step. */
 void call_finish(struct call *call, int rc);
 

@@ -1,6 +1,7 @@
 /* The table of sessions: a fixed number of buckets, a lock for a group of them. */
 #include "session.h"
 
+#include "../dr/database.h"
 #include "../http/console.h"
 #include "../server.h"
 #include "accounts.h"
@@ -88,6 +89,7 @@ void session_unref(struct session *session)
     str_set_unref(session->sids);
     free(session->originator);
     free(session->token_name);
+    database_unref(session->database);
     free(session);
 }
 

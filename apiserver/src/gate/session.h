@@ -14,6 +14,7 @@
 
 struct server;
 struct sessions;
+struct database;
 
 /* Who somebody turned out to be. */
 struct identity {
@@ -54,9 +55,10 @@ struct session {
     char *sid;
     const struct str_set *sids; /* its own identifier and those of its groups, as of the login */
     char *originator;
-    enum role limit;      /* never more than this: ROLE_POOL_ADMIN but for API tokens */
-    char *token_name;     /* of the API token; NULL: none */
-    struct session *next; /* in its bucket */
+    enum role limit;           /* never more than this: ROLE_POOL_ADMIN but for API tokens */
+    char *token_name;          /* of the API token; NULL: none */
+    struct database *database; /* counted: where its calls read (dr/database.h); NULL: the pool's */
+    struct session *next;      /* in its bucket */
 };
 
 struct sessions *sessions_new(void);

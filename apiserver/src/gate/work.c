@@ -338,7 +338,7 @@ static void run_marked(struct call *call)
     failpoint("marked", call->method->name);
     /* What the object is now, with the mark: handlers decide on this. */
     snapshot_unref(call->snapshot);
-    call->snapshot = store_snapshot(call->server->store);
+    call->snapshot = gate_snapshot(call);
     int rc = work_run_message(call);
     if (rc < 0 || !call->take_over) {
         end(call, rc);

@@ -56,7 +56,8 @@ static int fetch_and_import(struct call *call, const struct vm_import_args *args
     if (fetch_open(call->server, args->url, call->cancel, &pulling.fetch, &pulling.error) < 0)
         return fail_fetch(call, &pulling.error, err);
     t.length = http_fetch_length(pulling.fetch);
-    int rc = import_pulled(&t, args->sr, args->full_restore, args->force, result, err);
+    const struct import_wish wish = {.sr = args->sr, .restore = args->full_restore, .force = args->force};
+    int rc = import_pulled(&t, &wish, result, err);
     if (rc < 0 && pulling.failed)
         rc = fail_fetch(call, &pulling.error, err);
     log_info("transfer", rc < 0 ? "fetching failed" : "fetched", "object", t.object ? t.object : "", "bytes",

@@ -1,6 +1,8 @@
 /* GET /export and /export_metadata: VMs with all that belongs to them as an XVA archive (xva/xva.h). A full
  * export holds one VM and the data of its disks; metadata alone may be of one VM or of all, and tells of
  * their snapshots. An operation is marked on the VM and on its disks meanwhile. */
+#include "export.h"
+
 #include "../handlers/storage.h"
 #include "../rules/operations.h"
 #include "../xva/ova.h"
@@ -418,4 +420,23 @@ void door_export_metadata(struct server *server, struct http_request *req)
                                               .word = "metadata export",
                                               .run = run_metadata};
     transfer_begin(server, req, &kind);
+}
+
+int export_metadata(struct server *server, const struct snapshot *snap, const struct ref *vms, size_t count,
+                    struct buf *out, struct api_err *err)
+{
+    static const _Atomic bool never;
+    struct transfer t = {.server = server, .cancel = &never};
+    struct export e = {.t = &t, .snapshots = true, .list = OVA_LIST_INIT, .into = out};
+    e.snap = snapshot_ref((struct snapshot *)snap);
+    for (size_t i = 0; i < count; i++) {
+        const struct row *vm = snapshot_get(snap, CLASS_VM, vms[i]);
+        if (vm)
+            add_with_snapshots(&e, vm_row(vm));
+    }
+    int rc = write_archive(&e, err);
+    xva_writer_free(e.writer);
+    ova_list_done(&e.list);
+    snapshot_unref(e.snap);
+    return rc;
 }

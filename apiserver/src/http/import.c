@@ -273,13 +273,19 @@ void door_import_metadata(struct server *server, struct http_request *req)
     transfer_begin(server, req, &kind);
 }
 
-int import_pulled(struct transfer *t, struct ref sr, bool restore, bool force, const struct ref_set **vms,
+int import_pulled(struct transfer *t, const struct import_wish *wish, const struct ref_set **vms,
                   struct api_err *err)
 {
-    struct import im = {.t = t, .restore = restore, .force = force, .snap = store_snapshot(t->server->store)};
-    im.sr_text = REF_TEXT(sr);
+    struct import im = {.t = t,
+                        .metadata = wish->metadata,
+                        .restore = wish->restore,
+                        .force = wish->force,
+                        .snap = store_snapshot(t->server->store)};
+    im.sr_text = REF_TEXT(wish->sr);
     t->object = xstrdup("");
-    int rc = import_find_sr(&im, err) < 0 || import(&im, err) < 0 ? -1 : 0;
+    int rc = wish->metadata ? 0 : import_find_sr(&im, err);
+    if (rc == 0)
+        rc = import(&im, err);
     if (rc == 0)
         *vms = result_of(&im);
     import_done(&im);

@@ -51,9 +51,13 @@ struct import {
 };
 
 /* import.c */
-/* Imports what `t`, which no request carries, pulls: the same as PUT /import. *vms: what task.result names.
- */
-int import_pulled(struct transfer *t, struct ref sr, bool restore, bool force, const struct ref_set **vms,
+struct import_wish {
+    struct ref sr; /* for disks; not of metadata */
+    bool metadata, restore, force;
+};
+/* Imports what `t`, which no request carries, pulls: the same as PUT /import or /import_metadata. *vms: what
+ * task.result names. */
+int import_pulled(struct transfer *t, const struct import_wish *wish, const struct ref_set **vms,
                   struct api_err *err);
 
 /* import_plan.c */

@@ -50,6 +50,10 @@ struct xe_api {
      * get_all_records the answer's records may lack the others. *result is the caller's. */
     int (*call)(void *ctx, const char *method, json_t *params, const char *const *keep, json_t **result,
                 struct xe_err *err);
+    /* The own session's reference, borrowed, and NULL with *err when there is none. */
+    const char *(*session)(void *ctx, struct xe_err *err);
+    /* Calls go out in this session from now on (borrowed); NULL: in the own one again. */
+    void (*use_session)(void *ctx, const char *session);
     /* Text for stdout and stderr as it is, no newline added. */
     void (*print)(void *ctx, const char *text, size_t len);
     void (*print_error)(void *ctx, const char *text, size_t len);
