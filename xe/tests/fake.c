@@ -1,5 +1,6 @@
 /* See fake.h. */
 #include "fake.h"
+#include <base/json.h>
 #include <base/mem.h>
 #include <criterion/criterion.h>
 
