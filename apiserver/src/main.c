@@ -315,6 +315,7 @@ static int start(struct pool_server *p)
     s->parking = parking_new(s);
     if (bootstrap(s, &err) < 0 || blobs_start(s) < 0 || recovery_begin(s, &s->recovery, &err) < 0)
         return -1;
+    auth_apply_threads(s);
     s->front = front_new(s);
     if (members_superseded(s))
         return 1;

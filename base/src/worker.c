@@ -51,7 +51,7 @@ static void *thread_main(void *arg)
     struct worker_pool *pool = arg;
     pthread_setname_np(pthread_self(), pool->name);
     pthread_mutex_lock(&pool->lock);
-    for (;;) {
+    while (pool->threads <= pool->config.threads_max || pool->stopping) {
         if (pool->queued == 0) {
             if (pool->stopping)
                 break;
@@ -70,6 +70,7 @@ static void *thread_main(void *arg)
         pool->done++;
     }
     pool->threads--;
+    pthread_cond_signal(&pool->work); /* a job's signal may have come here */
     pthread_cond_signal(&pool->quiet);
     pthread_mutex_unlock(&pool->lock);
     return NULL;
@@ -140,6 +141,18 @@ int worker_submit(struct worker_pool *pool, void (*run)(void *arg), void *arg)
     pthread_cond_signal(&pool->work);
     pthread_mutex_unlock(&pool->lock);
     return 0;
+}
+
+void worker_pool_set_max(struct worker_pool *pool, unsigned threads_max)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->config.threads_max = threads_max ? threads_max : 1;
+    if (pool->config.threads_min > pool->config.threads_max)
+        pool->config.threads_min = pool->config.threads_max;
+    while (pool->queued > pool->idle && pool->threads < pool->config.threads_max && start_thread(pool) == 0)
+        continue;
+    pthread_cond_broadcast(&pool->work);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 void worker_pool_stop(struct worker_pool *pool)

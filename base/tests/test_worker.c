@@ -56,6 +56,29 @@ Test(worker, threads_grow_to_the_maximum_and_no_further)
     cr_assert_eq(g.ran, 5);
 }
 
+Test(worker, the_maximum_can_change)
+{
+    struct gate g;
+    struct worker_stats stats;
+    gate_init(&g);
+    struct worker_pool *pool =
+        worker_pool_new(&(struct worker_config){.threads_min = 2, .threads_max = 2, .queue_max = 10});
+    for (int i = 0; i < 5; i++)
+        cr_assert_eq(worker_submit(pool, wait_in_gate, &g), 0);
+    sem_wait(&g.entered);
+    sem_wait(&g.entered);
+    worker_pool_set_max(pool, 3); /* starts one for what waits */
+    sem_wait(&g.entered);
+    worker_pool_set_max(pool, 1);
+    leave_all(&g, 3);
+    sem_wait(&g.entered); /* one of the three goes on */
+    worker_pool_stats(pool, &stats);
+    cr_assert(stats.busy == 1 && stats.queued == 1);
+    leave_all(&g, 2);
+    worker_pool_stop(pool);
+    cr_assert_eq(g.ran, 5);
+}
+
 Test(worker, a_full_queue_refuses)
 {
     struct gate g;

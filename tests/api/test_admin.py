@@ -106,6 +106,137 @@ class OfThePool(Base):
             self.refused("WLB_NOT_INITIALIZED", call, *params)
 
 
+class OfUpdates(Base):
+    """Repositories are records; updates are the distribution's."""
+
+    URL = "https://updates.example/repo"
+
+    def introduce(self, name="r", url=URL, source="", key=""):
+        ref = API.Repository.introduce(name, "about", url, source, True, key)
+        self.addCleanup(API.Repository.forget, ref)
+        return ref
+
+    def test_repositories(self):
+        ref = self.introduce(key="key.gpg", source="http://updates.example/source")
+        record = API.Repository.get_record(ref)
+        self.assertEqual([record[f] for f in ("name_label", "binary_url", "source_url", "update", "gpgkey_path", "origin")],
+                         ["r", self.URL, "http://updates.example/source", True, "key.gpg", "remote"])
+        for name, url in (("r", "https://other.example"), ("other", self.URL)):
+            self.assertEqual(self.refused("REPOSITORY_ALREADY_EXISTS", "Repository.introduce", name, "", url, "", True, ""),
+                             [ref])
+        for bad in ("", "ftp://x", "https://", "https://a b", "https://-x", "https://u@h/", "https://a\nb", "file:///etc"):
+            self.assertEqual(self.refused("INVALID_BASE_URL", "Repository.introduce", "n", "", bad, "", True, ""), [bad])
+        for bad in ("../key", "-k", "a/b", ".k", "a b"):
+            self.refused("INVALID_GPGKEY_PATH", "Repository.set_gpgkey_path", ref, bad)
+        API.Repository.set_gpgkey_path(ref, "other.asc")
+        bundle = API.Repository.introduce_bundle("bundle", "")
+        self.assertEqual(self.refused("BUNDLE_REPOSITORY_ALREADY_EXISTS", "Repository.introduce_bundle", "b", ""), [bundle])
+        remote = API.Repository.introduce_remote_pool("remote", "", "https://other-pool.example", "PEM")
+        self.assertEqual(API.Repository.get_origin(remote), "remote_pool")
+        for one in (bundle, remote):
+            API.Repository.forget(one)
+        self.refused("HANDLE_INVALID", "Repository.forget", bundle)
+
+    def test_of_the_pool(self):
+        self.refused("NO_REPOSITORIES_CONFIGURED", "pool.sync_updates", pool(), False, "", "", "", "")
+        self.refused("NO_REPOSITORIES_CONFIGURED", "host.apply_updates", host(), "hash")
+        ref = self.introduce()
+        API.pool.add_repository(pool(), ref)
+        self.assertEqual(API.pool.get_repositories(pool()), [ref])
+        self.refused("REPOSITORY_IS_IN_USE", "Repository.forget", ref)
+        self.refused("OPERATION_NOT_ALLOWED", "pool.sync_updates", pool(), False, "", "", "", "")
+        self.refused("OPERATION_NOT_ALLOWED", "host.apply_updates", host(), "hash")
+        API.pool.remove_repository(pool(), ref)
+        self.refused("HANDLE_INVALID", "pool.add_repository", pool(), NULL)
+
+    def test_proxy(self):
+        API.pool.configure_repository_proxy(pool(), "http://proxy.example:3128", "user", "hush hush")
+        record = API.pool.get_record(pool())
+        self.assertEqual((record["repository_proxy_url"], record["repository_proxy_username"]),
+                         ("http://proxy.example:3128", "user"))
+        self.assertEqual(API.secret.get_value(record["repository_proxy_password"]), "hush hush")
+        self.refused("INVALID_REPOSITORY_PROXY_URL", "pool.configure_repository_proxy", pool(), "proxy", "", "")
+        for user, password in (("u", ""), ("", "p"), ("a:b", "p"), ("u\n", "p")):
+            self.refused("INVALID_REPOSITORY_PROXY_CREDENTIAL", "pool.configure_repository_proxy", pool(), "http://p", user,
+                         password)
+        API.pool.disable_repository_proxy(pool())
+        self.assertEqual(API.pool.get_repository_proxy_password(pool()), NULL)
+        self.refused("HANDLE_INVALID", "secret.get_value", record["repository_proxy_password"])
+
+    def test_readiness(self):
+        self.assertEqual(API.pool.check_update_readiness(pool(), True), [])
+        API.host.disable(host())
+        self.addCleanup(API.host.enable, host())
+        self.assertEqual(API.pool.check_update_readiness(pool(), False), [["HOST_DISABLED", host()]])
+
+
+class WhatIsNeverThere(Base):
+    GONE = "OpaqueRef:00000000-0000-4000-8000-000000000000"
+
+    def test_rows_that_nobody_makes(self):
+        for cls, calls in (("pool_patch", ("apply H", "pool_apply", "precheck H", "clean", "pool_clean", "destroy",
+                                           "clean_on_host H")),
+                           ("host_patch", ("destroy", "apply")), ("host_crashdump", ("destroy", "upload U")),
+                           ("pool_update", ("precheck H", "apply H", "pool_apply", "pool_clean", "destroy", "attach F",
+                                            "detach")),
+                           ("crashdump", ("destroy",)), ("Host_driver", ("select G", "deselect")),
+                           ("Driver_variant", ("select",)), ("SDN_controller", ("forget",)),
+                           ("PVS_site", ("forget", "set_PVS_uuid S")), ("PVS_server", ("forget",)),
+                           ("PVS_cache_storage", ("destroy",)), ("PVS_proxy", ("destroy",)),
+                           ("Cluster", ("destroy", "get_network", "pool_force_destroy", "pool_destroy", "pool_resync")),
+                           ("Cluster_host", ("destroy", "enable", "force_destroy", "forget", "disable"))):
+            for call in calls:
+                name, *more = call.split()
+                params = {"H": [host()], "U": ["http://x", {}], "F": [False], "G": [self.GONE], "S": ["x"]}.get("".join(more), [])
+                with self.subTest(call=f"{cls}.{name}"):
+                    self.assertEqual(self.refused("HANDLE_INVALID", f"{cls}.{name}", self.GONE, *params), [cls, self.GONE])
+
+    def test_what_nobody_makes(self):
+        network = API.network.get_all()[0]
+        pif = API.PIF.get_all()[0]
+        self.assertEqual(self.refused("INVALID_CLUSTER_STACK", "Cluster.create", pif, "corosync", True, 20.0, 1.0), ["corosync"])
+        self.refused("INVALID_CLUSTER_STACK", "Cluster.pool_create", network, "corosync", 20.0, 1.0)
+        self.refused("HANDLE_INVALID", "Cluster_host.create", self.GONE, host(), pif)
+        self.refused("OPERATION_NOT_ALLOWED", "PVS_site.introduce", "n", "", "u")
+        self.refused("HANDLE_INVALID", "PVS_server.introduce", ["192.0.2.1"], 1, 2, self.GONE)
+        self.refused("HANDLE_INVALID", "PVS_cache_storage.create", {"host": host(), "SR": NULL, "site": self.GONE, "size": 1})
+        self.refused("HANDLE_INVALID", "PVS_proxy.create", self.GONE, NULL)
+        self.refused("OPERATION_NOT_ALLOWED", "SDN_controller.introduce", "ssl", "192.0.2.1", 6640)
+        self.refused("OPERATION_NOT_ALLOWED", "pool.set_vswitch_controller", "192.0.2.1")
+        API.pool.set_vswitch_controller("")
+        self.refused("LICENCE_RESTRICTION", "pool.initialize_wlb", "wlb.example:8012", "u", "p", "u", "p")
+        self.refused("WLB_NOT_INITIALIZED", "pool.retrieve_wlb_recommendations")
+        self.refused("HANDLE_INVALID", "pool_update.introduce", self.GONE)
+        API.pool_update.resync_host(host())
+        API.host.rescan_drivers(host())
+        API.Host_driver.rescan(host())
+        self.refused("OPERATION_NOT_ALLOWED", "host.apply_guest_agent_config", host())
+        self.refused("AUTH_IS_DISABLED", "pool.external_auth_set_ldaps", pool(), True, False)
+
+
+class OfObservers(Base):
+    def test_settings_are_kept_and_checked(self):
+        record = {"name_label": "o", "name_description": "", "hosts": [], "attributes": {"service.name": "x"},
+                  "endpoints": ["bugtool"], "components": ["xapi"], "enabled": False}
+        ref = API.Observer.create(record)
+        got = API.Observer.get_record(ref)
+        self.assertEqual({key: got[key] for key in record}, record)
+        API.Observer.set_hosts(ref, [host()])
+        API.Observer.set_attributes(ref, {"a.b_c": "1"})
+        API.Observer.set_endpoints(ref, ["https://traces.example/api/v2/spans"])
+        API.Observer.set_components(ref, ["xenopsd", "smapi"])
+        API.Observer.set_enabled(ref, False)
+        API.Observer.unregister(ref, host())
+        for call, value in (("set_components", ["kitchen"]), ("set_endpoints", ["file:///x"]), ("set_attributes", {"A b": ""})):
+            self.refused("INVALID_VALUE", "Observer." + call, ref, value)
+        self.refused("HANDLE_INVALID", "Observer.set_hosts", ref, [WhatIsNeverThere.GONE])
+        self.refused("OPERATION_NOT_ALLOWED", "Observer.set_enabled", ref, True)
+        self.refused("OPERATION_NOT_ALLOWED", "Observer.register", ref, host())
+        self.refused("OPERATION_NOT_ALLOWED", "Observer.create", {**record, "enabled": True})
+        API.Observer.destroy(ref)
+        self.refused("HANDLE_INVALID", "Observer.set_enabled", ref, False)
+
+
 class OfAHost(Base):
     def test_settings(self):
         API.host.set_ssl_legacy(host(), False)

@@ -462,6 +462,33 @@ class Directory(Case):
         refused("SUBJECT_CANNOT_BE_RESOLVED", "auth.get_subject_identifier", "no-such-user")
         refused("SUBJECT_CANNOT_BE_RESOLVED", "auth.get_subject_information_from_identifier", "pam-user:no-such-user")
 
+        # A right password is remembered for a while, as long as the pool wants that.
+        passwords = os.path.join(self.folder, "passwords")
+        with open(passwords, encoding="ascii") as file:
+            text = file.read()
+        with open(passwords, "w", encoding="ascii") as file:
+            file.write("".join(line for line in text.splitlines(True) if not line.startswith("games:")))
+        login("games", "pam games", pool)
+        self.no_login("SESSION_AUTHENTICATION_FAILED", "games", "pam game", pool)
+        for call, good, bad in (("pool.set_ext_auth_cache_expiry", 600, 0), ("pool.set_ext_auth_cache_size", 2, 0)):
+            refused("INVALID_VALUE", call, self.ref, bad)
+            api.call(call, api.session, self.ref, good)
+        self.no_login("SESSION_AUTHENTICATION_FAILED", "games", "pam games", pool)
+        with open(passwords, "w", encoding="ascii") as file:
+            file.write(text)
+        api.call("pool.set_ext_auth_cache_enabled", api.session, self.ref, False)
+        login("games", "pam games", pool)
+        host_ref = api.host.get_all()[0]
+        self.assertEqual(refused("AUTH_SET_LDAPS_FAILED", "pool.external_auth_set_ldaps", self.ref, True, False)[0],
+                         host_ref)
+        refused("AUTH_SET_LDAPS_FAILED", "host.external_auth_set_ldaps", host_ref, True, False)
+        for call in ("pool.set_local_auth_max_threads", "pool.set_ext_auth_max_threads"):
+            for bad in (0, 65):
+                refused("INVALID_VALUE", call, self.ref, bad)
+            for good in (3, 1):
+                api.call(call, api.session, self.ref, good)
+        login("games", "pam games", pool)
+
         # Names that are known here are not looked for outside.
         self.no_login("SESSION_AUTHENTICATION_FAILED", "root", "pam root", pool)
         user = make_user("karla", "read-only", api=api)

@@ -12,6 +12,7 @@
 #include "accounts.h"
 #include "brake.h"
 #include "directory.h"
+#include "remembered.h"
 #include "superuser.h"
 #include "turns.h"
 #include <base/clock.h>
@@ -38,6 +39,7 @@ struct auth {
     struct superuser *superuser;
     struct brake *brake;
     struct turns *turns;
+    struct remembered *directory;
     char *known_key;      /* random, of this process */
     pthread_mutex_t lock; /* guards what follows */
     struct known known[KNOWN_MAX];
@@ -54,6 +56,7 @@ int auth_init(struct server *server)
     pthread_mutex_init(&auth->lock, NULL);
     auth->superuser = superuser;
     auth->known_key = secret_token(32);
+    auth->directory = remembered_new();
     auth->brake = brake_new();
     auth->turns = turns_new(TURNS_OF_ONE_SOURCE, QUEUE_OF_ONE_SOURCE);
     server->auth = auth;
@@ -65,6 +68,7 @@ void auth_free(struct auth *auth)
     if (!auth)
         return;
     secret_free_cleanup(&auth->known_key);
+    remembered_free(auth->directory);
     superuser_free(auth->superuser);
     brake_free(auth->brake);
     turns_free(auth->turns);
@@ -226,14 +230,42 @@ static bool password_right(struct auth *auth, const char *hash, const char *pass
     return true;
 }
 
+void auth_forget_directory(struct server *server)
+{
+    remembered_clear(server->auth->directory);
+}
+
+#define LOCAL_THREADS_DEFAULT 8 /* of the field: the server then takes its own number */
+#define LOCAL_THREADS 2
+#define DIRECTORY_THREADS_DEFAULT 1
+#define DIRECTORY_THREADS 4
+
+void auth_apply_threads(struct server *server)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct pool_row *pool = pool_row(snapshot_get(snap, CLASS_pool, server->pool_ref));
+    if (!pool)
+        return;
+    int64_t local = pool->local_auth_max_threads, outside = pool->ext_auth_max_threads;
+    worker_pool_set_max(server->login_workers,
+                        local == LOCAL_THREADS_DEFAULT ? LOCAL_THREADS : (unsigned)local);
+    worker_pool_set_max(server->directory_workers,
+                        outside == DIRECTORY_THREADS_DEFAULT ? DIRECTORY_THREADS : (unsigned)outside);
+}
+
 enum found { FOUND_WRONG, FOUND_ROOT, FOUND_SUBJECT, FOUND_BROKEN };
 
 /* Whom the directory knows. */
 static enum found ask_directory(struct server *server, const char *peer, const char *user,
                                 const char *password, struct identity *who)
 {
-    AUTO_FREE char *name = NULL;
-    switch (directory_check(server->pam_dir, peer, user, password, &name)) {
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct pool_row *pool = pool_row(snapshot_get(snap, CLASS_pool, server->pool_ref));
+    bool remember = pool && pool->ext_auth_cache_enabled;
+    struct remembered *answers = server->auth->directory;
+    AUTO_FREE char *name = remember ? remembered_find(answers, user, password, clock_mono_ms()) : NULL;
+    bool asked = !name;
+    switch (!asked ? DIRECTORY_RIGHT : directory_check(server->pam_dir, peer, user, password, &name)) {
     case DIRECTORY_RIGHT:
         break;
     case DIRECTORY_WRONG:
@@ -241,6 +273,9 @@ static enum found ask_directory(struct server *server, const char *peer, const c
     case DIRECTORY_BROKEN:
         return FOUND_BROKEN;
     }
+    if (remember && asked)
+        remembered_put(answers, user, password, name, (size_t)pool->ext_auth_cache_size,
+                       clock_mono_ms() + pool->ext_auth_cache_expiry * 1000);
     AUTO_FREE char *sid = directory_user_sid(name);
     *who =
         (struct identity){.user = xstrdup(user), .sid = TAKE_PTR(sid), .sids = directory_sids_of_user(name)};

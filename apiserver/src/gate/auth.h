@@ -38,3 +38,8 @@ int auth_check_secret(struct server *server, const char *peer, const char *secre
 int auth_check_own(struct server *server, const struct session *session, const char *password,
                    struct api_err *err);
 int auth_set_root_password(struct server *server, const char *password, struct api_err *err);
+/* What was remembered of the outside directory's answers is forgotten: settings of it have changed. */
+void auth_forget_directory(struct server *server);
+/* How many logins are checked at once, as the pool's settings say; settings at their defaults leave that to
+ * the server. */
+void auth_apply_threads(struct server *server);

@@ -17,6 +17,9 @@ struct worker_config {
 struct worker_pool *worker_pool_new(const struct worker_config *config);
 /* 0, or -1 when the queue is full or the pool is stopping: `run` will not be called. */
 int worker_submit(struct worker_pool *pool, void (*run)(void *arg), void *arg);
+/* Another threads_max (at least 1) from now on. Threads beyond it end when they have nothing to do; those
+ * that must not go below threads_min stay. Any thread. */
+void worker_pool_set_max(struct worker_pool *pool, unsigned threads_max);
 /* Refuses new jobs, runs what is queued, waits for all, frees the pool. */
 void worker_pool_stop(struct worker_pool *pool);
 struct worker_stats {
