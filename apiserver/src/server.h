@@ -107,6 +107,7 @@ struct call {
     bool known_client; /* showed a TLS certificate that the pool knows */
     bool bare; /* XML-RPC: the result alone, without the struct with its Status (system.listMethods) */
     enum answer_form form;
+    bool pieces_ok;                  /* its answer may be one in pieces */
     char peer[48];                   /* numeric address of the client; "" when there is none */
     char *name;                      /* as asked: "Async.VM.start" */
     const char *message;             /* the same without "Async.": within `name` */
@@ -121,6 +122,7 @@ struct call {
     const struct type *result_type; /* type of `result`; NULL: `raw` holds it */
     char *raw;                      /* an answer that was written in `form` right away, see gate/answer.h */
     size_t raw_len;
+    struct answer_pieces *pieces; /* what belongs into `raw` but is not copied there; NULL: nothing */
     struct api_err err;
     bool failed;
 

@@ -60,10 +60,10 @@ static void write_error(struct buf *out, const struct call *call, const struct s
     buf_add_str(out, "],\"id\":");
 }
 
-static void write_result(struct buf *out, const struct call *call)
+static void write_result(struct buf *out, struct call *call)
 {
     if (call->raw)
-        buf_add(out, call->raw, call->raw_len);
+        rpc_write_raw(out, call);
     else if (call->result_type && call->result_type->kind != TYPE_VOID)
         cell_write_json(call->result_type, &call->result, out);
     else

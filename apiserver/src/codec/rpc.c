@@ -1,6 +1,7 @@
 /* Calls that come over HTTP, whatever their form. */
 #include "rpc.h"
 
+#include "../gate/answer.h"
 #include "../gate/gate.h"
 #include "../http/task_claim.h"
 #include <base/mem.h>
@@ -33,6 +34,7 @@ struct call *rpc_call(struct server *server, struct http_request *req, const cha
     *reply = (struct rpc_reply){.req = http_request_ref(req), .own = own};
     struct call *call = call_new(server, method, params, true, http_request_peer(req), complete);
     call->form = form;
+    call->pieces_ok = true;
     call->local_root = http_request_is_local_root(req);
     call->known_client = http_request_is_known_client(req);
     task_claim_read(req, &call->claim);
@@ -42,11 +44,83 @@ struct call *rpc_call(struct server *server, struct http_request *req, const cha
     return call;
 }
 
+/* ---- answers in pieces ---- */
+
+struct sender {
+    enum answer_form form;
+    struct answer_pieces *pieces;
+    char *own; /* what is sent between the records */
+    size_t own_len, own_sent;
+    size_t next;        /* the first record that is not sent whole */
+    size_t record_sent; /* of it */
+};
+
+static ssize_t produce(void *arg, char *to, size_t max)
+{
+    struct sender *s = arg;
+    size_t done = 0;
+    while (done < max) {
+        bool more = s->next < s->pieces->count;
+        const struct fragment *record = NULL;
+        size_t left = (more ? s->pieces->items[s->next].at : s->own_len) - s->own_sent;
+        const char *from = s->own + s->own_sent;
+        if (left == 0 && more) {
+            const struct row *row = s->pieces->items[s->next].row;
+            record = s->form == ANSWER_XML ? row_xml(row) : row_json(row);
+            from = record->text + s->record_sent;
+            left = record->len - s->record_sent;
+        }
+        if (left == 0)
+            break;
+        size_t len = left < max - done ? left : max - done;
+        memcpy(to + done, from, len);
+        done += len;
+        if (!record) {
+            s->own_sent += len;
+        } else if (len < left) {
+            s->record_sent += len;
+        } else {
+            s->next++;
+            s->record_sent = 0;
+        }
+    }
+    return done ? (ssize_t)done : HTTP_PRODUCER_END;
+}
+
+static void sent(void *arg)
+{
+    struct sender *s = arg;
+    answer_pieces_free(s->pieces);
+    free(s->own);
+    free(s);
+}
+
+static void send_pieces(struct http_request *req, struct call *call, struct buf *out)
+{
+    static const struct http_producer producer = {.produce = produce, .done = sent};
+    struct sender *s = xcalloc(1, sizeof(*s));
+    *s = (struct sender){.form = call->form, .pieces = call->pieces, .own_len = out->len};
+    s->own = buf_take(out);
+    call->pieces = NULL;
+    http_answer_stream(req, 200, call->form == ANSWER_XML ? xml_headers : json_headers,
+                       (int64_t)(s->own_len + s->pieces->bytes), &producer, s);
+}
+
+void rpc_write_raw(struct buf *out, struct call *call)
+{
+    for (size_t i = 0; call->pieces && i < call->pieces->count; i++)
+        call->pieces->items[i].at += out->len;
+    buf_add(out, call->raw, call->raw_len);
+}
+
 void rpc_complete(struct call *call, struct buf *out)
 {
     struct rpc_reply *reply = call->reply;
     if (reply) {
-        rpc_send(reply->req, call->form, out);
+        if (call->pieces && !call->failed)
+            send_pieces(reply->req, call, out);
+        else
+            rpc_send(reply->req, call->form, out);
         http_request_unref(reply->req);
         free(reply->own);
         free(reply);

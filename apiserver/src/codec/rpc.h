@@ -18,6 +18,8 @@ struct rpc_reply {
  * came from; takes the caller's counts of `params` and the ownership of `own`. */
 struct call *rpc_call(struct server *server, struct http_request *req, const char *method, json_t *params,
                       enum answer_form form, void (*complete)(struct call *), void *own);
+/* Writes the call's `raw`; its pieces, if any, are sent at their places by rpc_complete. */
+void rpc_write_raw(struct buf *out, struct call *call);
 /* The last step of `complete`: sends what was written (NULL: the call has no client any more), frees the
  * call. */
 void rpc_complete(struct call *call, struct buf *out);

@@ -31,13 +31,13 @@ static void write_failure(struct buf *out, const struct api_err *err)
     buf_add_str(out, "</data></array></value>" STATUS_CLOSE ANSWER_CLOSE);
 }
 
-static void write_success(struct buf *out, const struct call *call)
+static void write_success(struct buf *out, struct call *call)
 {
     buf_add_str(out, ANSWER_OPEN);
     if (!call->bare)
         buf_add_str(out, STATUS("Success", "Value"));
     if (call->raw)
-        buf_add(out, call->raw, call->raw_len);
+        rpc_write_raw(out, call);
     else if (call->result_type)
         cell_write_xml(call->result_type, &call->result, out);
     else

@@ -18,9 +18,38 @@ struct answer answer_begin_items(enum answer_form form)
     return a;
 }
 
+void answer_pieces_free(struct answer_pieces *pieces)
+{
+    for (size_t i = 0; pieces && i < pieces->count; i++)
+        row_unref(pieces->items[i].row);
+    if (pieces)
+        free(pieces->items);
+    free(pieces);
+}
+
 void answer_done(struct answer *a)
 {
     buf_done(&a->out);
+    answer_pieces_free(a->pieces);
+    a->pieces = NULL;
+}
+
+void answer_in_pieces(struct answer *a)
+{
+    if (!a->pieces)
+        a->pieces = xcalloc(1, sizeof(*a->pieces));
+}
+
+static void add_piece(struct answer *a, const struct row *row, size_t len)
+{
+    struct answer_pieces *p = a->pieces;
+    if (p->count == p->capacity) {
+        p->capacity = p->capacity ? 2 * p->capacity : 256;
+        p->items = xreallocarray(p->items, p->capacity, sizeof(*p->items));
+    }
+    p->items[p->count].at = a->out.len;
+    p->items[p->count++].row = row_ref(row);
+    p->bytes += len;
 }
 
 static bool in_map(const struct answer *a)
@@ -122,7 +151,10 @@ void answer_record(struct answer *a, const struct row *row)
 {
     const struct fragment *record = a->form == ANSWER_JSON ? row_json(row) : row_xml(row);
     before_value(a);
-    buf_add(&a->out, record->text, record->len);
+    if (a->pieces)
+        add_piece(a, row, record->len);
+    else
+        buf_add(&a->out, record->text, record->len);
 }
 
 void answer_join(struct answer *a, const struct answer *items)
@@ -139,4 +171,6 @@ void answer_give(struct answer *a, struct call *call)
     assert(a->depth == 0 && a->form == call->form);
     call->raw_len = a->out.len;
     call->raw = buf_take(&a->out);
+    call->pieces = a->pieces;
+    a->pieces = NULL;
 }

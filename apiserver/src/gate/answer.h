@@ -16,9 +16,22 @@
 
 enum answer_part { ANSWER_LIST, ANSWER_MAP };
 
+/* Records of a long answer that are not copied into it but sent from their rows: each stands before byte `at`
+ * of the rest. */
+struct answer_pieces {
+    struct {
+        size_t at;
+        const struct row *row; /* counted */
+    } * items;
+    size_t count, capacity;
+    size_t bytes; /* of the records */
+};
+void answer_pieces_free(struct answer_pieces *pieces);
+
 struct answer {
     enum answer_form form;
     struct buf out;
+    struct answer_pieces *pieces; /* NULL: all is copied */
     unsigned depth;
     struct {
         enum answer_part part;
@@ -30,6 +43,8 @@ struct answer answer_begin(enum answer_form form);
 /* A part of a list, made beside it and put in with answer_join. */
 struct answer answer_begin_items(enum answer_form form);
 void answer_done(struct answer *a);
+/* Records are not copied from here on. Only for a call that says so (pieces_ok). */
+void answer_in_pieces(struct answer *a);
 #define AUTO_ANSWER __attribute__((cleanup(answer_done)))
 
 /* Lists and maps (objects, records). In a map each value follows an answer_key. */

@@ -11,6 +11,7 @@
 
 #include "../rules/operations.h"
 #include "../timers.h"
+#include "answer.h"
 #include "auth.h"
 #include "decode.h"
 #include "generic.h"
@@ -103,6 +104,7 @@ void call_free(struct call *call)
     if (call->result_type)
         cell_done(call->result_type, &call->result);
     free(call->raw);
+    answer_pieces_free(call->pieces);
     api_err_done(&call->err);
     task_claim_done(&call->claim);
     if (call->kept_row)

@@ -7,6 +7,8 @@
 #include <base/mem.h>
 #include <model/errors.h>
 
+#define PIECES_MIN 32 /* rows: for a short list the copy costs less than its parts */
+
 bool generic_serves(const struct method_desc *method)
 {
     if (method->kind == METHOD_CUSTOM)
@@ -53,6 +55,9 @@ static int read_list(struct call *call, const char *filter, bool records, struct
     if (filter && !(expr = expr_parse(filter, call->method->cls, err)))
         return -1;
     struct list list = {.answer = answer_begin(call->form), .expr = expr, .records = records};
+    if (records && call->pieces_ok && !call->async &&
+        snapshot_count(call->snapshot, call->method->cls) >= PIECES_MIN)
+        answer_in_pieces(&list.answer);
     answer_open(&list.answer, records ? ANSWER_MAP : ANSWER_LIST);
     snapshot_each(call->snapshot, call->method->cls, list_row, &list);
     answer_close(&list.answer);
