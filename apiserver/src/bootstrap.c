@@ -28,23 +28,18 @@ static void add_network(struct tx *tx)
     str_map_assign(&network->other_config, str_map_new(config, sizeof(config) / sizeof(config[0])));
 }
 
-static bool refresh(const struct row *row, void *tx)
-{
-    operations_refresh(tx, row->cls, row->ref);
-    return true;
-}
-
 /* allowed_operations are in memory only. */
-static void refresh_operations(struct tx *tx)
+static void settle_operations(struct tx *tx)
 {
     for (size_t i = 0; i < model_class_count; i++)
         if (model_classes[i].row_size && field_find(&model_classes[i], "allowed_operations"))
-            tx_each(tx, &model_classes[i], refresh, tx);
+            tx_settle(tx, &model_classes[i], operations_settle, NULL);
 }
 
 int bootstrap(struct server *server, struct api_err *err)
 {
     struct tx *tx = store_begin(server->store);
+    settle_operations(tx);
     if (tx_count(tx, CLASS_pool) == 0) {
         struct pool_row *pool = pool_row_mut(tx_create(tx, CLASS_pool));
         pool->tls_verification_enabled = true;
@@ -56,6 +51,5 @@ int bootstrap(struct server *server, struct api_err *err)
     role_rows_bootstrap(tx);
     storage_bootstrap(tx);
     import_sweep(tx);
-    refresh_operations(tx);
     return server_commit(tx, err);
 }

@@ -296,7 +296,7 @@ static int start(struct pool_server *p)
     s->pam_dir = p->options.pam_dir;
     p->connections_max = raise_limits();
     if (make_dir(s->state_dir) < 0 || make_certificates(s->state_dir) < 0 || auth_init(s) < 0 ||
-        open_store(s) < 0 || start_workers(s) < 0)
+        open_store(s) < 0 || bootstrap(s, &err) < 0 || start_workers(s) < 0)
         return -1;
     s->trail = trail_open(s->state_dir);
     s->timers = timers_new();
@@ -313,7 +313,7 @@ static int start(struct pool_server *p)
     s->console_tokens = console_tokens_new(s);
     s->operation_wait_ms = p->options.operation_wait_s * 1000;
     s->parking = parking_new(s);
-    if (bootstrap(s, &err) < 0 || blobs_start(s) < 0 || recovery_begin(s, &s->recovery, &err) < 0)
+    if (blobs_start(s) < 0 || recovery_begin(s, &s->recovery, &err) < 0)
         return -1;
     auth_apply_threads(s);
     s->front = front_new(s);

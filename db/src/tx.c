@@ -232,3 +232,26 @@ void tx_each(struct tx *tx, const struct class_desc *cls, bool (*fn)(const struc
         if (tx->rows[i].cls == cls && !tx->rows[i].old && tx->rows[i].row && !fn(tx->rows[i].row, arg))
             return;
 }
+
+struct settling {
+    struct tx *tx;
+    void (*fn)(struct tx *tx, struct row *row, void *arg);
+    void *arg;
+};
+
+static bool settle_visit(const struct row *row, void *arg)
+{
+    const struct settling *settling = arg;
+    settling->fn(settling->tx, (struct row *)(uintptr_t)row, settling->arg);
+    return true;
+}
+
+void tx_settle(struct tx *tx, const struct class_desc *cls,
+               void (*fn)(struct tx *tx, struct row *row, void *arg), void *arg)
+{
+    struct settling settling = {tx, fn, arg};
+    assert(cls->flags & CLASS_RUNTIME);
+    /* Nobody has seen these rows: the opening published them, and no snapshot is held but the store's. */
+    assert(tx->count == 0 && atomic_load(&tx->store->current->refs) == 1);
+    version_each(tx->store->head, cls, settle_visit, &settling);
+}

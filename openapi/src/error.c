@@ -14,6 +14,8 @@ void api_err_done(struct api_err *err)
 int api_err_set_code(struct api_err *err, const char *code, const char *const *params, size_t count)
 {
     assert(count <= API_ERR_MAX_PARAMS);
+    if (err->quiet)
+        return -1;
     struct api_err fresh = {.code = code, .param_count = (uint8_t)count};
     for (size_t i = 0; i < count; i++)
         fresh.params[i] = str_new(params[i]);
@@ -25,7 +27,8 @@ int api_err_set_code(struct api_err *err, const char *code, const char *const *p
 int api_err_set(struct api_err *err, const struct error_desc *desc, const char *const *params, size_t count)
 {
     api_err_set_code(err, desc->code, params, count);
-    err->desc = desc;
+    if (!err->quiet)
+        err->desc = desc;
     return -1;
 }
 

@@ -173,14 +173,10 @@ static uint64_t built_operations(const struct class_desc *cls)
     return built;
 }
 
-void operations_refresh(struct tx *tx, const struct class_desc *cls, struct ref object)
+static uint64_t allowed_now(struct tx *tx, const struct row *row)
 {
-    const struct field_desc *field = field_find(cls, "allowed_operations");
-    const struct row *row = tx_get(tx, cls, object);
-    if (!field || !row || cls == CLASS_task)
-        return;
     uint64_t allowed;
-    if (cls == CLASS_VM) {
+    if (row->cls == CLASS_VM) {
         struct vm_view view = vm_view_of(tx, vm_row(row));
         allowed = vm_operations_allowed(&view);
         if (view.power_state == VM_POWER_STATE_PAUSED) /* agents save the memory of guests that run */
@@ -188,7 +184,23 @@ void operations_refresh(struct tx *tx, const struct class_desc *cls, struct ref 
     } else {
         allowed = device_operations_allowed(tx, row);
     }
-    allowed &= built_operations(cls);
+    return allowed & built_operations(row->cls);
+}
+
+void operations_settle(struct tx *tx, struct row *row, void *arg)
+{
+    (void)arg;
+    if (row->cls != CLASS_task)
+        row_cell_mut(row, field_find(row->cls, "allowed_operations"))->enum_set = allowed_now(tx, row);
+}
+
+void operations_refresh(struct tx *tx, const struct class_desc *cls, struct ref object)
+{
+    const struct field_desc *field = field_find(cls, "allowed_operations");
+    const struct row *row = tx_get(tx, cls, object);
+    if (!field || !row || cls == CLASS_task)
+        return;
+    uint64_t allowed = allowed_now(tx, row);
     if (row_cell(row, field)->enum_set != allowed)
         row_cell_mut(tx_edit(tx, cls, object), field)->enum_set = allowed;
 }

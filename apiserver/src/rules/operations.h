@@ -25,5 +25,7 @@ void operation_interrupt(struct server *server, const struct class_desc *cls, st
                          int operation);
 /* Recomputes allowed_operations of the row if it has them. Called for every changed row before a commit. */
 void operations_refresh(struct tx *tx, const struct class_desc *cls, struct ref object);
+/* The same in place, for tx_settle. */
+void operations_settle(struct tx *tx, struct row *row, void *arg);
 /* The same for a changed row and for those whose operations follow from it: for tx_each_touched. */
 void operations_refresh_touched(struct tx *tx, const struct class_desc *cls, struct ref ref, void *arg);

@@ -33,6 +33,7 @@ void trial_start(struct trial_server *t)
     *t = (struct trial_server){0};
     s->state_dir = "/nonexistent";
     cr_assert_eq(store_open(&s->store, &config, &cause), 0);
+    cr_assert_eq(bootstrap(s, &err), 0);
     s->workers = worker_pool_new(&workers);
     s->login_workers = worker_pool_new(&workers);
     s->timers = timers_new();
@@ -44,7 +45,6 @@ void trial_start(struct trial_server *t)
     s->console_tokens = console_tokens_new(s);
     s->operation_wait_ms = 10000;
     s->parking = parking_new(s);
-    cr_assert_eq(bootstrap(s, &err), 0);
     cr_assert_eq(recovery_begin(s, &s->recovery, &err), 0);
     s->front = front_new(s);
     s->hosts = hosts_new(s, 0);

@@ -67,8 +67,8 @@ int store_open(struct store **out, const struct store_config *config, struct sto
 /* Waits for queued commits, closes. No transaction may be open, all snapshots released. */
 void store_close(struct store *store);
 
-/* Writes a copy of the file at `path`, as of its last durable change, to the new file `to` (not synced). The file
- * may be open as a store, by this process or none. Slow; any thread. */
+/* Writes a copy of the file at `path`, as of its last durable change, to the new file `to` (not synced). The
+ * file may be open as a store, by this process or none. Slow; any thread. */
 int store_copy_file(const char *path, const char *to, struct store_err *err);
 
 /* ---- reading; any thread ---- */
@@ -120,6 +120,12 @@ size_t tx_by_name(struct tx *tx, const struct class_desc *cls, const char *name,
 size_t tx_count(struct tx *tx, const struct class_desc *cls);
 void tx_each(struct tx *tx, const struct class_desc *cls, bool (*fn)(const struct row *row, void *arg),
              void *arg);
+/* For the first transaction of a store that was just opened, before anything was changed in it or read from a
+ * snapshot: calls fn with each row of a CLASS_RUNTIME class, which may set its fields without FIELD_PERSIST
+ * in place, unless they are references. That makes no new versions: the opening has made the rows new for
+ * every reader. */
+void tx_settle(struct tx *tx, const struct class_desc *cls,
+               void (*fn)(struct tx *tx, struct row *row, void *arg), void *arg);
 /* A version that may be changed until commit; the same one when asked again. NULL: no such row.
  * Fields marked FIELD_DERIVED must not be touched; they show the state before the transaction until it is
  * committed. */
@@ -167,7 +173,7 @@ struct store_stats {
     uint64_t rows, generation, commits, batches, failures;
     uint64_t last_commit_us, queued;
     uint64_t disk_bytes; /* of the file and its log */
-    int64_t failed_ms;   /* clock_mono_ms of the last write that failed, if none has succeeded since; else 0 */
+    int64_t failed_ms; /* clock_mono_ms of the last write that failed, if none has succeeded since; else 0 */
 };
 void store_stats(struct store *store, struct store_stats *out);
 

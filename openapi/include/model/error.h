@@ -1,6 +1,7 @@
 /* Errors of the API: a code and its parameters. The generated constructors of <model/errors.h> are
  * the only way to make one, so a missing parameter does not compile. */
 #pragma once
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,7 @@ struct api_err {
     const char *code; /* desc->code, except for codes that carry a number */
     uint8_t param_count;
     const char *params[API_ERR_MAX_PARAMS];
+    bool quiet; /* it stays as it is, whatever is set: for who asks only whether */
 };
 
 #define API_ERR_INIT ((struct api_err){0})
