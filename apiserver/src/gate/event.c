@@ -1,9 +1,8 @@
 /* Subscribers of event.from and event.next.
  *
- * A publication of the store wakes the thread here, which learns the classes that changed since it last
- * looked and asks only those subscribers who wait for one of them. What a subscriber is told is computed from
- * the store's change list after its own token (event_list.c), so nothing is kept per subscriber and nothing
- * can be lost.
+ * A publication of the store wakes the thread here, which learns what changed since it last looked and asks
+ * only those subscribers who wait for it. What a subscriber is told is computed from the store's change list
+ * after its own token (event_list.c), so nothing is kept per subscriber and nothing can be lost.
  *
  * The answers to one session leave at least BATCH_MS apart (XenAPI: event.from, "batching"), so a stream of
  * changes costs a client twenty answers a second, while the first change after a pause is told at once. Who
@@ -27,6 +26,7 @@
 
 #define BATCH_MS 50
 #define BATCH_NEXT_MS 200 /* event.next */
+#define NAMED_MAX 64      /* objects that changed at once, known one by one */
 
 struct waiter {
     struct call *call;
@@ -50,6 +50,7 @@ struct events {
     struct waiter *waiters;
     unsigned count;
     uint64_t published; /* newest generation heard of */
+    uint64_t seen;      /* up to which the thread has looked */
     _Atomic bool stop;  /* also read without the lock */
     bool poke;
 };
@@ -153,28 +154,59 @@ static uint64_t oldest_token(const struct snapshot *snap, const struct event_fil
 
 /* ---- the thread ---- */
 
-struct class_set {
-    uint64_t bits[EVENT_CLASS_WORDS];
+/* What changed after one generation up to another. */
+struct changes {
+    uint64_t from, to;
+    uint64_t classes[EVENT_CLASS_WORDS];
+    struct event_object objects[NAMED_MAX];
+    size_t count; /* more than NAMED_MAX: only the classes are known */
 };
+
+static void note(struct changes *changes, const struct class_desc *cls, struct ref ref)
+{
+    changes->classes[cls->index / 64] |= (uint64_t)1 << (cls->index % 64);
+    if (changes->count < NAMED_MAX)
+        changes->objects[changes->count] = (struct event_object){cls, ref};
+    changes->count++;
+}
 
 static bool note_row(const struct row *row, void *arg)
 {
-    ((struct class_set *)arg)->bits[row->cls->index / 64] |= (uint64_t)1 << (row->cls->index % 64);
+    note(arg, row->cls, row->ref);
     return true;
 }
 
 static bool note_tombstone(const struct store_tombstone *gone, void *arg)
 {
-    ((struct class_set *)arg)->bits[gone->cls->index / 64] |= (uint64_t)1 << (gone->cls->index % 64);
+    note(arg, gone->cls, gone->ref);
     return true;
 }
 
-static bool concerns(const struct waiter *w, const struct class_set *changed)
+static bool concerns(const struct event_filter *filter, const struct changes *changes)
 {
-    for (size_t i = 0; i < EVENT_CLASS_WORDS; i++)
-        if (w->filter->any[i] & changed->bits[i])
+    uint64_t any = 0, whole = 0;
+    for (size_t i = 0; i < EVENT_CLASS_WORDS; i++) {
+        any |= filter->any[i] & changes->classes[i];
+        whole |= filter->whole[i] & changes->classes[i];
+    }
+    if (!any || whole || changes->count > NAMED_MAX)
+        return any != 0;
+    for (size_t i = 0; i < changes->count; i++)
+        if (event_filter_has(filter, changes->objects[i].cls, changes->objects[i].ref))
             return true;
     return false;
+}
+
+/* A subscriber whom the changes do not concern has heard of them too: it need not look at them again. One
+ * that came while they were being looked at may be older than all that is known of them. */
+static void tell(struct waiter *w, const struct changes *changes)
+{
+    if (w->check)
+        return;
+    if (concerns(w->filter, changes) || (!w->legacy && w->since < changes->from))
+        w->check = true;
+    else if (w->since < changes->to && !w->legacy)
+        w->since = changes->to;
 }
 
 /* When something is to be done about it at the latest. */
@@ -186,12 +218,12 @@ static int64_t due_at(const struct events *e, const struct waiter *w)
 }
 
 /* Notes whom the changes concern, and takes out of the list whose time it is. */
-static struct waiter *take_due(struct events *e, const struct class_set *changed, int64_t now)
+static struct waiter *take_due(struct events *e, const struct changes *changes, int64_t now)
 {
     struct waiter *due = NULL, **at = &e->waiters;
     while (*at) {
         struct waiter *w = *at;
-        w->check = w->check || concerns(w, changed);
+        tell(w, changes);
         if (now >= due_at(e, w)) {
             *at = w->next;
             w->next = due;
@@ -303,11 +335,11 @@ static void *events_run(void *arg)
         wait_for_work(e, seen);
         pthread_mutex_unlock(&e->lock);
         AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->server->store);
-        struct class_set changed = {{0}};
-        snapshot_changes(snap, seen, note_row, note_tombstone, &changed);
-        seen = snapshot_generation(snap);
+        struct changes changes = {.from = seen, .to = snapshot_generation(snap)};
+        snapshot_changes(snap, seen, note_row, note_tombstone, &changes);
         pthread_mutex_lock(&e->lock);
-        struct waiter *due = take_due(e, &changed, clock_mono_ms());
+        e->seen = seen = changes.to;
+        struct waiter *due = take_due(e, &changes, clock_mono_ms());
         pthread_mutex_unlock(&e->lock);
         serve(e, due, snap);
         pthread_mutex_lock(&e->lock);
@@ -392,7 +424,7 @@ static void wait_in_list(struct events *e, struct waiter *w)
     e->waiters = w;
     e->count++;
     /* Something between the snapshot that was looked at and here. */
-    w->check = w->check || e->published > w->since;
+    w->check = w->check || e->published > w->since || e->seen > w->since;
     if (w->check || w->gone)
         e->poke = true;
     pthread_cond_signal(&e->wake);
