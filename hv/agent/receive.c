@@ -312,6 +312,15 @@ static int hear_header(struct agent *agent, struct incoming *in, const struct do
     return save_merge(&header->config, asked, header->config.start_paused, config, err);
 }
 
+/* The other side waits for nothing else: until it hears this, the guest stands still as far as it knows. */
+static void runs(void *ctx)
+{
+    struct incoming *in = ctx;
+    struct hv_err ignored;
+    failpoint("migrate-destination", "running");
+    migration_say(&in->talk, json_pack("{s:b}", "running", 1), &ignored); /* else it asks */
+}
+
 /* From here on a device model may exist: -1 leaves none. */
 static int take_over(struct agent *agent, struct incoming *in, struct domain_info *info, struct hv_err *err)
 {
@@ -333,7 +342,7 @@ static int take_over(struct agent *agent, struct incoming *in, struct domain_inf
         return -1;
     if (!json_get_bool(go, "go", &yes) || !yes)
         return hv_fail(err, HV_ERR_KIND_INTERNAL, "The other host's agent says what cannot be understood.");
-    return agent->driver->receive_run(agent->state, in->domain, info, err);
+    return agent->driver->receive_run(agent->state, in->domain, runs, in, info, err);
 }
 
 static int receive_into(struct agent *agent, struct incoming *in, const struct hv_domain_receive_args *args,
@@ -402,9 +411,6 @@ int agent_domain_receive(struct agent *agent, struct agent_op *op, const struct 
     if (outcome == 0) {
         domain_info_done(&result->info);
         result->info = info;
-        failpoint("migrate-destination", "running");
-        struct hv_err ignored;
-        migration_say(&in.talk, json_pack("{s:b}", "running", 1), &ignored); /* else it asks */
     } else if (in.there) {
         migration_say_error(&in.talk, err);
     }

@@ -60,6 +60,7 @@ struct qemu_domain {
     int64_t job_news;                           /* counts what was heard of migrations and block jobs */
     bool job_failed;                /* a block job ended with an error since this was last cleared */
     int64_t stopped_us;             /* mono us at which the guest stopped last */
+    bool offers_disks;              /* those of a domain that comes are written to from outside */
     bool unplugging;                /* an operation waits for a device to go */
     char kept[QEMU_DEVICE_ID_SIZE]; /* the device that the guest refused to let go last */
 
@@ -216,8 +217,8 @@ int qemu_receive_disk(struct hv_driver_state *state, const char *uuid, const cha
                       struct hv_err *err);
 int qemu_receive_memory(struct hv_driver_state *state, const char *uuid, int fd,
                         const struct hv_deadline *deadline, struct hv_err *err);
-int qemu_receive_run(struct hv_driver_state *state, const char *uuid, struct domain_info *info,
-                     struct hv_err *err);
+int qemu_receive_run(struct hv_driver_state *state, const char *uuid, void (*runs)(void *ctx), void *ctx,
+                     struct domain_info *info, struct hv_err *err);
 void qemu_receive_drop(struct hv_driver_state *state, const char *uuid);
 int qemu_disk_move(struct hv_driver_state *state, const char *uuid, const struct domain_disk *now,
                    struct disk_chain *chain, const struct disk_chain *from,

@@ -45,6 +45,9 @@ static int offer_disks(struct qemu_domain *d, const struct domain_config *config
     int fd AUTO_CLOSE = count > 0 ? rundir_listen(&d->dir, "nbd", err) : -1;
     if (count == 0)
         return 0;
+    pthread_mutex_lock(&d->lock);
+    d->offers_disks = true;
+    pthread_mutex_unlock(&d->lock);
     if (fd < 0 || domain_pass_fd(d, fd, "nbd", err) < 0 ||
         domain_command(d, "nbd-server-start",
                        json_pack("{s:{s:s, s:{s:s}}}", "addr", "type", "fd", "data", "str", "nbd"), &soon,
@@ -158,8 +161,12 @@ int qemu_receive_memory(struct hv_driver_state *state, const char *uuid, int fd,
         return -1;
     if (wait_filled(d, deadline, err) < 0 || domain_wait_machine(d, deadline, err) < 0)
         return -1;
-    /* Nobody else writes to its disks from here on. There is no server when none was mirrored. */
-    domain_command(d, "nbd-server-stop", NULL, &soon, NULL, NULL);
+    /* Nobody else writes to its disks from here on. */
+    pthread_mutex_lock(&d->lock);
+    bool offers_disks = d->offers_disks;
+    pthread_mutex_unlock(&d->lock);
+    if (offers_disks)
+        domain_command(d, "nbd-server-stop", NULL, &soon, NULL, NULL);
     return 0;
 }
 
@@ -186,8 +193,8 @@ static bool stands_still(struct qemu_domain *d)
            json_get_string(answer, "status", &status) && !streq(status, "running");
 }
 
-int qemu_receive_run(struct hv_driver_state *state, const char *uuid, struct domain_info *info,
-                     struct hv_err *err)
+int qemu_receive_run(struct hv_driver_state *state, const char *uuid, void (*runs)(void *ctx), void *ctx,
+                     struct domain_info *info, struct hv_err *err)
 {
     struct qemu_domain *d AUTO_DOMAIN = find_coming(state, uuid, err);
     struct hv_deadline soon = domain_soon();
@@ -202,6 +209,7 @@ int qemu_receive_run(struct hv_driver_state *state, const char *uuid, struct dom
         domain_kill(d);
         return -1;
     }
+    runs(ctx);
     if (run)
         domain_wait_state(d, DOMAIN_STATE_RUNNING, &soon, NULL);
     domain_change(d, set_ours, &held, NULL);

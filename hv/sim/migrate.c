@@ -313,8 +313,8 @@ int sim_receive_memory(struct hv_driver_state *sim, const char *uuid, int fd,
     return read_exactly(fd, &byte, 1) == 0 && write_piece(fd, "D", 1) == 0 ? 0 : lost(err);
 }
 
-int sim_receive_run(struct hv_driver_state *sim, const char *uuid, struct domain_info *info,
-                    struct hv_err *err)
+int sim_receive_run(struct hv_driver_state *sim, const char *uuid, void (*runs)(void *ctx), void *ctx,
+                    struct domain_info *info, struct hv_err *err)
 {
     int outcome = -1;
     pthread_mutex_lock(&sim->lock);
@@ -337,6 +337,7 @@ int sim_receive_run(struct hv_driver_state *sim, const char *uuid, struct domain
         return -1;
     }
     sim_go_on(sim, uuid);
+    runs(ctx);
     if (sim->env.changed)
         sim->env.changed(sim->env.ctx, info, false);
     return 0;

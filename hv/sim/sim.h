@@ -119,8 +119,8 @@ int sim_receive_disk(struct hv_driver_state *sim, const char *uuid, const char *
                      struct hv_err *err);
 int sim_receive_memory(struct hv_driver_state *sim, const char *uuid, int fd,
                        const struct hv_deadline *deadline, struct hv_err *err);
-int sim_receive_run(struct hv_driver_state *sim, const char *uuid, struct domain_info *info,
-                    struct hv_err *err);
+int sim_receive_run(struct hv_driver_state *sim, const char *uuid, void (*runs)(void *ctx), void *ctx,
+                    struct domain_info *info, struct hv_err *err);
 void sim_receive_drop(struct hv_driver_state *sim, const char *uuid);
 int sim_disk_move(struct hv_driver_state *sim, const char *uuid, const struct domain_disk *now,
                   struct disk_chain *chain, const struct disk_chain *from,

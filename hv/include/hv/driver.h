@@ -290,10 +290,10 @@ struct hv_driver {
     /* Fills it from `fd` (borrowed). Then all is here, and it stands still. */
     int (*receive_memory)(struct hv_driver_state *state, const char *uuid, int fd,
                           const struct hv_deadline *deadline, struct hv_err *err);
-    /* It is ours: runs it (unless it was paused) and lists it. After a failure it is as after receive_drop.
-     */
-    int (*receive_run)(struct hv_driver_state *state, const char *uuid, struct domain_info *info,
-                       struct hv_err *err);
+    /* It is ours: runs it (unless it was paused) and lists it. `runs` is called once, as soon as that is
+     * certain and the guest goes on. After a failure it is as after receive_drop. */
+    int (*receive_run)(struct hv_driver_state *state, const char *uuid, void (*runs)(void *ctx), void *ctx,
+                       struct domain_info *info, struct hv_err *err);
     void (*receive_drop)(struct hv_driver_state *state, const char *uuid);
 
     /* Copies the disk of `device` into `chain` (moves) while the guest uses it, and changes over; the
