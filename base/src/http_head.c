@@ -193,7 +193,8 @@ static bool is_local_root(struct MHD_Connection *connection)
 bool http_request_is_local_root(struct http_request *req)
 {
     if (!req->local_root_known) {
-        req->local_root = is_local_root(req->connection);
+        /* Other servers have no such sockets: the kernel need not be asked with each request. */
+        req->local_root = req->server->socket_path && is_local_root(req->connection);
         req->local_root_known = true;
     }
     return req->local_root;
