@@ -130,6 +130,12 @@ class Pool:
         else:
             end(self.poold)
 
+    def fill(self, vms, *hosts):
+        """Makes VMs with ten objects each, below the server (fill.c); it has to be started again. Objects in all."""
+        self.stop()
+        return int(subprocess.run([self.build / "tests/bench/bench_fill", self.state / "pool.db", str(vms), *map(str, hosts)],
+                                  check=True, capture_output=True, text=True).stdout)  # fmt: skip
+
     def add_host(self, driver, options=()):
         name = f"{self.state.name}-host{len(self.hosts)}"
         token = self.bench.dir / f"{name}.token"
@@ -141,9 +147,12 @@ class Pool:
         hostd.folder, hostd.log = folder, self.bench.dir / f"{name}.log"
         self.bench.port(folder / "hostd.port", hostd, f"{name}.log")
         self.hosts.append(hostd)
-        until(lambda: sum(m["live"] for m in self.client("host_metrics.get_all_records").values()) == len(self.hosts),
-              "the host never came up")  # fmt: skip
+        self.until_live()
         return hostd
+
+    def until_live(self):
+        until(lambda: sum(m["live"] for m in self.client("host_metrics.get_all_records").values()) >= len(self.hosts),
+              "the host never came up")  # fmt: skip
 
     # ---- what VMs are made of ----
 
@@ -178,10 +187,7 @@ class Pool:
                                           "other_config": {}, "xenstore_data": {}, "sm_config": {}, "tags": []})  # fmt: skip
 
     def vbd(self, vm, vdi):
-        return self.client("VBD.create", {"VM": vm, "VDI": vdi, "userdevice": "autodetect", "bootable": True, "mode": "RW",
-                                          "type": "Disk", "unpluggable": True, "empty": False, "other_config": {},
-                                          "qos_algorithm_type": "", "qos_algorithm_params": {}, "device": "",
-                                          "currently_attached": False})  # fmt: skip
+        return self.client("VBD.create", VBD_RECORD | {"VM": vm, "VDI": vdi})
 
     def vif(self, vm, number):
         return self.client("VIF.create", {"VM": vm, "network": self.network(), "device": str(number), "MAC": "", "MTU": 1500,
@@ -214,6 +220,11 @@ def timed(call, *arguments):
     call(*arguments)
     return 1000 * (time.monotonic() - begun)
 
+
+VBD_RECORD = {
+    "userdevice": "autodetect", "bootable": True, "mode": "RW", "type": "Disk", "unpluggable": True, "empty": False,
+    "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}, "device": "", "currently_attached": False,
+}  # fmt: skip
 
 VM_RECORD = {
     "name_label": "bench", "user_version": 1, "is_a_template": False, "affinity": NULL,

@@ -48,40 +48,80 @@ class ByHand:
         listener.listen(1)
         return listener.detach()
 
-    def start(self):
-        """Milliseconds from the start of the process until it says that the guest runs."""
+    def spawn(self, *more):
+        """The process, with further arguments."""
         log = os.open(self.dir / "by-hand.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         opened = [(self._open(*how), number) for number, how in self.files]
         # First out of the way of each other, then to their places.
         actions = [(os.POSIX_SPAWN_DUP2, fd, 300 + i) for i, (fd, _) in enumerate(opened)]
         actions += [(os.POSIX_SPAWN_DUP2, 300 + i, number) for i, (_, number) in enumerate(opened)]
         actions = [(os.POSIX_SPAWN_DUP2, log, 1), (os.POSIX_SPAWN_DUP2, log, 2), *actions]
-        begun = time.monotonic()
-        pid = os.posix_spawn(self.argv[0], self.argv, os.environ, file_actions=actions)
+        pid = os.posix_spawn(self.argv[0], [*self.argv, *more], os.environ, file_actions=actions)
         for fd, _ in opened:
             os.close(fd)
         os.close(log)
+        return pid
+
+    def start(self):
+        """Milliseconds from the start of the process until it says that the guest runs."""
+        begun = time.monotonic()
+        pid = self.spawn()
         try:
-            self._wait_running()
+            with Monitor(self.dir / "qmp0") as monitor:
+                status = monitor("query-status")["status"]
+            if status != "running":
+                raise SystemExit(f"by hand: the guest is {status}")
             return 1000 * (time.monotonic() - begun)
         finally:
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
+            reap(pid)
 
-    def _wait_running(self):
-        qmp = socket.socket(socket.AF_UNIX)
-        qmp.settimeout(30)
-        qmp.connect(str(self.dir / "qmp0"))
-        with qmp, qmp.makefile("rwb", buffering=0) as stream:
-            stream.readline()
-            for command in ("qmp_capabilities", "query-status"):
-                stream.write(json.dumps({"execute": command}).encode())
-                while True:
-                    reply = json.loads(stream.readline())
-                    if "return" in reply:
-                        break
-            if reply["return"]["status"] != "running":
-                raise SystemExit(f"by hand: the guest is {reply['return']['status']}")
+
+def reap(pid):
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+class Monitor:
+    """QMP of a device model by hand."""
+
+    def __init__(self, path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(60)
+        self.socket.connect(str(path))
+        self.stream = self.socket.makefile("rwb", buffering=0)
+        self.events = []
+        self.stream.readline()
+        self("qmp_capabilities")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stream.close()
+        self.socket.close()
+
+    def _read(self):
+        line = self.stream.readline()
+        if not line:
+            raise SystemExit("the device model by hand has ended")
+        return json.loads(line)
+
+    def __call__(self, command, **arguments):
+        self.stream.write(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+        while "event" in (reply := self._read()):
+            self.events.append(reply)
+        if "error" in reply:
+            raise SystemExit(f"by hand: {command}: {reply['error']}")
+        return reply["return"]
+
+    def wait_for(self, name):
+        """Seconds at which it happened, by the device model's clock."""
+        while True:
+            for number, event in enumerate(self.events):
+                if event["event"] == name:
+                    del self.events[: number + 1]
+                    return event["timestamp"]["seconds"] + event["timestamp"]["microseconds"] / 1e6
+            self.events.append(self._read())
 
 
 def device_models(folder):
