@@ -21,6 +21,7 @@ build|d:libxml2-dev|libxml2-dev|XML of disk templates
 build|d:libexpat1-dev|libexpat1-dev|XML of guests of libvirt
 build|d:libjpeg62-turbo-dev|libjpeg62-turbo-dev|pictures of screens
 build|d:libarchive-dev|libarchive-dev|archives of VMs (tar, gzip, zstd)
+build|d:libyaml-dev|libyaml-dev|documents of desired state
 build|d:libxxhash-dev|libxxhash-dev|checksums of archives of VMs
 build|d:libgnutls28-dev|libgnutls28-dev|TLS of the HTTP server
 build|d:ca-certificates|ca-certificates|npm checks certificates

@@ -128,6 +128,38 @@ class Writer:
                        self.planned({"200": answer("It was done.", result), "201": answer("It was made.", result), "202": ref("responses", "Task"), "204": answer("It is gone.")}),
                        parameters=[ref("parameters", n) for n in ("uuid", "wait", "plan", "IdempotencyKey")])  # fmt: skip
 
+    # ---- desired state ----
+
+    def add_desired(self):
+        text, number = {"type": "string"}, {"type": "integer", "format": "int64", "minimum": 0}
+        texts, pairs, flag = {"type": "array", "items": text}, {"type": "object", "additionalProperties": text}, {"type": "boolean"}
+        thing = lambda **p: {"type": "object", "properties": p, "additionalProperties": False}
+        device = {**text, "description": "Its number, as text."}
+        disk = {**thing(device=device, name=text, sr={**text, "description": "The SR's name."}, size=number), "required": ["device"]}
+        nic = {**thing(device=device, network={**text, "description": "The network's name."}, mac=text), "required": ["device"]}
+        common = {"description": text, "tags": texts}
+        named = lambda **p: {"type": "object", "additionalProperties": thing(**common, **p)}
+        self.schemas["State"] = {**thing(
+            networks=named(mtu=number, other_config=pairs),
+            srs=named(type=text, content_type=text, shared=flag, device_config=pairs, other_config=pairs),
+            vms=named(template=text, memory=number, vcpus=number, running=flag, kernel=text, ramdisk=text, kernel_args=text,
+                      other_config=pairs, disks={"type": "array", "items": disk}, nics={"type": "array", "items": nic})),
+            "description": "Networks, SRs and VMs by name. What is not named is left alone."}  # fmt: skip
+        reason = {"type": "object", "required": ["object", "why"], "properties": {"object": text, "why": text}}
+        done = {"type": "object", "required": ["steps"],
+                "properties": {"steps": {**texts, "description": "What was done, or would be."},
+                               "task": {"type": ["string", "null"]}, "reasons": {"type": "array", "items": reason}}}  # fmt: skip
+        tag = "state"
+        self.tags.insert(3, {"name": tag, "description": "The pool as a document."})
+        self.operation("post", f"{PREFIX}/apply", tag, "apply_state", "Brings the pool to what the document says.", "that each step needs",
+                       {"200": answer("It is so; or, with plan=true, what would be done.", done)},
+                       parameters=[ref("parameters", "plan")], requestBody=body(ref("schemas", "State")))  # fmt: skip
+        self.operation("post", f"{PREFIX}/undo", tag, "undo_apply", "Takes the last applied document back, where that loses no data.",
+                       "that each step needs", {"200": answer("It is; or, with plan=true, what would be done.", done)},
+                       parameters=[ref("parameters", "plan")])  # fmt: skip
+        self.operation("get", f"{PREFIX}/state", tag, "get_state", "The document of what there is.", "read-only",
+                       {"200": answer("The document.", ref("schemas", "State"))})  # fmt: skip
+
     # ---- schemas ----
 
     def add_schemas(self):
@@ -281,7 +313,8 @@ class Writer:
         self.operation("delete", f"{PREFIX}/session", tag, "log_out", "Ends the session.", "read-only", {"204": answer("It is over.")})
         self.add_tokens()
         self.add_plans()
-        self.tags.insert(3, {"name": "events", "description": "What changes."})
+        self.add_desired()
+        self.tags.insert(4, {"name": "events", "description": "What changes."})
         stream = {"description": "Server-sent events: change, token (its id resumes the stream), lost, error.",
                   "content": {"text/event-stream": {"schema": {"type": "string"}}}}  # fmt: skip
         self.operation("get", f"{PREFIX}/events", "events", "events", "What changes, as it happens.", "read-only", {"200": stream},

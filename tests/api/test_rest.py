@@ -2,13 +2,14 @@
 import http.client
 import json
 import os
+import subprocess
 import sys
 import threading
 import time
 import unittest
 import urllib.parse
 
-from pool import TestPool, until
+from pool import TestPool, program, until
 
 API = "/api/v1"
 NO_SUCH = "00000000-0000-4000-8000-000000000000"
@@ -342,6 +343,87 @@ class RestTest(unittest.TestCase):
         self.rest.ok(204, "POST", gone["apply"].removeprefix(API), {})
         self.problem(400, None, "POST", f"{path}/actions/start", {}, plan="perhaps")
         self.problem(404, None, "POST", f"/plans/{NO_SUCH}/apply", {})
+
+    # ---- desired state ----
+
+    def test_desired_state(self):
+        """A document is applied, to the same end however often; what exists is one, too."""
+        location = os.path.join(self.pool.folder, "desired")
+        size, wish = 64 << 20, {"memory": 64 << 20, "vcpus": 1, "kernel": "vmlinuz", "running": True}
+        document = {"networks": {"net d": {"mtu": 1400, "tags": ["t"], "description": "ours"}},
+                    "srs": {"disks d": {"type": "file", "device_config": {"location": location}}},
+                    "vms": {"vm d": {**wish, "other_config": {"owner": "ann"}, "disks": [{"device": "0", "sr": "disks d", "size": size}],
+                                     "nics": [{"device": "0", "network": "net d"}]}}}
+        for wrong, where in (({"hosts": {}}, "hosts"), ({"vms": []}, "vms"), ({"vms": {"a": {"colour": "red"}}}, "vms.a.colour"),
+                             ({"vms": {"a": {"memory": "1"}}}, "vms.a.memory"), ({"vms": {"a": {"disks": [{}]}}}, "vms.a.disks[0]"),
+                             ({"vms": {"a": {"nics": [{"device": "0"}, {"device": "0"}]}}}, "vms.a.nics[1]")):
+            self.assertEqual(self.problem(422, "INVALID_VALUE", "POST", "/apply", wrong)["params"][0], where)
+
+        def plan(document):
+            return self.rest.ok(200, "POST", "/apply", document, plan="true")[1]
+        told = plan(document)
+        self.assertEqual((len(told["steps"]), told["reasons"]), (7, []), told)
+        self.assertEqual(self.rest.get("/networks", filter='name_label = "net d"')["total"], 0)
+        _, done = self.rest.ok(200, "POST", "/apply", document)
+        self.addCleanup(lambda: self.rest.request("POST", f"/vms/{vm['uuid']}/actions/hard_shutdown", wait="60s"))
+        vm = self.rest.get("/vms", filter='name_label = "vm d"')["items"][0]
+        self.assertEqual((vm["power_state"], vm["other_config"]["owner"], len(vm["VBDs"]), len(vm["VIFs"])), ("Running", "ann", 1, 1))
+        self.assertEqual(set(told["steps"]) - set(done["steps"]), set())
+        self.assertEqual(self.rest.get(f"/tasks/{done['task']}")["status"], "success")
+        self.assertEqual(plan(document), {"steps": [], "reasons": []})
+        self.assertEqual(self.rest.ok(200, "POST", "/apply", document)[1]["steps"], [])
+        # What there is, as a document, changes nothing either.
+        state = self.rest.get("/state")
+        self.assertEqual(state["networks"]["net d"], {"mtu": 1400, "tags": ["t"], "description": "ours"})
+        self.assertEqual(state["vms"]["vm d"]["disks"][0]["sr"], "disks d")
+        self.assertEqual(plan(state), {"steps": [], "reasons": []})
+        # What loses data is refused, and nothing else of the document is done.
+        changed = json.loads(json.dumps(document))
+        changed["vms"]["vm d"]["disks"][0]["size"] = size // 2
+        changed["networks"]["net d"]["description"] = "new"
+        self.assertIn("lose data", self.problem(409, "OPERATION_NOT_ALLOWED", "POST", "/apply", changed)["detail"])
+        self.assertEqual(self.rest.get("/state")["networks"]["net d"]["description"], "ours")
+        changed["vms"]["vm d"].update(disks=[], running=False)
+        self.assertEqual(len(self.rest.ok(200, "POST", "/apply", changed)[1]["steps"]), 2)
+        self.assertEqual(self.rest.get(f"/vms/{vm['uuid']}")["power_state"], "Halted")
+        # A disk without its drive is where an apply was cut short: the next one goes on with it.
+        vbd = self.rest.get(f"/vms/{vm['uuid']}")["VBDs"][0]
+        self.rest.ok(204, "DELETE", f"/vbds/{vbd}")
+        again = {"vms": {"vm d": {"vcpus": 2, "disks": [{"device": "0", "sr": "disks d", "size": size}]}}}
+        self.assertEqual([s.split()[0] for s in plan(again)["steps"]], ["Sets", "Sets", "Gives"])
+        # And from the command line, in YAML.
+        path = os.path.join(self.pool.folder, "pool.yaml")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write('vms:\n  "vm d":  # ours\n    vcpus: 2\n    disks:\n    - {device: "0", sr: disks d, size: %d}\n' % size)
+
+        def xe(*words, code=0):
+            run = subprocess.run([program("xe"), "-s", "127.0.0.1", "-p", str(self.pool.port), "--ca", self.pool.ca, "-u", "root",
+                                  "-pw", self.pool.password, *words], text=True, stdin=subprocess.DEVNULL, check=False,
+                                 capture_output=True, timeout=120)
+            self.assertEqual(run.returncode, code, run.stderr)
+            return run.stdout
+        self.assertEqual(xe("diff", "-f", path).splitlines(), plan(again)["steps"])
+        self.assertEqual(len(xe("apply", "-f", path).splitlines()), 3)
+        self.assertEqual(xe("diff", f"file={path}"), "")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(xe("export-state"))
+        self.assertEqual(xe("diff", "-f", path), "")
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("vms: &a {}\n")
+        xe("apply", "-f", path, code=1)
+        # The way back: refused while it would lose data, else what was is again, and what was made is gone.
+        lost = self.rest.ok(200, "POST", "/undo", plan="true")[1]
+        self.assertIn("A disk was added", lost["reasons"][0]["why"])
+        self.problem(409, "OPERATION_NOT_ALLOWED", "POST", "/undo")
+        self.rest.ok(200, "POST", "/apply", {
+            "networks": {"net d": {"description": "again"}, "net e": {}},
+            "vms": {"vm d": {"vcpus": 3, "nics": [{"device": "0", "network": "net d"}, {"device": "1", "network": "net e"}]}}})
+        self.assertEqual(len(xe("undo", "plan=true").splitlines()), 5)
+        self.assertEqual(len(xe("undo").splitlines()), 5)
+        after = self.rest.get("/state")
+        self.assertEqual((after["networks"]["net d"]["description"], "net e" in after["networks"]), ("new", False))
+        self.assertEqual((after["vms"]["vm d"]["vcpus"], len(after["vms"]["vm d"]["nics"])), (2, 1))
+        self.problem(409, None, "POST", "/undo")
 
     # ---- watching over the server ----
 

@@ -371,7 +371,7 @@ static int read_params(struct rest *r, const struct snapshot *snap, const struct
 }
 
 /* What a constructor wants to be told, and a client need not say: the value of a fresh row. */
-static void complete_record(const struct class_desc *cls, json_t *record)
+void rest_complete_record(const struct class_desc *cls, json_t *record)
 {
     struct row *fresh = row_new(cls, REF_NULL);
     for (size_t i = 0; i < cls->field_count; i++) {
@@ -421,7 +421,7 @@ void rest_create(struct rest *r)
         json_t *record =
             rest_value_read(snap, create->params[0].type, r->body ? r->body : empty, "body", &err);
         if (record) {
-            complete_record(r->target.cls, record);
+            rest_complete_record(r->target.cls, record);
             json_array_append_new(params, record);
         } else {
             rc = -1;

@@ -19,6 +19,9 @@ enum target_kind {
     TARGET_TOKENS,     /* /tokens */
     TARGET_TOKEN,      /* /tokens/{uuid} */
     TARGET_PLAN_APPLY, /* /plans/{uuid}/apply */
+    TARGET_APPLY,
+    TARGET_STATE,
+    TARGET_UNDO,
     TARGET_EVENTS,
     TARGET_DESCRIPTION,
 };
@@ -139,6 +142,14 @@ void plan_message(struct rest *r, const json_t *params);
 struct patch_field;
 void plan_patch(struct rest *r, const struct row *row, const struct patch_field *fields, size_t count);
 void rest_plan_apply(struct rest *r);
+
+/* ---- desired state ---- */
+void rest_apply(struct rest *r); /* blocks: on a worker */
+void rest_undo(struct rest *r);  /* blocks: on a worker */
+void rest_state(struct rest *r);
+/* What a constructor wants to be told of a row, and `record` (JSON of the XenAPI) does not say: as in a fresh
+ * one. */
+void rest_complete_record(const struct class_desc *cls, json_t *record);
 
 /* The object of the path, if If-Match (when given) names its version. NULL: answered with 404 or 412. */
 const struct row *rest_object(struct rest *r, const struct snapshot *snap);

@@ -331,11 +331,11 @@ void plan_patch(struct rest *r, const struct row *row, const struct patch_field 
     for (size_t i = 0; i < count; i++) {
         const struct method_desc *setter = fields[i].setter;
         const char *name = strchr(setter->name, '.') + strlen(".set_");
-        const struct field_desc *field = public_field(row->cls, name);
+        const struct field_desc *field = public_field(row->cls, name); /* NULL: a secret is not shown */
         AUTO_JSON json_t *params = json_pack("[sO]", REF_TEXT(row->ref), fields[i].value);
         struct call *call = prepared(&p, setter, params);
         json_t *step = json_pack("{so,so}", "object", plan_name(row), "to",
-                                 shown(&p, setter->params[1].type, fields[i].value));
+                                 field ? shown(&p, setter->params[1].type, fields[i].value) : json_null());
         AUTO_FREE char *text = xasprintf("Sets %s.", name);
         json_object_set_new(step, "do", json_string(text));
         json_object_set_new(step, "from", field ? shown_now(&p, row, field) : json_null());

@@ -185,6 +185,9 @@ static const struct {
     {TARGET_TOKENS, HTTP_POST, rest_token_make, true},
     {TARGET_TOKEN, HTTP_DELETE, rest_token_revoke, true},
     {TARGET_PLAN_APPLY, HTTP_POST, rest_plan_apply, false},
+    {TARGET_APPLY, HTTP_POST, rest_apply, true},
+    {TARGET_UNDO, HTTP_POST, rest_undo, true},
+    {TARGET_STATE, HTTP_GET, rest_state, false},
     {TARGET_EVENTS, HTTP_GET, rest_events, false},
 };
 

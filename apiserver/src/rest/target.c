@@ -69,11 +69,10 @@ bool target_parse(const char *path, struct target *out, char why[static TARGET_W
     static const struct {
         const char *path;
         enum target_kind kind;
-    } fixed[] = {{"/sessions", TARGET_SESSIONS},
-                 {"/session", TARGET_SESSION},
-                 {"/tokens", TARGET_TOKENS},
-                 {"/events", TARGET_EVENTS},
-                 {"/openapi.json", TARGET_DESCRIPTION}};
+    } fixed[] = {{"/sessions", TARGET_SESSIONS}, {"/session", TARGET_SESSION},
+                 {"/tokens", TARGET_TOKENS},     {"/apply", TARGET_APPLY},
+                 {"/state", TARGET_STATE},       {"/undo", TARGET_UNDO},
+                 {"/events", TARGET_EVENTS},     {"/openapi.json", TARGET_DESCRIPTION}};
     static const struct {
         const char *path, *after; /* a uuid between them */
         enum target_kind kind;

@@ -66,6 +66,8 @@ int xe_args_parse(struct xe_run_state *x, int argc, const char *const *argv, con
             *command = word;
         else if (strchr(word, '='))
             add_param(x, word, NULL);
+        else if (streq(word, "-f") && i + 1 < argc && declared(*command, "file="))
+            add_param(x, "file", argv[++i]);
         else
             return xe_fail(x, XE_ERR_USAGE, "Syntax error: '%s' is not a parameter; one reads name=value",
                            word);
