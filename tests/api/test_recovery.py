@@ -134,6 +134,11 @@ class Replication(unittest.TestCase):
         vdi_uuid = self.api.VDI.get_uuid(self.replicate())
         self.make_vms()
         until("the copy is up to date", lambda: self.copied(self.path, b"the last change"), 60)
+        # A server that was killed goes on where it was.
+        self.first.restart(crash=True)
+        api = self.api = self.first.login()
+        api.VM.set_name_description(api.VM.get_by_name_label("plain")[0], "after the crash")
+        until("the copy is up to date again", lambda: self.copied(self.path, b"after the crash"), 90)
         pool_uuid = self.api.pool.get_uuid(self.api.pool.get_all()[0])
         for daemon in [self.first.poold, *self.first.hosts]:
             daemon.kill()

@@ -341,6 +341,54 @@ class Disks(StorageTest):
         self.assertEqual(len(self.files()), 20)
 
 
+class OtherKinds(StorageTest):
+    """What repositories of other kinds can do."""
+
+    def test_what_no_repository_here_can(self):
+        api, pool = self.api, self.api.pool.get_all()[0]
+        vdi = self.create_vdi()
+        snapshot = api.VDI.snapshot(vdi)
+        for code, call, *params in (
+                ("SR_OPERATION_NOT_SUPPORTED", api.host.enable_local_storage_caching, self.host, self.sr),
+                ("HANDLE_INVALID", api.host.enable_local_storage_caching, NULL, self.sr),
+                ("HANDLE_INVALID", api.host.disable_local_storage_caching, NULL),
+                ("HOSTS_FAILED_TO_ENABLE_CACHING", api.pool.enable_local_storage_caching, pool),
+                ("SR_OPERATION_NOT_SUPPORTED", api.LVHD.enable_thin_provisioning, self.host, self.sr, 0, 0),
+                ("SR_OPERATION_NOT_SUPPORTED", api.VDI.generate_config, self.host, vdi),
+                ("UNIMPLEMENTED_IN_SM_BACKEND", api.VDI.revert, snapshot),
+                ("OPERATION_NOT_ALLOWED", api.VDI.revert, vdi),
+                ("MESSAGE_DEPRECATED", api.SR.make, self.host, {}, 0, "", "", "file", ""),
+                ("HANDLE_INVALID", api.crashdump.destroy, NULL),
+                ("HANDLE_INVALID", api.host_crashdump.destroy, NULL),
+                ("HANDLE_INVALID", api.host_crashdump.upload, NULL, "http://x", {}),
+                ("HANDLE_INVALID", api.host.sm_dp_destroy, NULL, "dp", False),
+                ("OPERATION_NOT_ALLOWED", api.pool.set_uefi_certificates, pool, "")):
+            with self.subTest(call=code):
+                self.refuses(code, call, *params)
+        api.host.disable_local_storage_caching(self.host)
+        api.pool.disable_local_storage_caching(pool)
+        api.host.sm_dp_destroy(self.host, "dp", False)
+        self.assertEqual(api.host.get_local_cache_sr(self.host), NULL)
+
+    def test_sizes_that_somebody_says(self):
+        api = self.api
+        for field in ("physical_size", "virtual_allocation", "physical_utilisation"):
+            getattr(api.SR, f"set_{field}")(self.sr, 4321)
+            self.assertEqual(int(getattr(api.SR, f"get_{field}")(self.sr)), 4321)
+            self.refuses("HANDLE_INVALID", getattr(api.SR, f"set_{field}"), NULL, 1)
+        api.SR.scan(self.sr)
+        self.assertEqual(int(api.SR.get_virtual_allocation(self.sr)), 0)
+        self.assertNotEqual(int(api.SR.get_physical_size(self.sr)), 4321)
+
+    def test_metadata_of_a_snapshot(self):
+        vm, other = self.create_vm(), self.create_vm()
+        self.refuses("HANDLE_INVALID", self.api.VM.update_snapshot_metadata, vm, NULL, "20250319T04:16:24Z", "")
+        self.api.VM.update_snapshot_metadata(vm, other, "20250319T04:16:24Z", "id")
+        record = self.api.VM.get_record(vm)
+        self.assertEqual((record["is_a_snapshot"], record["snapshot_of"], record["snapshot_time"],
+                          record["transportable_snapshot_id"]), (True, other, "20250319T04:16:24Z", "id"))
+
+
 class Drives(StorageTest):
     def setUp(self):
         super().setUp()

@@ -165,3 +165,11 @@ int handle_vm_set_uefi_mode(struct call *call, const struct vm_set_uefi_mode_arg
     *result = str_new(user ? "user" : "setup");
     return 0;
 }
+
+int handle_pool_set_uefi_certificates(struct call *call, const struct pool_set_uefi_certificates_args *args,
+                                      struct api_err *err)
+{
+    if (!snapshot_get(call->snapshot, CLASS_pool, args->self))
+        return fail_handle(err, CLASS_pool, args->self);
+    return err_operation_not_allowed(err, "VMs get the keys that their hosts' firmware is shipped with.");
+}

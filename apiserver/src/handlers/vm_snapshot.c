@@ -213,3 +213,21 @@ int handle_vm_revert(struct call *call, const struct vm_revert_args *args, struc
     free(r.srs);
     return rc;
 }
+
+/* What an older server would have noted of a snapshot that it imported. */
+int handle_vm_update_snapshot_metadata(struct call *call, const struct vm_update_snapshot_metadata_args *args,
+                                       struct api_err *err)
+{
+    struct tx *tx = store_begin(call->server->store);
+    struct ref missing = !tx_get(tx, CLASS_VM, args->vm) ? args->vm : args->snapshot_of;
+    if (!tx_get(tx, CLASS_VM, missing)) {
+        tx_abort(tx);
+        return fail_handle(err, CLASS_VM, missing);
+    }
+    struct vm_row *vm = vm_row_mut(tx_edit(tx, CLASS_VM, args->vm));
+    vm->is_a_snapshot = true;
+    vm->snapshot_of = args->snapshot_of;
+    vm->snapshot_time = args->snapshot_time;
+    str_assign(&vm->transportable_snapshot_id, args->transportable_snapshot_id);
+    return server_commit(tx, err);
+}
