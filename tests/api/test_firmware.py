@@ -139,6 +139,36 @@ class Tpms(Firmware):
         self.assertEqual(self.contents(), [b""] + [b"common"] * 3 + [b"unique"] * 2)
         self.assertEqual(len(self.api.VM.get_VTPMs(vm)), 1)
 
+    def metadata(self, method, path, body=None):
+        return self.pool.http(method, path, body, {"Cookie": f"session_id={self.api.session}"}, 60)
+
+    def test_in_an_archive(self):
+        vm, unique = self.make(), self.make()
+        self.tpm(vm)
+        self.tpm(unique, True)
+        for each, content in ((vm, b"kept in a file"), (unique, b"never copied")):
+            self.up(each)
+            self.write_tpm(each, content)
+            self.api.VM.hard_shutdown(each)
+        files = [self.metadata("GET", f"/export_metadata?ref={each}")[2] for each in (vm, unique)]
+        text = base64.b64encode(b"kept in a file")
+        self.assertIn(text, files[0])
+        self.assertNotIn(base64.b64encode(b"never copied"), files[1])
+        self.assertNotIn(text, self.metadata("GET", f"/export_metadata?ref={vm}&excluded_device_types=vtpm")[2])
+        known = set(self.api.VM.get_all())
+        for file in files:
+            task = self.api.task.create("import", "")
+            self.assertEqual(self.metadata("PUT", f"/import_metadata?task_id={task}", file)[0], 200)
+            until("the import", lambda t=task: self.api.task.get_status(t) != "pending")
+            self.assertEqual(self.api.task.get_status(task), "success", self.api.task.get_error_info(task))
+        made = [self.keep(ref) for ref in set(self.api.VM.get_all()) - known]
+        self.assertEqual([len(self.api.VM.get_VTPMs(ref)) for ref in made], [1, 1])
+        self.assertEqual(self.contents(), [b"", b"kept in a file", b"kept in a file", b"never copied"])
+        task = self.api.task.create("import", "")
+        self.metadata("PUT", f"/import_metadata?task_id={task}", files[0].replace(text, b"!" * len(text)))
+        until("the refusal", lambda: self.api.task.get_status(task) == "failure")
+        self.assertEqual(self.api.task.get_error_info(task)[:2], ["INVALID_VALUE", "contents"])
+
 
 class Variables(Firmware):
     def test_given_and_taken(self):

@@ -27,6 +27,8 @@ void vm_kept_drop(struct hv_host *agent, const struct vm_row *vm);
 
 /* A TPM for the VM, with the contents in base64. */
 struct vtpm_row *vtpm_add(struct tx *tx, struct ref vm, bool is_unique, const char *contents);
+/* INVALID_VALUE unless it is base64 of what a TPM may hold; "" is. */
+int vtpm_check_contents(const char *contents, struct api_err *err);
 /* With its contents. */
 void vtpm_delete(struct tx *tx, struct ref vtpm);
 void vtpm_delete_all(struct tx *tx, const struct vm_row *vm);

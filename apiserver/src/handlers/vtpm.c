@@ -59,14 +59,19 @@ int handle_vtpm_get_contents(struct call *call, const struct vtpm_get_contents_a
     return 0;
 }
 
+int vtpm_check_contents(const char *contents, struct api_err *err)
+{
+    size_t len, text_len = strlen(contents);
+    AUTO_SECRET char *bytes =
+        text_len <= CONTENTS_MAX / 3 * 4 ? base64_decode(contents, text_len, &len) : NULL;
+    return bytes ? 0 : err_invalid_value(err, "contents", "they are base64, of at most 256 KiB");
+}
+
 int handle_vtpm_set_contents(struct call *call, const struct vtpm_set_contents_args *args,
                              struct api_err *err)
 {
-    size_t len, text_len = strlen(args->contents);
-    AUTO_SECRET char *bytes =
-        text_len <= CONTENTS_MAX / 3 * 4 ? base64_decode(args->contents, text_len, &len) : NULL;
-    if (!bytes)
-        return err_invalid_value(err, "contents", "they are base64, of at most 256 KiB");
+    if (vtpm_check_contents(args->contents, err) < 0)
+        return -1;
     struct tx *tx = store_begin(call->server->store);
     const struct vtpm_row *tpm = vtpm_row(tx_get(tx, CLASS_VTPM, args->self));
     if (!tpm) {

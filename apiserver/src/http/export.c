@@ -16,7 +16,7 @@ struct export
 {
     struct transfer *t;
     bool full, snapshots, keep_power_state;
-    bool without_vifs, without_vbds;
+    bool without_vifs, without_vbds, without_vtpms;
     enum xva_compression compression;
     enum xva_checksum checksum;
     struct ref vm; /* null: all */
@@ -79,6 +79,15 @@ static void add_vm_row(struct export *e, const struct vm_row *vm)
     row_unref(copy);
 }
 
+/* With what it holds, unless that is never copied. */
+static void add_vtpm(struct export *e, const struct vtpm_row *tpm)
+{
+    const struct secret_row *secret =
+        tpm ? secret_row(snapshot_get(e->snap, CLASS_secret, tpm->contents)) : NULL;
+    if (tpm)
+        ova_list_add_contents(&e->list, &tpm->row, secret && !tpm->is_unique ? secret->value : "");
+}
+
 static void add_vm(struct export *e, const struct vm_row *vm)
 {
     add_vm_row(e, vm);
@@ -96,6 +105,8 @@ static void add_vm(struct export *e, const struct vm_row *vm)
         add(e, CLASS_VIF, vif->row.ref);
         add(e, CLASS_network, vif->network);
     }
+    for (size_t i = 0; !e->without_vtpms && vm->VTPMs && i < vm->VTPMs->count; i++)
+        add_vtpm(e, vtpm_row(snapshot_get(e->snap, CLASS_VTPM, vm->VTPMs->items[i])));
     if (vm->power_state == VM_POWER_STATE_SUSPENDED && (e->keep_power_state || vm->is_a_snapshot))
         add_vdi(e, vm->suspend_VDI, true);
     add(e, CLASS_SR, vm->suspend_SR);
@@ -385,6 +396,7 @@ static int run(struct transfer *t, bool full, struct api_err *err)
     e.snapshots = full ? snapshots && streq(snapshots, "true") : !snapshots || !streq(snapshots, "false");
     e.without_vifs = names(excluded, "vif");
     e.without_vbds = names(excluded, "vbd");
+    e.without_vtpms = names(excluded, "vtpm");
     if (full && read_compression(&e, err) < 0)
         return -1;
     e.snap = store_snapshot(t->server->store);

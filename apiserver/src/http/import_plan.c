@@ -3,6 +3,7 @@
 #include "import.h"
 
 #include "../gate/roles.h"
+#include "../handlers/vm_kept.h"
 #include "../plan/mac.h"
 #include "../rules/vbd_device.h"
 #include "../rules/vdi_size.h"
@@ -313,6 +314,18 @@ static int plan_vif(struct import *im, const struct ova_object *object, struct a
     return rc < 0 ? -1 : plan_device(im, object, "vif", (int)number, err);
 }
 
+static int plan_vtpm(struct import *im, const struct ova_object *object, struct api_err *err)
+{
+    struct row *row = row_new(CLASS_VTPM, REF_NULL);
+    int rc = import_admit(im, object, row, NULL, err);
+    row_unref(row);
+    if (rc == 0 && vtpm_check_contents(ova_text(object, "contents"), err) < 0)
+        rc = -1;
+    if (rc == 0 && !note(im, "vtpm", ova_text(object, "VM"), 1))
+        rc = err_vtpm_max_amount_reached(err, "1");
+    return rc;
+}
+
 /* ---- all ---- */
 
 static int plan_object(struct import *im, const struct ova_object *object, struct api_err *err)
@@ -326,6 +339,8 @@ static int plan_object(struct import *im, const struct ova_object *object, struc
         return plan_vbd(im, object, err);
     if (cls == CLASS_VIF)
         return plan_vif(im, object, err);
+    if (cls == CLASS_VTPM)
+        return plan_vtpm(im, object, err);
     if (cls == CLASS_network)
         add_link(im, object, find_network(im, object));
     else if (cls == CLASS_SR || cls == CLASS_host)
@@ -350,6 +365,8 @@ static int check_references(const struct import *im, struct api_err *err)
         const struct ova_object *o = &im->ova.objects[i];
         if (o->cls == CLASS_VBD && (check_reference(im, o, "VM", CLASS_VM, false, err) < 0 ||
                                     check_reference(im, o, "VDI", CLASS_VDI, true, err) < 0))
+            return -1;
+        if (o->cls == CLASS_VTPM && check_reference(im, o, "VM", CLASS_VM, false, err) < 0)
             return -1;
         if (o->cls == CLASS_VIF && (check_reference(im, o, "VM", CLASS_VM, false, err) < 0 ||
                                     check_reference(im, o, "network", CLASS_network, false, err) < 0))

@@ -1,6 +1,7 @@
 /* The rows of an import: VMs (and networks that nobody had) before the disks come, all the rest in one
  * transaction after. */
 #include "../gate/roles.h"
+#include "../handlers/vm_kept.h"
 #include "../plan/mac.h"
 #include "../rules/operations.h"
 #include "../rules/vbd_device.h"
@@ -196,6 +197,13 @@ static int add_vif(struct tx *tx, struct import *im, const struct ova_object *ob
     return 0;
 }
 
+static void add_vtpm(struct tx *tx, struct import *im, const struct ova_object *object)
+{
+    struct ref vm = import_ref(im, ova_text(object, "VM"));
+    if (tx_get(tx, CLASS_VM, vm))
+        vtpm_add(tx, vm, ova_bool(object, "is_unique"), ova_text(object, "contents"));
+}
+
 static int finish_vm(struct tx *tx, struct import *im, const struct import_vm *imported, struct api_err *err)
 {
     const struct ova_object *o = imported->object;
@@ -230,6 +238,8 @@ static int add_device(struct tx *tx, struct import *im, const struct ova_object 
 {
     if (object->cls == CLASS_VBD)
         return add_vbd(tx, im, object, err);
+    if (object->cls == CLASS_VTPM)
+        add_vtpm(tx, im, object);
     return object->cls == CLASS_VIF ? add_vif(tx, im, object, err) : 0;
 }
 

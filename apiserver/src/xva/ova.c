@@ -197,20 +197,36 @@ int ova_fill(const struct ova_object *object, struct row *row, const char *const
 
 /* ---- writing ---- */
 
+static void item_done(struct ova_item *item)
+{
+    row_unref(item->row);
+    str_unref(item->contents);
+}
+
 void ova_list_done(struct ova_list *list)
 {
     for (size_t i = 0; i < list->count; i++)
-        row_unref(list->items[i].row);
+        item_done(&list->items[i]);
     free(list->items);
     *list = OVA_LIST_INIT;
 }
 
-void ova_list_add(struct ova_list *list, const struct row *row)
+static void add(struct ova_list *list, const struct row *row, const char *contents)
 {
     if ((list->count & (list->count - 1)) == 0)
         list->items = xreallocarray(list->items, list->count ? list->count * 2 : 1, sizeof(*list->items));
-    list->items[list->count] = (struct ova_item){row_ref(row), list->count};
+    list->items[list->count] = (struct ova_item){row_ref(row), list->count, contents};
     list->count++;
+}
+
+void ova_list_add(struct ova_list *list, const struct row *row)
+{
+    add(list, row, NULL);
+}
+
+void ova_list_add_contents(struct ova_list *list, const struct row *row, const char *contents)
+{
+    add(list, row, str_new(contents));
 }
 
 static int compare_refs(const void *a, const void *b)
@@ -237,7 +253,7 @@ static void seal(struct ova_list *list)
     qsort(list->items, list->count, sizeof(*list->items), compare_refs);
     for (size_t i = 0; i < list->count; i++) {
         if (kept > 0 && ref_eq(list->items[i].row->ref, list->items[kept - 1].row->ref))
-            row_unref(list->items[i].row);
+            item_done(&list->items[i]);
         else
             list->items[kept++] = list->items[i];
     }
@@ -285,8 +301,17 @@ static void write_member(const char *name, struct buf *out)
     buf_add_str(out, "</name>");
 }
 
-static void write_row(struct ova_list *list, const struct row *row, struct buf *out)
+static void write_text(const char *name, const char *text, struct buf *out)
 {
+    write_member(name, out);
+    buf_add_str(out, "<value>");
+    xml_write_text(out, text);
+    buf_add_str(out, "</value></member>");
+}
+
+static void write_row(struct ova_list *list, const struct ova_item *item, struct buf *out)
+{
+    const struct row *row = item->row;
     buf_add_str(out, "<value><struct>");
     for (size_t i = 0; i < row->cls->field_count; i++) {
         const struct field_desc *field = &row->cls->fields[i];
@@ -304,15 +329,9 @@ static void write_row(struct ova_list *list, const struct row *row, struct buf *
             cell_write_xml(field->type, cell, out);
         buf_add_str(out, "</member>");
     }
+    if (item->contents)
+        write_text("contents", item->contents, out);
     buf_add_str(out, "</struct></value>");
-}
-
-static void write_text(const char *name, const char *text, struct buf *out)
-{
-    write_member(name, out);
-    buf_add_str(out, "<value>");
-    xml_write_text(out, text);
-    buf_add_str(out, "</value></member>");
 }
 
 static void write_version(const struct str_map *software, const char *hostname, struct buf *out)
@@ -349,7 +368,7 @@ void ova_write(struct ova_list *list, const struct str_map *software, const char
         write_member("id", out);
         buf_printf(out, "<value>Ref:%zu</value></member>", order[i].number);
         write_member("snapshot", out);
-        write_row(list, order[i].row, out);
+        write_row(list, &order[i], out);
         buf_add_str(out, "</member></struct></value>");
     }
     buf_add_str(out, "</data></array></value></member></struct></value>");

@@ -39,6 +39,7 @@ struct ova_list {
     struct ova_item {
         const struct row *row; /* counted */
         size_t number;
+        const char *contents; /* an rc string; NULL: none */
     } * items;
     size_t count;
     bool sealed; /* by reference, without doubles */
@@ -48,6 +49,8 @@ void ova_list_done(struct ova_list *list);
 #define AUTO_OVA_LIST __attribute__((cleanup(ova_list_done)))
 /* Takes a count. The n-th row added gets the id "Ref:n", counted from 0; adding one again changes nothing. */
 void ova_list_add(struct ova_list *list, const struct row *row);
+/* The same with a further member `contents` of the record: text that is no field of the row (of a VTPM). */
+void ova_list_add_contents(struct ova_list *list, const struct row *row, const char *contents);
 /* Has a row of this reference been added. After the first question none may be added any more. */
 bool ova_list_find(struct ova_list *list, struct ref ref, size_t *number);
 /* `software`: of the host, for the version. References to rows that are not in the list become null. */
