@@ -83,6 +83,10 @@ static int settle(const struct xe_options *o, const char *url, char fingerprint[
         xe_http_failed(c, &error, err);
         return -1;
     }
+    if (!known && o->silent) {
+        xe_err_set(err, XE_ERR_TRANSPORT, "xe: the server is not known yet");
+        return -1;
+    }
     if (!known) {
         memcpy(fingerprint, seen, sizeof seen);
         return first_contact(o, path, seen, err);

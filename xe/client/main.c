@@ -146,30 +146,59 @@ static void resume(void *ctx)
     xe_stop = false;
 }
 
+static struct xe_api api_of(struct xe_client *client)
+{
+    return (struct xe_api){.ctx = client,
+                           .call = xe_rpc_call,
+                           .session = xe_rpc_session,
+                           .use_session = xe_rpc_use_session,
+                           .print = print,
+                           .print_error = print_error,
+                           .prompt = prompt,
+                           .prompt_secret = prompt_secret,
+                           .read_file = xe_read_file,
+                           .upload = xe_upload,
+                           .download = xe_download,
+                           .build_disk = xe_build_disk,
+                           .drop_disk = xe_drop_disk,
+                           .disk_size = xe_disk_size,
+                           .console = xe_console,
+                           .rest = xe_rpc_rest,
+                           .interrupted = interrupted,
+                           .resume = resume,
+                           .progress_terminal = isatty(STDERR_FILENO),
+                           .style = style,
+                           .redraw = redraw};
+}
+
+/* "xe --complete -- WORDS": the last word is the one that is being typed. */
+static int complete(int argc, char **argv)
+{
+    struct xe_options options = {.silent = true};
+    struct xe_client client = {.options = &options};
+    struct xe_api api = api_of(&client);
+    char *problem = NULL;
+    if (argc > 0 && streq(argv[0], "--")) {
+        argc--;
+        argv++;
+    }
+    if (argc > 0 && xe_options_read(&options, argc, argv, &problem) == 0) {
+        int words = options.word_count - (int)options.owned_count;
+        /* A last word that is a setting of the connection has no candidates. */
+        if (words > 0 && options.words[words - 1] == argv[argc - 1])
+            xe_complete(&api, words, options.words);
+    }
+    free(problem);
+    xe_rpc_logout(&client);
+    http_client_free(client.http);
+    xe_options_done(&options);
+    return 0;
+}
+
 static int run(struct xe_options *options)
 {
     struct xe_client client = {.options = options};
-    struct xe_api api = {.ctx = &client,
-                         .call = xe_rpc_call,
-                         .session = xe_rpc_session,
-                         .use_session = xe_rpc_use_session,
-                         .print = print,
-                         .print_error = print_error,
-                         .prompt = prompt,
-                         .prompt_secret = prompt_secret,
-                         .read_file = xe_read_file,
-                         .upload = xe_upload,
-                         .download = xe_download,
-                         .build_disk = xe_build_disk,
-                         .drop_disk = xe_drop_disk,
-                         .disk_size = xe_disk_size,
-                         .console = xe_console,
-                         .rest = xe_rpc_rest,
-                         .interrupted = interrupted,
-                         .resume = resume,
-                         .progress_terminal = isatty(STDERR_FILENO),
-                         .style = style,
-                         .redraw = redraw};
+    struct xe_api api = api_of(&client);
     const char *help[] = {"help", options->word_count ? options->words[0] : NULL};
     int code = options->help ? xe_run(&api, options->word_count ? 2 : 1, help)
                              : xe_run(&api, options->word_count, options->words);
@@ -187,6 +216,8 @@ int main(int argc, char **argv)
     char *problem = NULL;
     int code;
     catch_signals();
+    if (argc > 1 && streq(argv[1], "--complete"))
+        return complete(argc - 2, argv + 2);
     if (xe_options_read(&options, argc - 1, argv + 1, &problem) < 0) {
         fprintf(stderr, "xe: %s\nFor usage run: 'xe help'\n", problem);
         free(problem);

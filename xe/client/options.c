@@ -343,7 +343,7 @@ static int read_password_file(struct xe_options *o, char **problem)
 static int ask_password(struct xe_options *o, char **problem)
 {
     struct termios old, quiet;
-    if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &old) < 0) {
+    if (o->silent || !isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &old) < 0) {
         *problem =
             xstrdup("no password: say -pwf FILE, set XE_PASSWORD_FILE, or put passwordfile= into ~/.xe");
         return -1;

@@ -9,6 +9,7 @@ struct xe_options {
     bool local; /* the server is the path of a unix socket: no port, no TLS, no password */
     int port;                                                 /* 0: by protocol */
     bool plain_http, debug, help, version;
+    bool silent; /* set before reading: nobody is asked anything, and no certificate is trusted anew */
     /* The command and its parameters; pointers into the other members' storage. */
     const char **words;
     int word_count;

@@ -1,9 +1,11 @@
 """Completion for bash, asked as readline would. usage: test_completion.py XE"""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
@@ -38,6 +40,60 @@ class Completion(unittest.TestCase):
         self.assertEqual((r.returncode, r.stderr), (0, ""))
         return r.stdout.split("\n")[:-1]
 
+    def complete(self, *words):
+        r = subprocess.run([XE, "--complete", "--", *words], env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                           timeout=60)
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+        return r.stdout.split("\n")[:-1]
+
+    def test_what_is_offered(self):
+        vms = ["00000061-0000-4000-8000-000000000000", "00000062-0000-4000-8000-000000000000", "00000063-0000-4000-8000-000000000000"]
+        for words, expected in (
+            (["vm-st"], ["vm-start"]),
+            (["help", "vm-inst"], ["vm-install"]),
+            (["-s", "127.0.0.1", "vm-st"], ["vm-start"]),
+            (["vm-start", "pau"], ["paused="]),
+            (["vm-start", "paused="], ["paused=true", "paused=false"]),
+            (["vm-start", "vm=we"], ["vm=web1", "vm=web, two \\ 2", "vm=web1"]),
+            (["template-list", "uuid="], ["uuid=00000064-0000-4000-8000-000000000000"]),
+            (["snapshot-uninstall", "uuid="], ["uuid=00000065-0000-4000-8000-000000000000"]),
+            (["vm-list", "uuid=0000006"], ["uuid=" + uuid for uuid in vms]),
+            (["vm-install", "sr-uuid=00000022"], ["sr-uuid=00000022-0000-4000-8000-000000000000"]),
+            (["vm-list", "power-state=h"], ["power-state=halted"]),
+            (["vm-list", "params=uuid,name-l"], ["params=uuid,name-label"]),
+            (["vm-list", "--w"], ["--where=", "--watch"]),
+            (["vm-list", "--columns=name-label,power"], ["--columns=name-label,power-state"]),
+            (["vm-start", "--a"], ["--async"]),
+            (["sr-create", "device-c"], ["device-config:"]),
+            (["why", "vm=Tiny", "op="], []),
+            (["no-such-command", "x"], []), (["vm-list", "-s"], []), (["vm-list", "server="], []), ([], []), (["\udcff"], []),
+        ):
+            with self.subTest(words=words):
+                self.assertEqual(self.complete(*words), expected)
+
+    def test_a_server_that_is_not_known_or_not_there_is_no_trouble(self):
+        self.assertEqual(self.complete("-p", "1", "vm-start", "vm="), [])
+        (Path(self.env["HOME"]) / ".xe").write_text("")
+        self.assertEqual(self.complete("vm-start", "vm="), [])
+        self.assertFalse((Path(self.env["HOME"]) / ".config").exists())
+
+    def test_time(self):
+        took = []
+        for _ in range(5):
+            start = time.monotonic()
+            self.complete("vm-start", "vm=")
+            took.append(time.monotonic() - start)
+        print(f"completion of a VM's name: {min(took) * 1000:.0f} ms (this build, with a server in Python)")
+
+    def test_other_shells(self):
+        """Their scripts are at least such scripts."""
+        for shell in ("zsh", "fish"):
+            script = SCRIPT.with_name(f"xe.{shell}")
+            if not shutil.which(shell):
+                print(f"{script.name} was not read: {shell} is not installed")
+                continue
+            subprocess.run([shell, "-n", script], check=True)
+
     def test_commands(self):
         self.assertEqual(self.ask("xe vm-st"), ["vm-start "])
         self.assertIn("vm-install ", self.ask("xe help vm-i"))
@@ -52,7 +108,6 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.ask("xe vm-start vm=web,"), [r"web\,\ two\ \\\ 2 "])
         self.assertEqual(self.ask("xe sr-scan uuid=00000022"), ["00000022-0000-4000-8000-000000000000 "])
         self.assertEqual(self.ask("xe vm-param-get uuid=x param-name=power"), ["power-state "])
-
 
     def test_a_name_is_never_run(self):
         self.server.tables["VM"]["OpaqueRef:vm1"]["name_label"] = "$(touch $HOME/ran)`touch $HOME/ran`"

@@ -66,6 +66,20 @@ static int run(struct xe_run_state *x, int argc, const char *const *argv)
     return dispatch(x);
 }
 
+void xe_run_done(struct xe_run_state *x)
+{
+    xe_err_done(&x->err);
+    xe_args_done(x);
+    buf_done(&x->out);
+    buf_done(&x->line);
+    json_decref(x->objects);
+    json_decref(x->wanted);
+    json_decref(x->items);
+    free(x->csv_head);
+    free(x->spans);
+    free(x->order);
+}
+
 int xe_run(const struct xe_api *api, int argc, const char *const *argv)
 {
     struct xe_run_state x = {.api = api};
@@ -81,15 +95,6 @@ int xe_run(const struct xe_api *api, int argc, const char *const *argv)
     int code = rc < 0 ? exit_code(&x, x.err.kind) : XE_EXIT_DONE;
     if (rc < 0)
         xe_print_failure(&x);
-    xe_err_done(&x.err);
-    xe_args_done(&x);
-    buf_done(&x.out);
-    buf_done(&x.line);
-    json_decref(x.objects);
-    json_decref(x.wanted);
-    json_decref(x.items);
-    free(x.csv_head);
-    free(x.spans);
-    free(x.order);
+    xe_run_done(&x);
     return code;
 }

@@ -52,6 +52,9 @@ struct xe_run_state {
     bool interrupted; /* the user stopped a task */
 };
 
+/* engine.c: frees what a run holds. */
+void xe_run_done(struct xe_run_state *x);
+
 /* args.c: the parameters of the command line. */
 int xe_args_parse(struct xe_run_state *x, int argc, const char *const *argv, const char **command);
 void xe_args_done(struct xe_run_state *x);

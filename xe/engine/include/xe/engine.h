@@ -110,6 +110,10 @@ enum xe_exit {
  * printed. */
 int xe_run(const struct xe_api *api, int argc, const char *const *argv);
 
+/* Prints what the last word may become, one candidate a line; the words before it are as for xe_run. What
+ * ends in '=' or ':' is not finished. Nothing is said about failures. */
+void xe_complete(const struct xe_api *api, int argc, const char *const *argv);
+
 /* For completion and manuals. Commands in name order; false when `index` is past the end. */
 struct xe_command_info {
     const char *name, *help, *example;
