@@ -44,5 +44,6 @@ int xe_build_disk(void *ctx, const char *const *options, const char *password, x
 void xe_drop_disk(void *ctx, const char *file);
 /* terminal.c */
 int xe_console(void *ctx, const char *path, struct xe_err *err);
+int xe_screen(void *ctx, const char *path, const char *where, bool once, struct xe_err *err);
 /* With --debug: one line on stderr. */
 void xe_debug(const struct xe_client *c, const char *format, ...) __attribute__((format(printf, 2, 3)));

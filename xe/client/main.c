@@ -163,6 +163,7 @@ static struct xe_api api_of(struct xe_client *client)
                            .drop_disk = xe_drop_disk,
                            .disk_size = xe_disk_size,
                            .console = xe_console,
+                           .screen = xe_screen,
                            .rest = xe_rpc_rest,
                            .interrupted = interrupted,
                            .resume = resume,

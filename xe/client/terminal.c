@@ -1,15 +1,19 @@
-/* The user's terminal joined with a console web socket: raw mode, a key to leave, and the terminal
- * as it was on every way out. */
+/* Consoles: the user's terminal joined with a console web socket (raw mode, a key to leave, and the terminal
+ * as it was on every way out), or viewers of a screen that connect to a local port or socket. */
 #include "client.h"
 #include <base/clock.h>
 #include <base/mem.h>
 #include <base/websocket.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <termios.h>
 
 enum {
@@ -49,6 +53,7 @@ static void make_raw(void)
 }
 
 struct session {
+    int in, out; /* the terminal, or a viewer's connection */
     struct stream *stream;
     struct ws_reader reader;
     bool input_over, over, closed_by_server;
@@ -65,19 +70,20 @@ static int send_frame(struct session *s, enum ws_opcode opcode, const void *data
     return stream_write_all(s->stream, b.data, b.len, SEND_MS);
 }
 
-static void write_out(const char *data, size_t len)
+static bool write_out(int fd, const char *data, size_t len)
 {
-    while (len) {
-        ssize_t n = write(STDOUT_FILENO, data, len);
+    while (len && !xe_stop) {
+        ssize_t n = write(fd, data, len);
         if (n < 0 && errno == EAGAIN) {
-            poll(&(struct pollfd){.fd = STDOUT_FILENO, .events = POLLOUT}, 1, 1000);
+            poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, 1000);
         } else if (n < 0 && errno != EINTR) {
-            return;
+            return false;
         } else if (n > 0) {
             data += n;
             len -= (size_t)n;
         }
     }
+    return true;
 }
 
 static int take_frames(struct session *s, char *data, size_t len)
@@ -88,7 +94,8 @@ static int take_frames(struct session *s, char *data, size_t len)
         case WS_NEED_MORE:
             return 0;
         case WS_DATA:
-            write_out(out.data, out.len);
+            if (!write_out(s->out, out.data, out.len) && s->out != STDOUT_FILENO)
+                s->over = true; /* the viewer has gone */
             s->quiet_since = clock_mono_ms();
             break;
         case WS_CONTROL:
@@ -125,10 +132,11 @@ static int from_server(struct session *s)
 static int from_user(struct session *s)
 {
     char piece[4096];
-    ssize_t n = read(STDIN_FILENO, piece, sizeof piece);
+    ssize_t n = read(s->in, piece, sizeof piece);
     if (n < 0 && (errno == EINTR || errno == EAGAIN))
         return 0;
     if (n <= 0) {
+        s->over |= s->in != STDIN_FILENO;
         s->input_over = true;
         s->quiet_since = clock_mono_ms();
         return 0;
@@ -146,7 +154,7 @@ static int join(struct session *s)
         return -1;
     while (!s->over && !xe_stop) {
         struct pollfd fds[] = {{.fd = s->stream->fd, .events = POLLIN},
-                               {.fd = s->input_over ? -1 : STDIN_FILENO, .events = POLLIN}};
+                               {.fd = s->input_over ? -1 : s->in, .events = POLLIN}};
         int wait = 1000;
         if (s->input_over) {
             int64_t left = s->quiet_since + DRAIN_MS - clock_mono_ms();
@@ -187,10 +195,9 @@ static int opening_failed(struct xe_client *c, unsigned status, const struct htt
     return -1;
 }
 
-int xe_console(void *ctx, const char *path, struct xe_err *err)
+/* Opens the web socket of a console. */
+static int open_console(struct xe_client *c, const char *path, struct session *s, struct xe_err *err)
 {
-    struct xe_client *c = ctx;
-    struct session s = {0};
     struct http_error error;
     unsigned status = 0;
     char key[25];
@@ -202,17 +209,31 @@ int xe_console(void *ctx, const char *path, struct xe_err *err)
                                           {"Sec-WebSocket-Protocol", "binary"},
                                           {"Cookie", c->cookie},
                                           {NULL, NULL}};
-    if (http_client_upgrade(c->http, path, "websocket", headers, 30000, &s.stream, &status, &error) < 0)
+    if (http_client_upgrade(c->http, path, "websocket", headers, 30000, &s->stream, &status, &error) < 0)
         return opening_failed(c, status, &error, err);
-    ws_reader_init(&s.reader, false, 0);
+    ws_reader_init(&s->reader, false, 0);
+    return 0;
+}
+
+/* A closing frame is good manners; the connection ends either way. */
+static void close_console(struct xe_client *c, struct session *s)
+{
+    if (!s->closed_by_server && send_frame(s, WS_CLOSE, "\x03\xe8", 2) < 0)
+        xe_debug(c, "the console was not closed in order");
+    stream_close(s->stream);
+}
+
+int xe_console(void *ctx, const char *path, struct xe_err *err)
+{
+    struct xe_client *c = ctx;
+    struct session s = {.in = STDIN_FILENO, .out = STDOUT_FILENO};
+    if (open_console(c, path, &s, err) < 0)
+        return -1;
     make_raw();
     if (raw)
         fprintf(stderr, "Connected to the console; press Ctrl-] to leave it.\r\n");
     int rc = join(&s);
-    /* A closing frame is good manners; the connection ends either way. */
-    if (!s.closed_by_server && send_frame(&s, WS_CLOSE, "\x03\xe8", 2) < 0)
-        xe_debug(c, "the console was not closed in order");
-    stream_close(s.stream);
+    close_console(c, &s);
     bool terminal = raw;
     restore();
     if (terminal)
@@ -223,4 +244,78 @@ int xe_console(void *ctx, const char *path, struct xe_err *err)
         return -1;
     }
     return 0;
+}
+
+/* ---- screens ---- */
+
+/* Listens at a path, or at a port of the loopback address (0: any free one). Says where. */
+static int listen_at(const char *where, char **told, struct xe_err *err)
+{
+    struct sockaddr_un local = {.sun_family = AF_UNIX};
+    struct sockaddr_in port = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof(port);
+    bool is_path = strchr(where, '/') != NULL;
+    char *end;
+    long number = strtol(where, &end, 10);
+    if (is_path ? strlen(where) >= sizeof(local.sun_path)
+                : *end || end == where || number < 0 || number > 65535) {
+        xe_err_set(err, XE_ERR_CLI, "listen must be a port or the path of a socket, not '%s'", where);
+        return -1;
+    }
+    AUTO_CLOSE int fd = socket(is_path ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    port.sin_port = htons((uint16_t)number);
+    if (is_path)
+        strcpy(local.sun_path, where);
+    mode_t mask = umask(0177); /* the socket is its user's alone */
+    int rc = fd < 0    ? -1
+             : is_path ? bind(fd, (struct sockaddr *)&local, sizeof(local))
+                       : bind(fd, (struct sockaddr *)&port, sizeof(port));
+    umask(mask);
+    if (rc < 0 || listen(fd, 4) < 0 || (!is_path && getsockname(fd, (struct sockaddr *)&port, &len) < 0)) {
+        xe_err_set(err, XE_ERR_CLI, "%s: %s", where, strerror(errno));
+        return -1;
+    }
+    *told = is_path ? xstrdup(where) : xasprintf("127.0.0.1:%u", ntohs(port.sin_port));
+    return TAKE_FD(fd);
+}
+
+static int show_to(struct xe_client *c, const char *path, int viewer, struct xe_err *err)
+{
+    struct session s = {.in = viewer, .out = viewer};
+    if (open_console(c, path, &s, err) < 0)
+        return -1;
+    int rc = join(&s);
+    close_console(c, &s);
+    if (rc == 0)
+        return 0;
+    xe_err_set(err, XE_ERR_TRANSPORT, "The console's connection broke.");
+    return -1;
+}
+
+int xe_screen(void *ctx, const char *path, const char *where, bool once, struct xe_err *err)
+{
+    struct xe_client *c = ctx;
+    AUTO_FREE char *told = NULL;
+    int rc = 0;
+    if (xe_rpc_login(c, err) < 0)
+        return -1;
+    AUTO_CLOSE int fd = listen_at(where, &told, err);
+    if (fd < 0)
+        return -1;
+    printf("%s\n", told);
+    fflush(stdout);
+    while (rc == 0 && !xe_stop) {
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+        if (poll(&wait, 1, 1000) <= 0)
+            continue;
+        AUTO_CLOSE int viewer = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+        if (viewer < 0)
+            continue;
+        rc = show_to(c, path, viewer, err);
+        if (once)
+            break;
+    }
+    if (strchr(where, '/'))
+        unlink(where);
+    return rc;
 }

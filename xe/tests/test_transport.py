@@ -7,6 +7,7 @@ import pty
 import select
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -302,6 +303,57 @@ class Console(Base):
         server = self.serve()
         r = self.xe(server, "--nossl", "console", self.VM, input="root\n")
         self.assertEqual((r.returncode, r.stdout, r.stderr), (0, "login: <root\n>", ""))
+
+
+class Screen(Base):
+    """xe vnc: a viewer at a local socket or port. The fake server echoes what it gets, as for a console."""
+
+    VM = Console.VM
+
+    def viewer(self, *words):
+        server = self.serve()
+        p = subprocess.Popen(self.words(server, "--nossl", "vnc", self.VM, *words), env=self.env(), stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+        self.addCleanup(p.stdout.close)
+        self.addCleanup(p.stderr.close)
+        self.addCleanup(lambda: p.poll() is None and p.kill())
+        return server, p, p.stdout.readline().strip()
+
+    def speak(self, connection):
+        connection.settimeout(20)
+        got = b""
+        while b"login: " not in got:
+            got += connection.recv(99)
+        connection.sendall(b"root")
+        while b"<root>" not in got:
+            got += connection.recv(99)
+
+    def test_a_socket_for_one_viewer_after_the_other(self):
+        path = self.home / "screen.sock"
+        server, p, told = self.viewer(f"listen={path}")
+        self.assertEqual(told, str(path))
+        self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+        for _ in range(2):
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.connect(told)
+                self.speak(connection)
+        self.assertIn("console /console?uuid=00000081-0000-4000-8000-000000000000", server.calls)
+        p.send_signal(signal.SIGINT)
+        self.assertEqual((p.wait(20), p.stderr.read()), (0, ""))
+        self.assertFalse(path.exists())
+
+    def test_a_port_for_one_viewer_alone(self):
+        _, p, told = self.viewer("once=true")
+        host, port = told.split(":")
+        self.assertEqual(host, "127.0.0.1")
+        with socket.create_connection((host, int(port))) as connection:
+            self.speak(connection)
+        self.assertEqual((p.wait(20), p.stderr.read()), (0, ""))
+
+    def test_no_such_place(self):
+        for where in ("here", "70000", "-1", "/proc/nowhere/x"):
+            r = self.xe(self.serve(), "--nossl", "vnc", self.VM, f"listen={where}")
+            self.assertEqual((r.returncode, r.stdout), (1, ""), where)
 
 
 if __name__ == "__main__":

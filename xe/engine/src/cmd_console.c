@@ -1,12 +1,12 @@
-/* console: the serial console of a running VM in the user's terminal. */
+/* console: the serial console of a running VM in the user's terminal. vnc: its screen for a viewer. */
 #include "run.h"
 #include "xe_handlers.h"
 
-static int console_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+/* The web socket of the VM's console that speaks `protocol` (the caller's). */
+static int find(struct xe_run_state *x, const char *vm, const char *protocol, const char *what, char **path)
 {
     const json_t *record, *console, *ref;
     size_t i;
-    (void)cmd;
     if (xe_record(x, "VM", vm, &record) < 0)
         return -1;
     if (!streq(xe_str(record, "power_state"), "Running") && !streq(xe_str(record, "power_state"), "Paused"))
@@ -16,16 +16,42 @@ static int console_one(struct xe_run_state *x, const struct xe_command *cmd, con
     {
         if (xe_record(x, "console", json_string_value(ref), &console) < 0)
             return -1;
-        if (!console || !streq(xe_str(console, "protocol"), "vt100"))
+        if (!console || !streq(xe_str(console, "protocol"), protocol))
             continue;
-        AUTO_FREE char *path = xasprintf("/console?uuid=%s", xe_str(console, "uuid"));
+        *path = xasprintf("/console?uuid=%s", xe_str(console, "uuid"));
         xe_out_flush(x);
-        return x->api->console(x->api->ctx, path, &x->err);
+        return 0;
     }
-    return xe_fail(x, XE_ERR_CLI, "the VM %s has no serial console", xe_str(record, "name_label"));
+    return xe_fail(x, XE_ERR_CLI, "the VM %s has no %s", xe_str(record, "name_label"), what);
+}
+
+static int console_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+{
+    AUTO_FREE char *path = NULL;
+    (void)cmd;
+    if (find(x, vm, "vt100", "serial console", &path) < 0)
+        return -1;
+    return x->api->console(x->api->ctx, path, &x->err);
 }
 
 int xe_cmd_console(struct xe_run_state *x, const struct xe_command *cmd)
 {
     return xe_for_selected(x, cmd, console_one);
+}
+
+static int screen_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+{
+    AUTO_FREE char *path = NULL;
+    bool once = false;
+    (void)cmd;
+    if (!x->api->screen)
+        return xe_fail(x, XE_ERR_CLI, "this command listens where it runs: use Corral's own xe");
+    if (xe_arg_bool(x, "once", &once) < 0 || find(x, vm, "rfb", "screen", &path) < 0)
+        return -1;
+    return x->api->screen(x->api->ctx, path, xe_arg(x, "listen") ? xe_arg(x, "listen") : "0", once, &x->err);
+}
+
+int xe_cmd_vnc(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return xe_for_selected(x, cmd, screen_one);
 }

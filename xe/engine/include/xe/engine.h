@@ -81,6 +81,10 @@ struct xe_api {
     int (*disk_size)(void *ctx, const char *filename, const char *format, int64_t *size, struct xe_err *err);
     /* Joins the terminal with a console web socket at `path` until one side ends. */
     int (*console)(void *ctx, const char *path, struct xe_err *err);
+    /* Lets viewers see the screen whose console web socket is at `path`: one after the other, at a local port
+     * (0: any) or socket, whose name is printed; `once`: the first one alone. Until Ctrl-C. NULL where that
+     * cannot be. */
+    int (*screen)(void *ctx, const char *path, const char *where, bool once, struct xe_err *err);
     /* One request of REST with the session: `method` as in HTTP, `body` NULL: none. *result is the parsed
      * answer, null for none. */
     int (*rest)(void *ctx, const char *method, const char *path, json_t *body, json_t **result,
