@@ -10,10 +10,27 @@ command_test() {
     echo
     ctest --test-dir "$folder" --output-on-failure --no-tests=error --parallel "$(nproc)" --label-exclude '^bench$' \
         --output-junit "$folder/results.xml" "${rest[@]}" </dev/null || rc=$?
+    if $long; then long_run "$folder" || rc=1; fi
     echo
     python3 -B "$corral_root/scripts/coverage.py" --calls "$folder/calls"
     check_count "$folder/results.xml"
     exit "$rc"
+}
+
+# long_run FOLDER: what is random, at length, one after the other.
+long_run() {
+    local name rc=0
+    echo
+    export CORRAL_TEST_BUILD=$1 CORRAL_CRASH_KILLS=1000 CORRAL_CHECK_SECONDS=600 CORRAL_FAULTS=all
+    for name in crash event_checker faults; do
+        say "at length: $name"
+        python3 -B "$corral_root/tests/api/test_$name.py" </dev/null || rc=1
+    done
+    (
+        seconds=600
+        command_fuzz
+    ) || rc=1
+    return "$rc"
 }
 
 command_coverage() {
