@@ -583,3 +583,38 @@ Test(older, a_step_that_fails_leaves_the_file_as_it_was)
     store_close(fixture_open(place.path));
     fixture_remove(place.folder);
 }
+
+static void set_running(struct tx *tx, struct row *row, void *arg)
+{
+    (void)tx;
+    AS(guest, row)->running = true;
+    ++*(int *)arg;
+}
+
+/* What is in memory only is put right in the rows themselves: a subscriber hears of it by the opening's own
+ * generation, and nothing is written. */
+Test(disk, runtime_fields_are_settled_in_place_after_an_opening)
+{
+    struct place place = place_make();
+    struct store *store = fixture_open(place.path);
+    struct tx *tx = store_begin(store);
+    struct ref one = tx_create(tx, GUEST)->ref, two = tx_create(tx, GUEST)->ref;
+    fixture_commit(tx);
+    store_close(store);
+    store = fixture_open(place.path);
+    int settled = 0;
+    tx = store_begin(store);
+    tx_settle(tx, GUEST, set_running, &settled);
+    fixture_commit(tx);
+    cr_expect_eq(settled, 2);
+    struct snapshot *snap = store_snapshot(store);
+    cr_expect(((const struct guest_row *)snapshot_get(snap, GUEST, one))->running);
+    cr_expect(((const struct guest_row *)snapshot_get(snap, GUEST, two))->running);
+    snapshot_unref(snap);
+    struct store_stats stats;
+    store_stats(store, &stats);
+    cr_expect_eq(stats.batches, 0, "nothing had to be written");
+    fixture_check(store);
+    store_close(store);
+    fixture_remove(place.folder);
+}
