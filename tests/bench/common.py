@@ -166,9 +166,13 @@ class Pool:
         return next(ref for ref, network in self.client("network.get_all_records").items()
                     if network["other_config"].get("corral:kind") == "user")  # fmt: skip
 
+    def folder(self, name):
+        """Where a repository has its disks."""
+        return self.bench.dir / f"{self.state.name}-{name}"
+
     def repository(self, name="bench"):
         found = self.client("SR.get_by_name_label", name)
-        return found[0] if found else self.client("SR.create", self.host(), {"location": str(self.bench.dir / name)}, 0,
+        return found[0] if found else self.client("SR.create", self.host(), {"location": str(self.folder(name))}, 0,
                                                   name, "", "file", "user", len(self.hosts) > 1, {})  # fmt: skip
 
     def vm(self, name="bench", disks=0, nics=0, size=64 * MIB, **more):
@@ -196,7 +200,7 @@ class Pool:
                                           "currently_attached": False})  # fmt: skip
 
     def file_of(self, vdi):
-        return self.bench.dir / f"bench/{self.client('VDI.get_uuid', vdi)}.qcow2"
+        return self.folder("bench") / f"{self.client('VDI.get_uuid', vdi)}.qcow2"
 
 
 def until(condition, complaint, seconds=60):
