@@ -339,6 +339,16 @@ class XeDescription:
 # ---- writing ----
 
 
+def example(c):
+    """The command's own example, or one that names what it needs."""
+    words = [f"{p}={'FIELD' if p == 'param-name' else p.rpartition('-')[2].upper()}" for p in c["required"]]
+    if c["selector"]:
+        words.insert(0, f"{c['selector']['name']}=NAME")
+    if c["generated"] == "XE_PARAM_SET":
+        words.append("FIELD=VALUE")
+    return c["example"] or " ".join(["xe", c["name"], *words])
+
+
 class Writer:
     def __init__(self, x):
         self.x, self.out, self.lists = x, [], {}
@@ -432,7 +442,7 @@ class Writer:
                 self.out.append(f"static const struct xe_arg args_{ident(name)}[] = {{")
                 self.out += [self.arg(a) for a in c["args"]]
                 self.out.append("};")
-            parts = [f".name = {quote(name)}", f".help = {quote(c['help'])}", f".example = {quote(c['example'])}",
+            parts = [f".name = {quote(name)}", f".help = {quote(c['help'])}", f".example = {quote(example(c))}",
                      f".required = {self.list(c['required'])}", f".optional = {self.list(c['optional'])}",
                      f".flags = {' | '.join(c['flags']) or '0'}"]  # fmt: skip
             if c["generated"]:

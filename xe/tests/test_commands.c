@@ -224,6 +224,24 @@ Test(commands, an_interrupted_transfer_cancels_its_task)
     cr_expect_str_eq(fake_err(&f), "Cancelled.\n");
 }
 
+Test(commands, rows_that_are_one_call)
+{
+    json_object_set_new(f.answers, "VM.snapshot_with_quiesce", json_string("OpaqueRef:snap"));
+    DOES("vm-snapshot-with-quiesce uuid=00000061-0000-4000-8000-000000000000 new-name-label=s",
+         "VM.snapshot_with_quiesce [\"OpaqueRef:vm1\",\"s\"]\ntask.destroy [\"OpaqueRef:made-1\"]\n",
+         "00000065-0000-4000-8000-000000000000\n");
+    DOES("host-set-power-on-mode host=node1 power-on-mode=wake-on-lan power-on-config:ip=10.0.0.1",
+         "host.set_power_on_mode [\"OpaqueRef:h1\",\"wake-on-lan\",{\"ip\":\"10.0.0.1\"}]\n"
+         "task.destroy [\"OpaqueRef:made-2\"]\n",
+         "");
+    DOES("host-enable-external-auth host-uuid=00000011-0000-4000-8000-000000000000 auth-type=AD "
+         "service-name=s "
+         "config:user=u",
+         "host.enable_external_auth [\"OpaqueRef:h1\",{\"user\":\"u\"},\"s\",\"AD\"]\n", "");
+    DOES("host-disable-external-auth host-uuid=00000011-0000-4000-8000-000000000000",
+         "host.disable_external_auth [\"OpaqueRef:h1\",{},false]\n", "");
+}
+
 Test(commands, drives)
 {
     DOES("vm-cd-insert uuid=00000061-0000-4000-8000-000000000000 cd-name=debian.iso",

@@ -125,6 +125,12 @@ static int snapshot_one(struct xe_run_state *x, const struct xe_command *cmd, co
     return make(x, "VM.snapshot", json_pack("[ssO]", vm, xe_arg(x, "new-name-label"), ignored));
 }
 
+static int quiesced_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+{
+    (void)cmd;
+    return make(x, "VM.snapshot_with_quiesce", json_pack("[ss]", vm, xe_arg(x, "new-name-label")));
+}
+
 static int checkpoint_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
 {
     (void)cmd;
@@ -144,6 +150,11 @@ int xe_cmd_vm_copy(struct xe_run_state *x, const struct xe_command *cmd)
 int xe_cmd_vm_snapshot(struct xe_run_state *x, const struct xe_command *cmd)
 {
     return xe_for_selected(x, cmd, snapshot_one);
+}
+
+int xe_cmd_vm_snapshot_with_quiesce(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return xe_for_selected(x, cmd, quiesced_one);
 }
 
 int xe_cmd_vm_checkpoint(struct xe_run_state *x, const struct xe_command *cmd)
