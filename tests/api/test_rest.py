@@ -150,6 +150,7 @@ class RestTest(unittest.TestCase):
             with open(os.path.join(self.pool.state, name), "rb") as f:
                 kept = f.read()
             self.assertFalse(any(s in kept for s in secrets), name)
+        self.assertFalse(any(t.decode() in self.pool.poold.log() for t in secrets))
         self.assertNotIn(b"api_token", self.pool.http("GET", "/pool/xmldbdump", None, self.pool.basic())[2])
 
     # ---- reading ----

@@ -31,6 +31,8 @@ void desired_done(struct desired *desired)
 }
 
 static void add_step(struct desired *d, const char *message, json_t *params, const char *format, va_list ap)
+    __attribute__((format(printf, 4, 0)));
+static void add_step(struct desired *d, const char *message, json_t *params, const char *format, va_list ap)
 {
     AUTO_BUF struct buf text = BUF_INIT;
     buf_vprintf(&text, format, ap);
