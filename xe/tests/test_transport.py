@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import termios
+import threading
 import time
 import unittest
 from pathlib import Path
@@ -172,6 +173,25 @@ class Session(Base):
             r = self.xe(server, "--nossl", "vm-list")
             self.assertEqual((r.returncode, r.stdout), (3, ""), body[:20])
             self.assertIn("did not answer session.login_with_password as a XenAPI server does", r.stderr)
+
+    def test_a_server_that_goes_away_in_the_middle(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            def serve():
+                while True:
+                    try:
+                        connection, _ = listener.accept()
+                    except OSError:
+                        return
+                    with connection:
+                        connection.recv(4096)
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+            threading.Thread(target=serve, daemon=True).start()
+            port = listener.getsockname()[1]
+            r = subprocess.run([XE, "-s", "127.0.0.1", "-p", str(port), "-u", "root", "-pw", PASSWORD, "--nossl", "vm-list"], text=True,
+                               env=self.env(), stdin=subprocess.DEVNULL, capture_output=True, timeout=60)  # fmt: skip
+            listener.shutdown(socket.SHUT_RDWR)
+        self.assertEqual((r.returncode, r.stdout), (3, ""))
+        self.assertRegex(r.stderr, rf"^xe: 127.0.0.1 port {port}: [^\n]+\n$")
 
     def test_join_token(self):
         server = self.serve()
