@@ -1,6 +1,6 @@
 /* What the keys of xl and xm configuration files become. Each documented key has a row: it is taken over, or
  * the row says why not; a key without a row is told to be unknown. */
-#include "guests.h"
+#include "xl_map.h"
 #include <base/buf.h>
 #include <base/json.h>
 #include <base/mem.h>
@@ -9,14 +9,7 @@
 #include <stdio.h>
 #include <strings.h>
 
-struct mapping {
-    json_t *guest;
-    char **problem;
-};
-
-typedef bool map_fn(struct mapping *m, const char *key, const json_t *v);
-
-static bool fail(struct mapping *m, const char *key, const char *what)
+bool xl_fail(struct mapping *m, const char *key, const char *what)
 {
     if (!*m->problem)
         guest_problem(m->problem, "%s: %s", key, what);
@@ -24,7 +17,7 @@ static bool fail(struct mapping *m, const char *key, const char *what)
 }
 
 /* A value as one text (the caller's). */
-static char *text_of(const json_t *v)
+char *xl_text(const json_t *v)
 {
     if (json_is_string(v))
         return xstrdup(json_string_value(v));
@@ -34,7 +27,7 @@ static char *text_of(const json_t *v)
     return text ? text : xstrdup("");
 }
 
-static bool to_int(const json_t *v, int64_t *out)
+bool xl_int(const json_t *v, int64_t *out)
 {
     char *end;
     if (json_is_integer(v)) {
@@ -52,11 +45,11 @@ static bool to_int(const json_t *v, int64_t *out)
 
 static bool set_text(struct mapping *m, const char *name, const char *key, const json_t *v)
 {
-    AUTO_FREE char *text = text_of(v);
+    AUTO_FREE char *text = xl_text(v);
     if (json_is_null(v))
         return true;
     if (!json_is_string(v) && !json_is_integer(v))
-        return fail(m, key, "a text belongs there");
+        return xl_fail(m, key, "a text belongs there");
     json_object_set_new(m->guest, name, json_string(text));
     return true;
 }
@@ -87,7 +80,7 @@ static bool map_description(struct mapping *m, const char *key, const json_t *v)
 static bool map_args(struct mapping *m, const char *key, const json_t *v)
 {
     const char *now = json_string_value(json_object_get(m->guest, "args"));
-    AUTO_FREE char *text = text_of(v), *all = NULL;
+    AUTO_FREE char *text = xl_text(v), *all = NULL;
     if (json_is_null(v))
         return true;
     all = xasprintf("%s%s%s%s", now ? now : "", now ? " " : "", streq(key, "root") ? "root=" : "", text);
@@ -98,8 +91,8 @@ static bool map_args(struct mapping *m, const char *key, const json_t *v)
 static bool map_bytes(struct mapping *m, const char *key, const json_t *v)
 {
     int64_t mib;
-    if (!to_int(v, &mib) || mib < 1 || mib > (1 << 30))
-        return fail(m, key, "a number of MiB belongs there");
+    if (!xl_int(v, &mib) || mib < 1 || mib > (1 << 30))
+        return xl_fail(m, key, "a number of MiB belongs there");
     json_object_set_new(m->guest, streq(key, "memory") ? "memory" : "memory_max", json_integer(mib << 20));
     return true;
 }
@@ -107,8 +100,8 @@ static bool map_bytes(struct mapping *m, const char *key, const json_t *v)
 static bool map_count(struct mapping *m, const char *key, const json_t *v)
 {
     int64_t n;
-    if (!to_int(v, &n) || n < 1 || n > 4096)
-        return fail(m, key, "a number of processors belongs there");
+    if (!xl_int(v, &n) || n < 1 || n > 4096)
+        return xl_fail(m, key, "a number of processors belongs there");
     json_object_set_new(m->guest, streq(key, "vcpus") ? "vcpus" : "vcpus_max", json_integer(n));
     return true;
 }
@@ -119,7 +112,7 @@ static bool map_type(struct mapping *m, const char *key, const json_t *v)
     if (type && (streq(type, "linux") || streq(type, "generic")))
         type = "pv";
     if (!type || (!streq(type, "hvm") && !streq(type, "pv") && !streq(type, "pvh")))
-        return fail(m, key, "it is hvm, pv or pvh");
+        return xl_fail(m, key, "it is hvm, pv or pvh");
     json_object_set_new(m->guest, "type", json_string(type));
     return true;
 }
@@ -163,7 +156,7 @@ static bool map_bootloader(struct mapping *m, const char *key, const json_t *v)
 
 static bool map_bootloader_args(struct mapping *m, const char *key, const json_t *v)
 {
-    AUTO_FREE char *text = text_of(v);
+    AUTO_FREE char *text = xl_text(v);
     guest_note(m->guest, key, text,
                "set PV_bootloader_args to the title or number of the boot entry instead");
     return true;
@@ -184,7 +177,7 @@ static bool map_action(struct mapping *m, const char *key, const json_t *v)
         {"coredump-restart", NULL, "coredump_and_restart"},
         {"soft-reset", NULL, NULL},
     };
-    AUTO_FREE char *word = text_of(v);
+    AUTO_FREE char *word = xl_text(v);
     bool crash = streq(key, "on_crash");
     for (char *c = word; *c; c++)
         *c = *c == '_' ? '-' : *c;
@@ -201,7 +194,7 @@ static bool map_action(struct mapping *m, const char *key, const json_t *v)
 
 static bool map_cpus(struct mapping *m, const char *key, const json_t *v)
 {
-    AUTO_FREE char *text = text_of(v);
+    AUTO_FREE char *text = xl_text(v);
     if (json_is_string(v) && *text && strspn(text, "0123456789,-") == strlen(text) && !strchr(text, '-'))
         json_object_set_new(json_object_get(m->guest, "vcpus_params"), "mask", json_string(text));
     else
@@ -211,7 +204,7 @@ static bool map_cpus(struct mapping *m, const char *key, const json_t *v)
 
 static bool map_weight(struct mapping *m, const char *key, const json_t *v)
 {
-    AUTO_FREE char *text = text_of(v);
+    AUTO_FREE char *text = xl_text(v);
     json_object_set_new(json_object_get(m->guest, "vcpus_params"),
                         streq(key, "cpu_weight") ? "weight" : "cap", json_string(text));
     return true;
@@ -224,7 +217,7 @@ static bool map_platform(struct mapping *m, const char *key, const json_t *v)
         const char *key, *to;
     } names[] = {{"nestedhvm", "nested-virt"}, {"rtc_timeoffset", "timeoffset"}};
     json_t *platform = json_object_get(m->guest, "platform");
-    AUTO_FREE char *text = text_of(v);
+    AUTO_FREE char *text = xl_text(v);
     const char *to = key;
     int64_t n;
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -232,7 +225,7 @@ static bool map_platform(struct mapping *m, const char *key, const json_t *v)
             to = names[i].to;
     if (streq(key, "videoram") || streq(key, "rtc_timeoffset"))
         json_object_set_new(platform, to, json_string(text));
-    else if (to_int(v, &n))
+    else if (xl_int(v, &n))
         json_object_set_new(platform, to, json_string(n ? "true" : "false"));
     else
         guest_note(m->guest, key, text, "only on and off are taken over");
@@ -243,11 +236,11 @@ static bool map_viridian(struct mapping *m, const char *key, const json_t *v)
 {
     int64_t n;
     (void)key;
-    bool on = to_int(v, &n) ? n != 0 : json_array_size(v) > 0;
+    bool on = xl_int(v, &n) ? n != 0 : json_array_size(v) > 0;
     json_object_set_new(json_object_get(m->guest, "platform"), "viridian",
                         json_string(on ? "true" : "false"));
     if (json_is_array(v)) {
-        AUTO_FREE char *text = text_of(v);
+        AUTO_FREE char *text = xl_text(v);
         guest_note(m->guest, key, text, "the enlightenments are on or off as a whole");
     }
     return true;
@@ -255,7 +248,7 @@ static bool map_viridian(struct mapping *m, const char *key, const json_t *v)
 
 static bool map_vga(struct mapping *m, const char *key, const json_t *v)
 {
-    AUTO_FREE char *text = text_of(v);
+    AUTO_FREE char *text = xl_text(v);
     const char *card = streq(key, "stdvga")    ? (streq(text, "0") ? "cirrus" : "std")
                        : streq(text, "stdvga") ? "std"
                        : streq(text, "cirrus") ? "cirrus"
@@ -269,7 +262,7 @@ static bool map_vga(struct mapping *m, const char *key, const json_t *v)
 
 static bool map_serial(struct mapping *m, const char *key, const json_t *v)
 {
-    AUTO_FREE char *text = text_of(v);
+    AUTO_FREE char *text = xl_text(v);
     if (streq(text, "none"))
         json_object_set_new(json_object_get(m->guest, "platform"), "serial", json_string("none"));
     else if (!streq(text, "pty"))
@@ -281,256 +274,8 @@ static bool map_nomigrate(struct mapping *m, const char *key, const json_t *v)
 {
     int64_t n;
     (void)key;
-    if (to_int(v, &n) && n)
+    if (xl_int(v, &n) && n)
         json_object_set_new(json_object_get(m->guest, "platform"), "nomigrate", json_string("true"));
-    return true;
-}
-
-/* ---- disks ---- */
-
-static const struct {
-    const char *word, *format;
-} formats[] = {{"raw", "raw"},     {"aio", "raw"}, {"phy", "raw"},   {"file", "raw"}, {"qcow", "qcow"},
-               {"qcow2", "qcow2"}, {"vhd", "vhd"}, {"vmdk", "vmdk"}, {"qed", "qed"},  {"empty", "raw"}};
-
-static const char *format_named(const char *word)
-{
-    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
-        if (strcasecmp(formats[i].word, word) == 0)
-            return formats[i].format;
-    return NULL;
-}
-
-struct disk {
-    char *path, *device, *format;
-    bool cdrom, readonly;
-};
-
-static void disk_done(struct disk *d)
-{
-    free(d->path);
-    free(d->device);
-    free(d->format);
-}
-
-static void assign(char **slot, const char *text)
-{
-    free(*slot);
-    *slot = xstrdup(text);
-}
-
-/* "phy:/dev/x", "file:/y", "tap:aio:/z", "tap2:qcow2:/w": old prefixes say the format. True if there was one.
- */
-static bool take_prefixes(struct disk *d, char **target)
-{
-    bool any = false;
-    for (;;) {
-        size_t len = strcspn(*target, ":/");
-        if ((*target)[len] != ':')
-            return any;
-        AUTO_FREE char *word = xstrndup(*target, len);
-        const char *format = format_named(word);
-        if (!format && !streq(word, "tap") && !streq(word, "tap2") && !streq(word, "blktap2"))
-            return any;
-        if (format)
-            assign(&d->format, format);
-        *target += len + 1;
-        any = true;
-    }
-}
-
-static bool named_part(struct mapping *m, struct disk *d, const char *key, char *value)
-{
-    if (streq(key, "target"))
-        assign(&d->path, value);
-    else if (streq(key, "vdev"))
-        assign(&d->device, value);
-    else if (streq(key, "format"))
-        assign(&d->format, format_named(value) ? format_named(value) : value);
-    else if (streq(key, "access"))
-        d->readonly = streq(value, "r") || streq(value, "ro");
-    else if (streq(key, "devtype"))
-        d->cdrom = streq(value, "cdrom");
-    else
-        return guest_note(m->guest, "disk", value,
-                          streq(key, "script") ? "script: no program of the old host is run"
-                                               : "this part of a disk has no place here"),
-               true;
-    return true;
-}
-
-static bool finish_disk(struct mapping *m, struct disk *d, const char *text)
-{
-    char *colon = d->device ? strchr(d->device, ':') : NULL;
-    if (colon) { /* "hdc:cdrom" */
-        *colon++ = '\0';
-        d->cdrom |= streq(colon, "cdrom");
-        if (!streq(colon, "cdrom") && !streq(colon, "disk"))
-            guest_note(m->guest, "disk", text, "only disks and CD drives are taken over");
-    }
-    int number = d->device ? guest_device_number(d->device) : -1;
-    if (number < 0)
-        return fail(m, "disk",
-                    d->device && *d->device
-                        ? "a device is called like xvda, hdb, sdc or vdd; partitions cannot be taken over"
-                        : "the device (vdev) is missing");
-    const char *path = d->path ? d->path : "",
-               *base = strncmp(path, "/dev/", 5) != 0 && path[0] != '/' ? "" : path;
-    if (*path && !*base)
-        return fail(m, "disk", "the file needs its whole path, from /");
-    json_array_append_new(json_object_get(m->guest, "disks"),
-                          json_pack("{s:s, s:i, s:s, s:s, s:b, s:b}", "device", d->device, "number", number,
-                                    "path", path, "format", d->format ? d->format : "raw", "cdrom", d->cdrom,
-                                    "readonly", d->readonly || d->cdrom));
-    return true;
-}
-
-/* xl: target, format, vdev, access by place, or by name; "target=" takes the rest. xm: target with a prefix,
- * device, access. */
-static bool map_disk(struct mapping *m, const char *text)
-{
-    static const char *const places[] = {"target", "format", "vdev", "access"};
-    static const char *const old_places[] = {"target", "vdev", "access", "backend"};
-    CLEANUP(disk_done) struct disk d = {0};
-    AUTO_FREE char *copy = xstrdup(text);
-    const char *const *order = places;
-    char *rest = copy, *part;
-    size_t place = 0;
-    while (rest && *(rest += strspn(rest, " \t\n"))) {
-        if (strncmp(rest, "target=", 7) == 0) {
-            named_part(m, &d, "target", rest + 7);
-            break;
-        }
-        part = strsep(&rest, ",");
-        for (size_t n = strlen(part); n && isspace((unsigned char)part[n - 1]); n--)
-            part[n - 1] = '\0';
-        char *eq = strchr(part, '=');
-        if (eq && strspn(part, "abcdefghijklmnopqrstuvwxyz-") == (size_t)(eq - part)) {
-            *eq = '\0';
-            named_part(m, &d, part, eq + 1);
-        } else if (streq(part, "cdrom")) {
-            d.cdrom = true;
-        } else if (place > 0 && (streq(part, "rw") || streq(part, "ro") || streq(part, "discard") ||
-                                 streq(part, "no-discard") || streq(part, "direct-io-safe"))) {
-            d.readonly |= streq(part, "ro");
-            place++;
-        } else if (place < ARRAY_LEN(places)) {
-            char *target = part;
-            if (place == 0 && take_prefixes(&d, &target))
-                order = old_places;
-            if (*target)
-                named_part(m, &d, order[place], target);
-            place++;
-        } else {
-            return fail(m, "disk", "there are too many parts between commas");
-        }
-        if (!rest)
-            break;
-    }
-    if (!d.path || order == places) {
-        /* A prefix may also stand in target=. */
-        char *target = d.path;
-        if (target && take_prefixes(&d, &target))
-            memmove(d.path, target, strlen(target) + 1);
-    }
-    return finish_disk(m, &d, text);
-}
-
-static bool map_disks(struct mapping *m, const char *key, const json_t *v)
-{
-    size_t i;
-    const json_t *item;
-    if (json_is_string(v))
-        return map_disk(m, json_string_value(v));
-    if (!json_is_array(v))
-        return fail(m, key, "a list of texts belongs there");
-    json_array_foreach(v, i, item)
-    {
-        if (!json_is_string(item))
-            return fail(m, key, "a disk is computed; write it out");
-        if (!map_disk(m, json_string_value(item)))
-            return false;
-    }
-    return true;
-}
-
-/* ---- network cards ---- */
-
-/* "10Mb/s", "1MB/s@20ms": KiB in a second; 0: cannot be read. */
-static int64_t kbps_of(const char *text)
-{
-    char *end;
-    double n = strtod(text, &end);
-    double unit = *end == 'G' ? 1e9 : *end == 'M' ? 1e6 : *end == 'K' ? 1e3 : 1;
-    if (strchr("GMK", *end) && *end)
-        end++;
-    if (n <= 0 || (*end != 'b' && *end != 'B') || n * unit > 1e15)
-        return 0;
-    return (int64_t)(n * unit / (*end == 'b' ? 8 : 1) / 1024);
-}
-
-static bool map_vif(struct mapping *m, size_t number, const char *text)
-{
-    AUTO_JSON json_t *nic = json_pack("{s:i, s:s, s:s, s:s, s:i, s:i}", "number", (int)number, "mac", "",
-                                      "bridge", "", "network", "", "mtu", 0, "kbps", 0);
-    AUTO_FREE char *copy = xstrdup(text);
-    char *rest = copy, *part;
-    while (*copy && (part = strsep(&rest, ","))) {
-        part += strspn(part, " \t");
-        char *eq = strchr(part, '=');
-        const char *value = eq ? eq + 1 : "";
-        if (!*part)
-            continue;
-        if (eq)
-            *eq = '\0';
-        if (streq(part, "mac") || streq(part, "bridge")) {
-            json_object_set_new(nic, part, json_string(value));
-        } else if (streq(part, "mtu")) {
-            long mtu = strtol(value, NULL, 10);
-            json_object_set_new(nic, "mtu", json_integer(mtu >= 68 && mtu <= 65535 ? mtu : 0));
-        } else if (streq(part, "rate") && kbps_of(value)) {
-            json_object_set_new(nic, "kbps", json_integer(kbps_of(value)));
-        } else if (streq(part, "model")) {
-            bool known = streq(value, "e1000") || streq(value, "rtl8139");
-            if (known)
-                json_object_set_new(json_object_get(m->guest, "platform"), "nic_type", json_string(value));
-            else if (!streq(value, "virtio") && !streq(value, "virtio-net"))
-                guest_note(m->guest, "vif", value, "the models are virtio, e1000 and rtl8139");
-        } else if (!streq(part, "type")) {
-            AUTO_FREE char *said = xasprintf("%s=%s", part, value);
-            guest_note(m->guest, "vif", said,
-                       streq(part, "script") ? "no program of the old host is run"
-                       : streq(part, "ip")   ? "set the VIF's locking mode and addresses instead"
-                                             : "this part of a network card has no place here");
-        }
-    }
-    json_array_append(json_object_get(m->guest, "nics"), nic);
-    return true;
-}
-
-static bool map_vifs(struct mapping *m, const char *key, const json_t *v)
-{
-    size_t i;
-    const json_t *item;
-    if (!json_is_array(v))
-        return fail(m, key, "a list of texts belongs there");
-    json_array_foreach(v, i, item)
-    {
-        if (!json_is_string(item))
-            return fail(m, key, "a network card is computed; write it out");
-        map_vif(m, i, json_string_value(item));
-    }
-    return true;
-}
-
-/* nics=2: so many cards, when vif does not say them. */
-static bool map_nics(struct mapping *m, const char *key, const json_t *v)
-{
-    int64_t n;
-    if (!to_int(v, &n) || n < 0 || n > 16)
-        return fail(m, key, "a number of cards belongs there");
-    for (size_t have = json_array_size(json_object_get(m->guest, "nics")); have < (size_t)n; have++)
-        map_vif(m, have, "");
     return true;
 }
 
@@ -595,9 +340,9 @@ static const struct key {
     {"stdvga", map_vga, NULL},
     {"serial", map_serial, NULL},
     {"nomigrate", map_nomigrate, NULL},
-    {"disk", map_disks, NULL},
-    {"vif", map_vifs, NULL},
-    {"nics", map_nics, NULL},
+    {"disk", xl_disks, NULL},
+    {"vif", xl_vifs, NULL},
+    {"nics", xl_nics, NULL},
     {"uuid", NOT_TAKEN("the VM gets an identity of its own")},
     {"pool", NOT_TAKEN("a pool of processors of the old host")},
     {"cpus_soft", NOT_TAKEN(OLD_HOST)},
@@ -768,7 +513,7 @@ static const struct key {
 
 static bool apply(struct mapping *m, const char *key, const json_t *v, int line)
 {
-    AUTO_FREE char *text = text_of(v);
+    AUTO_FREE char *text = xl_text(v);
     for (size_t i = 0; i < ARRAY_LEN(keys); i++) {
         if (!streq(keys[i].name, key))
             continue;
