@@ -78,6 +78,13 @@ static int check_networks(const struct snapshot *snap, const struct vm_row *vm, 
     return 0;
 }
 
+bool placement_reaches(const struct snapshot *snap, const struct vm_row *vm, const struct host_row *host)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    return check_storage(snap, vm, host->row.ref, &err) == 0 &&
+           check_networks(snap, vm, host->row.ref, &err) == 0;
+}
+
 static int64_t claimed(const struct snapshot *snap, struct ref host, const struct placement_claims *claims,
                        bool squeezed)
 {
