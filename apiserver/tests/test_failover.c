@@ -24,12 +24,13 @@ static struct failover_problem make(unsigned *seed, size_t hosts, size_t vms, un
                                  .vm_count = vms,
                                  .allowed = xcalloc(hosts * vms + 1, sizeof(bool))};
     for (size_t h = 0; h < hosts; h++)
-        p.hosts[h] = (struct failover_host){
-            .ref = ref_new(), .free = 4 + draw(seed, 14), .usable = draw(seed, 8) > 0};
+        p.hosts[h] =
+            (struct failover_host){.ref = ref_new(), .free = 4 + draw(seed, 14), .usable = draw(seed, 8) > 0};
     for (size_t i = 0; i < vms; i++)
-        p.vms[i] = (struct failover_vm){.ref = ref_new(),
-                                        .size = 1 + draw(seed, 7),
-                                        .host = draw(seed, 9) ? draw(seed, (unsigned)hosts) : FAILOVER_NOWHERE};
+        p.vms[i] =
+            (struct failover_vm){.ref = ref_new(),
+                                 .size = 1 + draw(seed, 7),
+                                 .host = draw(seed, 9) ? draw(seed, (unsigned)hosts) : FAILOVER_NOWHERE};
     for (size_t i = 0; i < hosts * vms; i++)
         p.allowed[i] = walls == 0 || draw(seed, walls) > 0;
     return p;
@@ -76,8 +77,7 @@ Test(failover, small_pools_as_trying_all_says)
 {
     unsigned seed = 7, yes = 0, no = 0;
     for (int round = 0; round < 3000; round++) {
-        struct failover_problem p =
-            make(&seed, 1 + draw(&seed, 4), draw(&seed, 8), round % 2 ? 0 : 6);
+        struct failover_problem p = make(&seed, 1 + draw(&seed, 4), draw(&seed, 8), round % 2 ? 0 : 6);
         for (size_t n = 0; n < p.host_count; n++) {
             bool wanted = brute_exists(&p, n);
             cr_assert_eq(failover_exists(&p, n), wanted, "round %d, %zu failures", round, n);
@@ -219,7 +219,9 @@ Test(failover, rows_and_what_is_about_to_change)
     } table[] = {
         {"as it is: b takes it, when b and c fail nobody", {.vm = REF_NULL}, 1},
         {"the other VM becomes protected: a has room for it", {.vm = other, .priority = "restart"}, 1},
-        {"the large one on c becomes protected: b takes it, and then not both", {.vm = big, .priority = "restart"}, 1},
+        {"the large one on c becomes protected: b takes it, and then not both",
+         {.vm = big, .priority = "restart"},
+         1},
         {"the same by a map", {.priorities = priorities}, 1},
         {"a second one like the first starts on b: no host has 600 free", {.vm = idle, .to = b}, 0},
         {"it grows: no other host has so much", {.vm = first, .as = &larger}, 0},

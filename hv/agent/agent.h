@@ -16,6 +16,7 @@ struct events;
 struct waiters;
 struct merger;
 struct hv_system;
+struct ha;
 
 /* The functions of <hv/storage.h> that the agent uses; the simulator puts its own in some places. */
 struct storage_table {
@@ -85,6 +86,7 @@ struct agent {
     struct merger *merger;
     struct hv_system *system; /* the host's own system */
     char *system_note, *system_model;
+    struct ha *ha;
     _Atomic bool again; /* after its end the agent starts anew */
     int stop_fd;        /* eventfd: readable when consoles have to end */
 
@@ -178,6 +180,12 @@ int agent_end_soon(struct agent *agent, bool again, struct hv_err *err);
 void term_load(struct agent *agent);
 /* 0, or -1 SUPERSEDED: a server of a later term has been heard of. A later term is written down first. */
 int term_check(struct agent *agent, int64_t term, struct hv_err *err);
+
+/* ---- ha.c: high availability ---- */
+/* Before requests come: goes on where an agent before this one was. */
+int ha_open(struct agent *agent, struct hv_err *err);
+/* BAD_STATE when the host is fenced: no domain may start. */
+int ha_check_start(struct agent *agent, struct hv_err *err);
 
 /* ---- join.c: further pools ---- */
 /* Joins another pool into pki.new. Blocks. */

@@ -151,7 +151,7 @@ int agent_domain_resume(struct agent *agent, struct agent_op *op, const struct h
     CLEANUP(state_file_done) struct state_file file = STATE_FILE_INIT;
     domain_config_init(&config);
     if (refuse_unless(agent, DRIVER_CAN_SUSPEND, "resume domains", err) < 0 ||
-        domain_check_absent(agent, args->config.uuid, err) < 0 ||
+        ha_check_start(agent, err) < 0 || domain_check_absent(agent, args->config.uuid, err) < 0 ||
         domain_config_check(&args->config, err) < 0 ||
         state_file_open(agent, op, args->sr, args->disk, NULL, &file, err) < 0 ||
         save_header_read(file.save.fd, &header, err) < 0)

@@ -9,6 +9,7 @@
 #include <base/self.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <ha/watchdog.h>
 #include <hv/network.h>
 #include <hv/system.h>
 #include <pwd.h>
@@ -342,6 +343,8 @@ static int start(struct agent *agent, struct hv_err *err)
     if (merger_start(agent, err) < 0 || open_system(agent, err) < 0)
         return -1;
     ops_recover(agent);
+    if (ha_open(agent, err) < 0)
+        return -1;
     if (agent->driver == &hv_qemu_driver && worker_submit(agent->workers, sweep_once, NULL) < 0)
         log_warn("main", "rules of taps that are gone stay");
     return start_server(agent, err);
@@ -367,8 +370,20 @@ static void raise_limits(void)
     }
 }
 
+/* hostd --watchdog STATE sim|qemu anew|LEASE: what ha.c starts beside the agent. */
+static int run_watchdog(char **argv)
+{
+    const struct watchdog_start start = {.simulated = streq(argv[3], "sim"),
+                                         .anew = streq(argv[4], "anew"),
+                                         .lease_until_ms = strtoll(argv[4], NULL, 10)};
+    log_init("watchdog", LOG_INFO_LEVEL);
+    return watchdog_run(argv[2], &start);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 5 && streq(argv[1], "--watchdog"))
+        return run_watchdog(argv);
     static struct agent agent = {.options = {.listen = "127.0.0.1:0",
                                              .driver = "qemu",
                                              .qemu = "/usr/bin/qemu-system-x86_64",

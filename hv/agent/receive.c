@@ -396,7 +396,8 @@ int agent_domain_receive(struct agent *agent, struct agent_op *op, const struct 
     if (!(agent->driver->capabilities(agent->state) & DRIVER_CAN_MIGRATE))
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "This host's driver (%s) cannot receive domains.",
                        agent->driver->name);
-    if (domain_check_absent(agent, args->config.uuid, err) < 0 || domain_config_check(&args->config, err) < 0)
+    if (ha_check_start(agent, err) < 0 || domain_check_absent(agent, args->config.uuid, err) < 0 ||
+        domain_config_check(&args->config, err) < 0)
         return -1;
     struct incoming in = {.op = op, .domain = args->config.uuid, .from = args->from, .memory_fd = -1};
     struct domain_info info;

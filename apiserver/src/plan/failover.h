@@ -34,8 +34,8 @@ struct failover_problem {
 void failover_problem_done(struct failover_problem *problem);
 #define AUTO_FAILOVER __attribute__((cleanup(failover_problem_done)))
 
-/* Places for the VMs of the hosts with failed[i], and for those that run nowhere: to[vm] is a host's index, or
- * FAILOVER_NOWHERE for VMs that need none (they run on) and for those that found none. False: some found
+/* Places for the VMs of the hosts with failed[i], and for those that run nowhere: to[vm] is a host's index,
+ * or FAILOVER_NOWHERE for VMs that need none (they run on) and for those that found none. False: some found
  * none; the others have theirs nevertheless, the largest first. */
 bool failover_assign(const struct failover_problem *problem, const bool *failed, size_t *to);
 /* Whatever n hosts fail together, there is room. */
@@ -48,13 +48,13 @@ int failover_max(const struct failover_problem *problem);
 
 /* What is about to change. Zeroed members are left out. */
 struct failover_change {
-    struct ref vm;               /* the VM that the next ones are about */
-    struct ref to;               /* it is going to run there */
-    bool ends;                   /* it is going to end */
-    const char *priority;        /* its restart priority is going to be this, and it runs or is to run */
-    const struct vm_row *as;     /* it is going to have the sizes of this copy of its row */
-    struct ref out;              /* this host is not going to take VMs any more */
-    const struct ref_set *ended; /* these VMs count as not running */
+    struct ref vm;                    /* the VM that the next ones are about */
+    struct ref to;                    /* it is going to run there */
+    bool ends;                        /* it is going to end */
+    const char *priority;             /* its restart priority is going to be this, and it runs or is to run */
+    const struct vm_row *as;          /* it is going to have the sizes of this copy of its row */
+    struct ref out;                   /* this host is not going to take VMs any more */
+    const struct ref_set *ended;      /* these VMs count as not running */
     const struct str_map *priorities; /* by VM reference: hypothetical ones, of all VMs that are named */
 };
 /* Protected are VMs with priority "restart" that are meant to run. `change` may be NULL. */
