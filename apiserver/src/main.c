@@ -15,6 +15,7 @@
 #include "gate/trail.h"
 #include "gate/trail_chain.h"
 #include "hosts/claims.h"
+#include "hosts/ha.h"
 #include "hosts/hosts.h"
 #include "hosts/join.h"
 #include "hosts/recover.h"
@@ -320,6 +321,7 @@ static int start(struct pool_server *p)
     if (members_superseded(s))
         return 1;
     s->hosts = hosts_new(s, SETTLE_MS);
+    s->ha = ha_new(s);
     s->metrics = metrics_new(s);
     s->schedules = schedules_new(s);
     if (!s->schedules)
@@ -360,6 +362,7 @@ static void stop(struct pool_server *p)
     timers_stop(s->timers);
     replicas_stop(s->replicas);
     hosts_stop(s->hosts);
+    ha_stop(s->ha);
     parking_stop(s->parking);
     if (s->login_workers)
         worker_pool_stop(s->login_workers);
@@ -382,6 +385,7 @@ static void stop(struct pool_server *p)
     metrics_free(s->metrics);
     schedules_free(s->schedules);
     replicas_free(s->replicas);
+    ha_free(s->ha);
     hosts_free(s->hosts);
     parking_free(s->parking);
     recovery_free(s->recovery);

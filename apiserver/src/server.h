@@ -20,6 +20,7 @@ struct timers;
 struct parking;
 struct recovery;
 struct hosts;
+struct ha;
 struct claims;
 struct joins;
 struct console_tokens;
@@ -50,6 +51,7 @@ struct server {
     struct recovery *recovery; /* tasks that a restart has interrupted */
     struct events *events;
     struct hosts *hosts;
+    struct ha *ha; /* NULL in tests of parts */
     struct claims *claims;
     struct joins *joins;
     struct console_tokens *console_tokens;

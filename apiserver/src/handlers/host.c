@@ -1,6 +1,7 @@
 /* host.*: what one asks of a host, and whether it takes new VMs. */
 #include "../gate/session.h"
 #include "../hosts/guests.h"
+#include "../hosts/ha.h"
 #include "../hosts/hosts.h"
 #include "../members/members.h"
 #include "../plan/placement.h"
@@ -32,7 +33,8 @@ int handle_host_enable(struct call *call, const struct host_enable_args *args, s
 
 int handle_host_disable(struct call *call, const struct host_disable_args *args, struct api_err *err)
 {
-    return set_enabled(call, args->host, false, err);
+    const struct failover_change change = {.out = args->host};
+    return ha_check_change(call->snapshot, &change, err) < 0 ? -1 : set_enabled(call, args->host, false, err);
 }
 
 static const struct host_row *find_host(struct call *call, struct ref ref, struct api_err *err)

@@ -1,4 +1,5 @@
 /* PBD.*: which hosts see which SR. See storage.h for intent and truth. */
+#include "../hosts/ha.h"
 #include "../hosts/hosts.h"
 #include "alert.h"
 #include "storage.h"
@@ -190,12 +191,23 @@ static int detach(struct call *call, const struct pbd_row *pbd, const struct sr_
     return 0;
 }
 
+/* High availability is on, and its heartbeat disk is there. */
+static bool holds_heartbeat(const struct call *call, const struct sr_row *sr)
+{
+    struct ha_disk disk;
+    const struct pool_row *pool = ha_pool(call->snapshot);
+    return pool && pool->ha_enabled && ha_disk_of(call->snapshot, call->server, &disk) &&
+           streq(disk.sr, sr->uuid);
+}
+
 int handle_pbd_unplug(struct call *call, const struct pbd_unplug_args *args, struct api_err *err)
 {
     const struct pbd_row *pbd = pbd_row(snapshot_get(call->snapshot, CLASS_PBD, args->self));
     if (!pbd)
         return fail_handle(err, CLASS_PBD, args->self);
     const struct sr_row *sr = sr_row(snapshot_get(call->snapshot, CLASS_SR, pbd->SR));
+    if (sr && holds_heartbeat(call, sr))
+        return err_ha_is_enabled(err);
     if (sr && pbd->currently_attached) {
         const struct vdi_row *used = find_in_use(call->snapshot, sr, pbd->host);
         if (used)

@@ -4,6 +4,7 @@
 #include "../gate/gate.h"
 #include "../hosts/balance.h"
 #include "../hosts/claims.h"
+#include "../hosts/ha.h"
 #include "../hosts/hosts.h"
 #include "../hosts/networks.h"
 #include "../plan/domain.h"
@@ -132,7 +133,8 @@ static int start_on(struct call *call, const struct vm_row *vm, struct ref host,
     hv_domain_start_args_done(&args);
     if (rc < 0) {
         /* A host that was not reached may have begun nevertheless: nobody else does then. */
-        *elsewhere = cause.kind == HV_ERR_KIND_NO_MEMORY;
+        *elsewhere = cause.kind == HV_ERR_KIND_NO_MEMORY ||
+                     cause.kind == HV_ERR_KIND_BAD_STATE; /* a host that is fenced */
         vm_start_failed(err, vm, host, &cause);
         vm_kept_drop(agent, vm);
     } else {
@@ -184,7 +186,8 @@ static int start(struct call *call, struct ref ref, struct ref host, bool paused
                  struct api_err *err)
 {
     struct ref tried[HOSTS_TRIED_MAX], chosen;
-    struct claims_wish wish = {.host = host, .avoid = tried, .force = force};
+    struct claims_wish wish = {
+        .host = host, .avoid = tried, .force = force, .restart = ha_is_own(call->server->ha, call->session)};
     const struct vm_row *vm = vm_find(call, ref, err);
     if (!vm || vm_wait_for_disks(call, vm, err) < 0 ||
         claims_take(call->server, ref, &wish, &chosen, err) < 0)
@@ -338,6 +341,7 @@ static int record_halted(struct call *call, const struct vm_row *vm, struct api_
         vm_row(tx_get(tx, CLASS_VM, vm->row.ref))->power_state != VM_POWER_STATE_HALTED) {
         AUTO_FREE char *body = xasprintf("VM '%s' shut down", vm->name_label);
         vm_state_halted(tx, vm->row.ref);
+        vm_state_unwanted(tx, vm->row.ref);
         alert_add(tx, ALERT_VM_SHUTDOWN, CLS_VM, vm->uuid, body);
     }
     return server_commit(tx, err);

@@ -1,4 +1,5 @@
 /* What a VM belongs to: appliances, schedules, restart plans; and texts of its firmware. */
+#include "../hosts/ha.h"
 #include "../rules/vm.h"
 #include "../server.h"
 #include <base/mem.h>
@@ -69,6 +70,19 @@ int handle_vm_set_snapshot_schedule(struct call *call, const struct vm_set_snaps
     return server_commit(tx, err);
 }
 
+/* Whether the pool could keep that promise. */
+static int check_priority(const struct call *call, const struct vm_set_ha_restart_priority_args *args,
+                          struct api_err *err)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(call->server->store);
+    const struct pool_row *pool = ha_pool(snap);
+    const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, args->self));
+    const struct failover_change change = {.vm = args->self, .priority = args->value};
+    if (!vm || !pool || !pool->ha_enabled || !streq(args->value, "restart"))
+        return 0;
+    return ha_check_agile(snap, vm, err) < 0 ? -1 : ha_check_change(snap, &change, err);
+}
+
 int handle_vm_set_ha_restart_priority(struct call *call, const struct vm_set_ha_restart_priority_args *args,
                                       struct api_err *err)
 {
@@ -80,6 +94,8 @@ int handle_vm_set_ha_restart_priority(struct call *call, const struct vm_set_ha_
     if (!vm)
         return -1;
     if (*args->value && check_plain(vm, "set_ha_restart_priority", err) < 0)
+        return refuse(tx);
+    if (check_priority(call, args, err) < 0)
         return refuse(tx);
     str_assign(&vm->ha_restart_priority, args->value);
     vm->ha_always_run = restart && vm->power_state == VM_POWER_STATE_RUNNING;

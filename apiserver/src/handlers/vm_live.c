@@ -1,5 +1,6 @@
 /* What changes while a VM runs: memory (by the guest's balloon) and processors. The agent first, then the
  * row; what the guest makes of it is told by VM_metrics when the host is looked at. */
+#include "../hosts/ha.h"
 #include "../hosts/hosts.h"
 #include "../plan/placement.h"
 #include "../plan/scheduling.h"
@@ -109,6 +110,12 @@ static int set_range(struct call *call, struct ref ref, const int64_t *min, cons
     int64_t low = min ? *min : vm->memory_dynamic_min, high = max ? *max : vm->memory_dynamic_max;
     if (low < vm->memory_static_min || low > high || high > vm->memory_static_max)
         return err_memory_constraint_violation(err, "static_min <= dynamic_min <= dynamic_max <= static_max");
+    struct vm_row as = *vm;
+    as.memory_dynamic_min = low;
+    as.memory_dynamic_max = high;
+    const struct failover_change change = {.vm = ref, .as = &as};
+    if (ha_check_change(call->snapshot, &change, err) < 0)
+        return -1;
     int64_t target = is_live(vm) ? reachable(call, vm, low, high) : high;
     if (is_live(vm) && target != vm->memory_target && balloon(call, vm, target, err) < 0)
         return -1;

@@ -1,4 +1,5 @@
 /* Questions about VMs: may an operation begin, where could it run, what would it cost. */
+#include "../hosts/ha.h"
 #include "../rules/operations.h"
 #include "../rules/vm.h"
 #include "vm_power.h"
@@ -81,57 +82,10 @@ int handle_vm_get_cooperative(struct call *call, const struct vm_get_cooperative
     return 0;
 }
 
-/* ---- agility ---- */
-
-struct host_search {
-    const struct snapshot *snap;
-    struct ref sr;
-    struct ref network;
-    bool missing;
-};
-
-static bool host_has_sr(const struct row *row, void *arg)
-{
-    struct host_search *s = arg;
-    const struct sr_row *sr = sr_row(snapshot_get(s->snap, CLASS_SR, s->sr));
-    bool found = false;
-    if (!host_row(row)->enabled)
-        return true;
-    for (size_t i = 0; sr && sr->PBDs && i < sr->PBDs->count; i++) {
-        const struct pbd_row *pbd = pbd_row(snapshot_get(s->snap, CLASS_PBD, sr->PBDs->items[i]));
-        found |= pbd && pbd->currently_attached && ref_eq(pbd->host, row->ref);
-    }
-    s->missing |= !found;
-    return found;
-}
-
-static int check_agile_sr(const struct snapshot *snap, struct ref ref, struct api_err *err)
-{
-    const struct sr_row *sr = sr_row(snapshot_get(snap, CLASS_SR, ref));
-    struct host_search search = {.snap = snap, .sr = ref};
-    if (!sr)
-        return fail_handle(err, CLASS_SR, ref);
-    snapshot_each(snap, CLASS_host, host_has_sr, &search);
-    return sr->shared && !search.missing ? 0 : err_ha_constraint_violation_sr_not_shared(err, REF_TEXT(ref));
-}
-
 int handle_vm_assert_agile(struct call *call, const struct vm_assert_agile_args *args, struct api_err *err)
 {
     const struct vm_row *vm = vm_find(call, args->self, err);
-    if (!vm)
-        return -1;
-    if (vm->VGPUs && vm->VGPUs->count)
-        return err_vm_has_vgpu(err, REF_TEXT(args->self));
-    if (vm->VUSBs && vm->VUSBs->count)
-        return err_vm_has_vusbs(err, REF_TEXT(args->self));
-    for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
-        const struct vbd_row *vbd = vbd_row(snapshot_get(call->snapshot, CLASS_VBD, vm->VBDs->items[i]));
-        const struct vdi_row *vdi =
-            vbd && !vbd->empty ? vdi_row(snapshot_get(call->snapshot, CLASS_VDI, vbd->VDI)) : NULL;
-        if (vdi && check_agile_sr(call->snapshot, vdi->SR, err) < 0)
-            return -1;
-    }
-    return 0; /* every network of the pool is on every host */
+    return vm ? ha_check_agile(call->snapshot, vm, err) : -1;
 }
 
 /* ---- what guests and hosts here have not ---- */

@@ -83,6 +83,7 @@ void vm_state_running(struct tx *tx, struct ref ref, struct ref host, const stru
     vm->power_state = info->state == DOMAIN_STATE_PAUSED ? VM_POWER_STATE_PAUSED : VM_POWER_STATE_RUNNING;
     vm->resident_on = vm->last_host = host;
     str_assign(&vm->restore, "");
+    vm->ha_always_run = streq(vm->ha_restart_priority, "restart");
     vm->memory_target = info->memory_target_bytes ? info->memory_target_bytes : info->memory_bytes;
     vm->keeps_memory = false;
     vm->scheduled_to_be_resident_on = REF_NULL;
@@ -162,9 +163,17 @@ void vm_state_suspended(struct tx *tx, struct ref ref)
 {
     struct vm_row *vm = vm_row_mut(tx_edit(tx, CLASS_VM, ref));
     vm->power_state = VM_POWER_STATE_SUSPENDED;
+    vm->ha_always_run = false;
     leave_host(tx, vm);
     if (tx_get(tx, CLASS_VM_guest_metrics, vm->guest_metrics))
         vm_guest_metrics_row_mut(tx_edit(tx, CLASS_VM_guest_metrics, vm->guest_metrics))->live = false;
+}
+
+void vm_state_unwanted(struct tx *tx, struct ref ref)
+{
+    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, ref));
+    if (vm && vm->ha_always_run)
+        vm_row_mut(tx_edit(tx, CLASS_VM, ref))->ha_always_run = false;
 }
 
 void vm_state_halted(struct tx *tx, struct ref ref)
@@ -232,7 +241,8 @@ static const struct str_map *networks(const struct guest_info *guest)
     return map;
 }
 
-/* Mountpoint -> "ext4 vda3 1073741824 25%": type, device, size in bytes, used; the last two when it says them. */
+/* Mountpoint -> "ext4 vda3 1073741824 25%": type, device, size in bytes, used; the last two when it says
+ * them. */
 static const struct str_map *filesystems(const struct guest_info *guest)
 {
     const struct str_map *map = NULL;

@@ -17,6 +17,8 @@ void vm_state_paused(struct tx *tx, struct ref vm, bool paused);
 void vm_state_suspended(struct tx *tx, struct ref vm);
 /* Nothing of it runs any more; a disk with its memory is discarded. */
 void vm_state_halted(struct tx *tx, struct ref vm);
+/* Somebody has ended or suspended it on purpose: high availability does not start it again. */
+void vm_state_unwanted(struct tx *tx, struct ref vm);
 /* What the guest says of itself, into its VM_guest_metrics; nothing is touched when that is known already. */
 void vm_state_guest(struct tx *tx, struct ref vm, const struct guest_info *guest);
 /* Whether the guest is seen to use virtio devices; that stays true while it runs, also without an agent. */

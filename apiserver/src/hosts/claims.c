@@ -6,6 +6,7 @@
 #include "../plan/placement.h"
 #include "../plan/squeeze.h"
 #include "../server.h"
+#include "ha.h"
 #include <base/mem.h>
 #include <pthread.h>
 #include <sys/random.h>
@@ -66,6 +67,8 @@ int claims_take(struct server *server, struct ref vm_ref, const struct claims_wi
     const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, vm_ref));
     struct placement p = {.snap = snap, .vm = wish->as ? wish->as : vm};
     int rc = vm ? choose(c, &p, wish, &chosen, err) : fail_handle(err, CLASS_VM, vm_ref);
+    if (rc == 0 && !wish->restart)
+        rc = ha_check_place(snap, vm, wish->as, chosen, err);
     if (rc == 0) {
         const struct squeeze_vm wants = squeeze_vm_of(snap, vm);
         if (c->count == c->cap) {

@@ -18,6 +18,7 @@ struct claims_wish {
     size_t avoid_count;
     bool force;              /* as in struct placement */
     const struct vm_row *as; /* judged as this copy of its row says; NULL: as its row does */
+    bool restart;            /* by high availability itself: the restart plan is not asked */
 };
 /* Chooses the host where the VM is going to run and claims the least that it needs there. -1: nothing is
  * claimed. */

@@ -13,6 +13,7 @@
 #include "balance.h"
 #include "facts.h"
 #include "guests.h"
+#include "ha.h"
 #include "interfaces.h"
 #include "reconcile.h"
 #include "recover.h"
@@ -164,6 +165,7 @@ static bool connected(struct host_entry *e)
     log_info("hosts", "the agent answers", "host", e->uuid, "name", result.facts.hostname, "accelerator",
              accelerator_name(result.facts.accelerator));
     bool ok = recovery_look(e->hosts->server, e->ref, agent_of(e)) >= 0;
+    ha_host_connected(e->hosts->server, e->ref, agent_of(e));
     storage_host_connected(e->hosts->server, e->ref, agent_of(e));
     ok = ok && reconcile_host(e->hosts->server, e->ref, agent_of(e), &e->reconcile) >= 0;
     interfaces_connected(e->hosts->server, e->ref, agent_of(e));

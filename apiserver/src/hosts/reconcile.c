@@ -242,6 +242,16 @@ static bool record_move(struct look *look, const struct snapshot *snap, const st
     return true;
 }
 
+/* A protected VM that ended by itself is to run again, if high availability is on; one whose guest powered
+ * off, if the pool says so. */
+static bool stays_wanted(const struct look *look, struct tx *tx, enum end_reason reason)
+{
+    const struct pool_row *pool = pool_row(tx_get(tx, CLASS_pool, look->server->pool_ref));
+    bool off = reason == END_REASON_GUEST_SHUTDOWN || reason == END_REASON_GUEST_REBOOT;
+    return pool && pool->ha_enabled && reason != END_REASON_ASKED &&
+           (!off || pool->ha_reboot_vm_on_internal_shutdown);
+}
+
 /* The VM ended without this server's doing. False: look again. */
 static bool record_end(struct look *look, const struct vm_row *seen, enum end_reason reason, const char *text)
 {
@@ -257,6 +267,8 @@ static bool record_end(struct look *look, const struct vm_row *seen, enum end_re
              text);
     alert_end(tx, vm, reason, text);
     vm_state_halted(tx, vm->row.ref);
+    if (!stays_wanted(look, tx, reason))
+        vm_state_unwanted(tx, seen->row.ref);
     if (!commit(look, tx, "the end of a VM"))
         return false;
     if (taken)

@@ -322,6 +322,7 @@ static void record_power(struct tx *tx, const struct interrupted *e)
                (state == VM_POWER_STATE_RUNNING || state == VM_POWER_STATE_PAUSED)) {
         body = xasprintf("VM '%s' shut down", vm->name_label);
         vm_state_halted(tx, e->object);
+        vm_state_unwanted(tx, e->object);
         alert_add(tx, ALERT_VM_SHUTDOWN, CLS_VM, vm->uuid, body);
     } else if (streq(e->call, "domain_pause") && state == VM_POWER_STATE_RUNNING) {
         body = xasprintf("VM '%s' paused", vm->name_label);
