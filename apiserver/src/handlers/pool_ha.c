@@ -312,7 +312,7 @@ static int enable(struct call *call, const struct pool_enable_ha_args *args, str
     const struct pool_row *pool = ha_pool(snap);
     struct agility agility = {.snap = snap, .err = err};
     struct ref sr;
-    if (pool->ha_enabled)
+    if (!pool || pool->ha_enabled)
         return err_ha_is_enabled(err);
     if (ha_settings_read(args->configuration, &e.settings, err) < 0)
         return -1;
@@ -434,7 +434,7 @@ int handle_host_emergency_ha_disable(struct call *call, const struct host_emerge
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(call->server->store);
     const struct pool_row *pool = ha_pool(snap);
     struct hv_err cause;
-    if (!pool->ha_enabled)
+    if (!pool || !pool->ha_enabled)
         return err_ha_not_enabled(err);
     struct tx *tx = store_begin(call->server->store);
     if (tx_get(tx, CLASS_host, pool->master))

@@ -1,5 +1,6 @@
 /* VBD.*: which VM has which disk, and media of CD drives. Making and removing a VBD changes rows alone: the
  * drive is there when the VM starts, or once it is plugged (vbd_plug.c). */
+#include "../hosts/ha.h"
 #include "../hosts/hosts.h"
 #include "../plan/domain.h"
 #include "../rules/vbd_device.h"
@@ -136,6 +137,8 @@ int handle_vbd_create(struct call *call, const struct vbd_row *record, struct re
                       struct api_err *err)
 {
     int number;
+    if (!record->empty && ha_check_device(call->snapshot, record->VM, record->VDI, REF_NULL, err) < 0)
+        return -1;
     struct tx *tx = store_begin(call->server->store);
     if (check_new(tx, record, err) < 0 ||
         choose_device(tx, vm_row(tx_get(tx, CLASS_VM, record->VM)), record->userdevice, &number, err) < 0) {
@@ -349,7 +352,8 @@ int handle_vbd_insert(struct call *call, const struct vbd_insert_args *args, str
         return -1;
     if (!vdi || !sr)
         return fail_handle(err, CLASS_VDI, args->vdi);
-    if (check_medium(vdi, VBD_MODE_RO, err) < 0)
+    if (check_medium(vdi, VBD_MODE_RO, err) < 0 ||
+        ha_check_device(call->snapshot, drive.vm->row.ref, args->vdi, REF_NULL, err) < 0)
         return -1;
     if (vdi->missing)
         return err_vdi_missing(err, REF_TEXT(vdi->SR), REF_TEXT(args->vdi));

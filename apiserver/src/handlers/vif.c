@@ -1,6 +1,7 @@
 /* VIF.*: network cards of VMs: making and removing them, plugging them while the VM runs, and what the
  * guest is told to use. Where a card leads and what it may send is in vif_limits.c. */
 #include "../gate/generic.h"
+#include "../hosts/ha.h"
 #include "../hosts/hosts.h"
 #include "../hosts/networks.h"
 #include "../plan/domain.h"
@@ -51,6 +52,8 @@ static int settle_mac(struct vif_row *vif, const struct vm_row *vm, struct api_e
 int handle_vif_create(struct call *call, const struct vif_row *record, struct ref *result,
                       struct api_err *err)
 {
+    if (ha_check_device(call->snapshot, record->VM, REF_NULL, record->network, err) < 0)
+        return -1;
     struct tx *tx = store_begin(call->server->store);
     const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, record->VM));
     int rc = 0;

@@ -125,6 +125,8 @@ void ha_wake(struct ha *ha)
 
 void ha_prevent(struct ha *ha, int64_t seconds)
 {
+    if (!ha)
+        return;
     pthread_mutex_lock(&ha->lock);
     ha->prevent_until_ms = clock_mono_ms() + seconds * 1000;
     pthread_mutex_unlock(&ha->lock);
@@ -143,6 +145,8 @@ bool ha_is_own(const struct ha *ha, const struct session *session)
 
 int ha_change_begin(struct ha *ha, bool enabling, struct api_err *err)
 {
+    if (!ha)
+        return fail_internal(err, "Hosts are not watched in this process.");
     pthread_mutex_lock(&ha->lock);
     bool on = ha->enabling, off = ha->disabling;
     if (!on && !off) {

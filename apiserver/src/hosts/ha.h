@@ -59,6 +59,10 @@ void ha_clear_up(struct server *server);
 int ha_check_change(const struct snapshot *snap, const struct failover_change *change, struct api_err *err);
 /* HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED, _NETWORK_NOT_SHARED and their like: it cannot run on every host. */
 int ha_check_agile(const struct snapshot *snap, const struct vm_row *vm, struct api_err *err);
+/* The same of one disk or network (the other one null) that a VM is about to get, which is protected while
+ * high availability is on; else 0. */
+int ha_check_device(const struct snapshot *snap, struct ref vm, struct ref vdi, struct ref network,
+                    struct api_err *err);
 /* Both for a VM that is about to run on `host`; with high availability off 0. */
 int ha_check_place(const struct snapshot *snap, const struct vm_row *vm, const struct vm_row *as,
                    struct ref host, struct api_err *err);

@@ -70,6 +70,13 @@ static bool host_has_network(const struct row *row, void *arg)
     return found;
 }
 
+static int check_network(const struct snapshot *snap, struct ref network, struct api_err *err)
+{
+    struct search search = {.snap = snap, .of = network};
+    snapshot_each(snap, CLASS_host, host_has_network, &search);
+    return search.missing ? err_ha_constraint_violation_network_not_shared(err, REF_TEXT(network)) : 0;
+}
+
 int ha_check_agile(const struct snapshot *snap, const struct vm_row *vm, struct api_err *err)
 {
     if (vm->VGPUs && vm->VGPUs->count)
@@ -85,12 +92,23 @@ int ha_check_agile(const struct snapshot *snap, const struct vm_row *vm, struct 
     }
     for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
         const struct vif_row *vif = vif_row(snapshot_get(snap, CLASS_VIF, vm->VIFs->items[i]));
-        struct search search = {.snap = snap, .of = vif ? vif->network : REF_NULL};
-        snapshot_each(snap, CLASS_host, host_has_network, &search);
-        if (search.missing)
-            return err_ha_constraint_violation_network_not_shared(err, REF_TEXT(search.of));
+        if (vif && check_network(snap, vif->network, err) < 0)
+            return -1;
     }
     return 0;
+}
+
+int ha_check_device(const struct snapshot *snap, struct ref vm_ref, struct ref vdi_ref, struct ref network,
+                    struct api_err *err)
+{
+    const struct pool_row *pool = ha_pool(snap);
+    const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, vm_ref));
+    const struct vdi_row *vdi = vdi_row(snapshot_get(snap, CLASS_VDI, vdi_ref));
+    if (!pool || !pool->ha_enabled || !vm || !streq(vm->ha_restart_priority, "restart"))
+        return 0;
+    if (vdi && check_sr(snap, vdi->SR, err) < 0)
+        return -1;
+    return check_network(snap, network, err);
 }
 
 int ha_check_place(const struct snapshot *snap, const struct vm_row *vm, const struct vm_row *as,

@@ -11,7 +11,7 @@ struct reconcile {
     struct reboot_count {
         struct ref vm;
         int64_t domid, reboots;
-        char kept_mark[64];   /* of what its firmware had written down when that was last read */
+        char kept_mark[64]; /* of what its firmware had written down when that was last read */
         int64_t data_version; /* of the data that its row has */
     } * counts;
     size_t count;
