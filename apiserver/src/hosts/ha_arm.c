@@ -8,6 +8,8 @@
 #include <base/log.h>
 #include <base/mem.h>
 
+#define ARM_MS 30000
+
 static bool first_pool(const struct row *row, void *arg)
 {
     *(const struct row **)arg = row;
@@ -60,7 +62,8 @@ int ha_arm(struct hv_host *agent, const struct ha_disk *disk, const struct ha_se
     args.interval_ms = settings->interval_ms;
     args.lease_ms = settings->lease_ms;
     args.agent_ms = settings->agent_ms;
-    int rc = hv_ha_arm(agent, NULL, &args, &result, cause);
+    const struct hv_op op = {.timeout_ms = ARM_MS};
+    int rc = hv_ha_arm(agent, &op, &args, &result, cause);
     hv_ha_arm_args_done(&args);
     if (rc == 0)
         hv_ha_arm_result_done(&result);

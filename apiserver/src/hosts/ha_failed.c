@@ -12,6 +12,8 @@
 #include <base/log.h>
 #include <base/mem.h>
 
+#define EXCLUDE_MS 10000 /* other hosts are to be judged meanwhile */
+
 struct signs {
     bool answers, ended, silent, off;
     enum ha_state state;
@@ -59,7 +61,8 @@ static bool exclude(struct ha_peer *peer, const struct signs *s)
     hv_ha_exclude_args_init(&args);
     str_assign(&args.host, peer->uuid);
     args.sequence = s->sequence;
-    int rc = hv_ha_exclude(agent, NULL, &args, &result, &cause);
+    const struct hv_op op = {.timeout_ms = EXCLUDE_MS};
+    int rc = hv_ha_exclude(agent, &op, &args, &result, &cause);
     hv_ha_exclude_args_done(&args);
     hosts_put(peer->ha->server->hosts, agent);
     if (rc < 0) {

@@ -69,6 +69,6 @@ struct ha_peer *ha_peer_of(struct ha *ha, struct ref host);
 void ha_judge(struct ha *ha, struct ha_peer *peer);
 
 /* ha_restart.c: protected VMs that do not run, and `best_effort`. */
-void ha_restart(struct ha *ha, const struct snapshot *snap);
+void ha_restart(struct ha *ha);
 void ha_restart_end(struct ha *ha);
 bool ha_stopping(struct ha *ha);

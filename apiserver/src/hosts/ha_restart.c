@@ -173,13 +173,15 @@ static void add_best_effort(struct collection *c, const struct snapshot *snap)
     c->ha->best_effort_count = 0;
 }
 
-void ha_restart(struct ha *ha, const struct snapshot *snap)
+void ha_restart(struct ha *ha)
 {
     pthread_mutex_lock(&ha->lock);
     bool not_now = ha->restarting || ha->stop || clock_mono_ms() < ha->prevent_until_ms;
     pthread_mutex_unlock(&ha->lock);
     if (not_now)
         return;
+    /* Taken now: what the last batch has started runs in it. */
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(ha->server->store);
     review(ha, snap);
     AUTO_FREE struct sequence_step *steps =
         xcalloc(snapshot_count(snap, CLASS_VM) + ha->best_effort_count + 1, sizeof(*steps));
