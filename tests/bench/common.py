@@ -88,8 +88,15 @@ class Client:
         return Client(self.url, self.state, self.session)
 
     def post(self, path, body, headers=None):
-        self.connection.request("POST", path, body, headers or {"Content-Type": "application/json"})
-        return self.connection.getresponse().read()
+        for fresh in (False, True):
+            try:
+                self.connection.request("POST", path, body, headers or {"Content-Type": "application/json"})
+                return self.connection.getresponse().read()
+            except (ConnectionError, ssl.SSLError, http.client.RemoteDisconnected):  # it was idle for too long
+                self.connection.close()
+                if fresh:
+                    raise
+        raise AssertionError("not reached")
 
     def raw(self, method, *params):
         reply = json.loads(self.post("/jsonrpc", json.dumps({"jsonrpc": "2.0", "method": method, "params": params, "id": 1})))

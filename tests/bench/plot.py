@@ -1,5 +1,6 @@
-"""Plots of the curves that benchmarks wrote, as SVG: plot.py BENCH.jsonl FOLDER. A row with members `curve` and `x`
-is a point; the newest run of each benchmark counts. Both axes are logarithmic; the peer or limit is dashed."""
+"""Plots of the curves that benchmarks wrote, as SVG, and a table of all figures: plot.py BENCH.jsonl FOLDER. A row with
+members `curve` and `x` is a point; the newest run of each benchmark counts. Both axes are logarithmic; the peer or limit
+is dashed."""
 
 import html
 import json
@@ -11,9 +12,28 @@ WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 520, 300, 64, 34, 150, 44
 COLOURS = ["#1f5fa8", "#c2571a", "#2f7d3b", "#8a3a8f", "#7a6a10", "#444444"]
 
 
-def curves(lines):
+def newest_of(lines):
+    return {run["bench"]: run for run in map(json.loads, lines)}
+
+
+def table(newest):
+    """All figures, for docs/performance.md."""
+    out = ["| what | ours | beside it | ratio | goal |", "|---|---|---|---|---|"]
+    for name, run in newest.items():
+        out.append(f"| **{name}** ({run['on']['commit']}) | | | | |")
+        for row in run["rows"]:
+            peer = f"{row['peer']:,.1f} {row['unit']} ({row['peer_name']})" if "peer" in row else ""
+            ratio = f"{row['ratio']:.2f}" if "ratio" in row else ""
+            goal = f"{row['goal_is']} {row['goal']:g}{' of it' if row['goal_of'] == 'ratio' else ''}" if "goal" in row else ""
+            if goal:
+                goal += ": met" if row["met"] else ": **missed**"
+            what = "· " * row["what"].startswith("  ") + row["what"].strip()
+            out.append(f"| {what} | {row['ours']:,.1f} {row['unit']} | {peer} | {ratio} | {goal} |")
+    return "\n".join(out) + "\n"
+
+
+def curves(newest):
     """{(bench, unit): {curve: [(x, ours, peer or None)]}}"""
-    newest = {run["bench"]: run for run in map(json.loads, lines)}
     plots = {}
     for name, run in newest.items():
         for row in run["rows"]:
@@ -76,7 +96,9 @@ def main():
     if not source.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    for (bench, plot, unit, x_is), lines in curves(source.read_text(encoding="utf-8").splitlines()).items():
+    newest = newest_of(source.read_text(encoding="utf-8").splitlines())
+    (folder / "figures.md").write_text(table(newest), encoding="utf-8")
+    for (bench, plot, unit, x_is), lines in curves(newest).items():
         name = f"{bench}-{plot}".replace("/", "-").replace(" ", "-")
         (folder / f"{name}.svg").write_text(draw(f"{bench}: {plot}", unit, x_is, lines), encoding="utf-8")
 
