@@ -2,6 +2,7 @@
 One pool for all; every test leaves things as they were."""
 import io
 import re
+import socket
 import tarfile
 import unittest
 import uuid
@@ -16,7 +17,7 @@ POOL = API = None
 
 def setUpModule():
     global POOL, API
-    POOL = TestPool(hosts=1)
+    POOL = TestPool(hosts=1, options=["--fetch-allow", "127.0.0.0/8"])
     API = POOL.login(tls=True)
 
 
@@ -212,6 +213,32 @@ class WhatIsNeverThere(Base):
         API.Host_driver.rescan(host())
         self.refused("OPERATION_NOT_ALLOWED", "host.apply_guest_agent_config", host())
         self.refused("AUTH_IS_DISABLED", "pool.external_auth_set_ldaps", pool(), True, False)
+
+
+class OfSupport(Base):
+    def test_a_post_that_tests_a_connection(self):
+        """The other side is this server's own HTTPS port, which answers XML-RPC."""
+        body = "<?xml version='1.0'?><methodCall><methodName>system.listMethods</methodName><params/></methodCall>"
+        post = lambda *args: API.pool.send_test_post(*args)
+        self.refused("SSL_VERIFY_ERROR", "pool.send_test_post", "127.0.0.1", POOL.port, body)
+        with open(POOL.ca, encoding="ascii") as file:
+            API.pool.install_ca_certificate("own", file.read())
+        self.addCleanup(API.pool.uninstall_ca_certificate, "own", True)
+        self.assertIn("session.login_with_password", post("127.0.0.1", POOL.port, body))
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            port = closed.getsockname()[1]
+            self.assertEqual(self.refused("TLS_CONNECTION_FAILED", "pool.send_test_post", "127.0.0.1", port, ""),
+                             ["127.0.0.1", str(port)])
+        for host_name in ("", "-x", "a b", "a/b", "a@b", "x" * 256):
+            self.refused("INVALID_VALUE", "pool.send_test_post", host_name, 443, "")
+        for port in (0, 65536):
+            self.refused("INVALID_VALUE", "pool.send_test_post", "127.0.0.1", port, "")
+        for address in ("10.0.0.1", "169.254.169.254", "::1", "fe80::1"):
+            self.assertIn("--fetch-allow", self.refused("INTERNAL_ERROR", "pool.send_test_post", address, 443, "")[0])
+
+    def test_management_stays(self):
+        self.refused("OPERATION_NOT_ALLOWED", "host.management_disable")
 
 
 class OfObservers(Base):
