@@ -215,7 +215,7 @@ class WhatIsNeverThere(Base):
         self.refused("AUTH_IS_DISABLED", "pool.external_auth_set_ldaps", pool(), True, False)
 
 
-class OfSupport(Base):
+class OfConnections(Base):
     def test_a_post_that_tests_a_connection(self):
         """The other side is this server's own HTTPS port, which answers XML-RPC."""
         body = "<?xml version='1.0'?><methodCall><methodName>system.listMethods</methodName><params/></methodCall>"
