@@ -95,6 +95,17 @@ int agent_domain_unpause(struct agent *agent, struct agent_op *op, const struct 
     return agent->driver->unpause(agent->state, args->domain, &op->deadline, err);
 }
 
+int agent_domain_trigger(struct agent *agent, struct agent_op *op, const struct hv_domain_trigger_args *args,
+                         struct hv_domain_trigger_result *result, struct hv_err *err)
+{
+    (void)result;
+    char key = args->key[0];
+    bool good = (key >= 'a' && key <= 'z') || (key >= '0' && key <= '9');
+    if (args->signal == DOMAIN_SIGNAL_SYSRQ && !good)
+        return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "A SysRq key is a small letter or a digit.");
+    return agent->driver->trigger(agent->state, args->domain, args->signal, key, &op->deadline, err);
+}
+
 int agent_domain_shutdown(struct agent *agent, struct agent_op *op,
                           const struct hv_domain_shutdown_args *args,
                           struct hv_domain_shutdown_result *result, struct hv_err *err)

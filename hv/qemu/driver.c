@@ -284,6 +284,7 @@ const struct hv_driver hv_qemu_driver = {
     .start = qemu_start,
     .pause = qemu_pause,
     .unpause = qemu_unpause,
+    .trigger = qemu_trigger,
     .shutdown = qemu_shutdown,
     .reboot = qemu_reboot,
     .destroy = qemu_destroy,

@@ -357,6 +357,8 @@ int qemu_reboot(struct hv_driver_state *state, const char *uuid, const struct hv
                 struct hv_err *err);
 int qemu_destroy(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
                  struct hv_err *err);
+int qemu_trigger(struct hv_driver_state *state, const char *uuid, enum domain_signal signal, char key,
+                 const struct hv_deadline *deadline, struct hv_err *err);
 int qemu_reset(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
                struct hv_err *err);
 int qemu_guest_refresh(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,

@@ -65,6 +65,28 @@ int qemu_unpause(struct hv_driver_state *state, const char *uuid, const struct h
     return domain_wait_state(d, DOMAIN_STATE_RUNNING, deadline, err);
 }
 
+/* As if the keys were pressed together for a moment. */
+static json_t *sysrq_keys(char key)
+{
+    const char name[] = {key, '\0'};
+    return json_pack("{s:[{s:s, s:s}, {s:s, s:s}, {s:s, s:s}]}", "keys", "type", "qcode", "data", "alt",
+                     "type", "qcode", "data", "sysrq", "type", "qcode", "data", name);
+}
+
+int qemu_trigger(struct hv_driver_state *state, const char *uuid, enum domain_signal signal, char key,
+                 const struct hv_deadline *deadline, struct hv_err *err)
+{
+    static const char *const commands[] = {[DOMAIN_SIGNAL_NMI] = "inject-nmi",
+                                           [DOMAIN_SIGNAL_POWER] = "system_powerdown",
+                                           [DOMAIN_SIGNAL_WAKEUP] = "system_wakeup",
+                                           [DOMAIN_SIGNAL_SYSRQ] = "send-key"};
+    struct qemu_domain *d AUTO_DOMAIN = find_in(state, uuid, DOMAIN_STATE_RUNNING, "given a signal", err);
+    if (!d)
+        return -1;
+    json_t *arguments = signal == DOMAIN_SIGNAL_SYSRQ ? sysrq_keys(key) : NULL;
+    return domain_command(d, commands[signal], arguments, deadline, NULL, err);
+}
+
 /* ---- asking the guest ---- */
 
 struct guest_request {

@@ -505,6 +505,20 @@ static int sim_pause(struct hv_driver_state *sim, const char *uuid, const struct
     return d ? 0 : -1;
 }
 
+/* Its guests know no signals but the power button, which they do not feel either. */
+static int sim_trigger(struct hv_driver_state *sim, const char *uuid, enum domain_signal signal, char key,
+                       const struct hv_deadline *deadline, struct hv_err *err)
+{
+    (void)deadline;
+    const char text[] = {signal == DOMAIN_SIGNAL_SYSRQ ? key : '-', '\0'};
+    pthread_mutex_lock(&sim->lock);
+    struct sim_domain *d = find_in(sim, uuid, DOMAIN_STATE_RUNNING, "given a signal", err);
+    pthread_mutex_unlock(&sim->lock);
+    if (d)
+        log_info("sim", "a signal came", "domain", uuid, "signal", domain_signal_name(signal), "key", text);
+    return d ? 0 : -1;
+}
+
 static int sim_unpause(struct hv_driver_state *sim, const char *uuid, const struct hv_deadline *deadline,
                        struct hv_err *err)
 {
@@ -718,6 +732,7 @@ const struct hv_driver hv_sim_driver = {
     .start = sim_start,
     .pause = sim_pause,
     .unpause = sim_unpause,
+    .trigger = sim_trigger,
     .shutdown = sim_shutdown,
     .reboot = sim_reboot,
     .destroy = sim_destroy,

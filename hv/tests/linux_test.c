@@ -166,6 +166,8 @@ Test(linux_guest, sees_what_comes_goes_and_changes)
     shows(console, "cat /proc/partitions", "vdb", true);
     CALL(nic_plug, .domain = VM, .nic = second_nic);
     shows(console, "ls /sys/class/net", "eth1", true);
+    CALL(domain_trigger, .domain = VM, .signal = DOMAIN_SIGNAL_NMI);
+    shows(console, "dmesg", "NMI", true);
     CALL(domain_set_vcpus, .domain = VM, .vcpus = 2);
     shows(console, "cat /sys/devices/system/cpu/present", "0-1", true);
     shows(console, "echo 1 >/sys/devices/system/cpu/cpu1/online; cat /sys/devices/system/cpu/online", "0-1",

@@ -108,9 +108,9 @@ class Replication(unittest.TestCase):
         self.appliance_uuid = api.VM_appliance.get_uuid(appliance)
         api.VM_appliance.set_name_description(appliance, "the last change")
 
-    def copied(self, folder, text):
-        """A file of the SR holds the text."""
-        for path in glob.glob(os.path.join(folder, "*")):
+    def copied(self, disk, text):
+        """The disk, under its name, holds the text: a copy on its way has another name."""
+        for path in glob.glob(os.path.join(self.path, disk + "*")):
             with open(path, "rb") as file:
                 if text in file.read():
                     return True
@@ -133,12 +133,12 @@ class Replication(unittest.TestCase):
         self.refuse()
         vdi_uuid = self.api.VDI.get_uuid(self.replicate())
         self.make_vms()
-        until("the copy is up to date", lambda: self.copied(self.path, b"the last change"), 60)
+        until("the copy is up to date", lambda: self.copied(vdi_uuid, b"the last change"), 60)
         # A server that was killed goes on where it was.
         self.first.restart(crash=True)
         api = self.api = self.first.login()
         api.VM.set_name_description(api.VM.get_by_name_label("plain")[0], "after the crash")
-        until("the copy is up to date again", lambda: self.copied(self.path, b"after the crash"), 90)
+        until("the copy is up to date again", lambda: self.copied(vdi_uuid, b"after the crash"), 90)
         pool_uuid = self.api.pool.get_uuid(self.api.pool.get_all()[0])
         for daemon in [self.first.poold, *self.first.hosts]:
             daemon.kill()

@@ -119,6 +119,21 @@ class Power(Case):
         self.api.VM.hard_shutdown(vm)
         self.assertEqual(self.state(vm), "Halted")
 
+    def test_signals_of_hardware(self):
+        vm = self.make()
+        calls = [("send_trigger", "nmi"), ("send_trigger", "power"), ("send_trigger", "s3resume"), ("send_sysrq", "h"),
+                 ("s3_resume",)]
+        for method, *words in calls:
+            self.fails("VM_BAD_POWER_STATE", [vm, "running", "halted"], f"VM.{method}", vm, *words)
+            self.fails("HANDLE_INVALID", None, f"VM.{method}", NULL, *words)
+        self.api.VM.start(vm, False, False)
+        for method, *words in calls:
+            getattr(self.api.VM, method)(vm, *words)
+        self.assertIn("signal=sysrq key=h", POOL.hosts[0].log())
+        for method, word in (("send_trigger", "bang"), ("send_trigger", ""), ("send_sysrq", ""), ("send_sysrq", "hh"),
+                             ("send_sysrq", "H"), ("send_sysrq", "\n")):
+            self.fails("VALUE_NOT_SUPPORTED", None, f"VM.{method}", vm, word)
+
     def test_refusals_of_each_state(self):
         vm = self.make()
         for method in ("unpause", "pause", "clean_shutdown", "hard_shutdown", "clean_reboot", "hard_reboot"):

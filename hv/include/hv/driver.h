@@ -180,6 +180,9 @@ struct hv_driver {
                  struct hv_err *err);
     int (*unpause)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
                    struct hv_err *err);
+    /* A signal to a running domain; `key`, a small letter or a digit, with sysrq. */
+    int (*trigger)(struct hv_driver_state *state, const char *uuid, enum domain_signal signal, char key,
+                   const struct hv_deadline *deadline, struct hv_err *err);
     /* Asks the guest; waits until it is off and everything of it is released. */
     int (*shutdown)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
                     struct hv_err *err);
