@@ -19,6 +19,7 @@
 #define WAIT_QUIET_MS 20000  /* one request waits so long for the end of an operation */
 #define WAIT_CURIOUS_MS 1000 /* the same when progress or a cancellation is to be looked at */
 #define REPLY_SLACK_MS 10000
+#define IDLE_MAX 64   /* connections kept: one anew costs more than most calls */
 #define RETRY_MS 6000 /* an agent that does not answer at all may be restarting for so long */
 #define RETRY_PAUSE_MS 100
 
@@ -38,7 +39,8 @@ int hv_host_open(const struct hv_host_address *address, struct hv_host **out, st
                                         .connect_to = where,
                                         .ca_file = address->ca_file,
                                         .cert_file = address->cert_file,
-                                        .key_file = address->key_file};
+                                        .key_file = address->key_file,
+                                        .idle_max = IDLE_MAX};
     struct hv_host *host = xcalloc(1, sizeof(*host));
     host->uuid = xstrdup(address->host_uuid);
     host->term = address->term;
