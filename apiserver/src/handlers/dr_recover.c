@@ -55,7 +55,7 @@ int handle_session_create_from_db_file(struct call *call, const struct session_c
 {
     struct database *db;
     size_t len;
-    AUTO_FREE char *data = file_read(args->filename, POOL_COPY_HEAD + POOL_COPY_MAX, &len);
+    AUTO_FREE char *data = file_read(args->filename, (size_t)POOL_COPY_DISK_BYTES, &len);
     if (!data)
         return err_could_not_import_database(err, "the file cannot be read by the server, or is too large");
     if (database_open_bytes(data, len, &db, err) < 0)
