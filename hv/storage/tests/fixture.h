@@ -75,9 +75,10 @@ static inline void fixture_close(struct fixture *f)
 static inline void run_tool(const char *const *argv)
 {
     AUTO_PROC_RESULT struct proc_result result = PROC_RESULT_INIT;
-    struct proc_run_options options = {.timeout_ms = 60000, .capture_max = 65536};
+    struct proc_run_options options = {.timeout_ms = 240000, .capture_max = 65536};
     cr_assert_eq(proc_run(&(struct proc_spec){.argv = argv}, &options, &result), 0);
-    cr_assert(proc_ok(&result), "%s: %s", argv[0], result.err.len ? result.err.data : "");
+    cr_assert(proc_ok(&result), "%s: %s with %d: %s", argv[0], result.timed_out ? "late, ended" : "ended",
+              result.code, result.err.len ? result.err.data : "");
 }
 #define RUN(...) run_tool((const char *const[]){__VA_ARGS__, NULL})
 
