@@ -229,9 +229,9 @@ enum engine_result sqlite_apply(struct sqlite_engine *engine, const struct engin
         roll_back(engine);
         return ENGINE_NOT_APPLIED;
     }
-    failpoint("store", "written");
+    failpoint("store:written");
     if (step(engine, engine->commit, err) == 0) {
-        failpoint("store", "durable");
+        failpoint("store:durable");
         return ENGINE_DURABLE;
     }
     return after_failed_commit(engine, sqlite3_extended_errcode(engine->db));

@@ -1,6 +1,7 @@
 /* What the calls about the life of a running domain mean: snapshots, suspend and resume, devices that come
  * and go. The prototypes are generated from openapi/agent/domain.toml. */
 #include "agent.h"
+#include <base/failpoint.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <io/savefile.h>
@@ -259,6 +260,7 @@ static int commit_layers(struct layers *l, const struct hv_domain_snapshot_args 
             outcome = storage_to_hv(err, &error);
         else
             done++;
+        failpoint("snapshot:named");
     }
     l->count = 0;
     for (size_t i = 0; outcome < 0 && i < done; i++)
@@ -277,6 +279,7 @@ static int snapshot(struct agent *agent, struct agent_op *op, const struct hv_do
     for (size_t i = 0; i < args->disks_count; i++)
         if (begin_layer(&l, &args->disks[i], err) < 0)
             return -1;
+    failpoint("snapshot:images");
     bool applied = false, frozen = false;
     if (args->quiesce && !memory &&
         agent->driver->freeze(agent->state, args->domain, &op->deadline, &frozen, err) < 0)
@@ -289,6 +292,7 @@ static int snapshot(struct agent *agent, struct agent_op *op, const struct hv_do
         layers_drop(&l, applied);
         return -1;
     }
+    failpoint("snapshot:taken");
     return commit_layers(&l, args, err);
 }
 

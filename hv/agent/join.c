@@ -292,7 +292,7 @@ int join_switch(struct agent *agent, bool to_none, struct hv_err *err)
         return -1;
     if (move_folder(agent, FOLDER, FOLDER_LAST, err) < 0)
         return -1;
-    failpoint("agent-left-pool", to_none ? "none" : "next");
+    failpoint_of("agent-left-pool", to_none ? "none" : "next");
     return to_none ? 0 : move_folder(agent, FOLDER_NEXT, FOLDER, err);
 }
 

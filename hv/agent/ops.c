@@ -264,9 +264,9 @@ static void run_handler(struct agent *agent, struct agent_op *op)
     else {
         if (op->call->queue == HV_QUEUE_DOMAIN)
             merger_yield_domain(agent->merger, op->key);
-        failpoint("agent-begun", op->call->name);
+        failpoint_of("agent-begun", op->call->name);
         outcome = agent_handlers[op->call - hv_calls](agent, op, op->args, result, &err);
-        failpoint("agent-done", op->call->name);
+        failpoint_of("agent-done", op->call->name);
     }
     if (leaves_images(op))
         merger_wake(agent->merger);

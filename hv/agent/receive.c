@@ -317,7 +317,7 @@ static void runs(void *ctx)
 {
     struct incoming *in = ctx;
     struct hv_err ignored;
-    failpoint("migrate-destination", "running");
+    failpoint("migrate-destination:running");
     migration_say(&in->talk, json_pack("{s:b}", "running", 1), &ignored); /* else it asks */
 }
 
@@ -329,7 +329,7 @@ static int take_over(struct agent *agent, struct incoming *in, struct domain_inf
     int memory AUTO_CLOSE = -1;
     if (migration_say(&in->talk, json_pack("{s:b}", "ready", 1), err) < 0)
         return -1;
-    failpoint("migrate-destination", "ready");
+    failpoint("migrate-destination:ready");
     if (wait_for(agent, in, true, in->op->deadline.mono_ms - clock_mono_ms(), err) < 0)
         return -1;
     pthread_mutex_lock(&agent->incoming_lock);
@@ -337,7 +337,7 @@ static int take_over(struct agent *agent, struct incoming *in, struct domain_inf
     pthread_mutex_unlock(&agent->incoming_lock);
     if (agent->driver->receive_memory(agent->state, in->domain, memory, &in->op->deadline, err) < 0)
         return -1;
-    failpoint("migrate-destination", "loaded");
+    failpoint("migrate-destination:loaded");
     if (migration_hear(&in->talk, GO_MS, &in->op->deadline, &go, &refused, err) < 0)
         return -1;
     if (!json_get_bool(go, "go", &yes) || !yes)

@@ -238,11 +238,11 @@ static enum hv_offer hand_over(void *ctx, struct hv_err *err)
     struct sending *s = ctx;
     json_t *answer AUTO_JSON = NULL;
     bool refused = false, running = false;
-    failpoint("migrate-source", "offered");
+    failpoint("migrate-source:offered");
     if (migration_say(&s->talk, json_pack("{s:b}", "go", 1), err) == 0 &&
         migration_hear(&s->talk, RUN_MS, NULL, &answer, &refused, err) == 0 &&
         json_get_bool(answer, "running", &running) && running) {
-        failpoint("migrate-source", "taken");
+        failpoint("migrate-source:taken");
         return HV_OFFER_TAKEN;
     }
     if (refused)
@@ -315,12 +315,12 @@ static int send_now(struct sending *s, const struct hv_domain_send_args *args,
     struct agent *agent = s->agent;
     if (open_control(&s->peer, &s->op->deadline, &s->talk.stream, err) < 0)
         return -1;
-    failpoint("migrate-source", "connected");
+    failpoint("migrate-source:connected");
     if (introduce(s, args->domain, err) < 0) {
         migration_say_error(&s->talk, err);
         return -1;
     }
-    failpoint("migrate-source", "ready");
+    failpoint("migrate-source:ready");
     char *offer AUTO_FREE = NULL;
     json_t *peer AUTO_JSON = json_pack("{s:s, s:s, s:s, s:I}", "ticket", args->ticket, "to", args->to,
                                        "address", args->address, "port", (json_int_t)args->port);

@@ -259,7 +259,7 @@ static int begin(struct hv_host *host, const struct hv_call_desc *call, const st
     if (op->begin && op->begin(op->ctx, host, call->name, key ? key : "") < 0)
         return hv_fail(err, HV_ERR_KIND_INTERNAL,
                        "The operation could not be written down, so it was not begun.");
-    failpoint("agent-called", call->name);
+    failpoint_of("agent-called", call->name);
     return 0;
 }
 
@@ -282,6 +282,7 @@ int hv_call(struct hv_host *host, enum hv_call_id id, const struct hv_op *op, co
     wire_encode(call->args, args, &m.args);
     int outcome = make(&m, result, err);
     buf_done(&m.args);
-    failpoint("agent-answered", call->name);
+    if (call->kind != HV_CALL_READ)
+        failpoint_of("agent-answered", call->name);
     return outcome;
 }

@@ -2,6 +2,7 @@
  * loop's thread. */
 #include "internal.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -249,6 +250,7 @@ void domain_process_ended(struct qemu_domain *d)
     log_info("qemu", "a domain ended", "domain", d->uuid, "reason", end_reason_name(reason), "text", text,
              NULL);
 
+    failpoint("end:process-gone");
     struct domain_info info AUTO_DOMAIN_INFO;
     char mark[KEPT_MARK_SIZE];
     tpm_end(d);
@@ -263,6 +265,7 @@ void domain_process_ended(struct qemu_domain *d)
     close(d->proc.pidfd);
     d->proc = (struct proc){-1, -1};
     pthread_mutex_unlock(&d->lock);
+    failpoint("end:folder-gone");
     /* On disk before anyone can see it, so that it is not told twice differently. */
     if (!starting && !leaving && ended_write(d->driver->state_dir, &info) < 0)
         log_error("qemu", "the end of a domain could not be written down", "domain", d->uuid, "error",

@@ -6,6 +6,7 @@
  * domain has it. A forced disk is a device without data, of which only the slot is kept. */
 #include "block.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/file.h>
 #include <base/json.h>
 #include <base/log.h>
@@ -157,8 +158,10 @@ int qemu_disk_plug(struct hv_driver_state *state, const char *uuid, const struct
     struct slot slot = {.id = qemu_device_id(disk->device, id), .port = -1};
     int present = d ? has_device(d, id, err) : -1;
     int outcome = present < 0 || check_ghost(d, id, present, err) < 0 ? -1 : reserve(d, id, &slot.port, err);
+    failpoint("plug-disk:slot");
     if (outcome == 0 && !present && (outcome = make_disk(&b, disk, chain, slot.port)) < 0)
         domain_change(d, free_slot, &slot, NULL);
+    failpoint("plug-disk:made");
     if (outcome == 0)
         outcome = domain_change(d, add_disk, (void *)(uintptr_t)disk, err);
     disk_chain_done(chain);
@@ -213,10 +216,12 @@ int qemu_nic_plug(struct hv_driver_state *state, const char *uuid, const struct 
     int present = d ? has_device(d, id, err) : -1;
     if (present < 0 || check_ghost(d, id, present, err) < 0 || reserve(d, id, &slot.port, err) < 0)
         return -1;
+    failpoint("plug-nic:slot");
     if (!present && make_nic(d, nic, slot.port, deadline, err) < 0) {
         domain_change(d, free_slot, &slot, NULL);
         return -1;
     }
+    failpoint("plug-nic:made");
     return domain_change(d, add_nic, (void *)(uintptr_t)nic, err);
 }
 
@@ -350,10 +355,12 @@ static int unplug(struct qemu_domain *d, const char *id, bool disk, int64_t inde
     struct hv_deadline soon = domain_soon();
     struct block quiet = {.d = d, .deadline = &soon};
     struct removal removal = {.id = id};
+    failpoint("unplug:gone");
     if (disk)
         block_drop(&quiet, index);
     else
         delete_netdev(d, index);
+    failpoint("unplug:dropped");
     return domain_change(d, remove_device, &removal, err);
 }
 

@@ -1,6 +1,7 @@
 /* Changing the medium of a CD drive of a running domain: out with the old block nodes and their descriptor,
  * in with the new ones. */
 #include "block.h"
+#include <base/failpoint.h>
 #include <base/json.h>
 #include <base/mem.h>
 #include <stdio.h>
@@ -77,10 +78,12 @@ int qemu_cd_change(struct hv_driver_state *state, const char *uuid, const struct
     int outcome = d ? find_drive(d, drive->device, &wanted.index, err) : -1;
     if (outcome == 0)
         outcome = take_out(&b, id, wanted.index);
+    failpoint("medium:out");
     if (outcome == 0)
         outcome = write_down(d, &out, err);
     if (outcome == 0 && chain->count > 0) {
         outcome = put_in(&b, id, wanted.index, chain);
+        failpoint("medium:in");
         if (outcome == 0)
             outcome = write_down(d, &wanted, err);
     }

@@ -203,7 +203,7 @@ int qemu_receive_run(struct hv_driver_state *state, const char *uuid, void (*run
     bool run = !d->record.config.start_paused, held = false;
     if (domain_change(d, set_ours, &run, err) < 0)
         return -1;
-    failpoint("migrate-destination", "ours");
+    failpoint("migrate-destination:ours");
     if (run && domain_command(d, "cont", NULL, &soon, NULL, err) < 0 && stands_still(d)) {
         domain_change(d, set_coming, NULL, NULL);
         domain_kill(d);

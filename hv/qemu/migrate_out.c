@@ -75,7 +75,7 @@ static int go_on(struct qemu_domain *d, struct mirrors *mirrors, struct hv_err *
     struct hv_deadline soon = domain_soon();
     if (mirrors_finish(mirrors, err) < 0)
         return -1;
-    failpoint("migrate-source", "stopped");
+    failpoint("migrate-source:stopped");
     return domain_command(d, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"), &soon, NULL,
                           err);
 }
@@ -139,7 +139,7 @@ static int transfer(struct qemu_domain *d, const struct hv_send *send, const str
         outcome = mirrors_add_remote(&mirrors, send->mirror[i], send, deadline, err);
     if (outcome == 0 && mirrors.count > 0)
         outcome = mirrors_wait(&mirrors, send->progress, send->ctx, from, deadline, err);
-    failpoint("migrate-source", "mirrored");
+    failpoint("migrate-source:mirrored");
     if (outcome == 0)
         outcome = begin(d, send, err);
     if (outcome == 0)

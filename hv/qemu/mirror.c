@@ -412,7 +412,7 @@ int qemu_disk_move(struct hv_driver_state *state, const char *uuid, const struct
     outcome = begin_job(&b, one, source);
     if (outcome == 0)
         outcome = mirrors_wait(&mirrors, progress, ctx, 0.98, deadline, err);
-    failpoint("disk-move", "alike");
+    failpoint("disk-move:alike");
     if (outcome == 0)
         outcome = domain_change(d, note_move, &move, err);
     if (outcome < 0) {
@@ -429,7 +429,7 @@ int qemu_disk_move(struct hv_driver_state *state, const char *uuid, const struct
         *err = why;
         outcome = -1;
     }
-    failpoint("disk-move", "moved");
+    failpoint("disk-move:moved");
     free(mirrors.items);
     int moved = settle_move(d, &move, outcome == 0 ? err : &why);
     if (moved > 0)

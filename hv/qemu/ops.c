@@ -2,6 +2,7 @@
  * a wait for the event that says so. */
 #include "internal.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -167,7 +168,9 @@ int qemu_shutdown(struct hv_driver_state *state, const char *uuid, const struct 
     if (!d)
         return -1;
     set_leaving(d, true);
-    if (wait_power_off(d, ask_agent(d, "powerdown"), deadline, err) == 0)
+    bool asked = ask_agent(d, "powerdown");
+    failpoint("shutdown:asked");
+    if (wait_power_off(d, asked, deadline, err) == 0)
         return 0;
     set_leaving(d, false);
     return -1;
@@ -241,6 +244,7 @@ int qemu_reset(struct hv_driver_state *state, const char *uuid, const struct hv_
     int64_t before = d->resets;
     pthread_mutex_unlock(&d->lock);
     int outcome = domain_command(d, "system_reset", NULL, deadline, NULL, err);
+    failpoint("reset:sent");
     if (outcome == 0)
         outcome = wait_reset(d, before, deadline, err);
     domain_rearm_reboot(d);
@@ -263,6 +267,7 @@ int qemu_destroy(struct hv_driver_state *state, const char *uuid, const struct h
     gentle.mono_ms = clock_mono_ms() + QUIT_MS;
     gentle.cancelled = NULL;
     set_leaving(d, true);
+    failpoint("end:decided");
     if (state_now(d) != DOMAIN_STATE_GONE) {
         /* quit writes what the device model still holds; one that does not listen is killed. */
         domain_command(d, "quit", NULL, &gentle, NULL, NULL);

@@ -3,6 +3,7 @@
  * instant. */
 #include "internal.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/file.h>
 #include <base/json.h>
 #include <base/log.h>
@@ -264,8 +265,12 @@ int domain_save(struct qemu_domain *d, const struct hv_save *to, const struct hv
     if (lseek(to->fd, SAVE_DATA_OFFSET, SEEK_SET) < 0)
         return hv_fail(err, HV_ERR_KIND_IO, "The disk for the domain's state cannot be used: %s",
                        strerror(errno));
-    if (pass_state(d, to->fd, "migrate", err) < 0 || wait_saved(d, to, deadline, err) < 0)
+    if (pass_state(d, to->fd, "migrate", err) < 0)
         return -1;
+    failpoint("save:begun");
+    if (wait_saved(d, to, deadline, err) < 0)
+        return -1;
+    failpoint("save:written");
     int64_t end = lseek(to->fd, 0, SEEK_CUR);
     if (end <= SAVE_DATA_OFFSET || end > to->size_bytes)
         return hv_fail(err, HV_ERR_KIND_INTERNAL, "The domain's state has an impossible size: %lld bytes.",
@@ -297,10 +302,12 @@ int qemu_suspend(struct hv_driver_state *state, const char *uuid, const struct h
     struct qemu_domain *d AUTO_DOMAIN = domain_find_active(state, uuid, err);
     if (!d || domain_hold(d, err) < 0)
         return -1;
+    failpoint("suspend:held");
     if (domain_save(d, to, deadline, state_bytes, err) < 0) {
         domain_release(d);
         return -1;
     }
+    failpoint("suspend:saved");
     struct hv_deadline soon = domain_soon();
     return qemu_destroy(state, uuid, &soon, err);
 }

@@ -1,6 +1,7 @@
 /* Processors and memory of a running domain. */
 #include "internal.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -128,6 +129,7 @@ int qemu_set_vcpus(struct hv_driver_state *state, const char *uuid, int64_t vcpu
     /* New processors begin where the device model may run, not where the others do. */
     if (outcome == 0)
         outcome = domain_schedule(d, deadline, err);
+    failpoint("vcpus:plugged");
     return write_count(d, count, outcome == 0 ? err : NULL) < 0 ? -1 : outcome;
 }
 
@@ -143,8 +145,10 @@ int domain_balloon(struct qemu_domain *d, int64_t memory_bytes, const struct hv_
 {
     int64_t target = memory_bytes / MIB * MIB;
     json_t *arguments = json_pack("{s:I}", "value", (json_int_t)target);
-    if (domain_command(d, "balloon", arguments, deadline, NULL, err) < 0 ||
-        domain_change(d, set_target, &target, err) < 0)
+    if (domain_command(d, "balloon", arguments, deadline, NULL, err) < 0)
+        return -1;
+    failpoint("balloon:asked");
+    if (domain_change(d, set_target, &target, err) < 0)
         return -1;
     pthread_mutex_lock(&d->lock);
     d->info.memory_target_bytes = target;

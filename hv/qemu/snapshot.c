@@ -2,6 +2,7 @@
  * domain writes to, all in one QMP transaction, so that what is below them is of one instant and never
  * written again. With memory the domain stands still from before that until it is saved. */
 #include "block.h"
+#include <base/failpoint.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -60,7 +61,9 @@ static int switch_over(const struct block *b, const struct top *tops, size_t cou
     for (size_t i = 0; i < count; i++)
         json_array_append_new(actions, json_pack("{s:s, s:{s:s, s:s}}", "type", "blockdev-snapshot", "data",
                                                  "node", tops[i].old_node, "overlay", tops[i].new_node));
+    failpoint("snapshot:added");
     if (block_command(b, "transaction", json_pack("{s:o}", "actions", actions)) == 0) {
+        failpoint("snapshot:switched");
         *applied = true;
         return 0;
     }
@@ -81,6 +84,7 @@ static int held(const struct block *b, const struct top *tops, size_t count, con
 {
     if (domain_hold(b->d, b->err) < 0)
         return -1;
+    failpoint("snapshot:held");
     int outcome = count > 0 ? switch_over(b, tops, count, applied) : 0;
     if (outcome == 0)
         outcome = domain_save(b->d, memory, b->deadline, state_bytes, b->err);

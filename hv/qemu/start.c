@@ -3,6 +3,7 @@
  * number down first, so an agent that dies at any point leaves something that adopt.c can finish or undo. */
 #include "start.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/file.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -205,11 +206,14 @@ static int prepare_and_spawn(struct qemu_domain *d, const struct disk_chain *cha
                                     .incoming = d->record.incoming};
     struct boot_words words CLEANUP(boot_words_done) = {0};
     int *taps AUTO_FREE = xcalloc(config->nics_count + 1, sizeof(*taps));
-    if (rundir_write_record(&d->dir, &d->record, err) < 0 ||
-        add_sockets(d, config, &handout, &input, err) < 0 ||
+    if (rundir_write_record(&d->dir, &d->record, err) < 0)
+        return -1;
+    failpoint("start:recorded");
+    if (add_sockets(d, config, &handout, &input, err) < 0 ||
         firmware_add(d, chains, &handout, &input, &words, err) < 0 || tpm_add(d, &handout, &input, err) < 0 ||
         add_taps(config, &handout, taps, err) < 0)
         return -1;
+    failpoint("start:prepared");
     input.taps = taps;
     struct disk_chain *moved = chains_in_child(config, chains, &handout);
     input.chains = moved;
@@ -299,9 +303,12 @@ static int start_in_folder(struct qemu_domain *d, const struct disk_chain *chain
     pthread_mutex_lock(&d->lock);
     d->info.pid = d->proc.pid;
     pthread_mutex_unlock(&d->lock);
+    failpoint("start:spawned");
     domain_attach(d);
-    if (wait_until_up(d, deadline, err) == 0 &&
-        (!saved || !saved->from || domain_load(d, saved->header, saved->from, deadline, err) == 0) &&
+    bool up = wait_until_up(d, deadline, err) == 0;
+    if (up)
+        failpoint("start:up");
+    if (up && (!saved || !saved->from || domain_load(d, saved->header, saved->from, deadline, err) == 0) &&
         domain_schedule(d, deadline, err) == 0 && (saved || balloon_first(d, deadline, err) == 0))
         return 0;
     domain_kill(d);

@@ -2,6 +2,7 @@
  * has in memory is how far it booted, since when, and how often; that is what a suspended one keeps. */
 #include "sim.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/json.h>
 #include <base/mem.h>
 #include <stdio.h>
@@ -100,7 +101,9 @@ int sim_suspend(struct hv_driver_state *sim, const char *uuid, const struct hv_s
     if (!there)
         return -1;
     sim_hold(sim, uuid, true);
+    failpoint("suspend:held");
     int outcome = save(sim, uuid, to, deadline, state_bytes, err);
+    failpoint("suspend:saved");
     if (outcome < 0)
         sim_hold(sim, uuid, false);
     return outcome < 0 ? -1 : sim_destroy(sim, uuid, deadline, err);
@@ -128,6 +131,7 @@ int sim_snapshot(struct hv_driver_state *sim, const char *uuid, const struct hv_
         return hv_fail(err, HV_ERR_KIND_DEVICE_MODEL,
                        "The snapshot could not be made: its arguments say so.");
     sim_hold(sim, uuid, true);
+    failpoint("snapshot:held");
     int outcome = sim_take_time(sim, uuid, ms, memory, deadline, err);
     if (outcome == 0 && memory)
         outcome = save(sim, uuid, memory, deadline, state_bytes, err);

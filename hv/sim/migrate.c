@@ -112,11 +112,11 @@ static int transfer(struct hv_driver_state *sim, const char *uuid, const struct 
     if (fails)
         return hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The domain could not be sent: its arguments say so.");
     sim_hold(sim, uuid, true);
-    failpoint("migrate-source", "stopped");
+    failpoint("migrate-source:stopped");
     for (size_t i = 0; i < send->mirror_count; i++)
         if (send_disk(send, i, deadline, err) < 0)
             return -1;
-    failpoint("migrate-source", "mirrored");
+    failpoint("migrate-source:mirrored");
     return send_memory(send, err);
 }
 
@@ -331,7 +331,7 @@ int sim_receive_run(struct hv_driver_state *sim, const char *uuid, void (*runs)(
         domain_info_copy(info, &d->info);
     }
     pthread_mutex_unlock(&sim->lock);
-    failpoint("migrate-destination", "ours");
+    failpoint("migrate-destination:ours");
     if (outcome < 0) {
         sim_receive_drop(sim, uuid);
         return -1;
@@ -388,7 +388,7 @@ int sim_disk_move(struct hv_driver_state *sim, const char *uuid, const struct do
     if (outcome == 0)
         outcome = copy(from->nodes[0].fd, chain->nodes[0].fd, progress, ctx, deadline, err);
     disk_chain_done(chain);
-    failpoint("disk-move", "alike");
+    failpoint("disk-move:alike");
     pthread_mutex_lock(&sim->lock);
     d = outcome == 0 ? sim_find_active(sim, uuid, err) : NULL;
     for (size_t i = 0; d && i < d->record.config.disks_count; i++) {
@@ -400,6 +400,6 @@ int sim_disk_move(struct hv_driver_state *sim, const char *uuid, const struct do
     }
     outcome = d ? sim_write_down(d, err) : -1;
     pthread_mutex_unlock(&sim->lock);
-    failpoint("disk-move", "moved");
+    failpoint("disk-move:moved");
     return outcome;
 }

@@ -2,6 +2,7 @@
  * can be told to do, guest.c for what they do. */
 #include "sim.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/file.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -98,6 +99,7 @@ void sim_end(struct sim_domain *d, enum end_reason reason, const char *text)
     sim_screens_close(&d->screens);
     if (rundir_open(sim->state_dir, d->info.uuid, &dir) == 0)
         rundir_remove(sim->state_dir, d->info.uuid, &dir);
+    failpoint("end:folder-gone");
     d->info.state = DOMAIN_STATE_GONE;
     d->info.domid = -1;
     d->info.pid = 0;
@@ -200,6 +202,7 @@ static void do_destroy(void *arg)
     struct sim_domain *d = find(a->sim, a->uuid);
     if (d && d->info.state != DOMAIN_STATE_GONE) {
         d->leaving = true;
+        failpoint("end:decided");
         sim_end(d, END_REASON_ASKED, "");
     } else if (d) {
         unlink_domain(d);
@@ -457,8 +460,10 @@ struct sim_domain *sim_make(struct hv_driver_state *sim, const struct domain_con
     record.start_time = record.boot_time = clock_unix_seconds();
     snprintf(record.boot_id, sizeof(record.boot_id), "%s", sim->boot_id);
     struct sim_domain *d = add_domain(sim, &record);
-    if (sim_word(d, "sim.start_fails") < 0 && sim_write_down(d, err) == 0)
+    if (sim_word(d, "sim.start_fails") < 0 && sim_write_down(d, err) == 0) {
+        failpoint("start:recorded");
         return d;
+    }
     if (sim_word(d, "sim.start_fails") >= 0)
         hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The guest could not be started: its arguments say so.");
     if (rundir_open(sim->state_dir, config->uuid, &dir) == 0)

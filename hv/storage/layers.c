@@ -13,6 +13,7 @@
  * empty until then: whoever reads A in case of a death reads all that was written. Only the copy must wait
  * for it. */
 #include "storage_internal.h"
+#include <base/failpoint.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <dirent.h>
@@ -156,7 +157,9 @@ static int change_names(struct storage_layer *layer, struct temp_file *flat, str
 {
     struct storage_sr *sr = layer->sr;
     pthread_mutex_lock(&sr->layers);
+    failpoint("layer:made");
     int outcome = name_base(layer, flat, error);
+    failpoint("layer:linked");
     if (outcome == 0 &&
         temp_commit(&layer->overlay, layer->top_name, streq(layer->old_name, layer->top_name), error) < 0) {
         outcome = -1;
@@ -167,6 +170,7 @@ static int change_names(struct storage_layer *layer, struct temp_file *flat, str
         outcome = storage_fail_errno(error, errno, "cannot rename the disk");
     if (outcome == 0)
         outcome = folder_sync(sr, error);
+    failpoint("layer:renamed");
     pthread_mutex_unlock(&sr->layers);
     return outcome;
 }

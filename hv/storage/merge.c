@@ -148,7 +148,7 @@ int storage_merge_begin(struct storage_sr *sr, const struct storage_merge *merge
     if (outcome == 0)
         outcome = changed_merge(sr, merge->lower, merge->upper, upper, error);
     pthread_mutex_unlock(&sr->layers);
-    failpoint("merge-begun", merge->of_disk ? "disk" : "base");
+    failpoint_of("merge-begun", merge->of_disk ? "disk" : "base");
     return outcome;
 }
 
@@ -169,7 +169,7 @@ int storage_merge_finish(struct storage_sr *sr, const struct storage_merge *merg
         return -1;
     if (fsync(lower) < 0)
         return storage_fail_errno(error, errno, "cannot write the disk's data");
-    failpoint("merge-written", merge->of_disk ? "disk" : "base");
+    failpoint_of("merge-written", merge->of_disk ? "disk" : "base");
     pthread_mutex_lock(&sr->layers);
     int outcome = check(sr, merge, error);
     if (outcome == 0 && renameat(sr->dir, merge->lower, sr->dir, merge->upper) < 0)

@@ -477,15 +477,11 @@ Test(migrate, the_sources_device_model_dies)
 }
 
 static const char *const places[][2] = {
-    {"source", "migrate-source:connected"},
-    {"source", "migrate-source:ready"},
-    {"source", "migrate-source:stopped"},
-    {"source", "migrate-source:offered"},
-    {"source", "migrate-source:taken"},
-    {"destination", "migrate-destination:ready"},
-    {"destination", "migrate-destination:loaded"},
-    {"destination", "migrate-destination:ours"},
-    {"destination", "migrate-destination:running"},
+    {"source", "migrate-source:connected"},       {"source", "migrate-source:ready"},
+    {"source", "migrate-source:mirrored"},        {"source", "migrate-source:stopped"},
+    {"source", "migrate-source:offered"},         {"source", "migrate-source:taken"},
+    {"destination", "migrate-destination:ready"}, {"destination", "migrate-destination:loaded"},
+    {"destination", "migrate-destination:ours"},  {"destination", "migrate-destination:running"},
 };
 
 Test(migrate, whoever_dies_wherever_one_guest_runs)

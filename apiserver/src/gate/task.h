@@ -16,6 +16,7 @@
 #define TASK_WORK_CLASS "class"         /* with the next two: the mark in current_operations */
 #define TASK_WORK_OBJECT "object"       /* reference */
 #define TASK_WORK_OPERATION "operation" /* as the enum names it */
+#define TASK_WORK_VALUE "value"         /* the argument behind the object: a reference or a number */
 #define TASK_WORK_HOST "host"           /* with the next three: the last operation that an agent was given */
 #define TASK_WORK_AGENT "agent"         /* its id */
 #define TASK_WORK_CALL "call"           /* domain_start */

@@ -17,6 +17,7 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <handlers.h>
+#include <inttypes.h>
 #include <model/errors.h>
 
 /* A hard shutdown waits so long for what it has cancelled, then it goes on beside it. */
@@ -193,7 +194,7 @@ static void end(struct call *call, int rc)
 {
     AUTO_BUF struct buf xml = BUF_INIT;
     if (rc == 0)
-        failpoint("handled", call->method->name);
+        failpoint_of("handled", call->method->name);
     else
         name_cancelled_task(call);
     if (call->async && rc == 0)
@@ -253,6 +254,19 @@ static int begin_task(struct call *call, struct api_err *err)
     return 0;
 }
 
+/* What a call that is cut short was to bring about can then be recorded when its host has done it. */
+static void note_value(const struct str_map **work, const struct call *call)
+{
+    int at = call->method->operation_param + 1;
+    if (at >= call->method->param_count)
+        return;
+    const struct param_desc *param = &call->method->params[at];
+    const union cell *value = (const union cell *)((const char *)call->args + param->offset);
+    AUTO_STR const char *number = param->type->kind == TYPE_INT ? str_newf("%" PRId64, value->i) : NULL;
+    if (number || param->type->kind == TYPE_REF)
+        str_map_put(work, TASK_WORK_VALUE, number ? number : REF_TEXT(value->ref));
+}
+
 static void note_mark(struct tx *tx, const struct call *call, struct ref task)
 {
     const struct task_row *row = task_row(tx_get(tx, CLASS_task, task));
@@ -263,6 +277,7 @@ static void note_mark(struct tx *tx, const struct call *call, struct ref task)
     str_map_put(work, TASK_WORK_CLASS, cls->name);
     str_map_put(work, TASK_WORK_OBJECT, REF_TEXT(operation_object(call)));
     str_map_put(work, TASK_WORK_OPERATION, operation_name(cls, call->method->operation));
+    note_value(work, call);
 }
 
 /* One try: the task if there is none yet, and the mark. 0: both are there. -1: not the mark; with
@@ -335,7 +350,7 @@ static bool park(struct call *call, uint64_t seen, int64_t until_ms, struct api_
 
 static void run_marked(struct call *call)
 {
-    failpoint("marked", call->method->name);
+    failpoint_of("marked", call->method->name);
     /* What the object is now, with the mark: handlers decide on this. */
     snapshot_unref(call->snapshot);
     call->snapshot = gate_snapshot(call);

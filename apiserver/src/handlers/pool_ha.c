@@ -293,12 +293,12 @@ static int enable_with(struct enabling *e, struct ref sr, const struct str_map *
         e->disk = (struct ha_disk){row->uuid, copies.items[index].uuid, order};
         rc = arm_all(e, err);
     }
-    failpoint("ha-step", "armed");
+    failpoint("ha-step:armed");
     if (rc == 0)
         rc = check_liveset(e, err);
     if (rc == 0)
         rc = record_on(e, &copies, index, configuration, err);
-    failpoint("ha-step", "recorded");
+    failpoint("ha-step:recorded");
     if (rc < 0)
         disarm_all(e);
     disk_copies_done(&copies, rc == 0);
@@ -411,7 +411,7 @@ int handle_pool_disable_ha(struct call *call, struct api_err *err)
     int rc = mark(call, POOL_ALLOWED_OPERATIONS_HA_DISABLE, err);
     if (rc == 0) {
         rc = record_off(call, err);
-        failpoint("ha-step", "off");
+        failpoint("ha-step:off");
         ha_wake(call->server->ha);
         if (rc == 0)
             release_hosts(call);

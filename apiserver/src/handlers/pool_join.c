@@ -50,7 +50,7 @@ static int note_joining(struct joining *j, struct api_err *err)
     json_object_set_new(standing, "joining", what);
     if (standing_set(j->m->standing, standing) < 0)
         return fail_internal(err, "The join could not be written down.");
-    failpoint("join-step", "noted");
+    failpoint("join-step:noted");
     return 0;
 }
 
@@ -74,7 +74,7 @@ static int prepare_agent(struct joining *j, struct api_err *err)
     if (rc < 0)
         return hosts_fail(err, j->host->row.ref, &cause);
     hv_pool_prepare_result_done(&result);
-    failpoint("join-step", "agent-prepared");
+    failpoint("join-step:agent-prepared");
     return 0;
 }
 
@@ -117,7 +117,7 @@ static int bring_rows(struct joining *j, struct api_err *err)
         120000, &status);
     if (!answer)
         return status ? err_joining_host_service_failed(err) : err_joining_host_connection_failed(err);
-    failpoint("join-step", "rows-brought");
+    failpoint("join-step:rows-brought");
     return 0;
 }
 
@@ -130,7 +130,7 @@ static int fetch_pool(struct joining *j, struct api_err *err)
         copy_fetch(j->remote, dir, j->host->uuid, j->call->server->port, 0, 0, &j->header);
     if (outcome != COPY_FRESH)
         return err_joining_host_service_failed(err);
-    failpoint("join-step", "copied");
+    failpoint("join-step:copied");
     return 0;
 }
 

@@ -108,10 +108,10 @@ int handle_pool_eject(struct call *call, const struct pool_eject_args *args, str
     if (!agent)
         return -1;
     int rc = unplug_all(call, host, err);
-    failpoint("eject-step", "unplugged");
+    failpoint("eject-step:unplugged");
     if (rc == 0)
         rc = delete_host(call, args->host, err);
-    failpoint("eject-step", "deleted");
+    failpoint("eject-step:deleted");
     if (rc == 0) {
         log_info("pool", "a host was ejected", "host", host->uuid, "user", call->session->user);
         if (!host->server_port)

@@ -1,5 +1,6 @@
 /* VBD.*: which VM has which disk, and media of CD drives. Making and removing a VBD changes rows alone: the
  * drive is there when the VM starts, or once it is plugged (vbd_plug.c). */
+#include "../gate/task.h"
 #include "../hosts/ha.h"
 #include "../hosts/hosts.h"
 #include "../plan/domain.h"
@@ -323,6 +324,7 @@ static int record_medium(struct call *call, const struct drive *drive, bool live
     struct vbd_row *edit = vbd_row_mut(tx_edit(tx, CLASS_VBD, drive->vbd->row.ref));
     edit->VDI = vdi;
     edit->empty = ref_is_null(vdi);
+    task_note_done(tx, call, REF_NULL);
     return server_commit(tx, err);
 }
 

@@ -1,4 +1,5 @@
 /* VBD.plug, unplug, unplug_force, assert_attachable: disks that come and go while their VM runs. */
+#include "../gate/task.h"
 #include "../hosts/hosts.h"
 #include "../plan/domain.h"
 #include "../rules/operations.h"
@@ -72,6 +73,7 @@ static int record_attached(struct call *call, const struct drive *drive, bool at
     vbd->currently_attached = attached;
     if (attached)
         str_assign(&vbd->device, drive->device);
+    task_note_done(tx, call, REF_NULL);
     return server_commit(tx, err);
 }
 

@@ -135,7 +135,7 @@ static int record_fresh(struct call *call, const struct fresh *fresh, struct dis
     if (rc < 0)
         storage_undo_disk(fresh->at, fresh->sr, fresh->uuid, true);
     else if (call->method)
-        failpoint("made", call->method->name);
+        failpoint_of("made", call->method->name);
     return rc;
 }
 

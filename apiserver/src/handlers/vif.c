@@ -1,6 +1,7 @@
 /* VIF.*: network cards of VMs: making and removing them, plugging them while the VM runs, and what the
  * guest is told to use. Where a card leads and what it may send is in vif_limits.c. */
 #include "../gate/generic.h"
+#include "../gate/task.h"
 #include "../hosts/ha.h"
 #include "../hosts/hosts.h"
 #include "../hosts/networks.h"
@@ -146,6 +147,7 @@ static int record_attached(struct call *call, const struct card *card, bool atta
         return vm_gone(err, card->vm);
     }
     vif_row_mut(tx_edit(tx, CLASS_VIF, card->vif->row.ref))->currently_attached = attached;
+    task_note_done(tx, call, REF_NULL);
     return server_commit(tx, err);
 }
 

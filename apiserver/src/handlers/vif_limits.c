@@ -1,12 +1,14 @@
 /* VIF.*: where a card leads and what it may send: VIF.move, locking, allowed addresses, rate. While the guest
  * runs, its host does it before the row says so. On a user-mode network nothing that the guest sends carries
  * an address of its choice, so what locking asks for holds there by itself. */
+#include "../gate/task.h"
 #include "../hosts/hosts.h"
 #include "../hosts/networks.h"
 #include "../plan/domain.h"
 #include "../server.h"
 #include "vm_power.h"
 #include <arpa/inet.h>
+#include <base/log.h>
 #include <base/mem.h>
 #include <handlers.h>
 #include <model/errors.h>
@@ -70,7 +72,36 @@ static int change(struct call *call, const struct vif_row *wanted, vif_copy *cop
         return fail_handle(err, CLASS_VIF, wanted->row.ref);
     }
     copy(vif_row_mut(tx_edit(tx, CLASS_VIF, wanted->row.ref)), wanted);
+    task_note_done(tx, call, REF_NULL);
     return server_commit(tx, err);
+}
+
+void vif_renew(struct server *server, struct hv_host *agent, struct ref host, const char *vm_uuid)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct row *row = snapshot_by_uuid(snap, CLASS_VM, vm_uuid);
+    const struct vm_row *vm = row ? vm_row(row) : NULL;
+    for (size_t i = 0; vm && vm->VIFs && i < vm->VIFs->count; i++) {
+        const struct vif_row *vif = vif_row(snapshot_get(snap, CLASS_VIF, vm->VIFs->items[i]));
+        const struct network_row *network =
+            vif ? network_row(snapshot_get(snap, CLASS_network, vif->network)) : NULL;
+        AUTO_API_ERR struct api_err err = API_ERR_INIT;
+        char id[UUID_TEXT_SIZE];
+        struct hv_op op = {.id = uuid_format(ref_new(), id)};
+        struct hv_nic_update_args args;
+        struct hv_nic_update_result result;
+        struct hv_err cause = {.text = ""};
+        if (!network || !vif->currently_attached || network_prepare(agent, host, snap, network, &err) < 0)
+            continue;
+        hv_nic_update_args_init(&args);
+        str_assign(&args.domain, vm->uuid);
+        int rc = plan_nic(snap, vif, &args.nic, &err);
+        if (rc == 0 && (rc = hv_nic_update(agent, &op, &args, &result, &cause)) == 0)
+            hv_nic_update_result_done(&result);
+        if (rc < 0)
+            log_warn("network", "a card is not what its row says", "vif", vif->uuid, "cause", cause.text);
+        hv_nic_update_args_done(&args);
+    }
 }
 
 static int find(struct call *call, struct ref ref, struct vif_row *copy, struct api_err *err)

@@ -1,5 +1,6 @@
 /* What changes while a VM runs: memory (by the guest's balloon) and processors. The agent first, then the
  * row; what the guest makes of it is told by VM_metrics when the host is looked at. */
+#include "../gate/task.h"
 #include "../hosts/ha.h"
 #include "../hosts/hosts.h"
 #include "../plan/placement.h"
@@ -98,6 +99,7 @@ static int record_range(struct call *call, const struct vm_row *vm, int64_t min,
     edit->keeps_memory = false;
     if (is_live(edit) && max > booted_memory(vm))
         edit->requires_reboot = true;
+    task_note_done(tx, call, REF_NULL);
     return server_commit(tx, err);
 }
 
@@ -186,6 +188,7 @@ static int record_vcpus(struct call *call, const struct vm_row *vm, int64_t vcpu
     vm_row_mut(tx_edit(tx, CLASS_VM, vm->row.ref))->VCPUs_at_startup = vcpus;
     if (tx_get(tx, CLASS_VM_metrics, vm->metrics))
         vm_metrics_row_mut(tx_edit(tx, CLASS_VM_metrics, vm->metrics))->VCPUs_number = vcpus;
+    task_note_done(tx, call, REF_NULL);
     return server_commit(tx, err);
 }
 

@@ -135,7 +135,7 @@ static void keep_best_effort(struct ha *ha, const struct ref_set *vms)
 static void fail(struct ha_peer *peer, bool fenced)
 {
     struct record r = {.peer = peer, .fenced = fenced};
-    failpoint("ha-step", "failed");
+    failpoint("ha-step:failed");
     server_insist(peer->ha->server, record_failed, &r);
     if (!peer->failed) {
         log_warn("ha", "a host has failed", "host", peer->uuid, "fenced", fenced ? "true" : "false", "vms",

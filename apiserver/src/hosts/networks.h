@@ -22,6 +22,8 @@ int network_remove(struct hv_host *agent, const struct network_row *network, str
  * *err. */
 struct hv_host *networks_host(struct server *server, struct ref host, const struct snapshot *snap,
                               const struct vm_row *vm, struct api_err *err);
+/* The cards of a running VM become what their rows say: after a change that was cut short. Blocks. */
+void vif_renew(struct server *server, struct hv_host *agent, struct ref host, const char *vm_uuid);
 /* The network is gone: hosts that answer remove what they made for it. What stays (a host was away) is
  * harmless and logged. Blocks. */
 void network_withdraw(struct server *server, const struct network_row *network);

@@ -9,8 +9,10 @@
 #include "../handlers/vm_record.h"
 #include "../handlers/vm_state.h"
 #include "../rules/operations.h"
+#include "../rules/vbd_device.h"
 #include "../server.h"
 #include "hosts.h"
+#include "networks.h"
 #include <base/log.h>
 #include <base/mem.h>
 #include <model/errors.h>
@@ -19,8 +21,8 @@
 
 struct interrupted {
     struct ref task, host, object;
-    const char *message, *mode, *call, *key, *agent_id; /* rc strings */
-    const struct class_desc *cls;                       /* with object and operation: the mark; NULL: none */
+    const char *message, *mode, *call, *key, *agent_id, *value; /* rc strings */
+    const struct class_desc *cls; /* with object and operation: the mark; NULL: none */
     int operation;
     const _Atomic bool *cancel;
     bool owns_disk; /* `key` is a disk that may still be in the making */
@@ -61,6 +63,15 @@ static const struct {
     {"VDI.clone", "disk_copy"},
     {"VDI.destroy", "disk_destroy"},
     {"VDI.resize", "disk_resize"},
+    {"VBD.plug", "disk_plug"},
+    {"VBD.unplug", "disk_unplug"},
+    {"VBD.unplug_force", "disk_unplug"},
+    {"VBD.insert", "cd_insert"},
+    {"VBD.eject", "cd_eject"},
+    {"VIF.plug", "nic_plug"},
+    {"VIF.unplug", "nic_unplug"},
+    {"VIF.unplug_force", "nic_unplug"},
+    {"VM.set_VCPUs_number_live", "domain_set_vcpus"},
 };
 
 static bool is_single_step(const struct interrupted *e)
@@ -69,6 +80,12 @@ static bool is_single_step(const struct interrupted *e)
         if (streq(single_steps[i].message, e->message) && streq(single_steps[i].call, e->call))
             return true;
     return false;
+}
+
+/* Calls whose key is a domain, though their name says disk. */
+static bool is_of_domain(const char *call)
+{
+    return streq(call, "disk_plug") || streq(call, "disk_unplug");
 }
 
 static bool is(const struct interrupted *e, const char *message, const char *call)
@@ -83,6 +100,7 @@ static void interrupted_free(struct interrupted *e)
     str_unref(e->call);
     str_unref(e->key);
     str_unref(e->agent_id);
+    str_unref(e->value);
     str_unref(e->result);
     free(e);
 }
@@ -128,7 +146,8 @@ static struct interrupted *interrupted_new(struct tx *tx, const struct task_row 
     e->call = str_new(word(task->work, TASK_WORK_CALL));
     e->key = str_new(word(task->work, TASK_WORK_KEY));
     e->agent_id = str_new(word(task->work, TASK_WORK_AGENT));
-    e->owns_disk = strncmp(e->call, "disk_", strlen("disk_")) == 0;
+    e->value = str_new(word(task->work, TASK_WORK_VALUE));
+    e->owns_disk = strncmp(e->call, "disk_", strlen("disk_")) == 0 && !is_of_domain(e->call);
     const struct class_desc *cls = class_find(word(task->work, TASK_WORK_CLASS));
     if (!ref_parse(word(task->work, TASK_WORK_HOST), &e->host))
         e->host = REF_NULL;
@@ -335,6 +354,39 @@ static void record_power(struct tx *tx, const struct interrupted *e)
     }
 }
 
+/* Devices as their handlers would have recorded them. A VM that does not run any more has none attached, and
+ * what its processors are is seen by the next look. */
+static void record_devices(struct tx *tx, const struct interrupted *e)
+{
+    const struct row *row = e->cls ? tx_get(tx, e->cls, e->object) : NULL;
+    bool plugged = streq(e->call, "disk_plug") || streq(e->call, "nic_plug");
+    bool unplugged = streq(e->call, "disk_unplug") || streq(e->call, "nic_unplug");
+    bool medium = streq(e->call, "cd_insert") || streq(e->call, "cd_eject");
+    struct ref vdi = REF_NULL;
+    int number;
+    char name[VBD_DEVICE_NAME_SIZE];
+    if (!row)
+        return;
+    const struct row *vm = tx_by_uuid(tx, CLASS_VM, e->key);
+    bool live = vm && !ref_is_null(vm_row(vm)->resident_on);
+    if (e->cls == CLASS_VIF && (unplugged || (plugged && live))) {
+        vif_row_mut(tx_edit(tx, CLASS_VIF, e->object))->currently_attached = plugged;
+    } else if (e->cls == CLASS_VBD && (unplugged || (plugged && live))) {
+        struct vbd_row *vbd = vbd_row_mut(tx_edit(tx, CLASS_VBD, e->object));
+        vbd->currently_attached = plugged;
+        if (plugged && vbd_device_parse(vbd->userdevice, &number))
+            str_assign(&vbd->device, vbd_device_name(number, name));
+    } else if (e->cls == CLASS_VBD && medium) {
+        if (streq(e->call, "cd_insert") && (!ref_parse(e->value, &vdi) || !tx_get(tx, CLASS_VDI, vdi)))
+            vdi = REF_NULL;
+        struct vbd_row *vbd = vbd_row_mut(tx_edit(tx, CLASS_VBD, e->object));
+        vbd->VDI = vdi;
+        vbd->empty = ref_is_null(vdi);
+    } else if (e->cls == CLASS_VM && streq(e->call, "domain_set_vcpus")) {
+        vm_row_mut(tx_edit(tx, CLASS_VM, e->object))->VCPUs_at_startup = strtoll(e->value, NULL, 10);
+    }
+}
+
 /* Disks that went with their VM, or under it. Where a VM went is seen by reconcile_host, which changes over
  * its disks too. */
 static struct ref record_moves(struct tx *tx, const struct interrupted *e, bool done)
@@ -362,8 +414,10 @@ static void record(struct tx *tx, void *arg)
     bool done = e->state == OPERATION_STATE_DONE && is_single_step(e);
     if (e->cls)
         operation_unmark(tx, e->cls, e->object, e->task);
-    if (done)
+    if (done) {
         record_power(tx, e);
+        record_devices(tx, e);
+    }
     if (done && streq(e->call, "disk_copy")) {
         done = rec->have_info && vdi && !ref_is_null(rec->sr);
         if (done) {
@@ -406,6 +460,8 @@ static void settle(struct server *server, struct hv_host *agent, struct interrup
         if (vm)
             vm_migrate_sweep(server, snap, vm->ref);
     }
+    if (streq(e->call, "nic_update"))
+        vif_renew(server, agent, e->host, e->key);
     if (rec.have_info)
         disk_info_done(&rec.info);
     pthread_mutex_lock(&server->recovery->lock);
@@ -508,6 +564,10 @@ static void fail(const struct interrupted *e, struct api_err *err)
             err_vm_failed_shutdown_acknowledgment(err, REF_TEXT(e->object));
         else
             hosts_fail(err, e->host, &e->failure);
+    } else if (streq(e->call, "nic_update")) {
+        fail_internal(
+            err, "%s was interrupted by a restart of the server; the card is as it was: ask for it again.",
+            e->message);
     } else if (e->state == OPERATION_STATE_UNKNOWN && is_single_step(e)) {
         fail_internal(
             err, "%s was interrupted by a restart of the server before anything was done: ask for it again.",

@@ -213,7 +213,7 @@ static int install_database(const char *data_dir, const char *data, size_t len)
     AUTO_FREE char *fresh = xasprintf("%s/pool.db.new", data_dir), *path = xasprintf("%s/pool.db", data_dir);
     if (write_whole(fresh, data, len) < 0)
         return -1;
-    failpoint("copy-written", "pool.db");
+    failpoint("copy-written:pool.db");
     for (size_t i = 0; i < ARRAY_LEN(logs); i++) {
         AUTO_FREE char *log = xasprintf("%s/%s", data_dir, logs[i]);
         if (unlink(log) < 0 && errno != ENOENT)

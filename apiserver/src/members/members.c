@@ -128,7 +128,7 @@ int members_become(struct members *m, const json_t *standing, struct api_err *er
         return fail_internal(err, "The server's new standing could not be written down.");
     }
     atomic_store(&m->leaving, true);
-    failpoint("standing-decided", standing_is_member(m->standing) ? "member" : "coordinator");
+    failpoint_of("standing-decided", standing_is_member(m->standing) ? "member" : "coordinator");
     server_end(m->server, true);
     return 0;
 }
@@ -288,7 +288,7 @@ static void take_over(struct members *m, const json_t *header)
     json_object_set(standing, "term", json_object_get(header, "term"));
     json_object_set_new(standing, "leader", json_object());
     log_info("members", "the coordinator has stepped back for this server");
-    failpoint("heir-has-copy", "");
+    failpoint("heir-has-copy:");
     members_become(m, standing, &err);
 }
 
