@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""The tests of tests/api/test_faults.py on real QEMU: hostd, poold and the device model are killed at the places that
+operations pass, one after the other; and a host that was rebooted."""
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "api"))
+
+import test_faults as faults  # noqa: E402
+from pool import NULL, TestPool, until  # noqa: E402
+from vms import MIB, VmCase  # noqa: E402
+
+IMAGES = os.environ.get("CORRAL_TEST_IMAGES", os.path.join(ROOT, "build", "images"))
+
+
+def setUpModule():
+    subprocess.run([os.path.join(ROOT, "guest", "build-tiny"), IMAGES], check=True, stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL, timeout=600)
+    VmCase.pool = TestPool(hosts=1, host_options=["--driver", "qemu", "--images", IMAGES, "--min-uptime", "0"])
+    VmCase.api = VmCase.pool.login()
+
+
+def tearDownModule():
+    if VmCase.pool:
+        kill_guests()  # a running one outlives its agent
+        VmCase.pool.close()
+
+
+def device_models():
+    """Pids of the host's device models, by the folders of its domains."""
+    run = os.path.join(VmCase.pool.hosts[0].folder, "run")
+    for name in os.listdir(run):
+        try:
+            with open(os.path.join(run, name, "pid"), encoding="ascii") as file:
+                pid = int(file.read().split()[0])
+            with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as file:
+                if "qemu-system" in file.read():
+                    yield pid
+        except (OSError, IndexError):
+            continue  # it has none yet, or not any more
+
+
+def write(path, content):
+    """Into a disk, as a guest would."""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content.ljust(512, b"\0"))
+        file.flush()
+        subprocess.run(["qemu-io", "-f", "qcow2" if path.endswith("qcow2") else "raw", "-c", f"write -s {file.name} 0 512", path],
+                       check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+
+def kill_guests():
+    for pid in list(device_models()):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+@unittest.skipUnless("CORRAL_FAULTS" in os.environ, "minutes of guests that boot: CORRAL_FAULTS=sample, or =all")
+class Killed(faults.Faults):
+    SETTINGS = {"PV_kernel": "tiny.vmlinuz", "PV_ramdisk": "tiny.initrd", "PV_args": "console=ttyS0 quiet no_timer_check",
+                "memory_static_max": 256 * MIB, "memory_dynamic_max": 256 * MIB, "memory_dynamic_min": 256 * MIB}
+    LOW, HIGH = 192 * MIB, 256 * MIB
+    VICTIMS = {"poold": ("hostd", "qemu"), "hostd": ("poold", "qemu")}
+    UP_S = 180
+    LEAST = 4
+    TABLE = {message: prepare for message, prepare in faults.Faults.TABLE.items()
+             if message not in ("VIF.move", "VM.provision", "VM.destroy")}  # which no device model hears of
+
+    def add_bridged(self):
+        """This machine's bridges are not a test's to make."""
+
+    def strike(self, victim):
+        if victim == "qemu":
+            kill_guests()
+        else:
+            super().strike(victim)
+
+    def restore(self, victim):
+        if victim != "qemu":
+            super().restore(victim)
+
+    def write(self, vdi, content):
+        write(self.path(vdi), content)
+
+    def read(self, vdi, size=3):
+        """What a guest would read of it, through its images."""
+        out = os.path.join(self.pool.folder, "read")
+        subprocess.run(["qemu-img", "dd", "-U", "-O", "raw", "bs=512", "count=1", f"if={self.path(vdi)}", f"of={out}"], check=True,
+                       stdout=subprocess.DEVNULL, timeout=60)
+        with open(out, "rb") as file:
+            return file.read(size)
+
+    def other_count(self):
+        """Under software emulation processors only come."""
+        if int(self.api.VM.get_VCPUs_at_startup(self.vm)) == 2:
+            self.halted()
+            self.api.VM.set_VCPUs_at_startup(self.vm, 1)
+        self.running()
+        return self.vm, 2
+
+    TABLE = {**TABLE, "VM.set_VCPUs_number_live": other_count}
+
+    def all_are_somewhere(self, reached):
+        self.assertEqual(faults.REAL - reached, set(), "no operation here passes these")
+
+    def disks_agree(self):
+        """Images that snapshots leave below are merged away in time."""
+        rows = {r["uuid"] for r in self.api.VDI.get_all_records().values() if r["SR"] == self.sr}
+        names = [name for name in os.listdir(self.sr_path) if name != ".corral-sr"]
+        return rows == {name.partition(".")[0] for name in names if not name.startswith("base-")}
+
+
+class Rebooted(VmCase):
+    def write(self, vdi, content):
+        write(self.path(vdi), content)
+
+    def test_the_host_was_rebooted(self):
+        """All its processes ended, and what lived in its run folder is gone: VMs come back as their policy says."""
+        pool, = self.api.pool.get_all()
+        self.api.pool.add_to_other_config(pool, "auto_poweron", "true")
+        self.addCleanup(lambda: VmCase.api.pool.remove_from_other_config(pool, "auto_poweron"))
+        back, stays = (self.make(**{**Killed.SETTINGS, "name_label": name}) for name in ("back", "stays"))
+        self.api.VM.add_to_other_config(back, "auto_poweron", "true")
+        vdi = self.disk(b"one")
+        self.drive(back, vdi)
+        for vm in (back, stays):
+            self.start(vm)
+        before = set(device_models())
+        self.assertEqual(len(before), 2)
+        host = self.pool.hosts[0]
+        host.kill()
+        self.pool.kill()
+        kill_guests()
+        shutil.rmtree(os.path.join(host.folder, "run"))
+        self.pool.start()
+        VmCase.api = self.api = self.pool.login()
+        host.start("hostd.port")
+        until("the host is live", lambda: self.pool.live_hosts(self.api) == 1, 90)
+        until("the other is known to be off", lambda: self.state(stays) == "Halted", 90)
+        self.assertEqual(self.api.VM.get_resident_on(stays), NULL)
+        until("the one comes back", lambda: set(device_models()) - before and self.state(back) == "Running", 90)
+        self.assertEqual(len(set(device_models()) - before), 1)
+        until("nothing is under way", lambda: not self.api.VM.get_current_operations(back), 60)
+        self.start(stays)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
