@@ -59,6 +59,7 @@ struct agent_options {
     const char *system_root, *system_tools;
     const char *ovmf_secure_code, *ovmf_secure_vars, *swtpm;
     const char *cgroup;
+    const char *devices_root, *usb_policy;
     long long guest_uid, sim_boot_ms, sim_memory_mib, reserve_mib, min_uptime_s;
     long long ssh_after_s;
 };
@@ -254,6 +255,12 @@ void op_job_init(struct op_job *job, struct agent *agent, struct agent_op *op);
 int disks_open(struct agent *agent, const struct domain_disk *disk, struct disk_chain *chain,
                struct hv_err *err);
 bool disks_sr_in_use(struct agent *agent, const char *sr);
+
+/* ---- handlers_devices.c ---- */
+/* Devices that are set aside go to guests, after a boot of the host. */
+void devices_start(struct agent *agent);
+/* The host's devices that the domain is to have are there and may be used. */
+int devices_prepare(struct agent *agent, const struct domain_config *config, struct hv_err *err);
 
 /* ---- handlers_domain.c ---- */
 /* What has to be free for it, on a real host. */

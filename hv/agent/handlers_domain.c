@@ -64,7 +64,7 @@ int agent_domain_start(struct agent *agent, struct agent_op *op, const struct hv
     const struct domain_config *config = &args->config;
     if (ha_check_start(agent, err) < 0 || domain_check_absent(agent, config->uuid, err) < 0 ||
         domain_config_check(config, err) < 0 || agent->driver->check(agent->state, config, err) < 0 ||
-        domain_check_memory(agent, config, err) < 0)
+        domain_check_memory(agent, config, err) < 0 || devices_prepare(agent, config, err) < 0)
         return -1;
     struct disk_chain *chains AUTO_FREE = xcalloc(config->disks_count + 1, sizeof(*chains));
     if (disks_take_domain(agent, config, err) < 0)

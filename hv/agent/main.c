@@ -127,6 +127,14 @@ static int parse(int argc, char **argv, struct agent_options *o)
          .value_name = "DIR",
          .help = "cgroup v2 tree for weights and caps (/sys/fs/cgroup)",
          .out = &o->cgroup},
+        {.name = "usb-policy",
+         .value_name = "FILE",
+         .help = "which USB devices guests may have (STATE/usb-policy.conf)",
+         .out = &o->usb_policy},
+        {.name = "devices-root",
+         .value_name = "DIR",
+         .help = "folder with the sys and dev of the host's devices, for tests (/)",
+         .out = &o->devices_root},
         {.name = "log-level", .value_name = "L", .help = "error, warn, info or debug", .out = &o->log_level},
     };
     struct buf text AUTO_BUF = BUF_INIT;
@@ -342,6 +350,7 @@ static int start(struct agent *agent, struct hv_err *err)
     send_settle_all(agent);
     if (merger_start(agent, err) < 0 || open_system(agent, err) < 0)
         return -1;
+    devices_start(agent);
     ops_recover(agent);
     if (ha_open(agent, err) < 0)
         return -1;

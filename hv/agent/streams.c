@@ -159,7 +159,12 @@ static int export_disk(struct stream_job *job, struct hv_err *err)
     int outcome = is_disk ? disks_take(job->agent, args->sr, location, false, err) : 0;
     if (outcome == 0) {
         enum disk_format format = stream_format(args->format);
-        if (storage_disk_export(sr->storage, location, format, &sink, &watch, &error) < 0)
+        bool delta = args->base && *args->base;
+        if (delta && (!is_disk || format != DISK_VHD))
+            outcome = hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "Differences come as a VHD of a disk.");
+        else if ((delta
+                      ? storage_disk_export_changes(sr->storage, args->base, location, &sink, &watch, &error)
+                      : storage_disk_export(sr->storage, location, format, &sink, &watch, &error)) < 0)
             outcome = storage_to_hv(err, &error);
         if (is_disk)
             disks_release(job->agent, args->sr, location, false);

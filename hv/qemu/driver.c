@@ -307,6 +307,7 @@ const struct hv_driver hv_qemu_driver = {
     .disk_unplug = qemu_disk_unplug,
     .nic_plug = qemu_nic_plug,
     .nic_unplug = qemu_nic_unplug,
+    .usb_unplug = qemu_usb_unplug,
     .nic_update = qemu_nic_update,
     .set_vcpus = qemu_set_vcpus,
     .set_memory = qemu_set_memory,

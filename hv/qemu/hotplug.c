@@ -402,6 +402,27 @@ int qemu_nic_unplug(struct hv_driver_state *state, const char *uuid, int64_t ind
     return unplug(d, id, false, index, force, deadline, err);
 }
 
+static void drop_usb(struct rundir_record *record, void *arg)
+{
+    domain_config_drop_usb(&record->config, arg);
+}
+
+/* As when somebody pulls the plug: the guest is not asked. */
+int qemu_usb_unplug(struct hv_driver_state *state, const char *uuid, const char *path,
+                    const struct hv_deadline *deadline, struct hv_err *err)
+{
+    struct qemu_domain *d AUTO_DOMAIN = domain_find_active(state, uuid, err);
+    char id[QEMU_DEVICE_ID_SIZE];
+    if (!d)
+        return -1;
+    qemu_usb_id(path, id);
+    int there = has_device(d, id, err);
+    if (there < 0 ||
+        (there && domain_command(d, "device_del", json_pack("{s:s}", "id", id), deadline, NULL, err) < 0))
+        return -1;
+    return domain_change(d, drop_usb, (void *)(uintptr_t)path, err);
+}
+
 /* ---- devices that went by themselves ---- */
 
 /* Ids in the layout; the caller frees each and the array. */

@@ -330,6 +330,8 @@ int qemu_nic_update(struct hv_driver_state *state, const char *uuid, const struc
                     const struct hv_deadline *deadline, struct hv_err *err);
 int qemu_nic_plug(struct hv_driver_state *state, const char *uuid, const struct domain_nic *nic,
                   const struct hv_deadline *deadline, struct hv_err *err);
+int qemu_usb_unplug(struct hv_driver_state *state, const char *uuid, const char *path,
+                    const struct hv_deadline *deadline, struct hv_err *err);
 int qemu_nic_unplug(struct hv_driver_state *state, const char *uuid, int64_t index, bool force,
                     const struct hv_deadline *deadline, struct hv_err *err);
 int qemu_set_vcpus(struct hv_driver_state *state, const char *uuid, int64_t vcpus,

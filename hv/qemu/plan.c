@@ -358,6 +358,41 @@ static void plan_socket(struct qemu_plan *plan, const char *id, int fd, const ch
     optionf(plan, "-chardev", "socket,id=%s,fd=%d,server=on,wait=off%s", id, fd, more);
 }
 
+/* ---- devices of the host ---- */
+
+char *qemu_usb_id(const char *path, char out[static QEMU_DEVICE_ID_SIZE])
+{
+    snprintf(out, QEMU_DEVICE_ID_SIZE, "hostusb-%s", path);
+    for (char *c = out; *c; c++)
+        if (*c == '.')
+            *c = '_';
+    return out;
+}
+
+/* With room for the tablet and all that a VM may have. */
+static const char *usb_controller(const struct domain_config *config)
+{
+    return config->usb_count ? "qemu-xhci,id=usb0,p2=8,p3=8" : "qemu-xhci,id=usb0";
+}
+
+static void plan_host_devices(struct qemu_plan *plan, const struct domain_config *config)
+{
+    char id[QEMU_DEVICE_ID_SIZE];
+    bool has_controller = config->vnc && config->tablet;
+    if (config->usb_count && !has_controller)
+        option(plan, "-device", usb_controller(config));
+    for (size_t i = 0; i < config->usb_count; i++) {
+        const struct domain_usb *usb = &config->usb[i];
+        const char *dash = strchr(usb->path, '-');
+        optionf(plan, "-device",
+                "usb-host,bus=usb0.0,id=%s,hostbus=%d,hostport=%s,vendorid=0x%s,productid=0x%s",
+                qemu_usb_id(usb->path, id), atoi(usb->path), dash ? dash + 1 : "", usb->vendor_id,
+                usb->product_id);
+    }
+    for (size_t i = 0; i < config->pci_count; i++)
+        optionf(plan, "-device", "vfio-pci,id=hostpci%zu,host=%s", i, config->pci[i]);
+}
+
 static void plan_consoles(struct qemu_plan *plan, const struct qemu_plan_input *in)
 {
     plan_socket(plan, "qmp0", in->qmp_fd, "");
@@ -388,7 +423,7 @@ static void plan_consoles(struct qemu_plan *plan, const struct qemu_plan_input *
         optionf(plan, "-device", "%s,id=video0,vgamem_mb=%d",
                 in->config->video == VIDEO_CARD_CIRRUS ? "cirrus-vga" : "VGA", (int)in->config->video_mib);
         if (in->config->tablet) {
-            option(plan, "-device", "qemu-xhci,id=usb0");
+            option(plan, "-device", usb_controller(in->config));
             option(plan, "-device", "usb-tablet,bus=usb0.0,id=tablet0");
         }
     }
@@ -565,6 +600,7 @@ int qemu_plan_make(const struct qemu_plan_input *in, struct qemu_plan *plan, str
         option(plan, "-incoming", "defer");
     plan_kernel(plan, in);
     plan_consoles(plan, in);
+    plan_host_devices(plan, in->config);
     plan_tpm(plan, in);
     option(plan, "-object", "rng-builtin,id=rng0");
     option(plan, "-device", "virtio-rng-pci,rng=rng0");

@@ -62,6 +62,7 @@ void qemu_plan_done(struct qemu_plan *plan);
 #define QEMU_DEVICE_ID_SIZE 48
 char *qemu_device_id(const char *device, char out[static QEMU_DEVICE_ID_SIZE]);
 char *qemu_nic_id(int64_t index, char out[static QEMU_DEVICE_ID_SIZE]);
+char *qemu_usb_id(const char *path, char out[static QEMU_DEVICE_ID_SIZE]);
 bool qemu_disk_on_sata(const struct domain_disk *disk);
 /* Arguments of device_add and netdev_add; the caller decrefs. `node`: the block node in it, NULL: none. */
 json_t *qemu_disk_device(const struct domain_config *config, const struct domain_disk *disk, int port,

@@ -329,6 +329,21 @@ int sim_nic_unplug(struct hv_driver_state *sim, const char *uuid, int64_t index,
     return outcome;
 }
 
+int sim_usb_unplug(struct hv_driver_state *sim, const char *uuid, const char *path,
+                   const struct hv_deadline *deadline, struct hv_err *err)
+{
+    (void)deadline;
+    int outcome = -1;
+    pthread_mutex_lock(&sim->lock);
+    struct sim_domain *d = sim_find_active(sim, uuid, err);
+    if (d && domain_config_drop_usb(&d->record.config, path))
+        outcome = sim_write_down(d, err);
+    else if (d)
+        outcome = 0;
+    pthread_mutex_unlock(&sim->lock);
+    return outcome;
+}
+
 int sim_nic_update(struct hv_driver_state *sim, const char *uuid, const struct domain_nic *nic,
                    const struct hv_deadline *deadline, struct hv_err *err)
 {

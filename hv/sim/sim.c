@@ -758,6 +758,7 @@ const struct hv_driver hv_sim_driver = {
     .disk_unplug = sim_disk_unplug,
     .nic_plug = sim_nic_plug,
     .nic_unplug = sim_nic_unplug,
+    .usb_unplug = sim_usb_unplug,
     .nic_update = sim_nic_update,
     .set_vcpus = sim_set_vcpus,
     .set_memory = sim_set_memory,

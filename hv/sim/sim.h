@@ -84,6 +84,8 @@ int sim_nic_plug(struct hv_driver_state *sim, const char *uuid, const struct dom
                  const struct hv_deadline *deadline, struct hv_err *err);
 int sim_nic_update(struct hv_driver_state *sim, const char *uuid, const struct domain_nic *nic,
                    const struct hv_deadline *deadline, struct hv_err *err);
+int sim_usb_unplug(struct hv_driver_state *sim, const char *uuid, const char *path,
+                   const struct hv_deadline *deadline, struct hv_err *err);
 int sim_nic_unplug(struct hv_driver_state *sim, const char *uuid, int64_t index, bool force,
                    const struct hv_deadline *deadline, struct hv_err *err);
 int sim_set_vcpus(struct hv_driver_state *sim, const char *uuid, int64_t vcpus,

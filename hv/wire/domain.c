@@ -128,6 +128,60 @@ static int check_nic(const struct domain_config *config, size_t i, struct hv_err
     return 0;
 }
 
+/* ---- devices of the host ---- */
+
+bool hv_pci_bus_ok(const char *bus)
+{
+    static const char form[] = "xxxx:xx:xx.x";
+    for (size_t i = 0; i < sizeof(form); i++)
+        if (form[i] == 'x' ? !bus[i] || !strchr("0123456789abcdef", bus[i]) : bus[i] != form[i])
+            return false;
+    return true;
+}
+
+bool hv_usb_path_ok(const char *path)
+{
+    static const char digits[] = "0123456789";
+    size_t len = strlen(path), bus = strspn(path, digits);
+    return bus > 0 && bus < 5 && path[bus] == '-' && len < 32 && path[bus + 1] >= '0' &&
+           path[bus + 1] <= '9' && path[len - 1] >= '0' && path[len - 1] <= '9' &&
+           strspn(path + bus + 1, "0123456789.") == len - bus - 1;
+}
+
+static bool is_id(const char *text)
+{
+    return strlen(text) == 4 && strspn(text, "0123456789abcdef") == 4;
+}
+
+static int check_host_devices(const struct domain_config *config, struct hv_err *err)
+{
+    for (size_t i = 0; i < config->pci_count; i++)
+        if (!hv_pci_bus_ok(config->pci[i]))
+            return hv_fail(err, BAD, "The place of a PCI device has the form 0000:00:02.0.");
+    for (size_t i = 0; i < config->usb_count; i++) {
+        const struct domain_usb *usb = &config->usb[i];
+        if (!hv_usb_path_ok(usb->path) || !is_id(usb->vendor_id) || !is_id(usb->product_id))
+            return hv_fail(err, BAD, "A USB device has a place like 1-2.4 and numbers of four digits.");
+    }
+    for (size_t i = 1; i < config->pci_count; i++)
+        for (size_t k = 0; k < i; k++)
+            if (streq(config->pci[i], config->pci[k]))
+                return hv_fail(err, BAD, "The PCI device %s is there twice.", config->pci[i]);
+    return 0;
+}
+
+bool domain_config_drop_usb(struct domain_config *config, const char *path)
+{
+    for (size_t i = 0; i < config->usb_count; i++) {
+        if (!streq(config->usb[i].path, path))
+            continue;
+        domain_usb_done(&config->usb[i]);
+        memmove(&config->usb[i], &config->usb[i + 1], (--config->usb_count - i) * sizeof(*config->usb));
+        return true;
+    }
+    return false;
+}
+
 static int check_boot(const struct domain_config *config, struct hv_err *err)
 {
     for (const char *p = config->boot_order; p && *p; p++)
@@ -255,7 +309,7 @@ int domain_config_check(const struct domain_config *config, struct hv_err *err)
     if (config->memory_target_bytes > config->memory_bytes)
         return hv_fail(err, BAD, "The domain is to keep more memory than it has.");
     if (check_boot(config, err) < 0 || domain_data_check(config->data, err) < 0 ||
-        check_hardware(config, err) < 0)
+        check_hardware(config, err) < 0 || check_host_devices(config, err) < 0)
         return -1;
     for (size_t i = 0; i < config->disks_count; i++)
         if (check_disk(config, i, err) < 0)

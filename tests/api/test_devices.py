@@ -291,5 +291,148 @@ class Live(VmCase):
         self.api.VM.resume(vm, False, False)
 
 
+class OfTheHost(VmCase):
+    """Devices of the (simulated) host that VMs may be given."""
+
+    def test_rows(self):
+        pci = {r["pci_id"]: r for r in self.api.PCI.get_all_records().values() if r["host"] == self.host}
+        self.assertEqual(sorted(pci), ["0000:00:02.0", "0000:00:03.0", "0000:01:00.0", "0000:01:00.1"])
+        gpu = pci["0000:01:00.0"]
+        self.assertEqual([gpu[k] for k in ("class_id", "class_name", "vendor_id", "vendor_name", "device_id", "device_name", "driver_name")],
+                         ["0302", "3D controller", "1234", "Simulated Works", "3333", "Graphics processor", ""])
+        self.assertEqual([self.api.PCI.get_pci_id(p) for p in gpu["dependencies"]], ["0000:01:00.1"])
+        self.assertEqual(self.api.host.get_chipset_info(self.host)["iommu"], "true")
+        screen, processor = self.pgpu("0000:00:02.0")[1], self.pgpu("0000:01:00.0")[1]
+        passthrough = self.api.VGPU_type.get_all()
+        self.assertEqual([self.api.VGPU_type.get_implementation(t) for t in passthrough], ["passthrough"])
+        self.assertEqual([(r["is_system_display_device"], r["dom0_access"], r["enabled_VGPU_types"]) for r in (screen, processor)],
+                         [(True, "enabled", []), (False, "enabled", passthrough)])
+        group = self.api.GPU_group.get_record(processor["GPU_group"])
+        self.assertEqual((group["name_label"], group["GPU_types"], group["enabled_VGPU_types"]),
+                         ("Group of Simulated Works Graphics processor GPUs", ["1234/3333"], passthrough))
+        # The keyboard is not to be passed on.
+        self.api.PUSB.scan(self.host)
+        usb = {r["path"]: r for r in self.api.PUSB.get_all_records().values()}
+        self.assertEqual(sorted(usb), ["1-1", "2-1.4"])
+        self.assertEqual([usb["1-1"][k] for k in ("vendor_id", "product_id", "product_desc", "version", "speed", "passthrough_enabled")],
+                         ["1234", "0001", "Memory stick", "2.00", 480.0, False])
+        self.fails("HANDLE_INVALID", "PUSB.scan", self.sr)
+
+    def pgpu(self, bus):
+        return next((ref, r) for ref, r in self.api.PGPU.get_all_records().items() if self.api.PCI.get_pci_id(r["PCI"]) == bus)
+
+    def fails(self, code, name, *args):
+        with self.assertRaises(Failure) as caught:
+            self.api.call(name, self.api.session, *args)
+        self.assertEqual(caught.exception.code, code, caught.exception)
+        return list(caught.exception.params)
+
+    def test_graphics(self):
+        api = self.api
+        ref, processor = self.pgpu("0000:01:00.0")
+        group, kind = processor["GPU_group"], api.VGPU_type.get_all()[0]
+        one, two = self.make(), self.make()
+        self.fails("INVALID_DEVICE", "VGPU.create", one, group, "x")
+        card = api.VGPU.create(one, group, "0", {"a": "b"}, kind)
+        self.assertEqual(self.fails("DEVICE_ALREADY_EXISTS", "VGPU.create", one, group, "0"), ["0"])
+        self.assertEqual(api.VGPU.get_type(api.VGPU.create(two, group)), kind)
+        self.assertEqual((api.PGPU.get_remaining_capacity(ref, kind), api.GPU_group.get_remaining_capacity(group, kind)), (1, 1))
+        api.VM.start(one, False, False)
+        record = api.VGPU.get_record(card)
+        self.assertEqual((record["currently_attached"], record["resident_on"], record["PCI"]), (True, ref, processor["PCI"]))
+        self.assertEqual(api.PGPU.get_resident_VGPUs(ref), [card])
+        self.assertEqual((api.PGPU.get_remaining_capacity(ref, kind), api.GPU_group.get_remaining_capacity(group, kind)), (0, 0))
+        self.assertEqual(self.fails("VM_REQUIRES_GPU", "VM.start", two, False, False), [two, group])
+        self.assertNotIn("suspend", api.VM.get_allowed_operations(one))
+        self.fails("VM_HAS_PCI_ATTACHED", "VM.suspend", one)
+        self.fails("VM_BAD_POWER_STATE", "VGPU.destroy", card)
+        self.fails("PGPU_IN_USE_BY_VM", "PGPU.set_GPU_group", ref, group)
+        self.fails("PGPU_IN_USE_BY_VM", "PGPU.remove_enabled_VGPU_types", ref, kind)
+        self.fails("PGPU_IN_USE_BY_VM", "PGPU.enable_dom0_access", ref)
+        api.VM.hard_shutdown(one)
+        record = api.VGPU.get_record(card)
+        self.assertEqual((record["currently_attached"], record["resident_on"], record["PCI"]), (False, NULL, NULL))
+        api.VM.start(two, False, False)
+        api.VM.hard_shutdown(two)
+        copy = self.keep(api.VM.clone(one, "copy"))
+        self.assertEqual([api.VGPU.get_GPU_group(c) for c in api.VM.get_VGPUs(copy)], [group])
+        api.VGPU.destroy(card)
+        # By its place, with other words.
+        api.VM.set_other_config(one, {"pci": "0/0000:01:00.0"})
+        api.VM.start(one, False, False)
+        self.assertEqual(self.fails("VM_REQUIRES_GPU", "VM.start", two, False, False), [two, group])
+        api.VM.hard_shutdown(one)
+        for words in ("0/0000:09:00.0", "nonsense", "0/0000:01:00.0,x=y"):
+            api.VM.set_other_config(one, {"pci": words})
+            self.fails("VALUE_NOT_SUPPORTED", "VM.start", one, False, False)
+
+    def test_what_a_processor_serves(self):
+        api = self.api
+        ref, processor = self.pgpu("0000:01:00.0")
+        group, kind = processor["GPU_group"], api.VGPU_type.get_all()[0]
+        vm = self.make()
+        api.VGPU.create(vm, group)
+        api.PGPU.set_enabled_VGPU_types(ref, [])
+        self.assertEqual((api.GPU_group.get_enabled_VGPU_types(group), api.PGPU.get_remaining_capacity(ref, kind)), ([], 0))
+        self.fails("VM_REQUIRES_GPU", "VM.start", vm, False, False)
+        api.PGPU.add_enabled_VGPU_types(ref, kind)
+        api.PGPU.remove_enabled_VGPU_types(ref, kind)
+        api.PGPU.set_enabled_VGPU_types(ref, [kind])
+        for message in ("update_enabled_VGPU_types", "update_supported_VGPU_types"):
+            getattr(api.GPU_group, message)(group)
+        self.assertEqual(api.VGPU_type.get_enabled_on_GPU_groups(kind), [group])
+        screen, row = self.pgpu("0000:00:02.0")
+        self.fails("VGPU_TYPE_NOT_SUPPORTED", "PGPU.add_enabled_VGPU_types", screen, kind)
+        self.assertEqual(self.fails("PGPU_NOT_COMPATIBLE_WITH_GPU_GROUP", "PGPU.set_GPU_group", ref, row["GPU_group"]),
+                         ["1234/3333", "[1234/1111]"])
+        empty = api.GPU_group.create("mine", "", {})
+        api.PGPU.set_GPU_group(ref, empty)
+        self.assertEqual((api.GPU_group.get_GPU_types(empty), api.GPU_group.get_GPU_types(group)), (["1234/3333"], []))
+        api.PGPU.set_GPU_group(ref, group)
+        api.GPU_group.destroy(empty)
+
+    def test_set_aside(self):
+        api = self.api
+        ref, processor = self.pgpu("0000:01:00.0")
+        screen, row = self.pgpu("0000:00:02.0")
+        for pci, away, back in ((processor["PCI"], "disabled", "enabled"), (row["PCI"], "disable_on_reboot", "enabled")):
+            self.assertEqual(api.PCI.get_dom0_access_status(pci), "enabled")
+            self.assertEqual(api.PCI.disable_dom0_access(pci), away)
+            self.assertEqual(api.PCI.get_dom0_access_status(pci), away)
+            self.assertEqual(api.PCI.enable_dom0_access(pci), back)
+        self.assertEqual(api.PGPU.disable_dom0_access(screen), "disable_on_reboot")
+        # Now it may be passed on.
+        self.assertEqual((api.PGPU.get_dom0_access(screen), len(api.PGPU.get_supported_VGPU_types(screen))), ("disable_on_reboot", 1))
+        self.assertEqual(api.PGPU.enable_dom0_access(screen), "enabled")
+        self.assertEqual(api.PGPU.get_enabled_VGPU_types(screen), [])
+        self.fails("HANDLE_INVALID", "PCI.disable_dom0_access", ref)
+
+    def test_usb(self):
+        api = self.api
+        stick = next(p for p, r in api.PUSB.get_all_records().items() if r["path"] == "1-1")
+        group = api.PUSB.get_USB_group(stick)
+        self.assertEqual(api.USB_group.get_name_label(group), "Group of Simulated Works Memory stick USBs")
+        vm, other = self.make(), self.make()
+        vusb = api.VUSB.create(vm, group, {})
+        self.assertEqual(self.fails("USB_GROUP_CONFLICT", "VUSB.create", other, group, {}), [group])
+        self.assertEqual(self.fails("VM_REQUIRES_VUSB", "VM.start", vm, False, False), [vm, group])
+        api.PUSB.set_passthrough_enabled(stick, True)
+        api.VM.start(vm, False, False)
+        self.assertEqual((api.VUSB.get_currently_attached(vusb), api.VUSB.get_allowed_operations(vusb)), (True, ["attach", "unplug"]))
+        self.assertEqual(self.fails("USB_ALREADY_ATTACHED", "PUSB.set_passthrough_enabled", stick, False), [stick, vm])
+        self.fails("OPERATION_NOT_ALLOWED", "VUSB.destroy", vusb)
+        self.fails("VM_HAS_VUSBS", "VM.suspend", vm)
+        api.VUSB.unplug(vusb)
+        self.assertEqual((api.VUSB.get_currently_attached(vusb), api.VUSB.get_current_operations(vusb)), (False, {}))
+        self.assertEqual(self.fails("DEVICE_ALREADY_DETACHED", "VUSB.unplug", vusb), [vusb])
+        api.PUSB.set_passthrough_enabled(stick, False)
+        api.VM.hard_shutdown(vm)
+        self.fails("VM_BAD_POWER_STATE", "VUSB.unplug", vusb)
+        api.VUSB.destroy(vusb)
+        again = api.VUSB.create(vm, group, {})
+        api.VM.destroy(vm)
+        self.assertNotIn(again, api.VUSB.get_all())
+
+
 if __name__ == "__main__":
     unittest.main(argv=sys.argv)

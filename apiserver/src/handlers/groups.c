@@ -106,17 +106,6 @@ int handle_gpu_group_destroy(struct call *call, const struct gpu_group_destroy_a
     return server_commit(tx, err);
 }
 
-/* Hosts here pass no graphics processor on, so a group never has one that could serve. */
-int handle_gpu_group_get_remaining_capacity(struct call *call,
-                                            const struct gpu_group_get_remaining_capacity_args *args,
-                                            int64_t *result, struct api_err *err)
-{
-    *result = 0;
-    return snapshot_get(call->snapshot, CLASS_GPU_group, args->self)
-               ? 0
-               : fail_handle(err, CLASS_GPU_group, args->self);
-}
-
 /* ---- USB devices ---- */
 
 int handle_usb_group_create(struct call *call, const struct usb_group_create_args *args, struct ref *result,

@@ -8,6 +8,7 @@
 #include "../hosts/hosts.h"
 #include "../hosts/networks.h"
 #include "../plan/domain.h"
+#include "../plan/passthrough.h"
 #include "../plan/placement.h"
 #include "../rules/device.h"
 #include "../server.h"
@@ -95,6 +96,42 @@ static int record_start(struct call *call, const struct vm_row *vm, struct ref h
     return server_commit(tx, err);
 }
 
+static bool wants_devices(const struct vm_row *vm)
+{
+    const char *pci = str_map_get(vm->other_config, "pci");
+    return (vm->VGPUs && vm->VGPUs->count) || (vm->VUSBs && vm->VUSBs->count) || (pci && *pci);
+}
+
+/* The host's devices that it is to have are chosen, and nobody else gets them. */
+static int take_devices(struct call *call, const struct vm_row *vm, struct ref host,
+                        struct domain_config *config, struct api_err *err)
+{
+    if (!wants_devices(vm))
+        return 0;
+    struct tx *tx = store_begin(call->server->store);
+    const struct device_source from = {.tx = tx};
+    const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, vm->row.ref));
+    if ((now ? plan_passthrough(&from, now, host, config, err) : fail_handle(err, CLASS_VM, vm->row.ref)) <
+        0) {
+        tx_abort(tx);
+        return -1;
+    }
+    return server_commit(tx, err);
+}
+
+static void give_back_devices(struct call *call, const struct vm_row *vm)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    if (!wants_devices(vm))
+        return;
+    struct tx *tx = store_begin(call->server->store);
+    const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, vm->row.ref));
+    if (now && now->power_state == VM_POWER_STATE_HALTED)
+        passthrough_detach(tx, now);
+    if (server_commit(tx, &err) < 0)
+        log_warn("vm", "devices stay set aside for a VM that did not start", "vm", vm->uuid);
+}
+
 /* `elsewhere`: whether another host may do what this one could not. */
 static int start_on(struct call *call, const struct vm_row *vm, struct ref host, bool paused, bool *elsewhere,
                     struct api_err *err)
@@ -107,6 +144,10 @@ static int start_on(struct call *call, const struct vm_row *vm, struct ref host,
     struct domain_config config;
     if (plan_domain(call->snapshot, vm, paused, &config, err) < 0)
         return -1;
+    if (take_devices(call, vm, host, &config, err) < 0) {
+        domain_config_done(&config);
+        return -1;
+    }
     struct hv_host *agent = networks_host(call->server, host, call->snapshot, vm, err);
     if (!agent) {
         domain_config_done(&config);
@@ -197,6 +238,8 @@ static int start(struct call *call, struct ref ref, struct ref host, bool paused
         AUTO_API_ERR struct api_err none = API_ERR_INIT;
         int rc = start_on(call, vm, chosen, paused, &elsewhere, err);
         claims_drop(call->server->claims, ref);
+        if (rc < 0)
+            give_back_devices(call, vm);
         tried[wish.avoid_count++] = chosen;
         if (rc == 0 || !elsewhere || !ref_is_null(host) || wish.avoid_count == HOSTS_TRIED_MAX ||
             claims_take(call->server, ref, &wish, &chosen, &none) < 0)

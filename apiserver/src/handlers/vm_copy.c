@@ -233,6 +233,23 @@ static void tell(struct tx *tx, enum vm_copy_kind kind, const struct vm_row *vm,
     }
 }
 
+/* USB devices are one VM's: their connections are not copied. */
+static void copy_vgpus(struct tx *tx, const struct vm_row *source, struct ref vm)
+{
+    for (size_t i = 0; source->VGPUs && i < source->VGPUs->count; i++) {
+        const struct vgpu_row *from = vgpu_row(tx_get(tx, CLASS_VGPU, source->VGPUs->items[i]));
+        if (!from)
+            continue;
+        struct vgpu_row *card = vgpu_row_mut(tx_create(tx, CLASS_VGPU));
+        card->VM = vm;
+        card->GPU_group = from->GPU_group;
+        card->type = from->type;
+        str_assign(&card->device, from->device);
+        str_assign(&card->extra_args, from->extra_args);
+        str_map_assign(&card->other_config, str_map_ref(from->other_config));
+    }
+}
+
 static int record(const struct vm_copy *how, struct vm_drives *drives, const struct vm_row *source,
                   const char *name, struct ref *result, struct api_err *err)
 {
@@ -257,6 +274,7 @@ static int record(const struct vm_copy *how, struct vm_drives *drives, const str
     /* A saved memory knows the addresses that its nics have. */
     vm_copy_vifs(tx, drives->disks.snap, source, vm, snapshot || drives->has_memory);
     vtpm_copy_all(tx, source, vm->row.ref, snapshot);
+    copy_vgpus(tx, source, vm->row.ref);
     tell(tx, how->kind, vm, source);
     *result = vm->row.ref;
     task_note_done(tx, how->call, *result);

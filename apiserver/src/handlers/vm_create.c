@@ -79,6 +79,8 @@ static void delete_vm(struct tx *tx, struct ref ref)
     AUTO_REF_SET const struct ref_set *vbds = ref_set_ref(vm->VBDs);
     AUTO_REF_SET const struct ref_set *vifs = ref_set_ref(vm->VIFs);
     AUTO_REF_SET const struct ref_set *consoles = ref_set_ref(vm->consoles);
+    AUTO_REF_SET const struct ref_set *vgpus = ref_set_ref(vm->VGPUs);
+    AUTO_REF_SET const struct ref_set *vusbs = ref_set_ref(vm->VUSBs);
     blobs_delete(tx, vm->blobs);
     /* Those that came from it come from what it came from. */
     for (size_t i = 0; children && i < children->count; i++)
@@ -87,6 +89,8 @@ static void delete_vm(struct tx *tx, struct ref ref)
     delete_all(tx, CLASS_VBD, vbds);
     delete_all(tx, CLASS_VIF, vifs);
     delete_all(tx, CLASS_console, consoles);
+    delete_all(tx, CLASS_VGPU, vgpus);
+    delete_all(tx, CLASS_VUSB, vusbs);
     vtpm_delete_all(tx, vm);
     tx_delete(tx, CLASS_VM, ref);
     if (tx_get(tx, CLASS_VM_metrics, metrics))

@@ -1,6 +1,7 @@
 /* Rows of a VM as its power state changes (XenAPI: VM, "on becoming Halted", "Running"). */
 #include "vm_state.h"
 
+#include "../plan/passthrough.h"
 #include "../rules/operations.h"
 #include "../rules/vbd_device.h"
 #include "../server.h"
@@ -96,8 +97,10 @@ void vm_state_running(struct tx *tx, struct ref ref, struct ref host, const stru
     metrics->current_domain_type =
         vm->domain_type == DOMAIN_TYPE_UNSPECIFIED ? DOMAIN_TYPE_HVM : vm->domain_type;
     metrics->hvm = metrics->current_domain_type == DOMAIN_TYPE_HVM;
-    if (was == VM_POWER_STATE_HALTED)
-        attach_devices(tx, vm, true); /* else they are as they were left */
+    if (was == VM_POWER_STATE_HALTED) { /* else they are as they were left */
+        attach_devices(tx, vm, true);
+        passthrough_attach(tx, vm);
+    }
     forget_memory(tx, vm);
     if (!vm->consoles || vm->consoles->count == 0) {
         const char *address = on ? on->address : "";
@@ -184,6 +187,7 @@ void vm_state_halted(struct tx *tx, struct ref ref)
     leave_host(tx, vm);
     forget_memory(tx, vm);
     attach_devices(tx, vm, false);
+    passthrough_detach(tx, vm);
     if (tx_get(tx, CLASS_VM_guest_metrics, vm->guest_metrics)) {
         struct ref guest = vm->guest_metrics;
         vm->guest_metrics = REF_NULL;

@@ -11,6 +11,7 @@
 #include "../members/members.h"
 #include "../server.h"
 #include "balance.h"
+#include "devices.h"
 #include "facts.h"
 #include "guests.h"
 #include "ha.h"
@@ -170,6 +171,7 @@ static bool connected(struct host_entry *e)
     ok = ok && reconcile_host(e->hosts->server, e->ref, agent_of(e), &e->reconcile) >= 0;
     interfaces_connected(e->hosts->server, e->ref, agent_of(e));
     system_connected(e->hosts->server, e->ref, agent_of(e), &result.facts.system);
+    devices_connected(e->hosts->server, e->ref, agent_of(e));
     e->interfaces_ms = clock_mono_ms();
     bool stays = !leaving(e, &result.facts);
     record_live(e, stays, &result.facts);

@@ -2,6 +2,7 @@
 #include "placement.h"
 
 #include "../server.h"
+#include "passthrough.h"
 #include "squeeze.h"
 #include <base/mem.h>
 #include <inttypes.h>
@@ -156,6 +157,9 @@ int placement_check(const struct placement *p, struct ref ref, struct api_err *e
         return err_host_disabled(err, REF_TEXT(ref));
     if ((!p->force && check_hardware(vm, host, err) < 0) || check_storage(p->snap, vm, ref, err) < 0 ||
         check_networks(p->snap, vm, ref, err) < 0)
+        return -1;
+    const struct device_source rows = {.snap = p->snap};
+    if (plan_passthrough(&rows, vm, ref, NULL, err) < 0)
         return -1;
     const struct squeeze_vm wants = squeeze_vm_of(p->snap, vm);
     int64_t needed = squeeze_least(&wants), available = placement_free_memory(p->snap, host, p->claims, true);

@@ -202,6 +202,27 @@ static int check_vif(struct tx *tx, const struct vif_row *vif, enum vif_operatio
     return check_hotplug(tx, vm, DEVICE_VIF, err);
 }
 
+/* ---- VUSB ---- */
+
+static int check_vusb(struct tx *tx, const struct vusb_row *vusb, enum vusb_operations op,
+                      struct api_err *err)
+{
+    const struct vm_row *vm = vm_of(tx, vusb->VM);
+    if (!vm)
+        return fail_handle(err, CLASS_VM, vusb->VM);
+    if (vusb->current_operations && vusb->current_operations->count)
+        return operation_in_the_way(err, &vusb->row, &vusb->current_operations->pairs[0]);
+    if (op == VUSB_OPERATIONS_ATTACH)
+        return 0;
+    if (vm->power_state != VM_POWER_STATE_RUNNING)
+        return vm_bad_state(err, vm, "running");
+    if (op == VUSB_OPERATIONS_PLUG && vusb->currently_attached)
+        return err_device_already_attached(err, REF_TEXT(vusb->row.ref));
+    if (op == VUSB_OPERATIONS_UNPLUG && !vusb->currently_attached)
+        return err_device_already_detached(err, REF_TEXT(vusb->row.ref));
+    return check_vm_busy(vm, err);
+}
+
 /* ---- appliances ---- */
 
 static int check_appliance(struct tx *tx, const struct vm_appliance_row *self, enum vm_appliance_operation op,
@@ -240,6 +261,8 @@ int device_operation_check(struct tx *tx, const struct row *row, int operation, 
         return check_vbd(tx, vbd_row(row), (enum vbd_operations)operation, err);
     if (row->cls == CLASS_VIF)
         return check_vif(tx, vif_row(row), (enum vif_operations)operation, err);
+    if (row->cls == CLASS_VUSB)
+        return check_vusb(tx, vusb_row(row), (enum vusb_operations)operation, err);
     if (row->cls == CLASS_VDI)
         return vdi_operation_check(tx, vdi_row(row), (enum vdi_operations)operation, err);
     if (row->cls == CLASS_SR)

@@ -165,6 +165,8 @@ static uint64_t built_operations(const struct class_desc *cls)
         built |= (uint64_t)1 << VBD_OPERATIONS_ATTACH;
     if (cls == CLASS_VIF)
         built |= (uint64_t)1 << VIF_OPERATIONS_ATTACH;
+    if (cls == CLASS_VUSB)
+        built |= (uint64_t)1 << VUSB_OPERATIONS_ATTACH;
     if (cls == CLASS_host) /* done by the VMs that come */
         built |= (uint64_t)1 << HOST_ALLOWED_OPERATIONS_PROVISION |
                  (uint64_t)1 << HOST_ALLOWED_OPERATIONS_VM_START |
@@ -235,6 +237,7 @@ void operations_refresh_touched(struct tx *tx, const struct class_desc *cls, str
                 operations_refresh(tx, CLASS_VDI, vbd->VDI);
         }
         refresh_all(tx, CLASS_VIF, vm_row(row)->VIFs);
+        refresh_all(tx, CLASS_VUSB, vm_row(row)->VUSBs);
         if (!ref_is_null(vm_row(row)->appliance))
             operations_refresh(tx, CLASS_VM_appliance, vm_row(row)->appliance);
     } else if (cls == CLASS_VBD) {

@@ -22,9 +22,10 @@
  * written to, an iso needs an SR and a name. -1: HV_ERR_KIND_BAD_ARGUMENT with the first complaint. */
 int domain_config_check(const struct domain_config *config, struct hv_err *err);
 
-/* Data that a domain and the pool share: keys are vm-data/..., parts of letters, digits and `-_@.:` divided by
- * single slashes, at most DOMAIN_DATA_KEY bytes; values are text (UTF-8 without control characters but tab and
- * newline) of at most DOMAIN_DATA_VALUE bytes; at most DOMAIN_DATA_KEYS keys and DOMAIN_DATA_BYTES together. */
+/* Data that a domain and the pool share: keys are vm-data/..., parts of letters, digits and `-_@.:` divided
+ * by single slashes, at most DOMAIN_DATA_KEY bytes; values are text (UTF-8 without control characters but tab
+ * and newline) of at most DOMAIN_DATA_VALUE bytes; at most DOMAIN_DATA_KEYS keys and DOMAIN_DATA_BYTES
+ * together. */
 #define DOMAIN_DATA_PREFIX "vm-data/"
 #define DOMAIN_DATA_KEY 255
 #define DOMAIN_DATA_VALUE 4096
@@ -42,6 +43,12 @@ bool hv_file_name_ok(const char *name);
  * them. Empty text: all. */
 bool hv_cpu_mask_parse(const char *text, bool *processors, int count);
 #define HV_CPUS_MAX 1024
+/* "0000:00:02.0": the place of a PCI device, in lower case. */
+bool hv_pci_bus_ok(const char *bus);
+/* "1-2.4": bus and ports of a USB device. */
+bool hv_usb_path_ok(const char *path);
+/* Takes this USB device out of the configuration; false: it is not in it. */
+bool domain_config_drop_usb(struct domain_config *config, const char *path);
 /* aa:bb:cc:dd:ee:ff, not multicast, not all zero. */
 bool hv_mac_ok(const char *mac);
 /* True while a device model exists for it: running, paused, shutdown or crashed. */

@@ -255,6 +255,9 @@ struct hv_driver {
     int (*nic_unplug)(struct hv_driver_state *state, const char *uuid, int64_t index, bool force,
                       const struct hv_deadline *deadline, struct hv_err *err);
     /* The card with that index and MAC, of the same kind of network: on this bridge, with these rules. */
+    /* Success when the domain does not have it. */
+    int (*usb_unplug)(struct hv_driver_state *state, const char *uuid, const char *path,
+                      const struct hv_deadline *deadline, struct hv_err *err);
     int (*nic_update)(struct hv_driver_state *state, const char *uuid, const struct domain_nic *nic,
                       const struct hv_deadline *deadline, struct hv_err *err);
     int (*set_vcpus)(struct hv_driver_state *state, const char *uuid, int64_t vcpus,

@@ -249,3 +249,7 @@ struct storage_sink {
 int storage_disk_export(struct storage_sr *sr, const char *location, enum disk_format format,
                         const struct storage_sink *sink, const struct storage_job *job,
                         struct storage_error *error);
+/* What of it differs from the disk `base` (see storage_changes_list), as a differencing VHD image. */
+int storage_disk_export_changes(struct storage_sr *sr, const char *base, const char *location,
+                                const struct storage_sink *sink, const struct storage_job *job,
+                                struct storage_error *error);
