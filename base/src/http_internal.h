@@ -52,7 +52,7 @@ struct http_server {
     void *context;
     bool (*error_page)(const struct http_request *req, unsigned status, const char *text, struct buf *out,
                        const struct http_header **headers);
-    char *socket_path; /* NULL: by address */
+    char *socket_path;   /* NULL: by address */
     char *client_name;   /* required of clients; NULL: any name */
     char *client_suffix; /* or a name that ends so; NULL: no other */
     bool tls, client_certificates;
@@ -88,6 +88,7 @@ struct connection {
     /* Monotonic ms: since when the peer owes us a head (or since its last request). 0: a request is
      * being worked on. Negative: minus the time by which a body must be complete. */
     _Atomic int64_t since_ms;
+    _Atomic bool served;  /* a request was answered on it */
     _Atomic bool in_body; /* a body is being read, and the request does not sleep */
     char client[128];     /* name in the client's certificate; set within the handshake */
 };

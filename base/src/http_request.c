@@ -348,6 +348,7 @@ void request_on_completed(void *context, struct MHD_Connection *connection, void
         return;
     *slot = NULL;
     set_clock(req, clock_mono_ms());
+    atomic_store_explicit(&req->socket->served, true, memory_order_relaxed);
     atomic_store_explicit(&req->socket->in_body, false, memory_order_relaxed);
     if (request_claim(req))
         request_tell(req);

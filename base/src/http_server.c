@@ -215,7 +215,8 @@ static int start_daemon(struct http_server *server, const struct http_server_con
     OPTION(MHD_OPTION_LISTEN_SOCKET, listener, NULL);
     OPTION(MHD_OPTION_CONNECTION_LIMIT, config->connections_max ? config->connections_max : 10000, NULL);
     OPTION(MHD_OPTION_PER_IP_CONNECTION_LIMIT, config->connections_per_ip, NULL);
-    OPTION(MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)(server->idle_timeout_ms / 1000), NULL);
+    /* A little later than our own, which has words for who is late (http_sleep.c). */
+    OPTION(MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)(server->idle_timeout_ms / 1000 + 2), NULL);
     OPTION(MHD_OPTION_CONNECTION_MEMORY_LIMIT, config->head_bytes_max ? config->head_bytes_max : 16384, NULL);
     if (threads > 1)
         OPTION(MHD_OPTION_THREAD_POOL_SIZE, threads, NULL);

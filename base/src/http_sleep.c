@@ -140,6 +140,20 @@ static void on_hangup(struct http_server *server, int fd)
     http_request_unref(req);
 }
 
+/* Nothing was answered yet to who owes a head or body, so nobody else writes. One that is merely idle after
+ * an answer is closed without words, and so is one with TLS, whose state is libmicrohttpd's. */
+static void say_late(const struct http_server *server, const struct connection *c, int64_t since)
+{
+    static const char answer[] =
+        "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Type: text/html\r\n"
+        "Cache-Control: no-cache, no-store\r\nContent-Length: 59\r\n\r\n"
+        "<html><body><h1>HTTP 408 Request Timeout</h1></body></html>";
+    if (server->tls || (since > 0 && atomic_load_explicit(&c->served, memory_order_relaxed)))
+        return;
+    if (send(c->fd, answer, sizeof(answer) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        log_debug("http", "a slow client is gone");
+}
+
 /* A connection that owes a head for too long, or a body, is shut down: libmicrohttpd's own timeout
  * starts anew with each byte. So is one whose peer closed in the middle of a body: libmicrohttpd 0.9.75
  * overlooks an end that arrived together with data, until that timeout. */
@@ -151,6 +165,8 @@ static void sweep(struct http_server *server)
         struct connection *c = LINK_OF(struct connection, link, l);
         int64_t since = atomic_load_explicit(&c->since_ms, memory_order_relaxed);
         bool late = since > 0 ? now - since > server->idle_timeout_ms : since < 0 && now > -since;
+        if (late)
+            say_late(server, c, since);
         if (late || (atomic_load_explicit(&c->in_body, memory_order_relaxed) && peer_is_gone(c->fd)))
             shutdown(c->fd, SHUT_RDWR);
     }

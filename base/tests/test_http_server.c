@@ -821,9 +821,27 @@ Test(http_server, slow_heads_and_idle_connections_are_closed)
             break;
         cr_assert_lt(clock_mono_ms() - begun, 8000, "a slow head holds its connection");
     }
-    AUTO_CLOSE int idle = connect_raw(server);
-    AUTO_FREE char *nothing = receive_all(idle);
-    cr_assert_str_eq(nothing, "");
+    AUTO_CLOSE int idle = connect_raw(server), half = connect_raw(server), used = connect_raw(server);
+    send_text(half, "GET / HTTP/1.1\r\nHost:");
+    send_text(used, "GET /echo HTTP/1.1\r\nHost: x\r\n\r\n");
+    AUTO_FREE char *late = receive_all(idle), *late_too = receive_all(half), *answers = receive_all(used);
+    cr_assert_eq(strncmp(late, "HTTP/1.1 408 ", 13), 0, "%s", late);
+    cr_assert_eq(strncmp(late_too, "HTTP/1.1 408 ", 13), 0, "%s", late_too);
+    /* One that was served is merely idle. */
+    cr_assert_null(strstr(answers, "408"), "%s", answers);
+    http_server_stop(server);
+}
+
+Test(http_server, a_body_that_never_comes_is_answered)
+{
+    setup();
+    struct http_server *server =
+        start((struct http_server_config){.on_request = on_request, .threads = 1, .body_timeout_s = 1});
+    AUTO_CLOSE int slow = connect_raw(server);
+    send_text(slow, "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nX");
+    AUTO_FREE char *late = receive_all(slow);
+    cr_assert_eq(strncmp(late, "HTTP/1.1 408 ", 13), 0, "%s", late);
+    cr_assert_eq(t.done_calls, 0);
     http_server_stop(server);
 }
 

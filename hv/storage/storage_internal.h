@@ -227,6 +227,15 @@ int image_resize(const struct storage_sr *sr, const struct disk_layers *layers, 
 int image_check_qcow2(const struct storage_sr *sr, int fd, int64_t size_max, int64_t *virtual_size,
                       struct storage_error *error);
 
+/* ---- vhd_delta.c ---- */
+struct vhd_delta {
+    const char *uuid, *parent; /* of the disk, and of the one that it is compared with */
+};
+/* `bits` as storage_changes_list gives them; fd: the disk's content in raw form. */
+int vhd_delta_send(int fd, int64_t size, const struct vhd_delta *names, const uint8_t *bits, size_t bits_len,
+                   const struct storage_sink *sink, const struct storage_job *job,
+                   struct storage_error *error);
+
 /* ---- vhd.c ---- */
 /* Refuses an uploaded VHD image (of `file_size` bytes) that is damaged, cut short, refers to another file, or
  * whose disk has more than `size_max` bytes. Reads the file alone. */

@@ -3,9 +3,11 @@ host that could run QEMU (no guest is started there). What changed is compared w
 import base64
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import unittest
+import uuid
 
 from pool import TestPool, until
 from vms import MIB, VmCase
@@ -18,6 +20,33 @@ def blocks(text):
     """Numbers of the blocks in a bitmap: the first is the highest bit of the first byte."""
     data = base64.b64decode(text, validate=True)
     return {i for i in range(len(data) * 8) if data[i // 8] & 0x80 >> i % 8}
+
+
+def apply_delta(vhd, disk):
+    """Reads a differencing VHD by its specification and writes what it holds into the parent's bytes: the uuids of child and
+    parent, the numbers of the blocks of 64 KiB that were there."""
+    footer, header = vhd[:512], vhd[512:1536]
+    assert vhd[-512:] == footer and footer[:8] == b"conectix" and header[:8] == b"cxsparse"
+    for part, at in ((footer, 64), (header, 36)):
+        assert ~sum(part[:at] + part[at + 4:]) & 0xFFFFFFFF == int.from_bytes(part[at:at + 4], "big")
+    assert int.from_bytes(footer[60:64], "big") == 4 and int.from_bytes(footer[48:56], "big") == len(disk)
+    table, = struct.unpack(">Q", header[16:24])
+    entries, size = struct.unpack(">II", header[28:36])
+    touched = set()
+    for i in range(entries):
+        sector, = struct.unpack(">I", vhd[table + 4 * i:table + 4 * i + 4])
+        if sector == 0xFFFFFFFF:
+            continue
+        at = sector * 512
+        for s in range(size // 512):
+            if vhd[at + s // 8] & 0x80 >> s % 8:
+                offset = i * size + s * 512
+                disk[offset:offset + 512] = vhd[at + 512 + s * 512:at + 1024 + s * 512]
+                touched.add(offset // BLOCK)
+    parent = header[64:64 + 80].decode("utf-16-be").rstrip("\0")
+    uuids = [str(uuid.UUID(bytes=bytes(u))) for u in (footer[68:84], header[40:56])]
+    assert parent == uuids[1] + ".vhd"
+    return uuids, touched
 
 
 class Backups:
@@ -163,6 +192,32 @@ class Images(Backups, VmCase):
                                          timeout_s=120)
         self.assertEqual(status, 200)
         return body
+
+    def delta(self, vdi, base, fmt="vhd"):
+        return self.pool.http("GET", f"/export_raw_vdi?session_id={self.api.session}&vdi={vdi}&base={base}&format={fmt}",
+                              timeout_s=120)
+
+    def test_differences_as_a_file(self):
+        vdi = self.disk(size=SIZE + MIB)  # not a whole number of the file's blocks
+        self.put(vdi, 0, b"full")
+        self.put(vdi, 70, b"last")
+        first = self.api.VDI.snapshot(vdi)
+        self.put(vdi, 1, b"one")
+        self.put(vdi, 79, b"end")
+        self.api.VDI.enable_cbt(vdi)
+        second = self.api.VDI.snapshot(vdi)
+        self.put(vdi, 40, b"two")
+        self.put(vdi, 41, bytes(1))  # changed, though it holds what it held
+        # By what was noted, and where nothing was, by comparing.
+        for new, old, changed in ((second, first, {1, 79}), (vdi, second, {40, 41}), (second, second, set())):
+            status, headers, body = self.delta(new, old)
+            self.assertEqual((status, headers["Content-Type"]), (200, "application/vhd"), body[:200])
+            before, after = bytearray(self.exported(old)), self.exported(new)
+            uuids, touched = apply_delta(body, before)
+            self.assertEqual((uuids, touched), ([self.api.VDI.get_uuid(new), self.api.VDI.get_uuid(old)], changed))
+            self.assertEqual(bytes(before), after)
+        self.assertIn("VALUE_NOT_SUPPORTED", self.delta(second, first, "raw")[2].decode())
+        self.assertIn("HANDLE_INVALID", self.delta(second, "nonsense")[2].decode())
 
     def bases(self):
         return [f for f in os.listdir(self.sr_path) if f.startswith("base-")]

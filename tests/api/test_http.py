@@ -1,10 +1,13 @@
 """The doors that are no messages: static files, join tokens, console tokens; and what never gets out."""
 import http.client
+import io
 import json
 import os
+import resource
 import socket
 import ssl
 import sys
+import tarfile
 import tempfile
 import threading
 import time
@@ -293,7 +296,7 @@ class Classic(unittest.TestCase):
     """Doors of the classic server."""
 
     def test_what_is_known_but_not_done(self):
-        doors = (("GET", "/host_backup"), ("PUT", "/host_restore"), ("GET", "/host_logs_download"),
+        doors = (("GET", "/host_backup"), ("PUT", "/host_restore"),
                  ("PUT", "/pool_patch_upload"), ("GET", "/updates"), ("PUT", "/bundle"),
                  ("GET", "/wlb_report"), ("PUT", "/pool/xmldbdump"), ("GET", "/repository/enabled"))
         for method, path in doors:
@@ -302,6 +305,67 @@ class Classic(unittest.TestCase):
                 status, headers, body = POOL.http(method, path, None, {"Cookie": f"session_id={API.session}"})
                 self.assertEqual((status, headers["Content-Type"].partition(";")[0]), (501, "text/html"), body)
         self.assertEqual(POOL.http("GET", "/update/x")[0], 501)
+
+    def test_every_door(self):
+        """What answers to whom: without a login, with one and no parameters, and by another method."""
+        anonymous = {"/blob": 400}  # a public one needs no login
+        # This pool has no host and no SR: archives of hosts and uploads to the default SR are not found.
+        doors = {"GET": {"/vncsnapshot": 404, "/export": 404, "/export_metadata": 404, "/export_raw_vdi": 404, "/rrd_updates": 400,
+                         "/vm_rrd": 400, "/vm_rrds": 400, "/host_rrd": 404, "/host_rrds": 404, "/sr_rrd": 400, "/blob": 400,
+                         "/pool/xmldbdump": 200, "/host_logs_download": 200, "/system-status": 200, "/audit_log": 200,
+                         "/host_backup": 501, "/updates": 501, "/repository": 501, "/repository/enabled": 501, "/host_updates": 501,
+                         "/wlb_report": 501, "/wlb_diagnostics": 501},
+                 "PUT": {"/import": 404, "/import_metadata": 200, "/import_raw_vdi": 404, "/blob": 400, "/host_restore": 501,
+                         "/pool_patch_upload": 501, "/bundle": 501, "/pool/xmldbdump": 501}}
+        session = {"Cookie": f"session_id={API.session}"}
+        seen, bad = {}, []
+        for method, paths in doors.items():
+            for path, expected in paths.items():
+                body = b"" if method == "PUT" else None
+                stranger = POOL.http(method, path, body)[0]
+                known = POOL.http(method, path, body, session)[0]
+                trailing = POOL.http(method, path + "/", body, session)[0]
+                seen[method, path] = (stranger, known)
+                if stranger not in (401, anonymous.get(path)) or known != expected or trailing != expected:
+                    bad.append((method, path, stranger, known, trailing, expected))
+        self.assertEqual(bad, [])
+        for method, path in seen:
+            other = "PUT" if method == "GET" else "GET"
+            if (other, path) not in seen and path != "/rrd":
+                self.assertEqual(POOL.http(other, path, b"" if other == "PUT" else None, session)[0], 403 if other == "PUT" else 404, path)
+            self.assertEqual(POOL.http("DELETE", path, None, session)[0], 501, path)
+
+    def test_logs_of_hosts(self):
+        status, headers, body = POOL.http("GET", "/host_logs_download", None, {"Cookie": f"session_id={API.session}"})
+        self.assertEqual((status, headers["Content-Type"]), (200, "application/x-tar"))
+        with tarfile.open(fileobj=io.BytesIO(body)) as bundle:
+            for member in bundle.getnames():
+                self.assertRegex(member, r"^[^/]+/hosts/[0-9a-f-]{36}/(agent|kernel)\.log$")
+
+    def test_many_idle_connections(self):
+        """They cost memory, not service: others are answered, and no descriptor stays."""
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, limit[1]), limit[1]))
+        count = min(2000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 200)
+        before = self.descriptors()
+        idle = []
+        try:
+            for i in range(count):
+                idle.append(socket.create_connection(("127.0.0.1", POOL.http_port), timeout=60))
+                if i % 2:
+                    idle[-1].sendall(b"POST /jsonrpc HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+            for _ in range(20):
+                self.assertEqual(len(API.pool.get_all()), 1)
+                self.assertEqual(POOL.http("GET", "/index.html")[0], 200)
+        finally:
+            for one in idle:
+                one.close()
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+        until("all are closed", lambda: self.descriptors() < before + 100, 90)
+
+    @staticmethod
+    def descriptors():
+        return len(os.listdir(f"/proc/{POOL.poold.pid}/fd"))
 
     def test_the_database_as_xml(self):
         network = API.network.create({"name_label": "a<&\"b", "name_description": "", "MTU": 1500, "other_config": {"k": "v"},

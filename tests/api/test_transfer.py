@@ -262,7 +262,8 @@ class Doors(TransferTest):
             with self.subTest(query):
                 answer = self.request("PUT", query, data)
                 self.assertEqual((answer[0], self.code(answer[2])), (status, code))
-        self.assertEqual(self.request("GET", f"vdi={self.vdi}&base={self.vdi}")[0], 501)
+        self.assertEqual(self.request("GET", f"vdi={self.vdi}&format=vhd&chunked=true")[0], 501)
+        self.assertEqual(self.request("GET", f"vdi={self.vdi}&base={self.vdi}")[0], 404)  # differences are a VHD
         self.untouched(bytes(4 * MIB))
 
     def test_read_only_disk(self):

@@ -9,12 +9,14 @@
 #include <base/mem.h>
 #include <handlers.h>
 #include <model/errors.h>
+#include <stdio.h>
 
 /* What is moved: a VDI, or first an SR alone. */
 struct raw {
     struct transfer *t;
     enum image_format format;
     struct ref vdi;
+    char base[UUID_TEXT_SIZE]; /* only what differs from this VDI is asked for; "": all */
 };
 
 /* ---- before the bytes ---- */
@@ -31,11 +33,12 @@ static const struct {
 static int choose_format(struct raw *r, struct api_err *err)
 {
     /* Parameters that would change what happens, and that nobody wrote yet. */
-    static const char *const unbuilt[] = {"base", "chunked"};
-    for (size_t i = 0; i < ARRAY_LEN(unbuilt); i++) {
-        AUTO_FREE char *what = xasprintf("%s with %s", http_request_path(r->t->req), unbuilt[i]);
-        if (transfer_query(r->t, unbuilt[i]))
-            return err_not_implemented(err, what);
+    const char *const unbuilt = transfer_query(r->t, "chunked")                       ? "chunked"
+                                : r->t->kind->uploads && transfer_query(r->t, "base") ? "base"
+                                                                                      : NULL;
+    if (unbuilt) {
+        AUTO_FREE char *what = xasprintf("%s with %s", http_request_path(r->t->req), unbuilt);
+        return err_not_implemented(err, what);
     }
     const char *word = transfer_query(r->t, "format");
     if (!word)
@@ -49,20 +52,41 @@ static int choose_format(struct raw *r, struct api_err *err)
     return err_value_not_supported(err, "format", word, "it is raw, vhd or qcow2");
 }
 
-static const char *type_of(enum image_format format)
-{
-    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
-        if (formats[i].format == format)
-            return formats[i].type;
-    return "application/octet-stream";
-}
-
 static const struct row *find(struct tx *tx, const struct class_desc *cls, const char *text)
 {
     struct ref ref;
     if (ref_parse(text, &ref))
         return tx_get(tx, cls, ref);
     return tx_by_uuid(tx, cls, text);
+}
+
+/* Another VDI of the same SR, which is the older one. */
+static int choose_base(struct raw *r, const char *vdi_text, struct api_err *err)
+{
+    const char *text = transfer_query(r->t, "base");
+    if (!text)
+        return 0;
+    if (r->format != IMAGE_FORMAT_VHD)
+        return err_value_not_supported(err, "base", text, "differences come as format=vhd");
+    struct tx *tx = store_begin(r->t->server->store);
+    const struct row *base = find(tx, CLASS_VDI, text), *row = find(tx, CLASS_VDI, vdi_text);
+    int rc = !base  ? err_handle_invalid(err, "VDI", text)
+             : !row ? err_handle_invalid(err, "VDI", vdi_text)
+                    : 0;
+    if (rc == 0 && !ref_eq(vdi_row(base)->SR, vdi_row(row)->SR))
+        rc = err_value_not_supported(err, "base", text, "it is in another SR than the VDI");
+    if (rc == 0)
+        snprintf(r->base, sizeof(r->base), "%s", vdi_row(base)->uuid);
+    tx_abort(tx);
+    return rc;
+}
+
+static const char *type_of(enum image_format format)
+{
+    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
+        if (formats[i].format == format)
+            return formats[i].type;
+    return "application/octet-stream";
 }
 
 static int check_vdi(struct tx *tx, const struct raw *r, const struct vdi_row *vdi, struct api_err *err)
@@ -167,6 +191,7 @@ static int export(struct raw *r, const struct storage_agent *at, const struct hv
     str_assign(&args.sr, sr->uuid);
     str_assign(&args.disk, disk);
     str_assign(&args.iso, iso);
+    str_assign(&args.base, r->base);
     args.format = r->format;
     int rc = hv_disk_export(at->agent, op, &args, begin_answer, write_answer, r, cause);
     hv_disk_export_args_done(&args);
@@ -280,7 +305,7 @@ static int run(struct transfer *t, struct api_err *err)
     if (!sr)
         sr = transfer_query(t, "sr_uuid");
     t->object = xstrdup(vdi || !sr ? vdi ? vdi : "" : sr);
-    if (choose_format(&r, err) < 0)
+    if (choose_format(&r, err) < 0 || (!t->kind->uploads && choose_base(&r, t->object, err) < 0))
         return -1;
     int rc;
     if (t->kind->uploads && !vdi && sr) {

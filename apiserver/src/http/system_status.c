@@ -270,7 +270,9 @@ static la_ssize_t on_write(struct archive *archive, void *arg, const void *data,
 
 static int run(struct transfer *t, struct api_err *err)
 {
-    const char *wanted = transfer_query(t, "output"), *list = transfer_query(t, "entries");
+    bool logs_alone = t->kind->action == ACTION_get_host_logs_download;
+    const char *wanted = logs_alone ? NULL : transfer_query(t, "output");
+    const char *list = logs_alone ? "host-logs,kernel-log" : transfer_query(t, "entries");
     AUTO_FREE char *kept = list ? xstrdup(list) : NULL; /* the query goes with the answer's begin */
     const struct output *output = wanted ? NULL : &outputs[0];
     for (size_t i = 0; wanted && i < ARRAY_LEN(outputs); i++)
@@ -302,5 +304,13 @@ void door_system_status(struct server *server, struct http_request *req)
 {
     static const struct transfer_kind kind = {
         .label = "System status", .action = ACTION_get_system_status, .word = "system status", .run = run};
+    transfer_begin(server, req, &kind);
+}
+
+/* Of all hosts that answer. */
+void door_host_logs(struct server *server, struct http_request *req)
+{
+    static const struct transfer_kind kind = {
+        .label = "Host logs", .action = ACTION_get_host_logs_download, .word = "host logs", .run = run};
     transfer_begin(server, req, &kind);
 }

@@ -6,8 +6,8 @@
 #include "../codec/jsonrpc.h"
 #include "../codec/rpc.h"
 #include "../codec/xmlrpc.h"
-#include "../server.h"
 #include "../rest/rest.h"
+#include "../server.h"
 #include "doors.h"
 #include <base/file.h>
 #include <base/json.h>
@@ -236,13 +236,26 @@ static void answer_options(struct http_request *req)
     http_answer(req, 200, headers, "", 0, HTTP_STATIC);
 }
 
+/* Calls come with their length (XenServer answers 500 to one that does not). */
+static bool has_length(struct http_request *req)
+{
+    if (http_request_content_length(req) >= 0)
+        return true;
+    http_answer_error(req, 500, "a call needs Content-Length");
+    return false;
+}
+
 static void serve_jsonrpc(struct server *server, struct http_request *req)
 {
+    if (!has_length(req))
+        return;
     http_read_body(req, RPC_BODY_MAX, jsonrpc_request, server);
 }
 
 static void serve_xmlrpc(struct server *server, struct http_request *req)
 {
+    if (!has_length(req))
+        return;
     http_read_body(req, RPC_BODY_MAX, xmlrpc_request, server);
 }
 
@@ -294,7 +307,7 @@ static const struct route routes[] = {
     {HTTP_PUT, "/pool/xmldbdump", door_unbuilt},
     {HTTP_GET, "/host_backup", door_unbuilt},
     {HTTP_PUT, "/host_restore", door_unbuilt},
-    {HTTP_GET, "/host_logs_download", door_unbuilt},
+    {HTTP_GET, "/host_logs_download", door_host_logs},
     {HTTP_GET, "/system-status", door_system_status},
     {HTTP_PUT, "/pool_patch_upload", door_unbuilt},
     {HTTP_GET, "/update", door_unbuilt},
