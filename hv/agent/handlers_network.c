@@ -74,7 +74,7 @@ int agent_network_ensure(struct agent *agent, struct agent_op *op, const struct 
     if (is_simulated(agent) && args->tunnel != HOST_TUNNEL_NONE)
         return sim_network_tunnel(agent, args->tunnel_local, err);
     if (is_simulated(agent))
-        return *args->uplink ? sim_network_check(agent, args->uplink, err) : 0;
+        return *args->uplink ? sim_network_uplink(agent, args->uplink, err) : 0;
     if (network_bridge_ensure(&bridge, &error) < 0)
         return to_hv(err, &error);
     if (args->managed)
@@ -174,7 +174,7 @@ int agent_network_offload(struct agent *agent, struct agent_op *op,
     (void)op;
     (void)result;
     if (is_simulated(agent))
-        return sim_network_check(agent, args->device, err);
+        return sim_network_uplink(agent, args->device, err);
     return network_gro_set(args->device, args->gro, &error) < 0 ? to_hv(err, &error) : 0;
 }
 

@@ -83,12 +83,15 @@ void sim_network_list(struct agent *agent, struct hv_network_list_result *result
     pthread_mutex_unlock(&lock);
 }
 
-int sim_network_check(struct agent *agent, const char *device, struct hv_err *err)
+/* As a bridge does with the interface that it gets. */
+int sim_network_uplink(struct agent *agent, const char *device, struct hv_err *err)
 {
     pthread_mutex_lock(&lock);
-    bool there = need(agent, device, err) != NULL;
+    struct host_interface *one = need(agent, device, err);
+    if (one)
+        one->up = one->carrier = true;
     pthread_mutex_unlock(&lock);
-    return there ? 0 : -1;
+    return one ? 0 : -1;
 }
 
 /* The address is one of this host's. */

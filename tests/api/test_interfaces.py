@@ -1,4 +1,5 @@
 """Interfaces of hosts (PIF), VLANs, bonds, the management interface: rows and checks, with simulated hosts."""
+import threading
 import unittest
 
 from pool import NULL, Failure, TestPool
@@ -106,6 +107,27 @@ class Rows(Case):
         again = API.PIF.get_record(self.pif("eth1"))
         self.assertEqual((again["MAC"], again["network"], again["managed"]), (mac, record["network"], True))
         self.fails("HANDLE_INVALID", None, "PIF.scan", MISSING)
+
+    def test_a_look_that_was_overtaken_changes_nothing(self):
+        """What a host said before an interface changed is no news after it."""
+        pif, host, over = self.pif("eth1"), HOSTS()[0], threading.Event()
+
+        def scan(api):
+            while not over.is_set():
+                api.PIF.scan(host)
+        threads = [threading.Thread(target=scan, args=(POOL.again(API),)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(40):
+                API.PIF.unplug(pif)
+                self.assertFalse(API.PIF.get_currently_attached(pif))
+                API.PIF.plug(pif)
+                self.assertTrue(API.PIF.get_currently_attached(pif))
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join(60)
 
     def test_up_and_down(self):
         pif = self.pif("eth1")

@@ -209,6 +209,7 @@ struct look {
     struct tx *tx;
     const struct host_row *host;
     const struct hv_network_list_result *list;
+    uint64_t asked; /* generation of the store when the host was asked */
 };
 
 /* The row of this very interface, not of a VLAN over it. */
@@ -247,7 +248,8 @@ static void look_at_rows(struct look *look)
     const struct ref_set *pifs = look->host->PIFs;
     for (size_t i = 0; pifs && i < pifs->count; i++) {
         const struct pif_row *pif = pif_row(tx_get(look->tx, CLASS_PIF, pifs->items[i]));
-        if (!pif || pif->VLAN >= 0)
+        /* Of one that has changed since the host was asked, the next look knows better. */
+        if (!pif || pif->VLAN >= 0 || pif->row.generation > look->asked)
             continue;
         const struct host_interface *seen = seen_as(look, pif->device);
         if (seen) {
@@ -314,14 +316,21 @@ static int list_interfaces(struct hv_host *agent, struct hv_network_list_result 
     return hv_network_list(agent, &op, &args, out, cause);
 }
 
+static uint64_t newest_generation(struct server *server)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    return snapshot_generation(snap);
+}
+
 int interfaces_look(struct server *server, struct ref host, struct hv_host *agent, bool all,
                     struct api_err *err)
 {
     struct hv_network_list_result list;
     struct hv_err cause;
+    uint64_t asked = newest_generation(server);
     if (list_interfaces(agent, &list, &cause) < 0)
         return hosts_fail(err, host, &cause);
-    struct look look = {.tx = store_begin(server->store), .list = &list};
+    struct look look = {.tx = store_begin(server->store), .list = &list, .asked = asked};
     look.host = host_row(tx_get(look.tx, CLASS_host, host));
     if (!look.host) {
         tx_abort(look.tx);
