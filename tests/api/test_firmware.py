@@ -20,10 +20,11 @@ def tearDownModule():
 
 
 def variables(**ascii):
-    """NVRAM:EFI-variables with these variables of the global vendor."""
-    guid = bytes.fromhex("61dfe48bca93d211aa0d00e098032b8c")
+    """NVRAM:EFI-variables with these variables of the global vendor; db and dbx are image security's."""
+    vendor, security = (bytes.fromhex(text) for text in ("61dfe48bca93d211aa0d00e098032b8c", "cbb219d73a3d9645a3bcdad00e67656f"))
     body = b""
     for name, data in ascii.items():
+        guid = security if name in ("db", "dbx") else vendor
         name = name.encode("utf-16-le")
         body += struct.pack("<Q", len(name)) + name + struct.pack("<Q", len(data)) + data
         body += guid + struct.pack("<I", 7) + bytes(16) + bytes(32)
@@ -208,6 +209,47 @@ class Variables(Firmware):
         self.fails("OPERATION_NOT_ALLOWED", None, "VM.set_uefi_mode", self.make(), "user")
         self.start(vm)
         self.fails("VM_BAD_POWER_STATE", [vm, "halted", "running"], "VM.set_uefi_mode", vm, "user")
+
+    @unittest.skipUnless(os.path.exists(SECURE_VARIABLES), "package ovmf")
+    def test_newer_keys_at_a_start(self):
+        vm, pool = self.uefi(platform={"secureboot": "true"}), self.api.pool.get_all()[0]
+        mark = lambda on: self.api.VM.update_secureboot_certificates_on_boot(vm, on)
+        state = lambda: self.api.VM.get_secureboot_certificates_state(vm)
+
+        def keys():
+            return base64.b64decode(self.api.VM.get_NVRAM(vm)["EFI-variables"])
+
+        def run(**old):
+            """A run that begins with these keys; what it was given."""
+            self.api.VM.set_NVRAM(vm, {"EFI-variables": variables(**old)})
+            self.start(vm)
+            self.api.VM.hard_shutdown(vm)
+            return keys()
+        longer = b"forbidden" * 4096  # a guest has added to it
+        old = {"PK": b"old-pk", "KEK": b"old-kek", "Lang": b"eng"}
+        self.assertIn(b"old-pk", run(**old))
+        self.assertEqual(state(), "update_available")
+        mark(True)
+        self.assertEqual(state(), "update_on_boot")
+        mark(False)
+        self.assertEqual(state(), "update_available")
+        mark(True)
+        given = run(**old)
+        self.assertNotIn(b"old-", given)
+        self.assertIn("Lang".encode("utf-16-le"), given)
+        self.assertEqual((state(), self.api.VM.get_secureboot_readiness(vm)), ("ok", "ready"))
+        self.start(vm)  # those of the host: nothing is newer
+        self.api.VM.hard_shutdown(vm)
+        self.assertEqual((state(), keys()), ("ok", given))
+        self.api.pool.set_auto_update_vm_secureboot_certificates(pool, True)
+        self.addCleanup(self.api.pool.set_auto_update_vm_secureboot_certificates, pool, False)
+        self.assertNotIn(b"old-", run(**old))
+        self.assertEqual(state(), "ok")
+        self.assertIn(b"eng", run(Lang=b"eng"))  # in set-up mode: it has no keys, and gets none
+        self.assertEqual(self.api.VM.get_secureboot_readiness(vm), "setup_mode")
+        mark(True)
+        self.assertIn(longer, run(**old, dbx=longer))
+        self.fails("OPERATION_NOT_ALLOWED", None, "VM.update_secureboot_certificates_on_boot", self.make(), True)
 
 
 class Hardware(Firmware):

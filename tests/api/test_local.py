@@ -60,7 +60,7 @@ class Local(unittest.TestCase):
                 self.assertIn(pool.login().pool.get_all_records().popitem()[1]["uuid"], run.stdout)
             run = subprocess.run([program("xe"), "-s", path + "x", "pool-list"], env=env, text=True, stdin=subprocess.DEVNULL,
                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=60, check=False)
-            self.assertEqual(run.returncode, 1)
+            self.assertEqual(run.returncode, 3)
             self.assertIn(f"no server answers on the socket {path}x", run.stderr)
 
     def test_the_entry_script_needs_no_password(self):

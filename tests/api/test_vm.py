@@ -119,6 +119,13 @@ class Power(Case):
         self.api.VM.hard_shutdown(vm)
         self.assertEqual(self.state(vm), "Halted")
 
+    def test_a_device_model_is_not_replaced_in_place(self):
+        vm = self.make()
+        self.fails("VM_BAD_POWER_STATE", [vm, "running", "halted"], "VM.restart_device_models", vm)
+        self.fails("HANDLE_INVALID", None, "VM.restart_device_models", NULL)
+        self.api.VM.start(vm, False, False)
+        self.fails("OPERATION_NOT_ALLOWED", None, "VM.restart_device_models", vm)
+
     def test_signals_of_hardware(self):
         vm = self.make()
         calls = [("send_trigger", "nmi"), ("send_trigger", "power"), ("send_trigger", "s3resume"), ("send_sysrq", "h"),

@@ -729,6 +729,12 @@ class Fetched(XvaTest):
             self.assertTrue(self.api.VM.get_uuid(ref).startswith("6a3b4c5d-0000"))
             self.api.VM.destroy(ref)
 
+    def test_nothing_converts_vms_of_other_products(self):
+        for sr, code, more in ((self.sr, "XENAPI_MISSING_PLUGIN", ["conversion"]), (NULL, "HANDLE_INVALID", ["SR", NULL])):
+            with self.assertRaises(Failure) as caught:
+                self.api.VM.import_convert("vmware", "user", "password", sr, {})
+            self.assertEqual([caught.exception.code, *caught.exception.params], [code, *more])
+
     def test_what_is_not_fetched(self):
         body = Archive().add("ova.xml", simple(pattern(MIB))).disk("Ref:2", pattern(MIB)).done()
         port = self.server.server_address[1]

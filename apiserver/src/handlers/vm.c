@@ -15,6 +15,7 @@
 #include "alert.h"
 #include "storage.h"
 #include "vm_data.h"
+#include "vm_firmware.h"
 #include "vm_kept.h"
 #include "vm_power.h"
 #include "vm_record.h"
@@ -132,6 +133,17 @@ static void give_back_devices(struct call *call, const struct vm_row *vm)
         log_warn("vm", "devices stay set aside for a VM that did not start", "vm", vm->uuid);
 }
 
+static int give_kept(struct call *call, struct hv_host *agent, const struct vm_row *vm, struct api_err *err)
+{
+    if (!vm_keeps(vm))
+        return 0;
+    if (vm_firmware_renew(call, agent, vm, err) < 0)
+        return -1;
+    AUTO_SNAPSHOT struct snapshot *now = store_snapshot(call->server->store);
+    const struct vm_row *renewed = vm_row(snapshot_get(now, CLASS_VM, vm->row.ref));
+    return vm_kept_give(now, agent, renewed ? renewed : vm, err);
+}
+
 /* `elsewhere`: whether another host may do what this one could not. */
 static int start_on(struct call *call, const struct vm_row *vm, struct ref host, bool paused, bool *elsewhere,
                     struct api_err *err)
@@ -160,7 +172,7 @@ static int start_on(struct call *call, const struct vm_row *vm, struct ref host,
         return -1;
     }
     config.memory_target_bytes = granted < config.memory_bytes ? granted : 0;
-    if (vm_kept_give(call->snapshot, agent, vm, err) < 0) {
+    if (give_kept(call, agent, vm, err) < 0) {
         hosts_put(call->server->hosts, agent);
         domain_config_done(&config);
         return -1;

@@ -1,6 +1,8 @@
 /* VM.set_uefi_mode, get_secureboot_readiness, set_NVRAM_EFI_variables and the pool's side of them: what a
  * VM's UEFI variables say about Secure Boot. The keys that VMs get are those that the hosts' firmware is
  * shipped with. */
+#include "vm_firmware.h"
+
 #include "../hosts/hosts.h"
 #include "../rules/vm.h"
 #include "../server.h"
@@ -66,25 +68,31 @@ struct key_search {
     bool found;
 };
 
+/* False: the host has none, or does not answer. */
+static bool keys_of_host(struct hv_host *agent, struct efi_vars *keys)
+{
+    struct hv_firmware_keys_args args;
+    struct hv_firmware_keys_result result;
+    struct hv_op op = {.timeout_ms = 10000};
+    struct hv_err cause;
+    hv_firmware_keys_args_init(&args);
+    if (hv_firmware_keys(agent, &op, &args, &result, &cause) < 0)
+        return false;
+    bool found = efi_vars_read_text(result.variables, keys) == 0;
+    hv_firmware_keys_result_done(&result);
+    return found;
+}
+
 /* Of one host. False ends the search. */
 static bool ask_for_keys(const struct row *host, void *arg)
 {
     struct key_search *search = arg;
     AUTO_API_ERR struct api_err ignored = API_ERR_INIT;
     struct hv_host *agent = hosts_get(search->server->hosts, host->ref, &ignored);
-    struct hv_firmware_keys_args args;
-    struct hv_firmware_keys_result result;
-    struct hv_op op = {.timeout_ms = 10000};
-    struct hv_err cause;
     if (!agent)
         return true;
-    hv_firmware_keys_args_init(&args);
-    int rc = hv_firmware_keys(agent, &op, &args, &result, &cause);
+    search->found = keys_of_host(agent, search->keys);
     hosts_put(search->server->hosts, agent);
-    if (rc < 0)
-        return true;
-    search->found = efi_vars_read_text(result.variables, search->keys) == 0;
-    hv_firmware_keys_result_done(&result);
     return !search->found;
 }
 
@@ -172,4 +180,89 @@ int handle_pool_set_uefi_certificates(struct call *call, const struct pool_set_u
     if (!snapshot_get(call->snapshot, CLASS_pool, args->self))
         return fail_handle(err, CLASS_pool, args->self);
     return err_operation_not_allowed(err, "VMs get the keys that their hosts' firmware is shipped with.");
+}
+
+/* ---- newer keys at a start ---- */
+
+static const struct efi_var *key(const struct efi_vars *vars, size_t i)
+{
+    return efi_vars_find(vars, efi_keys[i].vendor, efi_keys[i].name);
+}
+
+/* A guest adds to its list of forbidden images: the longer one has more. */
+static bool keeps_own(const struct efi_var *own, const struct efi_var *shipped, size_t i)
+{
+    return own && (!shipped || (i == EFI_KEY_DBX && own->data_len > shipped->data_len));
+}
+
+/* Puts the shipped keys into `vars`; false: it has them. */
+static bool renew(struct efi_vars *vars, const struct efi_vars *shipped)
+{
+    bool changed = false;
+    for (size_t i = 0; i < EFI_KEY_COUNT; i++) {
+        const struct efi_var *own = key(vars, i), *new = key(shipped, i);
+        if (!new || keeps_own(own, new, i) ||
+            (own && own->data_len == new->data_len &&memcmp(own->data, new->data, new->data_len) == 0))
+            continue;
+        efi_vars_remove(vars, efi_keys[i].vendor, efi_keys[i].name);
+        efi_vars_put(vars, efi_keys[i].vendor, efi_keys[i].name, new->attributes, new->time, new->data,
+                     new->data_len);
+        changed = true;
+    }
+    return changed;
+}
+
+static bool renews_all(const struct call *call)
+{
+    const struct pool_row *pool = pool_row(snapshot_get(call->snapshot, CLASS_pool, call->server->pool_ref));
+    return pool && pool->auto_update_vm_secureboot_certificates;
+}
+
+int vm_firmware_renew(struct call *call, struct hv_host *agent, const struct vm_row *vm, struct api_err *err)
+{
+    const char *now = str_map_get(vm->NVRAM, VARIABLES);
+    enum vm_secureboot_certificates_state was = vm->secureboot_certificates_state, state;
+    bool marked = was == VM_SECUREBOOT_CERTIFICATES_STATE_UPDATE_ON_BOOT;
+    AUTO_EFI_VARS struct efi_vars vars = EFI_VARS_INIT, shipped = EFI_VARS_INIT;
+    if (!uses_uefi(vm) || !now || efi_vars_read_text(now, &vars) < 0 || (!marked && !has_key(&vars, 0)) ||
+        !keys_of_host(agent, &shipped))
+        return 0;
+    bool differs = renew(&vars, &shipped), take = differs && (marked || renews_all(call));
+    state = differs && !take ? VM_SECUREBOOT_CERTIFICATES_STATE_UPDATE_AVAILABLE
+                             : VM_SECUREBOOT_CERTIFICATES_STATE_OK;
+    if (!take && state == was)
+        return 0;
+    struct tx *tx = store_begin(call->server->store);
+    if (!tx_get(tx, CLASS_VM, vm->row.ref)) {
+        tx_abort(tx);
+        return fail_handle(err, CLASS_VM, vm->row.ref);
+    }
+    struct vm_row *edit = vm_row_mut(tx_edit(tx, CLASS_VM, vm->row.ref));
+    AUTO_FREE char *text = efi_vars_write_text(&vars);
+    if (take)
+        str_map_put(&edit->NVRAM, VARIABLES, text);
+    edit->secureboot_certificates_state = state;
+    return server_commit(tx, err);
+}
+
+int handle_vm_update_secureboot_certificates_on_boot(
+    struct call *call, const struct vm_update_secureboot_certificates_on_boot_args *args, struct api_err *err)
+{
+    const struct vm_row *vm = vm_find(call, args->self, err);
+    if (!vm)
+        return -1;
+    if (!uses_uefi(vm))
+        return err_operation_not_allowed(err, "The VM does not boot by UEFI (HVM_boot_params:firmware).");
+    struct tx *tx = store_begin(call->server->store);
+    const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, args->self));
+    if (!now) {
+        tx_abort(tx);
+        return fail_handle(err, CLASS_VM, args->self);
+    }
+    bool marked = now->secureboot_certificates_state == VM_SECUREBOOT_CERTIFICATES_STATE_UPDATE_ON_BOOT;
+    if (marked != args->mark)
+        vm_row_mut(tx_edit(tx, CLASS_VM, args->self))->secureboot_certificates_state =
+            args->mark ? VM_SECUREBOOT_CERTIFICATES_STATE_UPDATE_ON_BOOT
+                       : VM_SECUREBOOT_CERTIFICATES_STATE_UPDATE_AVAILABLE;
+    return server_commit(tx, err);
 }

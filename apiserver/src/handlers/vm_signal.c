@@ -1,4 +1,5 @@
-/* VM.send_trigger, send_sysrq, s3_resume: what a machine feels without its guest being asked. */
+/* VM.send_trigger, send_sysrq, s3_resume: what a machine feels without its guest being asked; and
+ * restart_device_models. */
 #include "../rules/vm.h"
 #include "../server.h"
 #include "vm_power.h"
@@ -62,4 +63,20 @@ int handle_vm_send_sysrq(struct call *call, const struct vm_send_sysrq_args *arg
 int handle_vm_s3_resume(struct call *call, const struct vm_s3_resume_args *args, struct api_err *err)
 {
     return send(call, args->vm, DOMAIN_SIGNAL_WAKEUP, "", err);
+}
+
+/* QEMU is the guest's own process: what replaces it under a running guest is a migration. */
+int handle_vm_restart_device_models(struct call *call, const struct vm_restart_device_models_args *args,
+                                    struct api_err *err)
+{
+    const struct vm_row *vm = vm_find(call, args->self, err);
+    if (!vm)
+        return -1;
+    if (vm->is_a_template)
+        return err_vm_is_template(err, REF_TEXT(args->self), "restart_device_models");
+    if (vm->power_state != VM_POWER_STATE_RUNNING)
+        return vm_bad_state(err, vm, "running");
+    return err_operation_not_allowed(err, "A device model here is the guest's own process. To change it "
+                                          "under a running guest, migrate the VM to "
+                                          "another host (VM.pool_migrate), or suspend and resume it.");
 }

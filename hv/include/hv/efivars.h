@@ -64,6 +64,7 @@ struct efi_key {
     const char *name;
 };
 #define EFI_KEY_COUNT 4
+#define EFI_KEY_DBX 3
 extern const struct efi_key efi_keys[EFI_KEY_COUNT];
 /* Takes the keys of `from` in place of its own; NULL: has none afterwards (the firmware's set-up mode). */
 void efi_vars_set_keys(struct efi_vars *vars, const struct efi_vars *from);
