@@ -235,7 +235,7 @@ class OfConnections(Base):
         for port in (0, 65536):
             self.refused("INVALID_VALUE", "pool.send_test_post", "127.0.0.1", port, "")
         for address in ("10.0.0.1", "169.254.169.254", "::1", "fe80::1"):
-            self.assertIn("--fetch-allow", self.refused("INTERNAL_ERROR", "pool.send_test_post", address, 443, "")[0])
+            self.assertIn("--fetch-allow", self.refused("VALUE_NOT_SUPPORTED", "pool.send_test_post", address, 443, "")[2])
 
     def test_management_stays(self):
         self.refused("OPERATION_NOT_ALLOWED", "host.management_disable")

@@ -371,7 +371,7 @@ class Members(Case):
         API.call("user.destroy", API.session, ref)
 
     def test_no_session_from_a_file(self):
-        self.refused("NOT_IMPLEMENTED", "session.create_from_db_file", "/etc/passwd")
+        self.refused("COULD_NOT_IMPORT_DATABASE", "session.create_from_db_file", "/etc/passwd")
 
 
 def matrix_module():

@@ -59,7 +59,7 @@ class Questions(VmCase):
         self.fails("XENAPI_MISSING_PLUGIN", ["p"], "VM.call_host_plugin", vm, "p", "f", {})
         self.assertNotIn("sysprep", self.api.VM.get_allowed_operations(vm))
         self.fails("SYSPREP", None, "VM.sysprep", vm, "<unattend/>", 1.0)
-        self.fails("NOT_IMPLEMENTED", None, "VM.send_sysrq", vm, "h")
+        self.fails("NOT_IMPLEMENTED", None, "VM.s3_suspend", vm)
 
     def test_secure_boot(self):
         for params, platform, wanted in (({}, {}, "not_supported"), ({"firmware": "bios"}, {}, "not_supported"),

@@ -73,10 +73,9 @@ int handle_pool_send_test_post(struct call *call, const struct pool_send_test_po
         return err_invalid_value(err, "body", "more than 1 MiB");
     AUTO_FREE char *to = resolve(call->server->fetch_rules, args->host, (int)args->port);
     if (!to)
-        return fail_internal(err,
-                             "%s has no address that this server may reach: its option --fetch-allow names "
-                             "networks besides public ones.",
-                             args->host);
+        return err_value_not_supported(err, "host", args->host,
+                                       "It has no address that this server may reach: the server's option "
+                                       "--fetch-allow names networks besides public ones.");
     bool six = strchr(args->host, ':') != NULL;
     AUTO_FREE char *url = xasprintf(six ? "https://[%s]:%s" : "https://%s:%s", args->host, port);
     char path[32] = "";
