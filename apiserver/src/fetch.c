@@ -4,8 +4,10 @@
 #include "certificates.h"
 #include <arpa/inet.h>
 #include <base/mem.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <sys/mman.h>
 
 #define RULES_MAX 256
 
@@ -148,6 +150,40 @@ bool fetch_allowed(const struct fetch_rules *rules, const struct sockaddr *to)
     else
         return false;
     return is_allowed(rules, address);
+}
+
+/* ---- who sends ---- */
+
+char *fetch_resolve(const struct fetch_rules *rules, const char *host, int port)
+{
+    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+    struct addrinfo *found = NULL;
+    char *out = NULL;
+    if (getaddrinfo(host, NULL, &hints, &found) != 0)
+        return NULL;
+    for (const struct addrinfo *one = found; one && !out; one = one->ai_next) {
+        char text[NI_MAXHOST];
+        if (fetch_allowed(rules, one->ai_addr) &&
+            getnameinfo(one->ai_addr, one->ai_addrlen, text, sizeof(text), NULL, 0, NI_NUMERICHOST) == 0)
+            out = xasprintf(one->ai_family == AF_INET6 ? "[%s]:%d" : "%s:%d", text, port);
+    }
+    freeaddrinfo(found);
+    return out;
+}
+
+int fetch_trusted_file(const struct snapshot *snap, char path[static 32])
+{
+    AUTO_FREE char *pem = certificates_trusted(snap, 0);
+    size_t len = pem ? strlen(pem) : 0;
+    int fd = len ? memfd_create("trusted", MFD_CLOEXEC) : -1;
+    if (fd < 0)
+        return -1;
+    if (write(fd, pem, len) != (ssize_t)len) {
+        close(fd);
+        return -1;
+    }
+    snprintf(path, 32, "/proc/self/fd/%d", fd);
+    return fd;
 }
 
 /* ---- a fetch ---- */

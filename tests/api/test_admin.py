@@ -1,15 +1,18 @@
 """Settings of the pool and its hosts that have rules of their own, small objects, and what the server tells of itself.
 One pool for all; every test leaves things as they were."""
+import http.server
 import io
 import re
 import socket
+import subprocess
 import tarfile
+import threading
 import unittest
 import uuid
 import zipfile
 from xml.etree import ElementTree
 
-from pool import NULL, Failure, TestPool
+from pool import NULL, Failure, TestPool, program, until
 from test_events import vm_record
 
 POOL = API = None
@@ -373,6 +376,86 @@ class OfSupport(Base):
         self.assertEqual((status, zipfile.ZipFile(io.BytesIO(body)).namelist()), (200, ["system-status/server.txt"]))
         self.assertNotEqual(POOL.http("GET", "/system-status?output=rar", headers=POOL.basic())[0], 200)
         self.assertEqual(POOL.http("GET", "/system-status")[0], 401)
+
+    def receiver(self, status=200, held=None):
+        """A server that keeps what is put there and answers so; with `held` (an event) not before that."""
+        came, begun = [], threading.Event()
+
+        class Receiver(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_PUT(self):
+                begun.set()
+                if held:
+                    held.wait(120)
+                    self.close_connection = True
+                    return
+                came.append((self.path, self.headers["Content-Type"], self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        return f"http://127.0.0.1:{server.server_port}", came, begun
+
+    def test_upload(self):
+        url, came, _ = self.receiver()
+        own = API.host.get_uuid(host())
+        for where, options, path, content_type, mode in (
+                ("", {"filename": "b.tar", "http_proxy": ""}, "/b.tar", "application/x-tar", "r:"),
+                ("/for/support/?key=a%20b", {}, rf"/for/support/bug-report-{own}-\d{{8}}T\d{{6}}Z\.tar\.bz2\?key=a%20b",
+                 "application/x-bzip2", "r:bz2")):
+            API.host.bugreport_upload(host(), url + where, options)
+            got_path, got_type, body = came.pop()
+            self.assertRegex(got_path, f"^{path}$")
+            self.assertEqual((got_type, came), (content_type, []))
+            with tarfile.open(fileobj=io.BytesIO(body), mode=mode) as archive:
+                self.assertIn(f"system-status/hosts/{own}/agent.log", archive.getnames())
+
+    @unittest.skipUnless(program("xe"), "xe is not built")
+    def test_upload_by_xe(self):
+        url, came, _ = self.receiver()
+        own = API.host.get_uuid(host())
+        run = subprocess.run([program("xe"), "-s", "127.0.0.1", "-p", str(POOL.port), "--ca", POOL.ca, "-u", "root", "-pw",
+                              POOL.password, "host-bugreport-upload", f"uuid={own}", f"url={url}/x"], check=False,
+                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+        self.assertEqual((run.returncode, run.stdout), (0, ""))
+        self.assertRegex(came.pop()[0], f"^/x/bug-report-{own}-")
+
+    def test_upload_that_fails(self):
+        url = self.receiver(status=507)[0]
+        upload = ("host.bugreport_upload", host())
+        self.assertIn("status 507", self.refused("SYSTEM_STATUS_RETRIEVAL_FAILED", *upload, url, {})[0])
+        with socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            self.refused("SYSTEM_STATUS_RETRIEVAL_FAILED", *upload, "http://127.0.0.1:%d" % closed.getsockname()[1], {})
+        self.refused("SYSTEM_STATUS_RETRIEVAL_FAILED", *upload, f"https://127.0.0.1:{POOL.port}", {})  # nobody trusts it
+        for address in ("http://10.0.0.1", "http://169.254.169.254/latest", "https://[::1]/", "http://[fe80::1]:81"):
+            self.assertIn("--fetch-allow", self.refused("VALUE_NOT_SUPPORTED", *upload, address, {})[2])
+        for bad in ("", "127.0.0.1", "file:///etc", "ftp://127.0.0.1/", "http://", "http:///x", "http://u:p@127.0.0.1/",
+                    "http://127.0.0.1:0/", "http://127.0.0.1:65536", "http://127.0.0.1:/", "http://127.0.0.1:8x/",
+                    "http://[::1", "http://[::1]x", "http://a b", "http://a/b c", "http://a/#f", "http://a/\r\nX: y", "http://-a",
+                    "http://" + "a" * 256, "http://a/" + "a" * 4096):
+            self.refused("INVALID_VALUE", *upload, bad, {})
+        for options in ({"filename": ""}, {"filename": "../x"}, {"filename": "-x"}, {"filename": ".x"}, {"filename": "a" * 129},
+                        {"filename": "a b"}, {"http_proxy": "http://127.0.0.1:3128"}, {"colour": "red"}):
+            self.refused("INVALID_VALUE", *upload, url, options)
+        self.refused("HANDLE_INVALID", "host.bugreport_upload", WhatIsNeverThere.GONE, url, {})
+
+    def test_upload_that_is_cancelled(self):
+        held = threading.Event()
+        self.addCleanup(held.set)
+        url, _, begun = self.receiver(held=held)
+        task = API.call("Async.host.bugreport_upload", API.session, host(), url, {})
+        self.assertTrue(begun.wait(120))
+        API.task.cancel(task)
+        until("the task is cancelled", lambda: API.task.get_status(task) == "cancelled", limit_s=120)
 
     def test_capabilities(self):
         document = ElementTree.fromstring(API.host.get_system_status_capabilities(host()))

@@ -1,17 +1,12 @@
 /* What reaches out for people who look after the pool, and what of it this server does not do. */
-#include "../certificates.h"
 #include "../fetch.h"
 #include "../server.h"
-#include <arpa/inet.h>
 #include <base/http_client.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <handlers.h>
 #include <model/errors.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <stdio.h>
-#include <sys/mman.h>
 
 #define POST_TIMEOUT_MS 30000
 #define POST_BODY_MAX (1024 * 1024)
@@ -22,41 +17,6 @@ static bool is_name(const char *host)
     size_t len = strlen(host);
     return len > 0 && len <= 255 && host[0] != '-' && host[0] != '.' &&
            strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:") == len;
-}
-
-/* "192.0.2.1:443" or "[2001:db8::1]:443": the first address of the name that may be reached. What was looked
- * at is what is connected to. The caller frees; NULL: none. */
-static char *resolve(const struct fetch_rules *rules, const char *host, int port)
-{
-    const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    char *out = NULL;
-    if (getaddrinfo(host, NULL, &hints, &found) != 0)
-        return NULL;
-    for (const struct addrinfo *one = found; one && !out; one = one->ai_next) {
-        char text[NI_MAXHOST];
-        if (fetch_allowed(rules, one->ai_addr) &&
-            getnameinfo(one->ai_addr, one->ai_addrlen, text, sizeof(text), NULL, 0, NI_NUMERICHOST) == 0)
-            out = xasprintf(one->ai_family == AF_INET6 ? "[%s]:%d" : "%s:%d", text, port);
-    }
-    freeaddrinfo(found);
-    return out;
-}
-
-/* A file without a name with the certificates that the pool trusts; -1: it trusts none of its own. */
-static int trusted_file(const struct call *call, char path[static 32])
-{
-    AUTO_FREE char *pem = certificates_trusted(call->snapshot, 0);
-    size_t len = pem ? strlen(pem) : 0;
-    int fd = len ? memfd_create("trusted", MFD_CLOEXEC) : -1;
-    if (fd < 0)
-        return -1;
-    if (write(fd, pem, len) != (ssize_t)len) {
-        close(fd);
-        return -1;
-    }
-    snprintf(path, 32, "/proc/self/fd/%d", fd);
-    return fd;
 }
 
 /* The other side is known by a certificate that the pool trusts, or, when it trusts none of its own, by the
@@ -71,7 +31,7 @@ int handle_pool_send_test_post(struct call *call, const struct pool_send_test_po
         return err_invalid_value(err, "port", port);
     if (strlen(args->body) > POST_BODY_MAX)
         return err_invalid_value(err, "body", "more than 1 MiB");
-    AUTO_FREE char *to = resolve(call->server->fetch_rules, args->host, (int)args->port);
+    AUTO_FREE char *to = fetch_resolve(call->server->fetch_rules, args->host, (int)args->port);
     if (!to)
         return err_value_not_supported(err, "host", args->host,
                                        "It has no address that this server may reach: the server's option "
@@ -79,7 +39,7 @@ int handle_pool_send_test_post(struct call *call, const struct pool_send_test_po
     bool six = strchr(args->host, ':') != NULL;
     AUTO_FREE char *url = xasprintf(six ? "https://[%s]:%s" : "https://%s:%s", args->host, port);
     char path[32] = "";
-    AUTO_CLOSE int trusted = trusted_file(call, path);
+    AUTO_CLOSE int trusted = fetch_trusted_file(call->snapshot, path);
     const struct http_client_config config = {
         .url = url, .connect_to = to, .ca_file = trusted >= 0 ? path : NULL};
     const struct http_call post = {.path = "/",

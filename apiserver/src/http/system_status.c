@@ -1,6 +1,8 @@
 /* GET /system-status?entries=a,b&output=tar: what support needs to know, in one archive: the database without
  * secrets, the audit log, how the server is doing, the logs of each host. An entry that cannot be had says so
  * in its file. */
+#include "system_status.h"
+
 #include "../gate/trail.h"
 #include "dump.h"
 #include "transfer.h"
@@ -19,9 +21,9 @@
 #define FOLDER "system-status"
 
 struct bundle {
-    struct transfer *t;
+    struct call *call; /* for handlers that it asks */
+    const struct system_status_sink *sink;
     struct archive *archive;
-    struct call call; /* for handlers that it asks */
     bool failed;
 };
 
@@ -81,7 +83,7 @@ static int send_member(struct bundle *b, const char *name, const struct spool *s
 static int add(struct bundle *b, const char *name,
                int (*fill)(struct bundle *b, struct spool *spool, void *arg), void *arg)
 {
-    AUTO_CLOSE int fd = open(b->t->server->state_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    AUTO_CLOSE int fd = open(b->call->server->state_dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     struct spool spool = {fd};
     if (b->failed || fd < 0 || fill(b, &spool, arg) < 0 || send_member(b, name, &spool) < 0)
         b->failed = true;
@@ -91,13 +93,13 @@ static int add(struct bundle *b, const char *name,
 static int fill_database(struct bundle *b, struct spool *spool, void *arg)
 {
     (void)arg;
-    return dump_database(b->call.snapshot, CLASS_secret, spool_put, spool);
+    return dump_database(b->call->snapshot, CLASS_secret, spool_put, spool);
 }
 
 static int fill_audit_log(struct bundle *b, struct spool *spool, void *arg)
 {
     (void)arg;
-    return trail_read(b->t->server->trail, "", true, spool_line, spool);
+    return trail_read(b->call->server->trail, "", true, spool_line, spool);
 }
 
 static int fill_figures(struct bundle *b, struct spool *spool, void *arg)
@@ -105,7 +107,7 @@ static int fill_figures(struct bundle *b, struct spool *spool, void *arg)
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const struct str_map *figures = NULL;
     (void)arg;
-    if (handle_diagnostics_db_stats(&b->call, &figures, &err) < 0)
+    if (handle_diagnostics_db_stats(b->call, &figures, &err) < 0)
         return spool_text(spool, err.code);
     for (size_t i = 0; figures && i < figures->count; i++) {
         AUTO_FREE char *line = xasprintf("%s: %s\n", figures->pairs[i].key, figures->pairs[i].value);
@@ -127,7 +129,7 @@ static int fill_answer(struct bundle *b, struct spool *spool, void *arg)
     const struct question *q = arg;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const char *text = NULL;
-    if (q->ask(&b->call, q->host, &text, &err) < 0) {
+    if (q->ask(b->call, q->host, &text, &err) < 0) {
         AUTO_FREE char *line =
             xasprintf("not to be had: %s %s\n", err.code, err.param_count ? err.params[0] : "");
         return spool_text(spool, line);
@@ -238,34 +240,75 @@ static int add_entries(struct bundle *b, const char *list)
         if (entries[i].fill)
             add(b, entries[i].member, entries[i].fill, NULL);
         else
-            snapshot_each(b->call.snapshot, CLASS_host, add_of_host, &of);
-        transfer_report(b->t, (double)(i + 1) / ARRAY_LEN(entries));
+            snapshot_each(b->call->snapshot, CLASS_host, add_of_host, &of);
+        b->sink->report(b->sink->arg, (double)(i + 1) / ARRAY_LEN(entries));
     }
     return b->failed ? -1 : 0;
 }
 
 /* ---- the archive ---- */
 
-static const struct output {
-    const char *name, *type, *filename;
+static const struct system_status_output {
+    const char *name, *type, *suffix;
     int (*format)(struct archive *archive);
     int (*filter)(struct archive *archive);
 } outputs[] = {
-    {"tar", "application/x-tar", FOLDER ".tar", archive_write_set_format_ustar,
-     archive_write_add_filter_none},
-    {"tar.bz2", "application/x-bzip2", FOLDER ".tar.bz2", archive_write_set_format_ustar,
+    {"tar", "application/x-tar", ".tar", archive_write_set_format_ustar, archive_write_add_filter_none},
+    {"tar.bz2", "application/x-bzip2", ".tar.bz2", archive_write_set_format_ustar,
      archive_write_add_filter_bzip2},
-    {"zip", "application/zip", FOLDER ".zip", archive_write_set_format_zip, archive_write_add_filter_none},
+    {"zip", "application/zip", ".zip", archive_write_set_format_zip, archive_write_add_filter_none},
 };
+
+const struct system_status_output *system_status_output(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(outputs); i++)
+        if (!name || streq(outputs[i].name, name))
+            return &outputs[i];
+    return NULL;
+}
+
+const char *system_status_type(const struct system_status_output *output)
+{
+    return output->type;
+}
+
+const char *system_status_suffix(const struct system_status_output *output)
+{
+    return output->suffix;
+}
 
 static la_ssize_t on_write(struct archive *archive, void *arg, const void *data, size_t len)
 {
     struct bundle *b = arg;
     (void)archive;
     /* libarchive 3.6 loses its buffers when a write fails: it is told that all is well. */
-    if (!b->failed && transfer_write(b->t, data, len) < 0)
+    if (!b->failed && b->sink->put(b->sink->arg, data, len) < 0)
         b->failed = true;
     return (la_ssize_t)len;
+}
+
+int system_status_write(struct call *call, const struct system_status_output *output, const char *list,
+                        const struct system_status_sink *sink)
+{
+    struct bundle b = {.call = call, .sink = sink, .archive = archive_write_new()};
+    if (!b.archive)
+        abort(); /* only memory can be missing */
+    output->format(b.archive);
+    output->filter(b.archive);
+    archive_write_set_bytes_in_last_block(b.archive, 1);
+    archive_write_open(b.archive, &b, NULL, on_write, NULL);
+    add_entries(&b, list);
+    if (archive_write_close(b.archive) != ARCHIVE_OK)
+        b.failed = true;
+    archive_write_free(b.archive);
+    return b.failed ? -1 : 0;
+}
+
+/* ---- downloads ---- */
+
+static void report(void *arg, double fraction)
+{
+    transfer_report(arg, fraction);
 }
 
 static int run(struct transfer *t, struct api_err *err)
@@ -274,30 +317,20 @@ static int run(struct transfer *t, struct api_err *err)
     const char *wanted = logs_alone ? NULL : transfer_query(t, "output");
     const char *list = logs_alone ? "host-logs,kernel-log" : transfer_query(t, "entries");
     AUTO_FREE char *kept = list ? xstrdup(list) : NULL; /* the query goes with the answer's begin */
-    const struct output *output = wanted ? NULL : &outputs[0];
-    for (size_t i = 0; wanted && i < ARRAY_LEN(outputs); i++)
-        if (streq(outputs[i].name, wanted))
-            output = &outputs[i];
+    const struct system_status_output *output = system_status_output(wanted);
     if (!output)
         return err_invalid_value(err, "output", wanted);
-    struct bundle b = {.t = t, .archive = archive_write_new()};
-    if (!b.archive)
-        abort(); /* only memory can be missing */
+    const struct system_status_sink sink = {transfer_write, report, t};
+    AUTO_FREE char *filename = xasprintf(FOLDER "%s", output->suffix);
+    struct call call;
     t->object = xstrdup(output->name);
-    output->format(b.archive);
-    output->filter(b.archive);
-    archive_write_set_bytes_in_last_block(b.archive, 1);
-    transfer_call(t, &b.call);
-    transfer_answer(t, output->type, output->filename, -1);
-    archive_write_open(b.archive, &b, NULL, on_write, NULL);
-    add_entries(&b, kept);
-    if (archive_write_close(b.archive) != ARCHIVE_OK)
-        b.failed = true;
-    archive_write_free(b.archive);
-    transfer_call_done(&b.call);
-    if (b.failed && !transfer_interrupted(t, err))
+    transfer_call(t, &call);
+    transfer_answer(t, output->type, filename, -1);
+    int rc = system_status_write(&call, output, kept, &sink);
+    transfer_call_done(&call);
+    if (rc < 0 && !transfer_interrupted(t, err))
         fail_internal(err, "The bundle could not be made.");
-    return b.failed ? -1 : 0;
+    return rc;
 }
 
 void door_system_status(struct server *server, struct http_request *req)

@@ -107,3 +107,18 @@ int xe_cmd_host_get_system_status(struct xe_run_state *x, const struct xe_comman
         xasprintf("/system-status?output=%s&entries=%s", output ? output : "tar.bz2", entries ? entries : "");
     return xe_transfer(x, x->api->download, "System status", route, NULL);
 }
+
+static int upload_of_host(struct xe_run_state *x, const struct xe_command *cmd, const char *host)
+{
+    const char *url = xe_arg(x, "url"), *proxy = xe_arg(x, "http_proxy");
+    AUTO_JSON json_t *options = json_object();
+    (void)cmd;
+    if (proxy)
+        json_object_set_new(options, "http_proxy", json_string(proxy));
+    return xe_call(x, "host.bugreport_upload", NULL, "[ssO]", host, url ? url : "", options);
+}
+
+int xe_cmd_host_bugreport_upload(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return xe_for_selected(x, cmd, upload_of_host);
+}
