@@ -223,7 +223,6 @@ void tls_prepare(struct http_server *server, struct connection *c, struct MHD_Co
     if (server->client_certificates) {
         gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
         gnutls_session_set_verify_function(session, verify_client);
-        return;
     }
     pthread_mutex_lock(&server->lock);
     c->identity = server->identity;
@@ -233,7 +232,7 @@ void tls_prepare(struct http_server *server, struct connection *c, struct MHD_Co
     if (!c->identity)
         return;
     gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, c->identity->credentials);
-    if (c->identity->client_name) {
+    if (c->identity->client_name && !server->client_certificates) {
         gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUEST);
         gnutls_session_set_verify_function(session, look_at_client);
     }

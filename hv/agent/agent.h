@@ -196,6 +196,10 @@ int join_switch(struct agent *agent, bool to_none, struct hv_err *err);
 /* Ends a switch that was cut short. Before join_pool. */
 void join_repair(struct agent *agent);
 
+/* ---- certificate.c ---- */
+/* Ends or undoes a change of the certificate that was cut short. Before the server starts. */
+void certificate_repair(struct agent *agent);
+
 /* ---- streams.c ---- */
 void streams_import(struct agent *agent, struct http_request *req);
 void streams_export(struct agent *agent, struct http_request *req);

@@ -244,7 +244,8 @@ static int join_now(struct agent *agent, struct hv_err *err)
 /* The few files of a folder of keys, and the folder. Nothing there is fine. */
 static int remove_folder(struct agent *agent, const char *folder, struct hv_err *err)
 {
-    static const char *const names[] = {"host-uuid", "ca.pem", "host.pem", "host.key", "listen", "term"};
+    static const char *const names[] = {"host-uuid", "ca.pem",   "host.pem", "host.key",
+                                        "next.pem",  "next.key", "listen",   "term"};
     char *path AUTO_FREE = agent_path(agent, folder);
     for (size_t i = 0; i < ARRAY_LEN(names); i++) {
         char *file AUTO_FREE = path_in(agent, folder, names[i]);

@@ -333,6 +333,7 @@ static int start(struct agent *agent, struct hv_err *err)
         return -1;
     facts_images(agent, &agent->facts);
     join_repair(agent);
+    certificate_repair(agent);
     if (join_pool(agent, err) < 0 || start_pools(agent, err) < 0)
         return -1;
     term_load(agent);

@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import unittest
 
-from pool import NULL, Failure, TestPool, program
+from pool import NULL, Failure, TestPool, program, until
 
 POOL = API = FOLDER = PKI = None
 
@@ -160,6 +160,111 @@ class OfTheServer(Base):
         self.assertTrue(API.pool.get_all_records().popitem()[1]["tls_verification_enabled"])
         self.refused("OPERATION_NOT_ALLOWED", "host.emergency_disable_tls_verification")
         API.host.emergency_reenable_tls_verification()
+
+
+class OfHosts(Base):
+    @staticmethod
+    def pki(agent, name):
+        return os.path.join(agent.folder, "pki", name)
+
+    def file(self, agent, name):
+        with open(self.pki(agent, name), encoding="ascii") as file:
+            return file.read()
+
+    def put(self, agent, name, text):
+        with open(self.pki(agent, name), "w", encoding="ascii") as file:
+            file.write(text)
+
+    def shown_by(self, agent):
+        """To somebody who shows no certificate, which the agent refuses right after."""
+        with open(os.path.join(agent.folder, "hostd.port"), encoding="ascii") as file:
+            return fingerprint(ssl.get_server_certificate(("127.0.0.1", int(file.read()))))
+
+    def agent(self, ref):
+        uuid = API.host.get_uuid(ref)
+        return next(agent for agent in POOL.hosts if self.file(agent, "host-uuid").strip() == uuid)
+
+    def noted(self, ref, print_):
+        """What the pool knows of it; a look at the host that began before may write its answer still."""
+        until("the row is of the new certificate", limit_s=120, check=lambda: [
+            c["fingerprint_sha256"] for c in rows("host_internal").values() if c["host"] == ref] == [print_])
+
+    def starts_with(self, agent, print_):
+        """After a start: what was left is gone, the pair belongs together, and the pool reaches the host."""
+        agent.start("hostd.port")
+        self.assertEqual(self.shown_by(agent), print_)
+        self.assertEqual([name for name in os.listdir(self.pki(agent, "")) if name.startswith("next")], [])
+        for ref in API.host.get_all():
+            until("the host answers", lambda: self.answers(ref), limit_s=120)
+
+    @staticmethod
+    def answers(ref):
+        try:
+            return API.host.dmesg(ref) is not None
+        except Failure as failure:
+            if failure.code != "HOST_OFFLINE":
+                raise
+            return False
+
+    def asked_by_nobody(self, agent):
+        """Without a certificate of the pool an agent tells nothing."""
+        with open(os.path.join(agent.folder, "hostd.port"), encoding="ascii") as file:
+            connection = http.client.HTTPSConnection("127.0.0.1", int(file.read()), timeout=60,
+                                                     context=ssl._create_unverified_context())  # pylint: disable=protected-access
+        with self.assertRaises((OSError, http.client.HTTPException)):
+            connection.request("GET", "/v1/operations")
+            connection.getresponse()
+        connection.close()
+
+    def test_refresh(self):
+        lead = coordinator()
+        for ref in API.host.get_all():
+            agent, server_before = self.agent(ref), fingerprint(shown())
+            before, key, pid = self.shown_by(agent), self.file(agent, "host.key"), agent.pid
+            API.host.refresh_server_certificate(ref)
+            after = self.shown_by(agent)
+            self.assertNotEqual(after, before)
+            self.assertEqual(after, fingerprint(first(self.file(agent, "host.pem"))))
+            self.assertNotEqual(self.file(agent, "host.key"), key)
+            self.assertEqual([name for name in os.listdir(self.pki(agent, "")) if name.startswith("next")], [])
+            self.noted(ref, after)
+            self.assertEqual((agent.pid, POOL.live_hosts(API)), (pid, 2))
+            self.assertEqual(fingerprint(shown()) == server_before, ref != lead)
+            self.assertTrue(self.answers(ref))
+            self.asked_by_nobody(agent)
+        POOL.restart()  # so that the server connects anew
+        OfTheServer.login()
+        for ref in API.host.get_all():
+            until("the host answers", lambda: self.answers(ref), limit_s=120)
+        self.assertEqual(POOL.login(tls=True).pool.get_all(), API.pool.get_all())
+        # A certificate that was brought along stays.
+        API.host.install_server_certificate(lead, read("server.pem"), read("server.key"), read("authority.pem"))
+        API.host.refresh_server_certificate(lead)
+        self.assertEqual(fingerprint(shown()), fingerprint(read("server.pem")))
+        API.host.reset_server_certificate(lead)
+        self.refused("HANDLE_INVALID", "host.refresh_server_certificate",
+                     "OpaqueRef:00000000-0000-4000-8000-000000000000")
+
+    def test_refresh_that_is_cut_short(self):
+        """What a kill between the steps leaves behind: the present pair or the new one, whole."""
+        (ref,) = set(API.host.get_all()) - {coordinator()}
+        agent = self.agent(ref)
+        old = {name: self.file(agent, name) for name in ("host.pem", "host.key")}
+        API.host.refresh_server_certificate(ref)
+        new = {name: self.file(agent, name) for name in ("host.pem", "host.key")}
+        old_print, new_print = (fingerprint(first(pair["host.pem"])) for pair in (old, new))
+        for files, print_ in (({**old, "next.key": new["host.key"]}, old_print),
+                              ({**old, "next.key": new["host.key"], "next.pem": new["host.pem"]}, old_print),
+                              ({"host.key": new["host.key"], "host.pem": old["host.pem"], "next.key": new["host.key"],
+                                "next.pem": new["host.pem"]}, new_print),
+                              ({**new, "next.key": new["host.key"], "next.pem": new["host.pem"]}, new_print)):
+            agent.kill()
+            for name, text in files.items():
+                self.put(agent, name, text)
+            self.starts_with(agent, print_)
+        agent.kill()
+        self.refused("HOST_OFFLINE", "host.refresh_server_certificate", ref)
+        self.starts_with(agent, new_print)
 
 
 class Trusted(Base):

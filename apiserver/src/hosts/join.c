@@ -176,8 +176,8 @@ void door_join_tokens(struct server *server, struct http_request *req)
 
 /* ---- joining ---- */
 
-static int issue_certificate(struct server *server, const char *uuid, const char *csr, char **cert, char **ca,
-                             struct api_err *err)
+int join_issue_certificate(struct server *server, const char *uuid, const char *csr, char **cert, char **ca,
+                           struct api_err *err)
 {
     AUTO_FREE char *ca_path = pki_path(server, "ca.pem");
     AUTO_FREE char *key_path = pki_path(server, "ca.key");
@@ -193,6 +193,7 @@ static int issue_certificate(struct server *server, const char *uuid, const char
     *ca = file_read(ca_path, 65536, NULL);
     if (!*ca) {
         free(*cert);
+        *cert = NULL;
         return fail_internal(err, "The pool's certificate authority cannot be read.");
     }
     return 0;
@@ -276,7 +277,7 @@ static void run_join(void *arg)
         log_warn("join", "refused a join with a wrong, used or expired token", "from",
                  http_request_peer(job->req));
         http_answer_error(job->req, 403, "the join token is wrong, used or expired: make a new one");
-    } else if (issue_certificate(job->server, uuid, csr, &cert, &ca, &err) < 0 ||
+    } else if (join_issue_certificate(job->server, uuid, csr, &cert, &ca, &err) < 0 ||
                add_host(job->server, uuid, address, (int)port, &facts, &err) < 0) {
         door_fail(job->req, 500, &err);
     } else {

@@ -70,7 +70,9 @@ uint16_t http_server_port(const struct http_server *server);
  * connections that come from now on; those that are open keep theirs. With `trusted_pem` (NULL: not) clients
  * are asked for a certificate, which they need not have: who shows one that these CA certificates (or that
  * very certificate) vouch for, not revoked by `crl_pem` (may be NULL), in time, with the DNS name
- * `client_name`, is a known client. 0, or -1 with a sentence, when nothing has changed. Any thread. */
+ * `client_name`, is a known client. A server with client_ca_file goes on to ask for what it asked for, and
+ * takes those that `trusted_pem` vouches for. 0, or -1 with a sentence, when nothing has changed. Any thread.
+ */
 int http_server_set_identity(struct http_server *server, const char *certificate_pem, const char *key_pem,
                              const char *trusted_pem, const char *crl_pem, const char *client_name,
                              struct http_server_error *error);
