@@ -1,6 +1,6 @@
 /* Reading of raw images and qcow2 chains (view.h). Layout: QEMU's docs/interop/qcow2.txt. */
 #include "view.h"
-#include <endian.h>
+#include <base/bytes.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,35 +45,21 @@ static bool read_all(int fd, void *data, size_t len, uint64_t at)
     return true;
 }
 
-static uint32_t be32(const uint8_t *p)
-{
-    uint32_t n;
-    memcpy(&n, p, sizeof(n));
-    return be32toh(n);
-}
-
-static uint64_t be64(const uint8_t *p)
-{
-    uint64_t n;
-    memcpy(&n, p, sizeof(n));
-    return be64toh(n);
-}
-
 static const char *open_qcow2(struct layer *layer)
 {
     uint8_t h[104] = {0};
     if (!read_all(layer->fd, h, 72, 0) || memcmp(h, "QFI\xfb", 4) != 0)
         return "an image is not qcow2";
-    uint32_t version = be32(h + 4);
+    uint32_t version = be32_get(h + 4);
     if (version != 2 && version != 3)
         return "an image has an unknown version of qcow2";
     if (version == 3 && !read_all(layer->fd, h + 72, 32, 72))
         return "an image is too short";
-    if (be32(h + 32) != 0 || (version == 3 && (be64(h + 72) & ~INCOMPATIBLE_KNOWN)))
+    if (be32_get(h + 32) != 0 || (version == 3 && (be64_get(h + 72) & ~INCOMPATIBLE_KNOWN)))
         return "an image is encrypted, damaged or uses features that are not supported";
-    layer->cluster_bits = be32(h + 20);
-    layer->size = be64(h + 24);
-    layer->l1_size = be32(h + 36);
+    layer->cluster_bits = be32_get(h + 20);
+    layer->size = be64_get(h + 24);
+    layer->l1_size = be32_get(h + 36);
     if (layer->cluster_bits < CLUSTER_BITS_MIN || layer->cluster_bits > CLUSTER_BITS_MAX ||
         layer->l1_size > L1_MAX || layer->size > (uint64_t)1 << 62)
         return "an image has impossible sizes";
@@ -81,7 +67,7 @@ static const char *open_qcow2(struct layer *layer)
     layer->l2 = malloc((size_t)1 << layer->cluster_bits);
     if (!layer->l1 || !layer->l2)
         return "there is no memory for an image's tables";
-    if (!read_all(layer->fd, layer->l1, layer->l1_size * sizeof(*layer->l1), be64(h + 40)))
+    if (!read_all(layer->fd, layer->l1, layer->l1_size * sizeof(*layer->l1), be64_get(h + 40)))
         return "an image is shorter than its tables";
     return NULL;
 }

@@ -2,8 +2,8 @@
  * 8 sequence, 16 generation, 16 host, 8 checksum of all before, zeros. */
 #include "statefile.h"
 
+#include <base/bytes.h>
 #include <base/mem.h>
-#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -34,32 +34,6 @@ static uint64_t checksum(const uint8_t *data, size_t len)
     return h;
 }
 
-static void put32(uint8_t *at, uint32_t n)
-{
-    n = htole32(n);
-    memcpy(at, &n, sizeof(n));
-}
-
-static void put64(uint8_t *at, uint64_t n)
-{
-    n = htole64(n);
-    memcpy(at, &n, sizeof(n));
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-    uint32_t n;
-    memcpy(&n, at, sizeof(n));
-    return le32toh(n);
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-    uint64_t n;
-    memcpy(&n, at, sizeof(n));
-    return le64toh(n);
-}
-
 static void put_uuid(uint8_t *at, const char *text)
 {
     struct ref uuid = REF_NULL;
@@ -82,24 +56,24 @@ void statefile_encode(const struct statefile_entry *entry, uint8_t sector[static
 {
     memset(sector, 0, STATEFILE_SECTOR);
     memcpy(sector, MAGIC, 8);
-    put32(sector + 8, VERSION);
-    put32(sector + 12, entry->index);
-    put32(sector + 16, entry->state);
-    put64(sector + 24, entry->sequence);
+    le32_put(sector + 8, VERSION);
+    le32_put(sector + 12, entry->index);
+    le32_put(sector + 16, entry->state);
+    le64_put(sector + 24, entry->sequence);
     put_uuid(sector + 32, entry->generation);
     put_uuid(sector + 48, entry->host);
-    put64(sector + CHECKSUM_AT, checksum(sector, CHECKSUM_AT));
+    le64_put(sector + CHECKSUM_AT, checksum(sector, CHECKSUM_AT));
 }
 
 bool statefile_decode(const uint8_t sector[static STATEFILE_SECTOR], struct statefile_entry *entry)
 {
-    if (memcmp(sector, MAGIC, 8) != 0 || get32(sector + 8) != VERSION ||
-        get64(sector + CHECKSUM_AT) != checksum(sector, CHECKSUM_AT))
+    if (memcmp(sector, MAGIC, 8) != 0 || le32_get(sector + 8) != VERSION ||
+        le64_get(sector + CHECKSUM_AT) != checksum(sector, CHECKSUM_AT))
         return false;
-    uint32_t index = get32(sector + 12), state = get32(sector + 16);
+    uint32_t index = le32_get(sector + 12), state = le32_get(sector + 16);
     if (index >= STATEFILE_SECTORS || state == STATEFILE_NOTHING || state > STATEFILE_OUT)
         return false;
-    *entry = (struct statefile_entry){.index = index, .state = state, .sequence = get64(sector + 24)};
+    *entry = (struct statefile_entry){.index = index, .state = state, .sequence = le64_get(sector + 24)};
     get_uuid(sector + 32, entry->generation);
     get_uuid(sector + 48, entry->host);
     return true;

@@ -1,10 +1,10 @@
 /* Images: the qcow2 header (docs/interop/qcow2.txt of QEMU), and qemu-img, run as the storage user, with
  * limits, its files as descriptors and every format explicit. */
 #include "storage_internal.h"
+#include <base/bytes.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
-#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <sys/statvfs.h>
@@ -16,41 +16,27 @@
 #define FEATURES_KNOWN UINT64_C(0x1f)
 #define BACKING_AT_MAX (2 << 20) /* it stands in the first cluster */
 
-static uint32_t be32_at(const uint8_t *p)
-{
-    uint32_t n;
-    memcpy(&n, p, sizeof(n));
-    return be32toh(n);
-}
-
-static uint64_t be64_at(const uint8_t *p)
-{
-    uint64_t n;
-    memcpy(&n, p, sizeof(n));
-    return be64toh(n);
-}
-
 bool qcow2_header_read(int fd, struct qcow2_header *out)
 {
     uint8_t h[HEADER_SIZE] = {0};
     ssize_t n = pread(fd, h, sizeof(h), 0);
     if (n < 72 || memcmp(h, "QFI\xfb", 4) != 0)
         return false;
-    uint32_t version = be32_at(h + 4);
+    uint32_t version = be32_get(h + 4);
     if ((version != 2 && version != 3) || (version == 3 && n < HEADER_SIZE))
         return false;
-    uint64_t features = version == 3 ? be64_at(h + 72) : 0, size = be64_at(h + 24);
+    uint64_t features = version == 3 ? be64_get(h + 72) : 0, size = be64_get(h + 24);
     if (size > INT64_MAX)
         return false;
     *out = (struct qcow2_header){
         .virtual_size = (int64_t)size,
-        .backing_file = be64_at(h + 8) != 0 || be32_at(h + 16) != 0,
-        .encrypted = be32_at(h + 32) != 0,
+        .backing_file = be64_get(h + 8) != 0 || be32_get(h + 16) != 0,
+        .encrypted = be32_get(h + 32) != 0,
         .data_file = (features & FEATURE_DATA_FILE) != 0,
         .unknown_features = (features & ~FEATURES_KNOWN) != 0,
     };
-    uint64_t at = be64_at(h + 8);
-    uint32_t len = be32_at(h + 16);
+    uint64_t at = be64_get(h + 8);
+    uint32_t len = be32_get(h + 16);
     if (out->backing_file && len < sizeof(out->backing) && at < BACKING_AT_MAX &&
         pread(fd, out->backing, len, (off_t)at) != (ssize_t)len)
         out->backing[0] = '\0';

@@ -2,8 +2,8 @@
  * before QEMU may see it, and its conversion. A differencing image refers to another file, so it is refused.
  */
 #include "storage_internal.h"
+#include <base/bytes.h>
 #include <base/mem.h>
-#include <endian.h>
 #include <stdio.h>
 
 #define SECTOR INT64_C(512)
@@ -18,20 +18,6 @@
 #define TABLE_PIECE 4096
 #define BLOCK_UNUSED UINT32_MAX
 
-static uint32_t be32_at(const uint8_t *p)
-{
-    uint32_t n;
-    memcpy(&n, p, sizeof(n));
-    return be32toh(n);
-}
-
-static uint64_t be64_at(const uint8_t *p)
-{
-    uint64_t n;
-    memcpy(&n, p, sizeof(n));
-    return be64toh(n);
-}
-
 /* The ones' complement of the sum of all bytes but its own four. */
 static bool checksum_holds(const uint8_t *p, size_t len, size_t at)
 {
@@ -39,7 +25,7 @@ static bool checksum_holds(const uint8_t *p, size_t len, size_t at)
     for (size_t i = 0; i < len; i++)
         if (i < at || i >= at + 4)
             sum += p[i];
-    return ~sum == be32_at(p + at);
+    return ~sum == be32_get(p + at);
 }
 
 static int bad(struct storage_error *error, const char *what)
@@ -63,7 +49,7 @@ static int check_table(int fd, int64_t file_size, int64_t at, uint32_t entries, 
         if (!read_at(fd, piece, (size_t)count * 4, at + (int64_t)done * 4))
             return bad(error, "is cut short in its table");
         for (uint32_t i = 0; i < count; i++) {
-            uint32_t sector = be32_at(piece + (size_t)i * 4);
+            uint32_t sector = be32_get(piece + (size_t)i * 4);
             if (sector != BLOCK_UNUSED && sector * SECTOR + bitmap + block_size > file_size)
                 return bad(error, "is damaged or cut short: a block lies behind its end");
         }
@@ -80,8 +66,8 @@ static int check_dynamic(int fd, int64_t file_size, int64_t header_at, int64_t v
         !read_at(fd, h, sizeof(h), header_at) || memcmp(h, "cxsparse", 8) != 0 ||
         !checksum_holds(h, sizeof(h), 36))
         return bad(error, "has no valid header of a dynamic disk");
-    uint64_t table_at = be64_at(h + 16);
-    uint32_t entries = be32_at(h + 28), block_size = be32_at(h + 32);
+    uint64_t table_at = be64_get(h + 16);
+    uint32_t entries = be32_get(h + 28), block_size = be32_get(h + 32);
     if (block_size < BLOCK_MIN || block_size > BLOCK_MAX || (block_size & (block_size - 1)) != 0)
         return bad(error, "has blocks of a size that is not usual");
     /* The table covers the disk, and is not far larger. */
@@ -102,8 +88,8 @@ int vhd_check(int fd, int64_t file_size, int64_t size_max, int64_t *virtual_size
         return storage_fail(error, STORAGE_BAD_IMAGE, "the data is not a VHD image, or is cut short");
     if (!checksum_holds(f, sizeof(f), 64))
         return bad(error, "has a wrong checksum");
-    uint32_t type = be32_at(f + 60);
-    uint64_t size = be64_at(f + 48), header_at = be64_at(f + 16);
+    uint32_t type = be32_get(f + 60);
+    uint64_t size = be64_get(f + 48), header_at = be64_get(f + 16);
     if (type == TYPE_DIFFERENCING)
         return bad(error, "is a differencing disk, which needs another file");
     if (type != TYPE_FIXED && type != TYPE_DYNAMIC)

@@ -1,9 +1,9 @@
 /* A differencing VHD, written front to back: of each block (2 MiB) with a change the sectors that changed. It
  * names its parent, which is the image of the other disk; whoever keeps both joins them. */
 #include "storage_internal.h"
+#include <base/bytes.h>
 #include <base/clock.h>
 #include <base/mem.h>
-#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -16,18 +16,6 @@
 #define GRAIN ((int64_t)64 << 10)       /* of what is known to have changed */
 #define EPOCH_2000 946684800
 #define BLOCK_UNUSED UINT32_MAX
-
-static void put32(uint8_t *at, uint32_t n)
-{
-    n = htobe32(n);
-    memcpy(at, &n, sizeof(n));
-}
-
-static void put64(uint8_t *at, uint64_t n)
-{
-    n = htobe64(n);
-    memcpy(at, &n, sizeof(n));
-}
 
 static void put_uuid(uint8_t *at, const char *text)
 {
@@ -45,7 +33,7 @@ static void put_checksum(uint8_t *bytes, size_t len, size_t at)
     uint32_t sum = 0;
     for (size_t i = 0; i < len; i++)
         sum += bytes[i];
-    put32(bytes + at, ~sum);
+    be32_put(bytes + at, ~sum);
 }
 
 /* Cylinders, heads and sectors as the specification computes them. */
@@ -79,16 +67,16 @@ static void make_footer(uint8_t f[static FOOTER_SIZE], int64_t size, const char 
 {
     memset(f, 0, FOOTER_SIZE);
     memcpy(f, "conectix", 8);
-    put32(f + 8, 2);
-    put32(f + 12, 0x10000);
-    put64(f + 16, FOOTER_SIZE); /* where the header is */
-    put32(f + 24, (uint32_t)(clock_unix_seconds() - EPOCH_2000));
+    be32_put(f + 8, 2);
+    be32_put(f + 12, 0x10000);
+    be64_put(f + 16, FOOTER_SIZE); /* where the header is */
+    be32_put(f + 24, (uint32_t)(clock_unix_seconds() - EPOCH_2000));
     memcpy(f + 28, "tap", 3); /* as readers know those whose size need not follow from the geometry */
-    put32(f + 32, 0x10003);
-    put64(f + 40, (uint64_t)size);
-    put64(f + 48, (uint64_t)size);
-    put32(f + 56, geometry(size));
-    put32(f + 60, 4); /* differencing */
+    be32_put(f + 32, 0x10003);
+    be64_put(f + 40, (uint64_t)size);
+    be64_put(f + 48, (uint64_t)size);
+    be32_put(f + 56, geometry(size));
+    be32_put(f + 60, 4); /* differencing */
     put_uuid(f + 68, uuid);
     put_checksum(f, FOOTER_SIZE, 64);
 }
@@ -98,10 +86,10 @@ static void make_header(uint8_t h[static HEADER_SIZE], uint32_t blocks, const ch
     memset(h, 0, HEADER_SIZE);
     memcpy(h, "cxsparse", 8);
     memset(h + 8, 0xff, 8);
-    put64(h + 16, FOOTER_SIZE + HEADER_SIZE); /* where the table is */
-    put32(h + 24, 0x10000);
-    put32(h + 28, blocks);
-    put32(h + 32, (uint32_t)BLOCK);
+    be64_put(h + 16, FOOTER_SIZE + HEADER_SIZE); /* where the table is */
+    be32_put(h + 24, 0x10000);
+    be32_put(h + 28, blocks);
+    be32_put(h + 32, (uint32_t)BLOCK);
     put_uuid(h + 40, parent);
     /* The parent's name: "<uuid>.vhd", UTF-16. */
     size_t at = 64;
@@ -192,8 +180,8 @@ int vhd_delta_send(int fd, int64_t size, const struct vhd_delta *names, const ui
     memset(table, 0xff, table_size);
     for (uint32_t i = 0; i < blocks; i++)
         if (block_changed(&d, i))
-            put32(table + (size_t)i * 4,
-                  (uint32_t)((data_at + (int64_t)used++ * (BITMAP_SIZE + BLOCK)) / SECTOR));
+            be32_put(table + (size_t)i * 4,
+                     (uint32_t)((data_at + (int64_t)used++ * (BITMAP_SIZE + BLOCK)) / SECTOR));
     d.length = data_at + (int64_t)used * (BITMAP_SIZE + BLOCK) + FOOTER_SIZE;
     make_footer(footer, size, names->uuid);
     make_header(header, blocks, names->parent);

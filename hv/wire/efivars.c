@@ -1,8 +1,8 @@
 /* Variables of a UEFI firmware (hv/efivars.h). Layouts: edk2's MdeModulePkg/Include/Guid/VariableFormat.h and
  * the PI specification's firmware volume header; numbers are little-endian throughout. */
+#include <base/bytes.h>
 #include <base/mem.h>
 #include <base/secret.h>
-#include <endian.h>
 #include <hv/efivars.h>
 #include <string.h>
 
@@ -35,13 +35,6 @@ static bool take_u64(struct reader *r, uint64_t *out)
     if (ok)
         *out = le64toh(*out);
     return ok;
-}
-
-static uint32_t u32_at(const uint8_t *p)
-{
-    uint32_t n;
-    memcpy(&n, p, sizeof(n));
-    return le32toh(n);
 }
 
 static void add_u32(struct buf *out, uint32_t n)
@@ -274,7 +267,7 @@ static bool find_store(const uint8_t *flash, size_t len, size_t *from, size_t *t
     if (header < VOLUME_HEADER_MIN || header + STORE_HEADER > len)
         return false;
     const uint8_t *store = flash + header;
-    uint32_t size = u32_at(store + EFI_GUID_SIZE);
+    uint32_t size = le32_get(store + EFI_GUID_SIZE);
     if (memcmp(store, store_guid, EFI_GUID_SIZE) != 0 || size < STORE_HEADER || size > len - header ||
         store[EFI_GUID_SIZE + 4] != STORE_FORMATTED || store[EFI_GUID_SIZE + 5] != STORE_HEALTHY)
         return false;
@@ -291,7 +284,7 @@ static size_t aligned(size_t n)
 static void read_var(struct efi_vars *vars, const uint8_t *at, size_t name_len, size_t data_len)
 {
     struct efi_var *var = add_var(vars);
-    var->attributes = u32_at(at + 4);
+    var->attributes = le32_get(at + 4);
     memcpy(var->time, at + 16, EFI_TIME_SIZE);
     memcpy(var->guid, at + 44, EFI_GUID_SIZE);
     var->name_len = name_len - 2;
@@ -308,7 +301,7 @@ int efi_flash_read(const void *flash, size_t len, struct efi_vars *out)
     if (!find_store(bytes, len, &at, &end))
         return -1;
     while (end - at >= VAR_HEADER && (bytes[at] | bytes[at + 1] << 8) == VAR_START) {
-        size_t name_len = u32_at(bytes + at + 36), data_len = u32_at(bytes + at + 40);
+        size_t name_len = le32_get(bytes + at + 36), data_len = le32_get(bytes + at + 40);
         uint8_t state = bytes[at + 2];
         if (name_len > end - at - VAR_HEADER || data_len > end - at - VAR_HEADER - name_len)
             break; /* the firmware wrote its header and was ended */
@@ -322,12 +315,6 @@ int efi_flash_read(const void *flash, size_t len, struct efi_vars *out)
     *out = vars;
     vars = EFI_VARS_INIT;
     return 0;
-}
-
-static void put_u32(uint8_t *at, uint32_t n)
-{
-    n = htole32(n);
-    memcpy(at, &n, sizeof(n));
 }
 
 void *efi_flash_make(const void *flash, size_t len, const struct efi_vars *vars)
@@ -352,10 +339,10 @@ void *efi_flash_make(const void *flash, size_t len, const struct efi_vars *vars)
         p[0] = VAR_START & 0xff;
         p[1] = VAR_START >> 8;
         p[2] = VAR_ADDED;
-        put_u32(p + 4, var->attributes);
+        le32_put(p + 4, var->attributes);
         memcpy(p + 16, var->time, EFI_TIME_SIZE);
-        put_u32(p + 36, (uint32_t)name_len);
-        put_u32(p + 40, (uint32_t)var->data_len);
+        le32_put(p + 36, (uint32_t)name_len);
+        le32_put(p + 40, (uint32_t)var->data_len);
         memcpy(p + 44, var->guid, EFI_GUID_SIZE);
         memcpy(p + VAR_HEADER, var->name, var->name_len);
         memcpy(p + VAR_HEADER + name_len, var->data, var->data_len);

@@ -168,6 +168,21 @@ static int bring_down(struct hv_host *agent, const struct snapshot *snap, const 
     return pif->VLAN < 0 && !tunnel ? set_link(agent, pif, false, err) : 0;
 }
 
+int pif_remove_bridge(struct call *call, const struct snapshot *snap, const struct pif_row *pif,
+                      struct api_err *err)
+{
+    const struct network_row *network = network_row(snapshot_get(snap, CLASS_network, pif->network));
+    AUTO_API_ERR struct api_err away = API_ERR_INIT;
+    struct hv_host *agent = network ? hosts_get(call->server->hosts, pif->host, &away) : NULL;
+    struct hv_err cause;
+    int rc = agent ? network_remove(agent, network, &cause) : 0;
+    if (agent)
+        hosts_put(call->server->hosts, agent);
+    if (rc < 0 && cause.kind != HV_ERR_KIND_UNREACHABLE)
+        return interfaces_fail(err, pif->host, pif->row.ref, &cause);
+    return 0;
+}
+
 int handle_pif_unplug(struct call *call, const struct pif_unplug_args *args, struct api_err *err)
 {
     const struct pif_row *pif = pif_find(call, args->self, err);

@@ -30,6 +30,10 @@ int pif_check_no_guests(const struct snapshot *snap, struct ref network, struct 
 /* Brings an interface up as its row says: its network's bridge, its addresses. Blocks. */
 int pif_bring_up(struct hv_host *agent, const struct snapshot *snap, const struct pif_row *pif,
                  struct api_err *err);
+/* Takes the bridge of the interface's network from its host; one that does not answer is passed over. Blocks.
+ */
+int pif_remove_bridge(struct call *call, const struct snapshot *snap, const struct pif_row *pif,
+                      struct api_err *err);
 /* Notes whether it is up. */
 int pif_record_attached(struct call *call, struct ref pif, bool attached, struct api_err *err);
 /* Its row and metrics (metrics of a VLAN belong to the interface below). */

@@ -218,18 +218,9 @@ int handle_tunnel_destroy(struct call *call, const struct tunnel_destroy_args *a
     if (!tunnel)
         return fail_handle(err, CLASS_tunnel, args->self);
     if (access && (pif_check_not_management(access, err) < 0 ||
-                   pif_check_no_guests(snap, access->network, access->host, err) < 0))
+                   pif_check_no_guests(snap, access->network, access->host, err) < 0 ||
+                   pif_remove_bridge(call, snap, access, err) < 0))
         return -1;
-    const struct network_row *network =
-        access ? network_row(snapshot_get(snap, CLASS_network, access->network)) : NULL;
-    AUTO_API_ERR struct api_err away = API_ERR_INIT;
-    struct hv_host *agent = network ? hosts_get(call->server->hosts, access->host, &away) : NULL;
-    struct hv_err cause;
-    int rc = agent ? network_remove(agent, network, &cause) : 0;
-    if (agent)
-        hosts_put(call->server->hosts, agent);
-    if (rc < 0 && cause.kind != HV_ERR_KIND_UNREACHABLE)
-        return interfaces_fail(err, access->host, access->row.ref, &cause);
     if (remove_rows(call->server, args->self, err) < 0)
         return -1;
     if (access)

@@ -116,18 +116,9 @@ int vlan_unmake(struct call *call, struct ref ref, struct api_err *err)
     if (!vlan)
         return fail_handle(err, CLASS_VLAN, ref);
     if (pif && (pif_check_not_management(pif, err) < 0 || pif_check_no_tunnels(pif, err) < 0 ||
-                pif_check_no_guests(now, pif->network, pif->host, err) < 0))
+                pif_check_no_guests(now, pif->network, pif->host, err) < 0 ||
+                pif_remove_bridge(call, now, pif, err) < 0))
         return -1;
-    const struct network_row *network =
-        pif ? network_row(snapshot_get(now, CLASS_network, pif->network)) : NULL;
-    AUTO_API_ERR struct api_err away = API_ERR_INIT;
-    struct hv_host *agent = network ? hosts_get(call->server->hosts, pif->host, &away) : NULL;
-    struct hv_err cause;
-    int rc = agent ? network_remove(agent, network, &cause) : 0;
-    if (agent)
-        hosts_put(call->server->hosts, agent);
-    if (rc < 0 && cause.kind != HV_ERR_KIND_UNREACHABLE)
-        return interfaces_fail(err, pif->host, pif->row.ref, &cause);
     struct tx *tx = store_begin(call->server->store);
     if (tx_get(tx, CLASS_VLAN, ref))
         tx_delete(tx, CLASS_VLAN, ref);

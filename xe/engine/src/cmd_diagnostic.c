@@ -19,8 +19,8 @@ static int show_drive(struct xe_run_state *x, const char *vbd, const json_t *rec
                : xe_list_print(x, xe_class_find("vdi"), xe_str(record, "VDI"), NULL, vdi);
 }
 
-/* Each host with what stands against the VM starting there. */
-static int show_hosts(struct xe_run_state *x, const char *vm)
+int xe_hosts_for(struct xe_run_state *x, const char *vm,
+                 void (*tell)(struct xe_run_state *x, const json_t *host, const char *why))
 {
     const json_t *hosts;
     const char *ref;
@@ -30,17 +30,22 @@ static int show_hosts(struct xe_run_state *x, const char *vm)
     json_object_foreach((json_t *)hosts, ref, host)
     {
         if (xe_call(x, "VM.assert_can_boot_here", NULL, "[ss]", vm, ref) == 0) {
-            xe_out_message(x, "Host %s (%s): could start the VM", xe_str(host, "uuid"),
-                           xe_str(host, "name_label"));
+            tell(x, host, NULL);
             continue;
         }
         if (x->err.kind != XE_ERR_API)
             return -1;
         AUTO_FREE char *why = xe_err_line(&x->err);
         xe_err_done(&x->err);
-        xe_out_message(x, "Host %s (%s): %s", xe_str(host, "uuid"), xe_str(host, "name_label"), why);
+        tell(x, host, why);
     }
     return 0;
+}
+
+static void show_host(struct xe_run_state *x, const json_t *host, const char *why)
+{
+    xe_out_message(x, "Host %s (%s): %s", xe_str(host, "uuid"), xe_str(host, "name_label"),
+                   why ? why : "could start the VM");
 }
 
 int xe_cmd_diagnostic_vm_status(struct xe_run_state *x, const struct xe_command *cmd)
@@ -55,7 +60,7 @@ int xe_cmd_diagnostic_vm_status(struct xe_run_state *x, const struct xe_command 
         xe_list_print(x, xe_class_find("vm"), vm, NULL, columns) < 0 ||
         xe_each_vbd(x, vm, show_drive, NULL) < 0)
         return -1;
-    return show_hosts(x, vm);
+    return xe_hosts_for(x, vm, show_host);
 }
 
 int xe_cmd_diagnostic_vdi_status(struct xe_run_state *x, const struct xe_command *cmd)

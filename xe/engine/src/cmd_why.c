@@ -45,27 +45,10 @@ static int ask(struct xe_run_state *x, json_t *question, json_t **answer)
     return rc;
 }
 
-/* What each host says to a VM that could start by its own state. */
-static int print_hosts(struct xe_run_state *x, const char *vm)
+/* Of a VM that could start by its own state. */
+static void print_host(struct xe_run_state *x, const json_t *host, const char *why)
 {
-    const json_t *hosts;
-    const char *ref;
-    json_t *host;
-    if (xe_records(x, "host", &hosts) < 0)
-        return -1;
-    json_object_foreach((json_t *)hosts, ref, host)
-    {
-        if (xe_call(x, "VM.assert_can_boot_here", NULL, "[ss]", vm, ref) == 0) {
-            buf_printf(&x->out, "    %s: could run it\n", xe_str(host, "name_label"));
-            continue;
-        }
-        if (x->err.kind != XE_ERR_API)
-            return -1;
-        AUTO_FREE char *line = xe_err_line(&x->err);
-        buf_printf(&x->out, "    %s: %s\n", xe_str(host, "name_label"), line);
-        xe_err_done(&x->err);
-    }
-    return 0;
+    buf_printf(&x->out, "    %s: %s\n", xe_str(host, "name_label"), why ? why : "could run it");
 }
 
 int xe_cmd_why(struct xe_run_state *x, const struct xe_command *cmd)
@@ -96,7 +79,7 @@ int xe_cmd_why(struct xe_run_state *x, const struct xe_command *cmd)
                allowed ? "would not be refused by its state." : "is refused now:");
     print_reasons(x, json_object_get(answer, "reasons"));
     if (allowed && streq(cls, "VM") && (streq(operation, "start") || streq(operation, "start_on")))
-        return print_hosts(x, ref);
+        return xe_hosts_for(x, ref, print_host);
     return 0;
 }
 

@@ -171,6 +171,9 @@ int xe_ref_by_prefix(struct xe_run_state *x, const char *api_class, const char *
 int xe_record(struct xe_run_state *x, const char *api_class, const char *ref, const json_t **record);
 /* All of a class: reference -> record, borrowed. */
 int xe_records(struct xe_run_state *x, const char *api_class, const json_t **records);
+/* Tells of each host what stands against the VM starting there; `why` NULL: nothing. */
+int xe_hosts_for(struct xe_run_state *x, const char *vm,
+                 void (*tell)(struct xe_run_state *x, const json_t *host, const char *why));
 void xe_record_forget(struct xe_run_state *x, const char *api_class);
 /* The one pool's and its coordinator's references, borrowed. */
 int xe_pool(struct xe_run_state *x, const char **ref, const json_t **record);
