@@ -5,6 +5,8 @@ also when the test fails; what a sanitizer wrote, or an exit code other than 0, 
     with TestPool(hosts=2) as pool:
         api = pool.login()
         api.VM.get_all()
+
+A module whose tests share one says `POOL = module_pool(hosts=2)` in setUpModule.
 """
 import atexit
 import base64
@@ -13,13 +15,13 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import ssl
 import subprocess
 import sys
 import tempfile
 import time
+import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("CORRAL_TEST_BUILD", os.path.join(ROOT, "build", "test"))
@@ -27,7 +29,8 @@ sys.path.insert(0, os.path.join(ROOT, "scripts"))
 sys.path.insert(0, os.path.join(ROOT, "openapi", "gen"))
 
 import xenapi  # noqa: E402
-from xenapi import Failure  # noqa: E402,F401
+from xenapi import Failure  # noqa: E402
+
 
 def call_log():
     """Options that make poold note the messages that succeed, for `./corral coverage`: a file a test program, begun
@@ -350,6 +353,22 @@ class TestPool:
         return sum(m["live"] for m in client.host_metrics.get_all_records().values())
 
 
+def module_pool(**settings):
+    """For setUpModule: a TestPool that is closed when the module's tests are over, however they ended."""
+    pool = TestPool(**settings)
+    unittest.addModuleCleanup(pool.close)
+    return pool
+
+
+def failure_of(api, message, *params):
+    """How a message fails with this client's session: (code, parameters), None when it succeeds."""
+    try:
+        api.call(message, api.session, *params)
+    except Failure as failure:
+        return failure.code, failure.params
+    return None
+
+
 def disk_files(path):
     """Names of the files in an SR's folder, without its mark."""
     return sorted(name for name in os.listdir(path) if name != ".corral-sr")
@@ -359,7 +378,3 @@ def description():
     """The description of the API, as the generator reads it."""
     from description import Description
     return Description(os.path.join(ROOT, "openapi"))
-
-
-def has_hostd():
-    return program("hostd") is not None

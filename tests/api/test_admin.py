@@ -12,7 +12,7 @@ import uuid
 import zipfile
 from xml.etree import ElementTree
 
-from pool import NULL, Failure, TestPool, program, until
+from pool import NULL, Failure, module_pool, program, until
 from test_events import vm_record
 
 POOL = API = None
@@ -20,12 +20,8 @@ POOL = API = None
 
 def setUpModule():
     global POOL, API
-    POOL = TestPool(hosts=1, options=["--fetch-allow", "127.0.0.0/8"])
+    POOL = module_pool(hosts=1, options=["--fetch-allow", "127.0.0.0/8"])
     API = POOL.login(tls=True)
-
-
-def tearDownModule():
-    POOL.close()
 
 
 def pool():

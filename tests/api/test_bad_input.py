@@ -6,7 +6,6 @@ import os
 import sys
 import unittest
 
-from pool import NULL, TestPool, has_hostd
 from vms import MIB, VmCase
 
 LONG = "x" * 10000
@@ -15,15 +14,7 @@ NASTY = ("a\nb", "a,b", "a=b", "-device", "a\"b", "a'b", "%n%s", "../a", "a/b", 
 
 
 def setUpModule():
-    if not has_hostd():
-        raise unittest.SkipTest("hostd is not built")
-    VmCase.pool = TestPool(hosts=1, host_options=["--sim-boot-ms", "50"])
-    VmCase.api = VmCase.pool.login()
-
-
-def tearDownModule():
-    if VmCase.pool:
-        VmCase.pool.close()
+    VmCase.open_pool()
 
 
 class BadInput(VmCase):

@@ -3,7 +3,7 @@ import os
 import sys
 import unittest
 
-from pool import NULL, Failure, TestPool, until
+from pool import NULL, TestPool, failure_of, module_pool, until
 from test_events import network_record, vm_record
 
 POOL = API = None
@@ -12,20 +12,8 @@ NEVER = "19700101T00:00:00Z"
 
 def setUpModule():
     global POOL, API
-    POOL = TestPool(hosts=1)
+    POOL = module_pool(hosts=1)
     API = POOL.login()
-
-
-def tearDownModule():
-    POOL.close()
-
-
-def failure_of(call, *params):
-    try:
-        API.call(call, API.session, *params)
-    except Failure as failure:
-        return failure.code, failure.params
-    return None
 
 
 def door(method, what, body=None, session=True, headers=None, pool=None):
@@ -55,11 +43,11 @@ class Owners(unittest.TestCase):
                              {"name_label": "", "name_description": "", "size": 0, "public": False, "last_updated": NEVER,
                               "mime_type": "text/plain"})
             self.assertEqual((API.blob.get_mime_type(public), API.blob.get_public(public)), ("application/octet-stream", True))
-            self.assertEqual(failure_of(call, owner, "notes", "x"), ("MAP_DUPLICATE_KEY", [cls, "blobs", owner, "notes"]))
-            self.assertEqual(failure_of(call, NULL, "notes", "x"), ("HANDLE_INVALID", [cls, NULL]))
+            self.assertEqual(failure_of(API, call, owner, "notes", "x"), ("MAP_DUPLICATE_KEY", [cls, "blobs", owner, "notes"]))
+            self.assertEqual(failure_of(API, call, NULL, "notes", "x"), ("HANDLE_INVALID", [cls, NULL]))
             API.blob.destroy(public)
             self.assertEqual(API.call(f"{cls}.get_blobs", API.session, owner), {"notes": blob})
-            self.assertEqual(failure_of("blob.destroy", public), ("HANDLE_INVALID", ["blob", public]))
+            self.assertEqual(failure_of(API, "blob.destroy", public), ("HANDLE_INVALID", ["blob", public]))
         left = set(API.blob.get_all())
         for destroy, cls, owner in ((API.VM.destroy, "VM", vm), (API.SR.forget, "SR", sr), (API.network.destroy, "network", network)):
             blob = API.call(f"{cls}.get_blobs", API.session, owner)["notes"]

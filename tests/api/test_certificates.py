@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 import unittest
 
-from pool import NULL, Failure, TestPool, program, until
+from pool import NULL, Failure, module_pool, program, until
 
 POOL = API = FOLDER = PKI = None
 
@@ -47,18 +47,14 @@ def setUpModule():
         print("skipped: there is no openssl here")
         sys.exit(77)
     FOLDER = tempfile.mkdtemp(prefix="corral-certificates-")
+    unittest.addModuleCleanup(shutil.rmtree, FOLDER, ignore_errors=True)
     make_ca("authority")
     issue("authority", "server", ["subjectAltName=IP:127.0.0.1"])
     issue("authority", "client", ["subjectAltName=DNS:robot.example", "extendedKeyUsage=clientAuth"])
     make_ca("stranger")
     issue("stranger", "other", ["subjectAltName=DNS:robot.example"])
-    POOL = TestPool(hosts=2)
+    POOL = module_pool(hosts=2)
     API = POOL.login()
-
-
-def tearDownModule():
-    POOL.close()
-    shutil.rmtree(FOLDER, ignore_errors=True)
 
 
 def fingerprint(pem, digest="sha256"):

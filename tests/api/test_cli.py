@@ -7,7 +7,7 @@ import unittest
 
 import thin
 import vms
-from pool import TestPool, program, until
+from pool import module_pool, program, until
 from thin import ThinClient
 
 POOL = None
@@ -15,11 +15,7 @@ POOL = None
 
 def setUpModule():
     global POOL
-    POOL = TestPool(hosts=1)
-
-
-def tearDownModule():
-    POOL.close()
+    POOL = module_pool(hosts=1)
 
 
 def own_xe(*words):

@@ -6,7 +6,7 @@ import struct
 import sys
 import unittest
 
-from pool import TestPool, has_hostd, until
+from pool import TestPool, module_pool, until
 from test_users import login, make_user
 from test_vm import simulated
 
@@ -19,17 +19,10 @@ LIMIT_S = 20
 
 def setUpModule():
     global POOL, API, VM
-    if not has_hostd():
-        raise unittest.SkipTest("hostd is not built")
-    POOL = TestPool(hosts=1, host_options=["--sim-boot-ms", "50"])
+    POOL = module_pool(hosts=1, host_options=["--sim-boot-ms", "50"])
     API = POOL.login()
     VM = API.VM.create(simulated("screen"))
     API.VM.start(VM, False, False)
-
-
-def tearDownModule():
-    if POOL:
-        POOL.close()
 
 
 def console(protocol, vm=None):

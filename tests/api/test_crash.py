@@ -23,7 +23,7 @@ import time
 import types
 import unittest
 
-from pool import NULL, Failure, TestPool, Late, description, has_hostd, until, xenapi
+from pool import NULL, Failure, Late, TestPool, description, until, xenapi
 from vms import MIB, record
 
 KILLS = int(os.environ.get("CORRAL_CRASH_KILLS", "50"))
@@ -518,8 +518,6 @@ class OfTheChecker(unittest.TestCase):
 
 class Crash(unittest.TestCase):
     def test_random_blows_under_load(self):
-        if not has_hostd():
-            self.skipTest("hostd is not built")
         print(f"seed {SEED}, {KILLS} kills", file=sys.stderr)
         with TestPool(hosts=2, host_options=["--sim-boot-ms", "20"]) as pool:
             harness = Harness(pool)

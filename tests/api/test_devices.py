@@ -6,17 +6,12 @@ import re
 import sys
 import unittest
 
-from pool import NULL, Failure, TestPool, until
+from pool import NULL, Failure, until
 from vms import MIB, VmCase
 
 
 def setUpModule():
-    VmCase.pool = TestPool(hosts=1, host_options=["--sim-boot-ms", "50"])
-    VmCase.api = VmCase.pool.login()
-
-
-def tearDownModule():
-    VmCase.pool.close()
+    VmCase.open_pool()
 
 
 class Disks(VmCase):

@@ -6,19 +6,15 @@ import threading
 import time
 import unittest
 
-from pool import NULL, Failure, TestPool, until
+from pool import NULL, Failure, TestPool, module_pool, until
 
 POOL = API = None
 
 
 def setUpModule():
     global POOL, API
-    POOL = TestPool()
+    POOL = module_pool()
     API = POOL.login()
-
-
-def tearDownModule():
-    POOL.close()
 
 
 def events(api, classes, token="", timeout=0.0):

@@ -14,7 +14,7 @@ import time
 import unittest
 
 from failpoints import Points, covers, listed, wait_stopped
-from pool import NULL, ROOT, Failure, TestPool, has_hostd, until
+from pool import NULL, ROOT, Failure, until
 from vms import MIB, VmCase
 
 BUSY = ("VM", "VDI", "VBD", "VIF", "SR", "host")
@@ -48,15 +48,7 @@ REAL = {"start:prepared", "start:spawned", "start:up", "save:begun", "save:writt
 
 
 def setUpModule():
-    if not has_hostd():
-        raise unittest.SkipTest("hostd is not built")
-    VmCase.pool = TestPool(hosts=1, host_options=["--sim-boot-ms", "20"])
-    VmCase.api = VmCase.pool.login()
-
-
-def tearDownModule():
-    if VmCase.pool:
-        VmCase.pool.close()
+    VmCase.open_pool(host_options=["--sim-boot-ms", "20"])
 
 
 class Faults(VmCase):

@@ -4,19 +4,14 @@ import os
 import struct
 import unittest
 
-from pool import NULL, TestPool, until
+from pool import NULL, until
 from vms import VmCase
 
 SECURE_VARIABLES = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"
 
 
 def setUpModule():
-    VmCase.pool = TestPool(hosts=1, host_options=["--sim-boot-ms", "50"])
-    VmCase.api = VmCase.pool.login()
-
-
-def tearDownModule():
-    VmCase.pool.close()
+    VmCase.open_pool()
 
 
 def variables(**ascii):

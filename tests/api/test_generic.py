@@ -2,7 +2,7 @@
 import sys
 import unittest
 
-from pool import NULL, Failure, TestPool, description, has_hostd
+from pool import NULL, Failure, TestPool, description, module_pool
 from coverage import is_built
 from test_events import network_record, vm_record
 
@@ -13,7 +13,7 @@ NO_UUID = "4e5e3a36-2a2d-4c6a-8b4e-000000000000"
 def setUpModule():
     global POOL, API, MODEL
     MODEL = description()
-    POOL = TestPool(hosts=1 if has_hostd() else 0)
+    POOL = module_pool(hosts=1)
     API = POOL.login()
     vm = API.VM.create({**vm_record("one"), "tags": ["b", "a"], "other_config": {"k": "v"}})
     template = API.VM.create({**vm_record("template"), "is_a_template": True})
@@ -23,10 +23,6 @@ def setUpModule():
                         "qos_algorithm_type": "", "qos_algorithm_params": {}})
     API.message.create("NAME", 3, "VM", API.VM.get_uuid(vm), "body")
     API.task.create("a task", "with words")
-
-
-def tearDownModule():
-    POOL.close()
 
 
 def database_classes():

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import unittest
 
-from pool import TestPool, program, until
+from pool import program, until
 from vms import MIB, VmCase
 
 HOSTS = 3
@@ -14,8 +14,7 @@ LIMIT = 90
 
 
 def setUpModule():
-    VmCase.pool = TestPool(hosts=HOSTS, host_options=["--sim-boot-ms", "50", "--sim-memory", "1024", "--reserve-memory", "0"])
-    VmCase.api = VmCase.pool.login()
+    VmCase.open_pool(hosts=HOSTS, host_options=["--sim-boot-ms", "50", "--sim-memory", "1024", "--reserve-memory", "0"])
     api = VmCase.api
     HaCase.path_of_sr = os.path.join(VmCase.pool.folder, "shared")
     HaCase.shared = api.SR.create(api.host.get_all()[0], {"location": HaCase.path_of_sr}, 0, "shared", "", "file", "", True, {})

@@ -3,7 +3,7 @@ import ssl
 import time
 import unittest
 
-from pool import NULL, Failure, TestPool, until
+from pool import NULL, Failure, TestPool, module_pool, until
 from test_events import vm_record
 
 POOL = None
@@ -12,11 +12,7 @@ GONE = "OpaqueRef:00000000-0000-4000-8000-000000000000"
 
 def setUpModule():
     global POOL
-    POOL = TestPool(hosts=1)
-
-
-def tearDownModule():
-    POOL.close()
+    POOL = module_pool(hosts=1)
 
 
 class HostTest(unittest.TestCase):

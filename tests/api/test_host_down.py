@@ -5,20 +5,12 @@ import subprocess
 import sys
 import unittest
 
-from pool import NULL, TestPool, has_hostd, program, until
+from pool import NULL, program, until
 from vms import VmCase
 
 
 def setUpModule():
-    if not has_hostd():
-        raise unittest.SkipTest("hostd is not built")
-    VmCase.pool = TestPool(hosts=1, host_options=["--sim-boot-ms", "50"])
-    VmCase.api = VmCase.pool.login()
-
-
-def tearDownModule():
-    if VmCase.pool:
-        VmCase.pool.close()
+    VmCase.open_pool()
 
 
 class Case(VmCase):

@@ -4,7 +4,7 @@ import socket
 import stat
 import unittest
 
-from pool import NULL, Failure, TestPool, until
+from pool import NULL, Failure, module_pool, until
 from test_events import vm_record
 
 POOL = None
@@ -19,7 +19,7 @@ def write_program(path, text):
 
 def setUpModule():
     global POOL
-    POOL = TestPool(hosts=0)
+    POOL = module_pool(hosts=0)
     power = os.path.join(POOL.folder, "power")
     # Notes what it was asked, and ends the agent as a machine's end would.
     write_program(power, f'echo "$1" >> {POOL.folder}/asked\n(sleep 0.3; kill -KILL $PPID) >/dev/null 2>&1 &\n')
@@ -27,10 +27,6 @@ def setUpModule():
     POOL.add_host()
     POOL.host_options.clear()
     POOL.add_host()
-
-
-def tearDownModule():
-    POOL.close()
 
 
 class HostPowerTest(unittest.TestCase):

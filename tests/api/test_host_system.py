@@ -4,7 +4,7 @@ import os
 import stat
 import unittest
 
-from pool import Failure, TestPool, until
+from pool import Failure, module_pool, until
 
 POOL = None
 GONE = "OpaqueRef:00000000-0000-4000-8000-000000000000"
@@ -29,7 +29,7 @@ def get(path):
 
 def setUpModule():
     global POOL
-    POOL = TestPool(hosts=0)
+    POOL = module_pool(hosts=0)
     for name in ("lib/systemd/system/ssh.service", "etc/chrony/chrony.conf", "etc/rsyslog.conf"):
         put("root/" + name, "")
     put("root/usr/share/zoneinfo/tzdata.zi", "Z Europe/Berlin 0\nZ Asia/Tokyo 0\n")
@@ -42,10 +42,6 @@ def setUpModule():
     POOL.add_host()
     POOL.host_options.clear()
     POOL.add_host()
-
-
-def tearDownModule():
-    POOL.close()
 
 
 class HostSystemTest(unittest.TestCase):

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import socket
 import ssl
 import sys
@@ -14,7 +15,7 @@ import time
 import unittest
 import xml.etree.ElementTree
 
-from pool import NULL, Failure, TestPool, has_hostd, until
+from pool import NULL, Failure, TestPool, module_pool, until
 from test_jsonrpc import read_all
 
 POOL = API = WEB = None
@@ -24,20 +25,15 @@ PAGE = b"<!doctype html><title>x</title>"
 def setUpModule():
     global POOL, API, WEB
     WEB = tempfile.mkdtemp(prefix="corral-web-")
+    unittest.addModuleCleanup(shutil.rmtree, WEB)
     files = {"index.html": PAGE, "app.js": b"1", "sub/style.css": b"a{}", "sub/deep/er/x.svg": b"<svg/>", "docs/index.html": b"folder", ".hidden": b"no",
              "odd name.txt": b"odd", "console.css": b"b{}"}
     for name, data in files.items():
         os.makedirs(os.path.dirname(os.path.join(WEB, name)), exist_ok=True)
         with open(os.path.join(WEB, name), "wb") as file:
             file.write(data)
-    POOL = TestPool(options=["--web", WEB])
+    POOL = module_pool(options=["--web", WEB])
     API = POOL.login()
-
-
-def tearDownModule():
-    import shutil
-    POOL.close()
-    shutil.rmtree(WEB)
 
 
 def raw(request):
@@ -291,7 +287,6 @@ class Doors(unittest.TestCase):
             self.assertEqual(status, 426, change)
 
 
-@unittest.skipUnless(has_hostd(), "hostd is not built")
 class Classic(unittest.TestCase):
     """Doors of the classic server."""
 

@@ -2,7 +2,7 @@
 import threading
 import unittest
 
-from pool import NULL, Failure, TestPool
+from pool import NULL, Failure, module_pool
 from vms import record
 
 POOL = API = None
@@ -11,12 +11,8 @@ MISSING = "OpaqueRef:00000000-0000-0000-0000-000000000001"
 
 def setUpModule():
     global POOL, API
-    POOL = TestPool(hosts=2)
+    POOL = module_pool(hosts=2)
     API = POOL.login()
-
-
-def tearDownModule():
-    POOL.close()
 
 
 class Case(unittest.TestCase):

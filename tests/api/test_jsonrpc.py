@@ -6,7 +6,7 @@ import sys
 import time
 import unittest
 
-from pool import NULL, TestPool, description
+from pool import NULL, description, module_pool
 from coverage import is_built
 
 POOL = API = None
@@ -14,12 +14,8 @@ POOL = API = None
 
 def setUpModule():
     global POOL, API
-    POOL = TestPool()
+    POOL = module_pool()
     API = POOL.login()
-
-
-def tearDownModule():
-    POOL.close()
 
 
 class Shapes(unittest.TestCase):

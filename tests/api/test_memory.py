@@ -5,7 +5,7 @@ import sys
 import threading
 import unittest
 
-from pool import Failure, TestPool, has_hostd, until
+from pool import Failure, until
 from vms import MIB, VmCase
 
 HOST_MIB = 2048
@@ -13,16 +13,8 @@ KEPT_MIB = 48
 
 
 def setUpModule():
-    if not has_hostd():
-        raise unittest.SkipTest("hostd is not built")
-    VmCase.pool = TestPool(hosts=1, host_options=["--sim-boot-ms", "50", "--sim-memory", str(HOST_MIB),
-                                                  "--reserve-memory", str(KEPT_MIB)])
-    VmCase.api = VmCase.pool.login()
-
-
-def tearDownModule():
-    if VmCase.pool:
-        VmCase.pool.close()
+    VmCase.open_pool(host_options=["--sim-boot-ms", "50", "--sim-memory", str(HOST_MIB),
+                                   "--reserve-memory", str(KEPT_MIB)])
 
 
 class Case(VmCase):

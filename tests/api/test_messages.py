@@ -4,7 +4,7 @@ import sys
 import time
 import unittest
 
-from pool import NULL, Failure, TestPool, until
+from pool import NULL, failure_of, module_pool, until
 from test_events import events, network_record, vm_record
 
 POOL = API = None
@@ -13,20 +13,8 @@ NO_UUID = "4e5e3a36-2a2d-4c6a-8b4e-000000000000"
 
 def setUpModule():
     global POOL, API
-    POOL = TestPool(hosts=1)
+    POOL = module_pool(hosts=1)
     API = POOL.login()
-
-
-def tearDownModule():
-    POOL.close()
-
-
-def failure_of(call, *params):
-    try:
-        API.call(call, API.session, *params)
-    except Failure as failure:
-        return failure.code, failure.params
-    return None
 
 
 def stamp(seconds):
@@ -61,7 +49,7 @@ class Messages(unittest.TestCase):
                            ('field "priority" = "3" and not field "name" = "x"', True), ('field "obj_uuid" = "x"', False),
                            (f'field "_ref" = "{ref}"', True)):
             self.assertEqual(API.message.get_all_records_where(expr), {ref: record} if fits else {}, expr)
-        self.assertEqual(failure_of("message.get_all_records_where", 'field "x" = "y"')[0], "INVALID_VALUE")
+        self.assertEqual(failure_of(API, "message.get_all_records_where", 'field "x" = "y"')[0], "INVALID_VALUE")
         for since, fits in ((before - 5, True), (before + 60, False)):
             wanted = {ref: record} if fits else {}
             self.assertEqual(API.message.get("VM", self.vm_uuid, stamp(since)), wanted)
@@ -71,19 +59,19 @@ class Messages(unittest.TestCase):
 
     def test_errors(self):
         for cls in ("VM", "Host", "SR", "Pool", "VMPP", "VMSS", "PVS_proxy", "VDI", "Certificate"):
-            self.assertEqual(failure_of("message.create", "N", 1, cls, NO_UUID, ""), ("UUID_INVALID", [cls, NO_UUID]))
-        self.assertEqual(failure_of("message.create", "N", 1, "network", NO_UUID, "")[0], "INTERNAL_ERROR")
-        self.assertEqual(failure_of("message.create", "N", 1, "Host", self.vm_uuid, ""), ("UUID_INVALID", ["Host", self.vm_uuid]))
-        self.assertEqual(failure_of("message.get_record", NULL), ("HANDLE_INVALID", ["message", NULL]))
-        self.assertEqual(failure_of("message.destroy", NULL), ("HANDLE_INVALID", ["message", NULL]))
-        self.assertEqual(failure_of("message.get_by_uuid", NO_UUID), ("UUID_INVALID", ["message", NO_UUID]))
+            self.assertEqual(failure_of(API, "message.create", "N", 1, cls, NO_UUID, ""), ("UUID_INVALID", [cls, NO_UUID]))
+        self.assertEqual(failure_of(API, "message.create", "N", 1, "network", NO_UUID, "")[0], "INTERNAL_ERROR")
+        self.assertEqual(failure_of(API, "message.create", "N", 1, "Host", self.vm_uuid, ""), ("UUID_INVALID", ["Host", self.vm_uuid]))
+        self.assertEqual(failure_of(API, "message.get_record", NULL), ("HANDLE_INVALID", ["message", NULL]))
+        self.assertEqual(failure_of(API, "message.destroy", NULL), ("HANDLE_INVALID", ["message", NULL]))
+        self.assertEqual(failure_of(API, "message.get_by_uuid", NO_UUID), ("UUID_INVALID", ["message", NO_UUID]))
         ref = self.make()
-        self.assertEqual(failure_of("message.destroy_many", [ref, NULL]), ("HANDLE_INVALID", ["message", NULL]))
+        self.assertEqual(failure_of(API, "message.destroy_many", [ref, NULL]), ("HANDLE_INVALID", ["message", NULL]))
         self.assertEqual(API.message.get_all(), [ref])
         for bad in ({"before": "yesterday"}, {"priority": "high"}, {"name": "x"}, {"": ""}):
-            self.assertEqual(failure_of("message.destroy_all", bad)[0], "INVALID_VALUE", bad)
+            self.assertEqual(failure_of(API, "message.destroy_all", bad)[0], "INVALID_VALUE", bad)
         self.assertEqual(API.message.get_all(), [ref])
-        self.assertEqual(failure_of("event.inject", "message", ref), ("HANDLE_INVALID", ["message", ref]))
+        self.assertEqual(failure_of(API, "event.inject", "message", ref), ("HANDLE_INVALID", ["message", ref]))
 
     def test_events_are_add_and_del(self):
         token = events(API, ["message"])["token"]

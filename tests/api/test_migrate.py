@@ -5,19 +5,14 @@ import os
 import sys
 import unittest
 
-from pool import NULL, TestPool, until
+from pool import NULL, until
 from vms import VmCase
 
 BOOT = ["--sim-boot-ms", "50"]
 
 
 def setUpModule():
-    VmCase.pool = TestPool(hosts=3, host_options=BOOT)
-    VmCase.api = VmCase.pool.login()
-
-
-def tearDownModule():
-    VmCase.pool.close()
+    VmCase.open_pool(hosts=3, host_options=BOOT)
 
 
 class MigrateCase(VmCase):

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 import unittest
 import urllib.parse
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import unittest
 
-from pool import NULL, Failure, TestPool, has_hostd, until
+from pool import NULL, Failure, module_pool, until
 from test_events import vm_record
 from test_vm import simulated
 
@@ -18,17 +18,10 @@ BUSY = ("VM", "VDI", "VBD", "VIF", "SR", "host", "pool", "network")
 
 def setUpModule():
     global POOL, SR, FOLDER
-    if not has_hostd():
-        raise unittest.SkipTest("hostd is not built")
-    POOL = TestPool(hosts=1, host_options=["--sim-boot-ms", "50"])
+    POOL = module_pool(hosts=1, host_options=["--sim-boot-ms", "50"])
     FOLDER = os.path.join(POOL.folder, "disks")
     api = POOL.login()
     SR = api.SR.create(api.host.get_all()[0], {"location": FOLDER}, 0, "disks", "", "file", "", False, {})
-
-
-def tearDownModule():
-    if POOL:
-        POOL.close()
 
 
 def start_with(failpoint):

@@ -10,7 +10,7 @@ import unittest
 import urllib.parse
 import xml.etree.ElementTree as ET
 
-from pool import NULL, Failure, TestPool, has_hostd, until
+from pool import NULL, Failure, TestPool, module_pool, until
 from test_vm import simulated
 
 POOL = API = VM = VM_UUID = HOST_UUID = SR = SR_UUID = None
@@ -20,9 +20,7 @@ SHAPES = [(1, 120), (12, 120), (720, 168), (17280, 366)]
 
 def setUpModule():
     global POOL, API, VM, VM_UUID, HOST_UUID, SR, SR_UUID
-    if not has_hostd():
-        raise unittest.SkipTest("hostd is not built")
-    POOL = TestPool(hosts=1, host_options=["--sim-boot-ms", "50"])
+    POOL = module_pool(hosts=1, host_options=["--sim-boot-ms", "50"])
     API = POOL.login()
     host = API.host.get_all()[0]
     HOST_UUID = API.host.get_uuid(host)
@@ -43,11 +41,6 @@ def setUpModule():
                     "qos_algorithm_type": "", "qos_algorithm_params": {}})
     API.VM.start(VM, False, False)
     until("the VM's processors are measured", lambda: measured("cpu0"), RUN_S)
-
-
-def tearDownModule():
-    if POOL:
-        POOL.close()
 
 
 def measured(name):

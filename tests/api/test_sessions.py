@@ -6,19 +6,15 @@ import threading
 import time
 import unittest
 
-from pool import Failure, TestPool, until
+from pool import Failure, TestPool, module_pool, until
 
 POOL = API = None
 
 
 def setUpModule():
     global POOL, API
-    POOL = TestPool()
+    POOL = module_pool()
     API = POOL.login()
-
-
-def tearDownModule():
-    POOL.close()
 
 
 def login(pool, user, password, source=None, timeout_s=120):

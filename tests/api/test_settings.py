@@ -4,7 +4,7 @@ import os
 import sys
 import unittest
 
-from pool import Failure, TestPool, until
+from pool import failure_of, module_pool, until
 from test_events import vm_record
 
 MIB = 1 << 20
@@ -13,20 +13,8 @@ POOL = API = None
 
 def setUpModule():
     global POOL, API
-    POOL = TestPool(hosts=2)
+    POOL = module_pool(hosts=2)
     API = POOL.login()
-
-
-def tearDownModule():
-    POOL.close()
-
-
-def failure_of(call, *params):
-    try:
-        API.call(call, API.session, *params)
-    except Failure as failure:
-        return failure.code, failure.params
-    return None
 
 
 class OfAVm(unittest.TestCase):
@@ -54,7 +42,7 @@ class OfAVm(unittest.TestCase):
         before = self.memory()
         for call, *sizes in (("set_memory_limits", 64, 16, 32, 48), ("set_memory_dynamic_range", 8, 56),
                              ("set_memory_static_max", 1), ("set_memory_dynamic_min", 300)):
-            code, _ = failure_of(f"VM.{call}", self.vm, *[size * MIB for size in sizes])
+            code, _ = failure_of(API, f"VM.{call}", self.vm, *[size * MIB for size in sizes])
             self.assertIn(code, ("MEMORY_CONSTRAINT_VIOLATION", "MEMORY_CONSTRAINT_VIOLATION_ORDER"), call)
         self.assertEqual(self.memory(), before)
 
@@ -64,7 +52,7 @@ class OfAVm(unittest.TestCase):
         record = API.VM.get_record(self.vm)
         self.assertEqual((record["VCPUs_max"], record["VCPUs_at_startup"]), (4, 3))
         for call, count in (("set_VCPUs_max", 2), ("set_VCPUs_max", 0), ("set_VCPUs_at_startup", 5), ("set_VCPUs_at_startup", 0)):
-            self.assertIn(failure_of(f"VM.{call}", self.vm, count)[0], ("INVALID_VALUE", "VALUE_NOT_SUPPORTED"), (call, count))
+            self.assertIn(failure_of(API, f"VM.{call}", self.vm, count)[0], ("INVALID_VALUE", "VALUE_NOT_SUPPORTED"), (call, count))
 
     def test_boot(self):
         API.VM.set_domain_type(self.vm, "hvm")
@@ -112,16 +100,16 @@ class OfAHost(unittest.TestCase):
 class ZHost(unittest.TestCase):
     def test_a_host_that_is_gone(self):
         coordinator = API.pool.get_master(API.pool.get_all()[0])
-        self.assertEqual(failure_of("host.destroy", coordinator), ("HOST_CANNOT_DESTROY_SELF", [coordinator]))
+        self.assertEqual(failure_of(API, "host.destroy", coordinator), ("HOST_CANNOT_DESTROY_SELF", [coordinator]))
         host = next(h for h in API.host.get_all() if h != coordinator)
-        self.assertEqual(failure_of("host.destroy", host), ("HOST_IS_LIVE", [host]))
+        self.assertEqual(failure_of(API, "host.destroy", host), ("HOST_IS_LIVE", [host]))
         uuid = API.host.get_uuid(host)
         for daemon in POOL.hosts:
             daemon.stop()
         metrics = API.host.get_metrics(host)
         until("the host is seen to be away", lambda: not API.host_metrics.get_live(metrics), 60)
         API.host.destroy(host)
-        self.assertEqual(failure_of("host.get_by_uuid", uuid), ("UUID_INVALID", ["host", uuid]))
+        self.assertEqual(failure_of(API, "host.get_by_uuid", uuid), ("UUID_INVALID", ["host", uuid]))
 
 
 if __name__ == "__main__":

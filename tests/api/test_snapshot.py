@@ -11,12 +11,7 @@ EPOCH = "19700101T00:00:00Z"
 
 
 def setUpModule():
-    VmCase.pool = TestPool(hosts=1, host_options=["--sim-boot-ms", "50"])
-    VmCase.api = VmCase.pool.login()
-
-
-def tearDownModule():
-    VmCase.pool.close()
+    VmCase.open_pool()
 
 
 class Snapshots(VmCase):

@@ -6,7 +6,7 @@ import threading
 import time
 import unittest
 
-from pool import Failure, TestPool, has_hostd, until
+from pool import Failure, TestPool, until
 
 GONE = (OSError, http.client.HTTPException, Failure, ValueError)
 
@@ -104,7 +104,6 @@ class Stop(unittest.TestCase):
                 pool.restart()
                 busy.join()
 
-    @unittest.skipUnless(has_hostd(), "hostd is not built")
     def test_with_hosts(self):
         with TestPool(hosts=2) as pool:
             busy = Busy()

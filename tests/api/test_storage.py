@@ -6,7 +6,7 @@ import signal
 import subprocess
 import unittest
 
-from pool import Failure, Late, NULL, TestPool, disk_files, until
+from pool import NULL, Failure, Late, TestPool, disk_files, module_pool, until
 
 MIB = 1 << 20
 POOL = None
@@ -14,11 +14,7 @@ POOL = None
 
 def setUpModule():
     global POOL
-    POOL = TestPool(hosts=1)
-
-
-def tearDownModule():
-    POOL.close()
+    POOL = module_pool(hosts=1)
 
 
 class StorageTest(unittest.TestCase):

@@ -9,12 +9,7 @@ BOOT = ["--sim-boot-ms", "50"]
 
 
 def setUpModule():
-    VmCase.pool = TestPool(hosts=1, host_options=BOOT)
-    VmCase.api = VmCase.pool.login()
-
-
-def tearDownModule():
-    VmCase.pool.close()
+    VmCase.open_pool(host_options=BOOT)
 
 
 class Suspend(VmCase):

@@ -6,7 +6,7 @@ import threading
 import time
 import unittest
 
-from pool import NULL, Failure, TestPool, has_hostd, until
+from pool import NULL, Failure, TestPool, module_pool, until
 from test_events import network_record, vm_record
 
 POOL = API = None
@@ -14,12 +14,8 @@ POOL = API = None
 
 def setUpModule():
     global POOL, API
-    POOL = TestPool()
+    POOL = module_pool()
     API = POOL.login()
-
-
-def tearDownModule():
-    POOL.close()
 
 
 def asynchronously(method, *params):
@@ -223,8 +219,6 @@ class OnHosts(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):
-        if not has_hostd():
-            raise unittest.SkipTest("hostd is not built")
         cls.pool = TestPool(hosts=1, host_options=["--sim-boot-ms", "50"])
         cls.api = cls.pool.login()
 
@@ -386,8 +380,6 @@ class OnHosts(unittest.TestCase):
 
 class Waiting(unittest.TestCase):
     def test_no_longer_than_the_option_says(self):
-        if not has_hostd():
-            raise unittest.SkipTest("hostd is not built")
         with TestPool(hosts=1, host_options=["--sim-boot-ms", "50"], options=["--operation-wait", "0"]) as pool:
             api = pool.login()
             vm = api.VM.create({**vm_record("vm"), "PV_kernel": "vmlinuz", "PV_args": "sim.ignore_shutdown", "HVM_boot_policy": ""})

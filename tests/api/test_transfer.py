@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import unittest
 
-from pool import NULL, Failure, TestPool, disk_files, program, until
+from pool import NULL, Failure, TestPool, disk_files, module_pool, program, until
 
 MIB = 1 << 20
 POOL = None
@@ -14,11 +14,7 @@ POOL = None
 
 def setUpModule():
     global POOL
-    POOL = TestPool(hosts=1)
-
-
-def tearDownModule():
-    POOL.close()
+    POOL = module_pool(hosts=1)
 
 
 def pattern(size, seed=b"x"):

@@ -12,7 +12,7 @@ import types
 import unittest
 
 import thin
-from pool import NULL, Failure, TestPool, description, program, until
+from pool import NULL, Failure, TestPool, description, module_pool, program, until
 
 POOL = API = None
 ROLES = ["read-only", "vm-operator", "vm-admin", "vm-power-admin", "pool-operator", "pool-admin"]
@@ -22,12 +22,8 @@ ACTIONS = description().http_actions
 
 def setUpModule():
     global POOL, API
-    POOL = TestPool(hosts=1)
+    POOL = module_pool(hosts=1)
     API = POOL.login()
-
-
-def tearDownModule():
-    POOL.close()
 
 
 def role(name, api=None):

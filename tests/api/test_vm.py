@@ -1,5 +1,4 @@
 """Life of VMs on simulated hosts: power, concurrency, crashes of every daemon, placement, consoles."""
-import base64
 import json
 import os
 import struct
@@ -8,7 +7,7 @@ import threading
 import time
 import unittest
 
-from pool import NULL, Failure, TestPool, has_hostd, until
+from pool import NULL, Failure, TestPool, module_pool, until
 from test_events import vm_record
 
 POOL = API = None
@@ -17,15 +16,8 @@ BOOT = ["--sim-boot-ms", "100"]
 
 def setUpModule():
     global POOL, API
-    if not has_hostd():
-        raise unittest.SkipTest("hostd is not built")
-    POOL = TestPool(hosts=1, host_options=BOOT)
+    POOL = module_pool(hosts=1, host_options=BOOT)
     API = POOL.login()
-
-
-def tearDownModule():
-    if POOL:
-        POOL.close()
 
 
 def simulated(name, words="", **more):

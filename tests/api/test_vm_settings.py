@@ -2,17 +2,12 @@
 import sys
 import unittest
 
-from pool import NULL, TestPool, until
+from pool import NULL, until
 from vms import MIB, VmCase
 
 
 def setUpModule():
-    VmCase.pool = TestPool(hosts=1, host_options=["--sim-boot-ms", "50"])
-    VmCase.api = VmCase.pool.login()
-
-
-def tearDownModule():
-    VmCase.pool.close()
+    VmCase.open_pool()
 
 
 class Questions(VmCase):

@@ -1,7 +1,7 @@
 """Schedules of snapshots: what they accept, and what they do to VMs."""
 import unittest
 
-from pool import NULL, Failure, TestPool
+from pool import NULL, Failure, module_pool
 from test_events import vm_record
 
 POOL = API = None
@@ -9,12 +9,8 @@ POOL = API = None
 
 def setUpModule():
     global POOL, API
-    POOL = TestPool(hosts=1)
+    POOL = module_pool(hosts=1)
     API = POOL.login()
-
-
-def tearDownModule():
-    POOL.close()
 
 
 def record(**more):

@@ -4,7 +4,7 @@ import socket
 import sys
 import unittest
 
-from pool import TestPool
+from pool import module_pool
 
 POOL = API = None
 MIB = 1 << 20
@@ -14,12 +14,8 @@ HEAD = "<methodCall><methodName>VM.get_by_name_label</methodName><params><param>
 
 def setUpModule():
     global POOL, API
-    POOL = TestPool()
+    POOL = module_pool()
     API = POOL.login()
-
-
-def tearDownModule():
-    POOL.close()
 
 
 def post(body, headers=None):

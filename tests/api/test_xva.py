@@ -4,7 +4,6 @@ import hashlib
 import http.server
 import io
 import os
-import shutil
 import subprocess
 import tarfile
 import threading
@@ -12,7 +11,7 @@ import unittest
 import urllib.parse
 import xmlrpc.client
 
-from pool import NULL, Failure, TestPool, disk_files, program, until
+from pool import NULL, Failure, TestPool, disk_files, module_pool, program, until
 
 MIB = 1024 * 1024
 POOL = None
@@ -20,11 +19,7 @@ POOL = None
 
 def setUpModule():
     global POOL
-    POOL = TestPool(hosts=1, options=["--fetch-allow", "127.0.0.1"])
-
-
-def tearDownModule():
-    POOL.close()
+    POOL = module_pool(hosts=1, options=["--fetch-allow", "127.0.0.1"])
 
 
 def pattern(size, seed=b"x"):

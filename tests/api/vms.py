@@ -2,7 +2,7 @@
 import os
 import unittest
 
-from pool import NULL, Failure, until
+from pool import NULL, Failure, module_pool, until
 
 MIB = 1 << 20
 
@@ -19,10 +19,16 @@ def record(name, words="", **more):
 
 
 class VmCase(unittest.TestCase):
-    """A test with a pool of its module (`pool`, set by setUpModule), an SR of its own and VMs that go at the end."""
+    """A test with a pool of its module, an SR of its own and VMs that go at the end."""
 
     pool = None
     api = None
+
+    @staticmethod
+    def open_pool(hosts=1, host_options=("--sim-boot-ms", "50"), **settings):
+        """For setUpModule: the pool of all cases of the module, and a client of it."""
+        VmCase.pool = module_pool(hosts=hosts, host_options=host_options, **settings)
+        VmCase.api = VmCase.pool.login()
 
     def setUp(self):
         self.host = self.api.host.get_all()[0]
