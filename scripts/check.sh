@@ -9,8 +9,8 @@ command_test() {
     stage "tiny Linux" "$log" "$corral_root/guest/build-tiny" "$corral_root/build/images"
     rm -f "$folder/again.xml"
     echo
-    # One more than there are processors: most tests wait for daemons half of their time.
-    ctest --test-dir "$folder" --output-on-failure --no-tests=error --parallel $(($(nproc) + 1)) \
+    # Twice as many as there are processors: most tests wait for daemons most of their time.
+    ctest --test-dir "$folder" --output-on-failure --no-tests=error --parallel $(($(nproc) * 2)) \
         --label-exclude '^bench$' --output-junit "$folder/results.xml" "${rest[@]}" </dev/null || rc=$?
     if ((rc != 0)) && second_try "$folder"; then
         rc=0
