@@ -24,6 +24,7 @@
 #include "http/web.h"
 #include "members/members.h"
 #include "metrics/metrics.h"
+#include "notices.h"
 #include "rest/rest.h"
 #include "schedules.h"
 #include "server.h"
@@ -323,6 +324,8 @@ static int start(struct pool_server *p)
     s->hosts = hosts_new(s, SETTLE_MS);
     s->ha = ha_new(s);
     s->metrics = metrics_new(s);
+    if (!members_is_member(s))
+        s->notices = notices_new(s);
     s->schedules = schedules_new(s);
     if (!s->schedules)
         return -1;
@@ -392,6 +395,7 @@ static void stop(struct pool_server *p)
     claims_free(s->claims);
     front_free(s->front);
     timers_free(s->timers);
+    notices_free(s->notices);
     web_free(p->web);
     joins_free(s->joins);
     rest_keys_free(s->rest_keys);

@@ -35,6 +35,7 @@ struct plans;
 struct api_tokens;
 struct front;
 struct fetch_rules;
+struct notices;
 
 /* Lives as long as the process serves. The parts have locks of their own; the pointers never change
  * once the server answers. */
@@ -68,6 +69,7 @@ struct server {
     const char *web_dir;
     struct auth *auth;
     struct metrics *metrics;
+    struct notices *notices;   /* NULL in members and in tests of parts: nothing is told */
     struct call_log *call_log; /* NULL: none is kept */
     struct trail *trail;       /* NULL in tests of parts: nothing is noted */
     struct front *front;

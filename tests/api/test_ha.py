@@ -321,7 +321,8 @@ class Failures(HaCase):
         self.daemons[first].kill()
         os.kill(pid, signal.SIGKILL)
         self.moved_from(vm, first)
-        self.assertTrue(self.told("HA_HOST_FAILED", self.api.host.get_uuid(first)))
+        for name in ["HA_HEARTBEAT_APPROACHING_TIMEOUT", "HA_HOST_FAILED"]:
+            self.assertTrue(self.told(name, self.api.host.get_uuid(first)), name)
         # poold is started anew meanwhile, and the host comes back: it has guests by its own word, and ends them.
         self.pool.restart()
         VmCase.api = self.pool.login()

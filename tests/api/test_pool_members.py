@@ -205,6 +205,8 @@ class PoolMembersTest(unittest.TestCase):
         until("both hosts are live", lambda: TestPool.live_hosts(new) == 2, 90)
         new.pool.designate_new_master(host)  # it leads already
         self.assertEqual(new.pool.recover_slaves(), [first])
+        told = [m["obj_uuid"] for m in new.message.get_all_records().values() if m["name"] == "POOL_MASTER_TRANSITION"]
+        self.assertEqual(told, [self.brought["host"]])
         return new
 
     def taken_over(self, api):

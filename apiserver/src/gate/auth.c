@@ -8,6 +8,7 @@
  * the machine's directory when external authentication is on. */
 #include "auth.h"
 
+#include "../notices.h"
 #include "../timers.h"
 #include "accounts.h"
 #include "brake.h"
@@ -338,6 +339,7 @@ int auth_check(struct server *server, const char *peer, const char *user, const 
         if (delay_ms)
             *delay_ms = delay;
         log_warn("auth", "wrong user or password", "user", user, "from", peer);
+        notices_login_failed(server->notices, peer, user);
         return err_session_authentication_failed(err, user, "Wrong user name or password.");
     }
     brake_passed(auth->brake, peer, user);

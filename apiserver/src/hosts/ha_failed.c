@@ -197,9 +197,30 @@ static void note_best_effort(struct ha_peer *peer)
     ref_set_assign(&peer->best_effort, ref_set_new(refs, n));
 }
 
+static void tell_late(struct tx *tx, void *arg)
+{
+    const struct ha_peer *peer = arg;
+    alert_add(tx, ALERT_HA_HEARTBEAT_APPROACHING_TIMEOUT, CLS_HOST, peer->uuid,
+              "Nothing has been heard of the host for half the time after which it ends its guests");
+}
+
+/* Silence is told before it has consequences, once until the next sign of life. */
+static void note_late(struct ha_peer *peer)
+{
+    pthread_mutex_lock(&peer->ha->lock);
+    bool late = clock_mono_ms() - peer->last_sign_ms > peer->ha->settings.lease_ms / 2;
+    bool news = late && !peer->late && !peer->off;
+    peer->late = late;
+    pthread_mutex_unlock(&peer->ha->lock);
+    if (news)
+        server_insist(peer->ha->server, tell_late, peer);
+}
+
 void ha_judge(struct ha *ha, struct ha_peer *peer)
 {
     (void)ha;
+    if (!peer->failed)
+        note_late(peer);
     struct signs s = signs_of(peer);
     if (peer->failed && !peer->recorded) {
         fail(peer, s.ended);

@@ -24,6 +24,7 @@ struct ha_peer {
     bool ended;   /* its slot or its agent says that its guests were ended */
     bool silent;  /* for longer than lease and margin, as `silent_by` has read */
     struct ref silent_by;
+    bool late;      /* nothing has been heard of it for half a lease, and that was told */
     bool disk_lost; /* its agent does not reach the heartbeat disk, and that was told */
     /* Of the main thread alone. */
     bool failed, recorded;

@@ -3,6 +3,7 @@
 #include "members.h"
 
 #include "../ending.h"
+#include "../handlers/alert.h"
 #include "../hosts/hosts.h"
 #include "../hosts/join.h"
 #include "remote.h"
@@ -531,8 +532,12 @@ static int note_self(struct server *server, struct api_err *err)
     struct tx *tx = store_begin(server->store);
     const struct row *own = *uuid ? tx_by_uuid(tx, CLASS_host, uuid) : NULL;
     const struct pool_row *pool = pool_row(tx_get(tx, CLASS_pool, server->pool_ref));
-    if (own && !ref_eq(pool->master, own->ref))
+    if (own && !ref_eq(pool->master, own->ref)) {
         pool_row_mut(tx_edit(tx, CLASS_pool, server->pool_ref))->master = own->ref;
+        AUTO_FREE char *body =
+            xasprintf("Host '%s' is the pool's coordinator now", host_row(own)->name_label);
+        alert_add(tx, ALERT_POOL_MASTER_TRANSITION, CLS_HOST, host_row(own)->uuid, body);
+    }
     struct ref master = own ? own->ref : pool->master;
     const struct host_row *host = host_row(tx_get(tx, CLASS_host, master));
     if (host && host->server_port != server->port)

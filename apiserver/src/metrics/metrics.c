@@ -4,6 +4,7 @@
 #include "metrics.h"
 
 #include "../hosts/hosts.h"
+#include "../notices.h"
 #include "../server.h"
 #include "../timers.h"
 #include "alarms.h"
@@ -32,6 +33,7 @@ struct sampler {
     char uuid[UUID_TEXT_SIZE];
     _Atomic bool busy;
     int64_t offset_us; /* from its clock to ours */
+    bool clock_told;   /* that it is far from ours */
 };
 
 struct metrics {
@@ -171,6 +173,7 @@ static void take(struct sampler *s, const struct host_stats *stats)
         take_domain(&in, &stats->domains[i]);
     take_host(&in, host);
     meters_unlock(meters);
+    notices_clock(s->metrics->server, s->uuid, s->offset_us, &s->clock_told);
 }
 
 static void ask_host(void *arg)
