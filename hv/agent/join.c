@@ -150,7 +150,8 @@ static int ask(const struct joining *j, const char *fingerprint, const char *bod
     while (len > 0 && j->url[len - 1] == '/')
         len--;
     char *url AUTO_FREE = xstrndup(j->url, len);
-    struct http_client_config config = {.url = url, .connect_to = j->connect_to, .root_sha256 = fingerprint};
+    struct http_client_config config = {
+        .url = url, .connect_to = j->connect_to, .root_sha256 = fingerprint, .connect_timeout_ms = 30000};
     struct http_client *client = http_client_new(&config);
     struct http_call call = {.path = "/api/v1/hosts/join",
                              .body = body,

@@ -33,8 +33,12 @@ static struct http_client *peer_connect(struct agent *agent, const char *host, c
         xasprintf(strchr(address, ':') ? "[%s]:%lld" : "%s:%lld", address, (long long)port);
     char *ca AUTO_FREE = agent_path(agent, "pki/ca.pem"), *cert AUTO_FREE = agent_path(agent, "pki/host.pem"),
              *key AUTO_FREE = agent_path(agent, "pki/host.key");
-    struct http_client_config config = {
-        .url = url, .connect_to = where, .ca_file = ca, .cert_file = cert, .key_file = key};
+    struct http_client_config config = {.url = url,
+                                        .connect_to = where,
+                                        .ca_file = ca,
+                                        .cert_file = cert,
+                                        .key_file = key,
+                                        .connect_timeout_ms = 15000};
     return http_client_new(&config);
 }
 
