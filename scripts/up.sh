@@ -165,7 +165,8 @@ up_hosts() {
         mkdir -p "$folder"
         chmod 700 "$folder"
         [ -n "$(conf_get "driver_$i")" ] || conf_set "driver_$i" "${driver:-qemu}"
-        options=(--state "$folder" --images "$state/images" --driver "$(conf_get "driver_$i")")
+        options=(--state "$folder" --images "$state/images" --driver "$(conf_get "driver_$i")"
+            --guest-uids "$((0x70000000 + (i - 1) * 65536))")
         if [ ! -e "$folder/pki/host-uuid" ]; then
             pool_ask token "$folder/token"
             options+=(--join "https://127.0.0.1:$(pool_port)" --token-file "$folder/token")

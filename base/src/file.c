@@ -48,8 +48,11 @@ int file_write_atomic(const char *path, const void *data, size_t len, unsigned m
 char *file_read(const char *path, size_t max, size_t *len)
 {
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return NULL;
+    return fd >= 0 ? file_read_fd(fd, max, len) : NULL;
+}
+
+char *file_read_fd(int fd, size_t max, size_t *len)
+{
     AUTO_BUF struct buf b = BUF_INIT;
     for (;;) {
         size_t room = max - b.len + 1 < 65536 ? max - b.len + 1 : 65536;

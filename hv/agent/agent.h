@@ -52,6 +52,9 @@ struct disk_use {
     struct disk_use *next;
 };
 
+/* No distribution and no container manager gives these numbers to anybody (systemd's table of user ids). */
+#define GUEST_FIRST_UID 0x70000000
+
 struct agent_options {
     const char *state_dir, *join_url, *token_file, *listen, *driver, *log_level;
     const char *images, *launcher, *qemu, *ovmf_code, *ovmf_vars;
@@ -60,7 +63,7 @@ struct agent_options {
     const char *ovmf_secure_code, *ovmf_secure_vars, *swtpm;
     const char *cgroup;
     const char *devices_root, *usb_policy;
-    long long guest_uid, sim_boot_ms, sim_memory_mib, reserve_mib, min_uptime_s;
+    long long guest_uid, guest_uids, sim_boot_ms, sim_memory_mib, reserve_mib, min_uptime_s;
     long long ssh_after_s;
 };
 
@@ -265,6 +268,13 @@ bool disks_sr_in_use(struct agent *agent, const char *sr);
 void devices_start(struct agent *agent);
 /* The host's devices that the domain is to have are there and may be used. */
 int devices_prepare(struct agent *agent, const struct domain_config *config, struct hv_err *err);
+/* Their files become that user's (driver.h: hv_driver_env.give). */
+int devices_give(const struct agent *agent, const struct domain_config *config, uid_t uid, gid_t gid,
+                 struct hv_err *err);
+
+/* ---- users.c ---- */
+/* As whom guests' processes and tools run, into agent->env. */
+void users_choose(struct agent *agent);
 
 /* ---- handlers_domain.c ---- */
 /* What has to be free for it, on a real host. */

@@ -185,10 +185,10 @@ void devices_start(struct agent *agent)
 /* ---- for a start ---- */
 
 /* The device model opens these files itself. */
-static int hand_over(const struct agent *agent, const char *path, struct hv_err *err)
+static int hand_over(const struct agent *agent, const char *path, uid_t uid, gid_t gid, struct hv_err *err)
 {
     AUTO_FREE char *full = xasprintf("%s%s", root_of(agent), path);
-    if (lchown(full, agent->env.guest_uid, agent->env.guest_gid) < 0)
+    if (lchown(full, uid, gid) < 0)
         return hv_fail(err, HV_ERR_KIND_IO, "%s cannot be given to the guest: %s.", path, strerror(errno));
     return 0;
 }
@@ -196,8 +196,7 @@ static int hand_over(const struct agent *agent, const char *path, struct hv_err 
 static int prepare_pci(const struct agent *agent, const char *bus, struct hv_err *err)
 {
     const struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
-    int group = pci_group(root_of(agent), bus);
-    if (group < 0)
+    if (pci_group(root_of(agent), bus) < 0)
         return hv_fail(
             err, HV_ERR_KIND_UNSUPPORTED,
             "The device %s is not behind an IOMMU of the host (or is not there): no guest can have it.", bus);
@@ -206,17 +205,26 @@ static int prepare_pci(const struct agent *agent, const char *bus, struct hv_err
     /* The guest's memory is locked, for the device writes to it; children inherit the limit. */
     if (setrlimit(RLIMIT_MEMLOCK, &all) < 0)
         return hv_fail(err, HV_ERR_KIND_IO, "The guest's memory cannot be locked: %s.", strerror(errno));
-    AUTO_FREE char *path = xasprintf("/dev/vfio/%d", group);
-    return hand_over(agent, path, err);
+    return 0;
 }
 
-static int prepare_usb(const struct agent *agent, const struct domain_usb *usb, struct hv_err *err)
+int devices_give(const struct agent *agent, const struct domain_config *config, uid_t uid, gid_t gid,
+                 struct hv_err *err)
 {
-    int bus, address;
-    if (usb_address(root_of(agent), usb, &bus, &address, err) < 0)
-        return -1;
-    AUTO_FREE char *path = xasprintf("/dev/bus/usb/%03d/%03d", bus, address);
-    return hand_over(agent, path, err);
+    for (size_t i = 0; i < config->usb_count; i++) {
+        int bus, address;
+        if (usb_address(root_of(agent), &config->usb[i], &bus, &address, err) < 0)
+            return -1;
+        AUTO_FREE char *path = xasprintf("/dev/bus/usb/%03d/%03d", bus, address);
+        if (hand_over(agent, path, uid, gid, err) < 0)
+            return -1;
+    }
+    for (size_t i = 0; i < config->pci_count; i++) {
+        AUTO_FREE char *path = xasprintf("/dev/vfio/%d", pci_group(root_of(agent), config->pci[i]));
+        if (hand_over(agent, path, uid, gid, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* The policy may have changed since the server asked. */
@@ -242,8 +250,7 @@ static int check_usb(const struct agent *agent, const struct domain_usb *usb, st
 int devices_prepare(struct agent *agent, const struct domain_config *config, struct hv_err *err)
 {
     for (size_t i = 0; i < config->usb_count; i++)
-        if (check_usb(agent, &config->usb[i], err) < 0 ||
-            (!is_simulated(agent) && prepare_usb(agent, &config->usb[i], err) < 0))
+        if (check_usb(agent, &config->usb[i], err) < 0)
             return -1;
     for (size_t i = 0; i < config->pci_count && !is_simulated(agent); i++)
         if (prepare_pci(agent, config->pci[i], err) < 0)

@@ -9,15 +9,13 @@ int agent_domain_keep(struct agent *agent, struct agent_op *op, const struct hv_
 {
     (void)op;
     (void)result;
-    bool drops = geteuid() == 0 && agent->driver == &hv_qemu_driver;
-    const struct kept_user user = {drops ? agent->env.guest_uid : (uid_t)-1, agent->env.guest_gid};
     if (domain_check_absent(agent, args->domain, err) < 0) {
         if (err)
             err->kind = HV_ERR_KIND_BAD_STATE;
         return -1;
     }
     return kept_put(agent->options.state_dir, args->domain, args->variables ? args->variables : "",
-                    args->tpm ? args->tpm : "", &user, err);
+                    args->tpm ? args->tpm : "", err);
 }
 
 int agent_domain_kept(struct agent *agent, struct agent_op *op, const struct hv_domain_kept_args *args,

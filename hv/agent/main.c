@@ -12,7 +12,6 @@
 #include <ha/watchdog.h>
 #include <hv/network.h>
 #include <hv/system.h>
-#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -22,8 +21,6 @@
 
 #define CLIENT_NAME "poold.corral.internal"
 #define HOST_SUFFIX ".host.corral.internal"
-#define GUEST_USER "corral-qemu"
-#define GUEST_UID 64055 /* when there is no such user */
 
 static int parse(int argc, char **argv, struct agent_options *o)
 {
@@ -72,10 +69,18 @@ static int parse(int argc, char **argv, struct agent_options *o)
         {.name = "guest-uid",
          .kind = ARG_INT,
          .value_name = "N",
-         .help = "user of device models (" GUEST_USER ", else 64055)",
+         .help = "user of tools that read guests' disks (corral-qemu, else 64055)",
          .out = &o->guest_uid,
          .min = 1,
          .max = 0x7ffffffe},
+        {.name = "guest-uids",
+         .kind = ARG_INT,
+         .value_name = "N",
+         .help =
+             "first of the 65536 users of device models, one a guest (1879048192); 0: all share --guest-uid",
+         .out = &o->guest_uids,
+         .min = 0,
+         .max = 0x7ffffffe - GUEST_USERS},
         {.name = "sim-boot-ms",
          .kind = ARG_INT,
          .value_name = "N",
@@ -196,15 +201,6 @@ static char *find_launcher(const struct agent_options *o)
     return xasprintf("%s/../libexec/corral/corral-launch", folder);
 }
 
-static void set_guest_user(struct agent *agent)
-{
-    const struct passwd *user = getpwnam(GUEST_USER);
-    agent->env.guest_uid = user ? user->pw_uid : GUEST_UID;
-    agent->env.guest_gid = user ? user->pw_gid : GUEST_UID;
-    if (agent->options.guest_uid > 0)
-        agent->env.guest_uid = agent->env.guest_gid = (uid_t)agent->options.guest_uid;
-}
-
 static void on_changed(void *ctx, const struct domain_info *info, bool guest_only)
 {
     struct agent *agent = ctx;
@@ -213,6 +209,11 @@ static void on_changed(void *ctx, const struct domain_info *info, bool guest_onl
         agent_sweep_rules(agent);
         merger_wake(agent->merger);
     }
+}
+
+static int give(void *ctx, const struct domain_config *config, uid_t uid, gid_t gid, struct hv_err *err)
+{
+    return devices_give(ctx, config, uid, gid, err);
 }
 
 static int set_up(struct agent *agent, struct hv_err *err)
@@ -239,8 +240,9 @@ static int set_up(struct agent *agent, struct hv_err *err)
                                         .cgroup = o->cgroup,
                                         .min_uptime_s = o->min_uptime_s,
                                         .changed = on_changed,
+                                        .give = give,
                                         .ctx = agent};
-    set_guest_user(agent);
+    users_choose(agent);
     if (geteuid() == 0 && !sim)
         storage_set_user(agent->env.guest_uid, agent->env.guest_gid);
     return 0;
@@ -403,6 +405,7 @@ int main(int argc, char **argv)
                                              .ovmf_secure_vars = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd",
                                              .swtpm = "/usr/bin/swtpm",
                                              .sim_boot_ms = 300,
+                                             .guest_uids = GUEST_FIRST_UID,
                                              .reserve_mib = -1,
                                              .min_uptime_s = 120,
                                              .ssh_after_s = 300,

@@ -47,22 +47,62 @@ static int remove_folder(const char *path)
     return rmdir(path);
 }
 
-int kept_open_tpm(const char *state_dir, const char *uuid, const struct kept_user *user, struct hv_err *err)
+static int open_folder(const char *path, struct hv_err *err)
 {
-    char *path AUTO_FREE = path_of(state_dir, uuid, "tpm");
     if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return io(err, "The folder of the domain's TPM cannot be made");
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd >= 0 && (user->uid == (uid_t)-1 || fchown(fd, user->uid, user->gid) == 0))
+    return fd >= 0 ? fd : io(err, "The folder of the domain's TPM cannot be opened");
+}
+
+/* A file that the TPM's process left: it owns the folder, so it may have put there what leads elsewhere. -1
+ * with errno. */
+static int open_left(int folder, const char *name)
+{
+    struct stat st;
+    int fd = openat(folder, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1)
         return fd;
-    io(err, "The folder of the domain's TPM cannot be opened");
-    if (fd >= 0)
+    if (fd >= 0) {
         close(fd);
+        errno = EBADMSG;
+    }
     return -1;
 }
 
-static int put_tpm(const char *state_dir, const char *uuid, const char *text, const struct kept_user *user,
-                   struct hv_err *err)
+/* The domain that ran before had another user. */
+static int give_folder(int folder, const struct kept_user *user)
+{
+    int copy = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *list = copy >= 0 ? fdopendir(copy) : NULL;
+    if (!list) {
+        if (copy >= 0)
+            close(copy);
+        return -1;
+    }
+    int outcome = 0;
+    for (struct dirent *e; outcome == 0 && (e = readdir(list));) {
+        if (streq(e->d_name, ".") || streq(e->d_name, ".."))
+            continue;
+        int fd AUTO_CLOSE = open_left(folder, e->d_name);
+        outcome = fd >= 0 ? fchown(fd, user->uid, user->gid) : -1;
+    }
+    closedir(list);
+    return outcome < 0 ? -1 : fchown(folder, user->uid, user->gid);
+}
+
+int kept_open_tpm(const char *state_dir, const char *uuid, const struct kept_user *user, struct hv_err *err)
+{
+    char *path AUTO_FREE = path_of(state_dir, uuid, "tpm");
+    int fd = open_folder(path, err);
+    if (fd < 0 || user->uid == (uid_t)-1 || give_folder(fd, user) == 0)
+        return fd;
+    io(err, "The folder of the domain's TPM cannot be given to its process");
+    close(fd);
+    return -1;
+}
+
+static int put_tpm(const char *state_dir, const char *uuid, const char *text, struct hv_err *err)
 {
     char *path AUTO_FREE = path_of(state_dir, uuid, "tpm");
     if (remove_folder(path) < 0)
@@ -74,12 +114,11 @@ static int put_tpm(const char *state_dir, const char *uuid, const char *text, co
         strlen(text) <= KEPT_TPM_MAX / 3 * 4 ? base64_decode(text, strlen(text), &len) : NULL;
     if (!bytes)
         return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "The contents of the TPM are not base64, or too long.");
-    int folder AUTO_CLOSE = kept_open_tpm(state_dir, uuid, user, err);
+    int folder AUTO_CLOSE = open_folder(path, err);
     if (folder < 0)
         return -1;
     int fd AUTO_CLOSE = openat(folder, TPM_FILE, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    bool written = fd >= 0 && write(fd, bytes, len) == (ssize_t)len && fsync(fd) == 0 &&
-                   (user->uid == (uid_t)-1 || fchown(fd, user->uid, user->gid) == 0);
+    bool written = fd >= 0 && write(fd, bytes, len) == (ssize_t)len && fsync(fd) == 0;
     secret_wipe(bytes, len);
     return written ? 0 : io(err, "The contents of the domain's TPM cannot be written");
 }
@@ -87,12 +126,12 @@ static int put_tpm(const char *state_dir, const char *uuid, const char *text, co
 /* ---- giving and taking ---- */
 
 int kept_put(const char *state_dir, const char *uuid, const char *variables, const char *tpm,
-             const struct kept_user *user, struct hv_err *err)
+             struct hv_err *err)
 {
     if (strlen(variables) > EFI_VARS_TEXT_MAX)
         return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "The UEFI variables are too long.");
     char *vars AUTO_FREE = path_of(state_dir, uuid, "vars");
-    if (put_tpm(state_dir, uuid, tpm, user, err) < 0)
+    if (put_tpm(state_dir, uuid, tpm, err) < 0)
         return -1;
     if (file_write_atomic(vars, variables, strlen(variables), 0600) < 0)
         return io(err, "The domain's UEFI variables cannot be written");
@@ -117,9 +156,13 @@ static char *flash_text(const char *path)
 
 static char *tpm_text(const char *state_dir, const char *uuid)
 {
+    char *path AUTO_FREE = path_of(state_dir, uuid, "tpm");
+    int folder AUTO_CLOSE = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    int fd AUTO_CLOSE = folder >= 0 ? open_left(folder, TPM_FILE) : -1;
+    if (fd < 0)
+        return NULL;
     size_t len;
-    char *path AUTO_FREE = xasprintf("%s/nvram/%s.tpm/" TPM_FILE, state_dir, uuid);
-    char *bytes AUTO_FREE = file_read(path, KEPT_TPM_MAX, &len);
+    char *bytes AUTO_FREE = file_read_fd(fd, KEPT_TPM_MAX, &len);
     if (!bytes)
         return NULL;
     char *text = base64_encode(bytes, len);

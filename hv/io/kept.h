@@ -15,13 +15,13 @@
 #define KEPT_TPM_MAX (256 * 1024)
 
 struct kept_user {
-    uid_t uid; /* as whom the TPM's process runs; (uid_t)-1: as the agent */
+    uid_t uid; /* as whom a domain's processes run; (uid_t)-1: as the agent */
     gid_t gid;
 };
 
 /* Takes the place of what is there. Texts as in domain_keep. -1: BAD_ARGUMENT or IO. */
 int kept_put(const char *state_dir, const char *uuid, const char *variables, const char *tpm,
-             const struct kept_user *user, struct hv_err *err);
+             struct hv_err *err);
 /* Rc strings, "" for what there is not. -1: NOT_FOUND when there is nothing, or IO. */
 int kept_get(const char *state_dir, const char *uuid, const char **variables, const char **tpm,
              struct hv_err *err);
@@ -35,7 +35,8 @@ int kept_remove(const char *state_dir, const char *uuid, struct hv_err *err);
  * whether signatures are to be checked where keys are. A descriptor, or -1. */
 int kept_open_flash(const char *state_dir, const char *uuid, const char *template, const char *keys,
                     bool secure, struct hv_err *err);
-/* The folder of the TPM's process, made when missing. A descriptor, or -1. */
+/* The folder of the TPM's process, made when missing, for a start: it and what is in it become the user's. A
+ * descriptor, or -1. */
 int kept_open_tpm(const char *state_dir, const char *uuid, const struct kept_user *user, struct hv_err *err);
 /* Keys of a flash image as a text of domain_keep. -1: NOT_FOUND. */
 int kept_keys(const char *flash, const char **variables, struct hv_err *err);

@@ -96,9 +96,10 @@ static int write_file(int dir, const char *name, const char *data, size_t len)
 int rundir_write_record(const struct rundir *dir, const struct rundir_record *record, struct hv_err *err)
 {
     struct buf text AUTO_BUF = BUF_INIT;
-    buf_printf(&text, "{\"domid\":%lld,\"start_time\":%lld,\"boot_time\":%lld,\"reboots\":%lld,\"boot_id\":",
-               (long long)record->domid, (long long)record->start_time, (long long)record->boot_time,
-               (long long)record->reboots);
+    buf_printf(&text, "{\"domid\":%lld,\"uid\":%lld,\"start_time\":%lld,\"boot_time\":%lld,\"reboots\":%lld",
+               (long long)record->domid, (long long)record->uid, (long long)record->start_time,
+               (long long)record->boot_time, (long long)record->reboots);
+    buf_add_str(&text, ",\"boot_id\":");
     json_write_string(&text, record->boot_id);
     buf_printf(&text, ",\"memory_target\":%lld,\"held\":%s,\"incoming\":%s",
                (long long)record->memory_target_bytes, record->held ? "true" : "false",
@@ -155,6 +156,7 @@ int rundir_read_record(const struct rundir *dir, struct rundir_record *record)
         return -1;
     snprintf(read.boot_id, sizeof(read.boot_id), "%s", boot_id);
     /* Absent in what an older agent wrote. */
+    json_get_int(json, "uid", &read.uid);
     json_get_int(json, "memory_target", &read.memory_target_bytes);
     json_get_bool(json, "held", &read.held);
     json_get_bool(json, "incoming", &read.incoming);

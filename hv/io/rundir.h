@@ -14,7 +14,8 @@ struct rundir {
 struct rundir_record {
     struct domain_config config;
     int64_t domid, start_time, boot_time, reboots;
-    char boot_id[40];            /* of the host's kernel when it was started */
+    int64_t uid;      /* user and group of its processes, its own; 0: they have those that all share */
+    char boot_id[40]; /* of the host's kernel when it was started */
     int64_t memory_target_bytes; /* 0: never asked for */
     bool held;                   /* the agent stopped it for a moment: whoever finds it so lets it run on */
     bool incoming;               /* being resumed: no guest code has run yet */

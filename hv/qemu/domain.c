@@ -62,6 +62,15 @@ void domain_unref_cleanup(struct qemu_domain **d)
     domain_unref(*d);
 }
 
+struct kept_user domain_user(const struct qemu_domain *d)
+{
+    const struct hv_driver_env *env = &d->driver->env;
+    uid_t own = (uid_t)d->record.uid;
+    if (geteuid() != 0)
+        return (struct kept_user){(uid_t)-1, (gid_t)-1};
+    return own ? (struct kept_user){own, own} : (struct kept_user){env->guest_uid, env->guest_gid};
+}
+
 /* With driver->lock held. */
 static size_t table_index(const struct hv_driver_state *driver, const char *uuid)
 {

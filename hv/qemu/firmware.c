@@ -76,7 +76,7 @@ static int add_guest_kernel(struct qemu_domain *d, const struct disk_chain *chai
                             struct qemu_plan_input *input, struct boot_words *words, struct hv_err *err)
 {
     struct guest_kernel kernel;
-    if (guest_kernel_read(d->driver, input->config, chains, &kernel, err) < 0)
+    if (guest_kernel_read(d, input->config, chains, &kernel, err) < 0)
         return -1;
     input->kernel_fd = handout_give_owned(h, kernel.kernel_fd);
     if (kernel.ramdisk_fd >= 0)

@@ -1,8 +1,7 @@
 /* Boot from the guest's own kernel (what Xen's pygrub is for): kernel, ramdisk and arguments are read out of
  * the domain's first disk as its boot loader's menu names them. The disk is never mounted: GRUB's own file
  * system code reads it (grub-fstest of Debian's grub-common: partitions, LVM, ext4, xfs, btrfs), one file a
- * process, each confined by hv/boot/preload.c, as the device models' user, with bounded time, memory and
- * output. */
+ * process, each confined by hv/boot/preload.c, as the domain's user, with bounded time, memory and output. */
 #include "start.h"
 #include <base/clock.h>
 #include <base/log.h>
@@ -26,7 +25,7 @@
 #define ARGUMENTS_MAX 2047
 
 struct search {
-    const struct hv_driver_state *state;
+    const struct qemu_domain *domain;
     const struct disk_chain *chain;
     char *words, *preload; /* of the environment */
     int64_t until_ms;
@@ -56,15 +55,15 @@ bool guest_kernel_possible(const struct hv_driver_state *state)
     return access(READER, X_OK) == 0 && access(view, R_OK) == 0;
 }
 
-static void search_init(struct search *s, const struct hv_driver_state *state, const struct disk_chain *chain)
+static void search_init(struct search *s, const struct qemu_domain *d, const struct disk_chain *chain)
 {
     struct buf words = BUF_INIT;
-    *s = (struct search){.state = state, .chain = chain, .until_ms = clock_mono_ms() + TOTAL_MS};
+    *s = (struct search){.domain = d, .chain = chain, .until_ms = clock_mono_ms() + TOTAL_MS};
     buf_add_str(&words, "CORRAL_DISK=");
     for (size_t i = 0; i < chain->count; i++)
         buf_printf(&words, "%s%s:%zu", i ? "," : "", image_format_name(chain->nodes[i].format), 3 + i);
     s->words = buf_take(&words);
-    char *view AUTO_FREE = view_path(state);
+    char *view AUTO_FREE = view_path(d->driver);
     s->preload = xasprintf("LD_PRELOAD=%s", view);
 }
 
@@ -84,7 +83,7 @@ static int run(const struct search *s, const char *const *command, int out_fd, r
         buf_printf(&keep, "%s%zu", i ? "," : "", 3 + i);
     }
     fds[images] = (struct proc_fd){.parent = nowhere, .child = (int)(3 + images)};
-    launch_begin(s->state, 0, &argv, &argc);
+    launch_begin(s->domain, 0, &argv, &argc);
     const char *const settings[] = {"--keep", keep.data, "--env", s->words, "--env", s->preload, "--pid-fd"};
     for (size_t i = 0; i < ARRAY_LEN(settings); i++)
         launch_add(&argv, &argc, xstrdup(settings[i]));
@@ -321,7 +320,7 @@ static const struct disk_chain *first_disk(const struct domain_config *config,
     return first;
 }
 
-int guest_kernel_read(const struct hv_driver_state *state, const struct domain_config *config,
+int guest_kernel_read(const struct qemu_domain *d, const struct domain_config *config,
                       const struct disk_chain *chains, struct guest_kernel *out, struct hv_err *err)
 {
     const struct disk_chain *chain = first_disk(config, chains);
@@ -329,7 +328,7 @@ int guest_kernel_read(const struct hv_driver_state *state, const struct domain_c
     const char *title = config->kernel_title ? config->kernel_title : "";
     if (!chain)
         return hv_fail(err, HV_ERR_KIND_FORMAT, "The domain has no disk to find a kernel on.");
-    search_init(&s, state, chain);
+    search_init(&s, d, chain);
     if (find_devices(&s, err) < 0)
         return -1;
     for (size_t i = 0; i < s.count; i++) {

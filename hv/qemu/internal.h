@@ -12,6 +12,7 @@
 #include <base/proc.h>
 #include <hv/driver.h>
 #include <io/fanout.h>
+#include <io/kept.h>
 #include <io/rundir.h>
 #include <io/savefile.h>
 #include <pthread.h>
@@ -114,6 +115,8 @@ int domain_wait(struct qemu_domain *d, const struct hv_deadline *deadline, struc
 void domain_rearm_reboot(struct qemu_domain *d);
 /* Ends the process for sure and waits until all of it is released. */
 void domain_kill(struct qemu_domain *d);
+/* As whom its processes run. */
+struct kept_user domain_user(const struct qemu_domain *d);
 /* A count of its connection; NULL with err DEVICE_MODEL. */
 struct qmp *domain_qmp(struct qemu_domain *d, struct hv_err *err);
 int domain_command(struct qemu_domain *d, const char *command, json_t *moved_arguments,

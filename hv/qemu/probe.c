@@ -81,8 +81,15 @@ int qemu_probe(const struct hv_driver_env *env, struct host_facts *facts, struct
     str_assign(&facts->accelerator_reason, reason);
     if (geteuid() == 0) {
         facts->guest_uid = env->guest_uid;
-        snprintf(reason, sizeof(reason), "Device models run as the unprivileged user %u, in QEMU's sandbox.",
-                 env->guest_uid);
+        if (env->guest_first_uid)
+            snprintf(
+                reason, sizeof(reason),
+                "Each domain's device model runs as an unprivileged user of its own (%u to %u), in QEMU's "
+                "sandbox.",
+                env->guest_first_uid, env->guest_first_uid + GUEST_USERS - 1);
+        else
+            snprintf(reason, sizeof(reason),
+                     "Device models run as the unprivileged user %u, in QEMU's sandbox.", env->guest_uid);
     } else {
         facts->guest_uid = geteuid();
         snprintf(reason, sizeof(reason),

@@ -126,15 +126,16 @@ static gid_t kvm_group(const struct hv_driver_state *state)
     return open_to_all ? 0 : st.st_gid;
 }
 
-void launch_begin(const struct hv_driver_state *state, gid_t also, char ***argv, size_t *argc)
+void launch_begin(const struct qemu_domain *d, gid_t also, char ***argv, size_t *argc)
 {
-    launch_add(argv, argc, xstrdup(state->launcher));
-    if (geteuid() != 0)
+    const struct kept_user user = domain_user(d);
+    launch_add(argv, argc, xstrdup(d->driver->launcher));
+    if (user.uid == (uid_t)-1)
         return;
     launch_add(argv, argc, xstrdup("--uid"));
-    launch_add(argv, argc, xasprintf("%u", state->env.guest_uid));
+    launch_add(argv, argc, xasprintf("%u", user.uid));
     launch_add(argv, argc, xstrdup("--gid"));
-    launch_add(argv, argc, xasprintf("%u", state->env.guest_gid));
+    launch_add(argv, argc, xasprintf("%u", user.gid));
     if (also > 0) {
         launch_add(argv, argc, xstrdup("--also-gid"));
         launch_add(argv, argc, xasprintf("%u", also));
@@ -151,7 +152,6 @@ static char *keep_list(const struct qemu_plan *plan)
 
 static int spawn(struct qemu_domain *d, const struct qemu_plan *plan, struct handout *h, struct hv_err *err)
 {
-    const struct hv_driver_state *state = d->driver;
     int log AUTO_CLOSE = rundir_log(&d->dir, "qemu.log");
     int pid_fd = openat(d->dir.fd, "pid", O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (log < 0 || pid_fd < 0)
@@ -159,7 +159,7 @@ static int spawn(struct qemu_domain *d, const struct qemu_plan *plan, struct han
                        strerror(errno));
     char **argv = NULL;
     size_t argc = 0;
-    launch_begin(state, kvm_group(state), &argv, &argc);
+    launch_begin(d, kvm_group(d->driver), &argv, &argc);
     launch_add(&argv, &argc, xstrdup("--pid-fd"));
     launch_add(&argv, &argc, xasprintf("%d", handout_give_owned(h, pid_fd)));
     launch_add(&argv, &argc, xstrdup("--keep"));
@@ -209,6 +209,10 @@ static int prepare_and_spawn(struct qemu_domain *d, const struct disk_chain *cha
     if (rundir_write_record(&d->dir, &d->record, err) < 0)
         return -1;
     failpoint("start:recorded");
+    const struct kept_user user = domain_user(d);
+    if (user.uid != (uid_t)-1 && state->env.give &&
+        state->env.give(state->env.ctx, config, user.uid, user.gid, err) < 0)
+        return -1;
     if (add_sockets(d, config, &handout, &input, err) < 0 ||
         firmware_add(d, chains, &handout, &input, &words, err) < 0 || tpm_add(d, &handout, &input, err) < 0 ||
         add_taps(config, &handout, taps, err) < 0)
@@ -222,10 +226,33 @@ static int prepare_and_spawn(struct qemu_domain *d, const struct disk_chain *cha
     return outcome < 0 ? -1 : spawn(d, &plan, &handout, err);
 }
 
-/* A number for the domain; numbers are reserved on disk in blocks, so that a start waits for no disk. */
+/* The user that goes with a number; 0: all domains share one. */
+static int64_t own_uid(const struct hv_driver_state *state, int64_t domid)
+{
+    uid_t first = state->env.guest_first_uid;
+    return first ? (int64_t)first + domid % GUEST_USERS : 0;
+}
+
+/* With state->lock held. */
+static bool uid_runs(const struct hv_driver_state *state, int64_t uid)
+{
+    bool runs = false;
+    for (size_t i = 0; uid && !runs && i < state->count; i++) {
+        struct qemu_domain *d = state->domains[i];
+        pthread_mutex_lock(&d->lock);
+        runs = !d->dead && d->record.uid == uid;
+        pthread_mutex_unlock(&d->lock);
+    }
+    return runs;
+}
+
+/* A number for the domain whose user no other has; numbers are reserved on disk in blocks, so that a start
+ * waits for no disk. */
 static int64_t take_domid(struct hv_driver_state *state)
 {
     pthread_mutex_lock(&state->lock);
+    while (state->count < GUEST_USERS && uid_runs(state, own_uid(state, state->domid_next)))
+        state->domid_next++;
     int64_t domid = state->domid_next++;
     if (domid >= state->domid_reserved) {
         state->domid_reserved = domid + DOMID_BLOCK;
@@ -247,6 +274,7 @@ static void fill(struct qemu_domain *d, const struct domain_config *config, cons
     d->record.layout =
         header ? json_deep_copy(json_object_get(header->layout, "slots")) : qemu_layout_new(config);
     d->record.domid = take_domid(d->driver);
+    d->record.uid = own_uid(d->driver, d->record.domid);
     d->record.start_time = d->record.boot_time = clock_unix_seconds();
     snprintf(d->record.boot_id, sizeof(d->record.boot_id), "%s", d->driver->boot_id);
     str_assign(&d->info.name, config->name);

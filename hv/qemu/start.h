@@ -15,8 +15,8 @@ int handout_give_owned(struct handout *h, int fd);
 void handout_done(struct handout *h);
 
 /* ---- start.c: the command line of corral-launch ---- */
-/* The launcher and as whom it runs what follows. `also`: a further group, 0: none. */
-void launch_begin(const struct hv_driver_state *state, gid_t also, char ***argv, size_t *argc);
+/* The launcher and as whom it runs what follows: the domain's user. `also`: a further group, 0: none. */
+void launch_begin(const struct qemu_domain *d, gid_t also, char ***argv, size_t *argc);
 void launch_add(char ***argv, size_t *argc, char *moved);
 
 /* ---- firmware.c ---- */
@@ -35,7 +35,7 @@ struct guest_kernel {
     char *cmdline;
 };
 /* FORMAT with what was found, or not. Takes up to a minute. */
-int guest_kernel_read(const struct hv_driver_state *state, const struct domain_config *config,
+int guest_kernel_read(const struct qemu_domain *d, const struct domain_config *config,
                       const struct disk_chain *chains, struct guest_kernel *out, struct hv_err *err);
 
 /* ---- tpm.c ---- */

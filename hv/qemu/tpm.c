@@ -1,4 +1,4 @@
-/* The process of a domain's TPM: swtpm, one a domain, as the device models' user, in a folder of its own. It
+/* The process of a domain's TPM: swtpm, one a domain, as the domain's user, in a folder of its own. It
  * ends with the connection that the device model has to it, so it needs nobody to look after it; its number
  * is written down (run/<uuid>/tpm.pid) for the one that does not. */
 #include "start.h"
@@ -35,7 +35,7 @@ static int spawn(struct qemu_domain *d, int folder, int channel, struct hv_err *
                                           "--terminate",     NULL};
     char **argv = NULL;
     size_t argc = 0;
-    launch_begin(state, 0, &argv, &argc);
+    launch_begin(d, 0, &argv, &argc);
     for (size_t i = 0; command[i]; i++)
         launch_add(&argv, &argc, xstrdup(command[i]));
     launch_add(&argv, &argc, xstrdup(state->swtpm));
@@ -61,9 +61,8 @@ int tpm_add(struct qemu_domain *d, struct handout *h, struct qemu_plan_input *in
 {
     if (!input->config->tpm)
         return 0;
-    const struct hv_driver_state *state = d->driver;
-    const struct kept_user user = {geteuid() == 0 ? state->env.guest_uid : (uid_t)-1, state->env.guest_gid};
-    int folder AUTO_CLOSE = kept_open_tpm(state->state_dir, d->uuid, &user, err);
+    const struct kept_user user = domain_user(d);
+    int folder AUTO_CLOSE = kept_open_tpm(d->driver->state_dir, d->uuid, &user, err);
     int ends[2];
     if (folder < 0)
         return -1;

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #define STATE "33333333-3333-4333-8333-666666666666"
 #define BOOT_MS 180000
@@ -72,6 +73,21 @@ static int count_tpms(void)
     return n;
 }
 
+/* QEMU and TPM of a domain have one user, who owns the TPM's folder, too. */
+static void check_users(void)
+{
+    char path[300];
+    struct stat model, folder;
+    struct domain_info info = must_info(&f);
+    snprintf(path, sizeof(path), "/proc/%d", (int)info.pid);
+    cr_assert_eq(stat(path, &model), 0);
+    snprintf(path, sizeof(path), "%s/nvram/" VM ".tpm", f.state);
+    cr_assert_eq(stat(path, &folder), 0);
+    cr_expect_eq(model.st_uid, folder.st_uid);
+    cr_expect(geteuid() != 0 || model.st_uid == 0x70000000 + info.domid, "user %u", model.st_uid);
+    domain_info_done(&info);
+}
+
 static void no_tpm_is_left(void)
 {
     int64_t end = clock_mono_ms() + 20000;
@@ -130,6 +146,7 @@ Test(firmware, variables_and_a_tpm_survive_and_leave_nothing)
     run(&config);
     firmware_has_run();
     cr_expect_eq(count_tpms(), 1);
+    check_users();
     /* The agent dies: the domain and its TPM go on, and the next agent ends both. */
     fixture_kill(&f);
     fixture_launch(&f);
@@ -157,6 +174,7 @@ Test(firmware, variables_and_a_tpm_survive_and_leave_nothing)
     cr_expect_str_eq(first.tpm, second.tpm);
     hv_domain_kept_result_done(&second);
     run(&config);
+    check_users(); /* another user, who could read what the one before had left */
     cr_assert(kept(&second));
     cr_expect(has_variable(second.variables, EFI_VENDOR_GLOBAL, "BootOrder"), "from the last run");
     hv_domain_kept_result_done(&second);

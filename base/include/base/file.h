@@ -8,3 +8,5 @@ int file_write_atomic(const char *path, const void *data, size_t len, unsigned m
 /* Reads a whole file of at most `max` bytes; a heap string with a NUL behind its *len bytes. NULL with errno
  * (EFBIG: longer). `len` may be NULL. */
 char *file_read(const char *path, size_t max, size_t *len);
+/* The same from where the descriptor stands. */
+char *file_read_fd(int fd, size_t max, size_t *len);

@@ -71,16 +71,23 @@ struct hv_driver_env {
     const char *ovmf_code, *ovmf_vars;
     const char *ovmf_secure_code, *ovmf_secure_vars; /* code that checks signatures, and shipped keys */
     const char *swtpm;                               /* path of swtpm; NULL: none */
-    uid_t guest_uid;
-    gid_t guest_gid;      /* as whom device models run when the agent is root */
+    /* As whom processes of domains run when the agent is root: each domain's as a user of its own out of
+     * GUEST_USERS from guest_first_uid on, its group the same number; when that is 0, all as guest_uid. */
+    uid_t guest_first_uid, guest_uid;
+    gid_t guest_gid;
     int64_t sim_boot_ms;  /* simulator: how long a guest takes to boot; 0: a default */
     const char *cgroup;   /* mount point of cgroup v2; NULL: none */
     int64_t min_uptime_s; /* a guest that ends sooner after its boot is not started again; 0: always is */
     /* Called on a driver thread, never with a driver lock held: this domain is as `info` says since now.
      * `guest_only`: nothing but info->guest is new. */
     void (*changed)(void *ctx, const struct domain_info *info, bool guest_only);
+    /* Gives the user of a domain that is about to start those files of the host that its device model opens
+     * itself: devices that are passed through. NULL: there are none. */
+    int (*give)(void *ctx, const struct domain_config *config, uid_t uid, gid_t gid, struct hv_err *err);
     void *ctx;
 };
+/* More than a host can run, so that a number is not soon used again. */
+#define GUEST_USERS 65536
 
 /* A running operation, seen from the driver: when to give up. Any thread. */
 struct hv_deadline {

@@ -21,6 +21,9 @@
 #define VM "11111111-1111-4111-8111-111111111111"
 #define SR "22222222-2222-4222-8222-222222222222"
 #define DISK "33333333-3333-4333-8333-333333333333"
+#define OTHER_VM "11111111-1111-4111-8111-111111111112"
+#define THIRD_VM "11111111-1111-4111-8111-111111111113"
+#define FIRST_UID 0x70000000
 
 struct world {
     char dir[64], disk[96], iso[96];
@@ -30,6 +33,8 @@ struct world {
     pthread_cond_t news;
     struct domain_info last;
     int changes;
+    uid_t given; /* to whom the last start gave the host's files */
+    bool refuse; /* to give them */
 };
 static struct world w;
 static const struct hv_driver *const drv = &hv_qemu_driver;
@@ -47,10 +52,26 @@ static void on_changed(void *ctx, const struct domain_info *info, bool guest_onl
     pthread_mutex_unlock(&w.lock);
 }
 
+static int on_give(void *ctx, const struct domain_config *config, uid_t uid, gid_t gid, struct hv_err *err)
+{
+    (void)ctx;
+    w.given = uid == gid && config->disks_count == 2 ? uid : 0;
+    return w.refuse ? hv_fail(err, HV_ERR_KIND_IO, "The device is not given.") : 0;
+}
+
 static void open_driver(void)
 {
     struct hv_err err = {0};
     cr_assert_eq(drv->open(&w.env, &w.state, &err), 0, "%s", err.text);
+}
+
+static void make_disk(void)
+{
+    static int number;
+    snprintf(w.disk, sizeof(w.disk), "%s/disk%d.raw", w.dir, number++);
+    unsigned char *disk AUTO_FREE = xmalloc(BOOT_DISK_SIZE);
+    boot_disk_fill(disk);
+    cr_assert_eq(file_write_atomic(w.disk, disk, BOOT_DISK_SIZE, 0600), 0);
 }
 
 static void setup(void)
@@ -60,11 +81,10 @@ static void setup(void)
     log_init("test", LOG_ERROR_LEVEL);
     snprintf(w.dir, sizeof(w.dir), "/tmp/corral-qemu-XXXXXX");
     cr_assert(mkdtemp(w.dir));
-    snprintf(w.disk, sizeof(w.disk), "%s/disk.raw", w.dir);
+    make_disk();
+    snprintf(w.iso, sizeof(w.iso), "%s/cd.iso", w.dir);
     unsigned char *disk AUTO_FREE = xmalloc(BOOT_DISK_SIZE);
     boot_disk_fill(disk);
-    cr_assert_eq(file_write_atomic(w.disk, disk, BOOT_DISK_SIZE, 0600), 0);
-    snprintf(w.iso, sizeof(w.iso), "%s/cd.iso", w.dir);
     cr_assert_eq(file_write_atomic(w.iso, disk, BOOT_DISK_SIZE, 0600), 0);
     pthread_mutex_init(&w.lock, NULL);
     pthread_condattr_t attr;
@@ -77,9 +97,11 @@ static void setup(void)
                                    .qemu_binary = QEMU,
                                    .ovmf_code = "/usr/share/OVMF/OVMF_CODE_4M.fd",
                                    .ovmf_vars = "/usr/share/OVMF/OVMF_VARS_4M.fd",
+                                   .guest_first_uid = FIRST_UID,
                                    .guest_uid = 64055,
                                    .guest_gid = 64055,
-                                   .changed = on_changed};
+                                   .changed = on_changed,
+                                   .give = on_give};
     open_driver();
 }
 
@@ -106,7 +128,9 @@ static void teardown(void)
     if (!w.state)
         return;
     struct hv_deadline deadline = in_s(20);
-    drv->destroy(w.state, VM, &deadline, NULL);
+    static const char *const domains[] = {VM, OTHER_VM, THIRD_VM};
+    for (size_t i = 0; i < ARRAY_LEN(domains); i++)
+        drv->destroy(w.state, domains[i], &deadline, NULL);
     cr_expect_eq(count_entries("run"), 0, "something of a domain is left");
     drv->close(w.state);
     domain_info_done(&w.last);
@@ -573,8 +597,11 @@ Test(qemu, the_device_model_is_unprivileged)
     char path[64], *status AUTO_FREE = NULL;
     snprintf(path, sizeof(path), "/proc/%d/status", (int)info.pid);
     status = file_read(path, 8192, NULL);
-    cr_assert(strstr(status, "Uid:\t64055\t64055\t64055\t64055"), "%s", status);
-    cr_assert(strstr(status, "Gid:\t64055\t64055\t64055\t64055"));
+    uid_t own = (uid_t)(FIRST_UID + info.domid);
+    char *ids AUTO_FREE =
+        xasprintf("Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", own, own, own, own, own, own, own, own);
+    cr_assert(strstr(status, ids), "%s", status);
+    cr_expect_eq(w.given, own);
     cr_assert(strstr(status, "CapEff:\t0000000000000000"));
     cr_assert(strstr(status, "CapPrm:\t0000000000000000"));
     cr_assert(strstr(status, "NoNewPrivs:\t1"));
@@ -595,4 +622,82 @@ Test(qemu, the_device_model_is_unprivileged)
         cr_expect(known, "the device model has %s", target);
     }
     closedir(list);
+}
+
+static void call_it_other(struct domain_config *config)
+{
+    str_assign(&config->uuid, OTHER_VM);
+}
+
+static void call_it_third(struct domain_config *config)
+{
+    str_assign(&config->uuid, THIRD_VM);
+}
+
+static uid_t uid_of(const struct domain_info *info)
+{
+    char path[64];
+    struct stat st;
+    snprintf(path, sizeof(path), "/proc/%d", (int)info->pid);
+    cr_assert_eq(stat(path, &st), 0);
+    return st.st_uid;
+}
+
+static void reopen_at(long long domid)
+{
+    char path[128], text[32];
+    snprintf(path, sizeof(path), "%s/domid", w.dir);
+    int len = snprintf(text, sizeof(text), "%lld\n", domid);
+    drv->close(w.state);
+    cr_assert_eq(file_write_atomic(path, text, (size_t)len, 0600), 0);
+    open_driver();
+}
+
+/* Numbers begin anew after GUEST_USERS of them; one that a running domain has is passed over, also when
+ * another agent gave it. */
+Test(qemu, no_two_domains_have_one_user)
+{
+    if (geteuid() != 0) {
+        teardown();
+        w.state = NULL;
+        cr_skip_test("only root changes users");
+    }
+    struct domain_info first AUTO_DOMAIN_INFO = start(NULL);
+    uid_t uid = uid_of(&first);
+    reopen_at(first.domid + GUEST_USERS);
+    make_disk();
+    struct domain_info second AUTO_DOMAIN_INFO = start(call_it_other);
+    cr_expect_eq(uid_of(&first), uid, "an adopted domain runs on");
+    cr_expect_eq(second.domid, first.domid + GUEST_USERS + 1);
+    cr_expect_eq(uid_of(&second), uid + 1);
+    /* Free again once it has ended. */
+    struct hv_deadline deadline = in_s(20);
+    struct hv_err err = {0};
+    cr_assert_eq(drv->destroy(w.state, VM, &deadline, &err), 0, "%s", err.text);
+    reopen_at(first.domid + GUEST_USERS * 2);
+    make_disk();
+    struct domain_info third AUTO_DOMAIN_INFO = start(call_it_third);
+    cr_expect_eq(uid_of(&third), uid);
+}
+
+Test(qemu, a_start_that_is_not_given_a_device_leaves_nothing)
+{
+    if (geteuid() != 0) {
+        teardown();
+        w.state = NULL;
+        cr_skip_test("only root changes users");
+    }
+    struct domain_config config AUTO_DOMAIN_CONFIG;
+    domain_config_init(&config);
+    str_assign(&config.uuid, VM);
+    config.memory_bytes = 32 << 20;
+    config.vcpus = 1;
+    struct disk_chain none = DISK_CHAIN_INIT;
+    struct hv_deadline deadline = in_s(20);
+    struct domain_info info;
+    struct hv_err err = {0};
+    w.refuse = true;
+    cr_assert_eq(drv->start(w.state, &config, &none, &deadline, &info, &err), -1);
+    cr_expect_str_eq(err.text, "The device is not given.");
+    cr_expect_eq(count_entries("run"), 0);
 }
