@@ -101,6 +101,9 @@ int storage_destroy_unused(struct server *server, const struct snapshot *snap, s
 /* Removes disks that nobody waits for: of an earlier run of the server, or that could not be undone. */
 void storage_sweep_disks(struct server *server, struct ref sr, struct hv_host *agent);
 
+/* storage_sweep of those SRs that the host has attached and that have such disks. */
+void storage_sweep_host(struct server *server, struct ref host);
+
 /* ---- rows ---- */
 
 /* There is an SM of this type. */

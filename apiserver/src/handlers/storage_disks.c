@@ -1,6 +1,7 @@
 /* Disks on their way: asked for, and not recorded yet. SR.unfinished_disks names each from before the agent
  * is asked until its row is committed, so that a crash of either side in between leaves no disk that nobody
- * knows: when the SR is attached again or scanned, what no call of this run waits for is removed. */
+ * knows: when the SR is attached again or scanned, and now and then while a host of it answers, what no call
+ * of this run waits for is removed. */
 #include "storage.h"
 
 #include "../hosts/recover.h"
@@ -162,11 +163,30 @@ void storage_sweep_disks(struct server *server, struct ref ref, struct hv_host *
         const struct str_pair *disk = &sr->unfinished_disks->pairs[i];
         if (streq(disk->value, this_run()) || recovery_owns_disk(server, disk->key))
             continue;
-        cancel_operations_on(agent, disk->key, *disk->value != '\0');
-        if (!destroy(agent, sr->uuid, disk->key))
-            continue;
-        log_info("storage", "a disk that was never finished is removed", "sr", sr->uuid, "disk", disk->key);
-        record(server, ref, disk->key, true);
+        bool earlier_run = *disk->value != '\0';
+        cancel_operations_on(agent, disk->key, earlier_run);
+        bool gone = destroy(agent, sr->uuid, disk->key);
+        if (gone)
+            log_info("storage", "a disk that was never finished is removed", "sr", sr->uuid, "disk",
+                     disk->key);
+        if (gone || earlier_run)
+            record(server, ref, disk->key, gone);
+    }
+}
+
+void storage_sweep_host(struct server *server, struct ref host)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, host));
+    for (size_t i = 0; row && row->PBDs && i < row->PBDs->count; i++) {
+        const struct pbd_row *pbd = pbd_row(snapshot_get(snap, CLASS_PBD, row->PBDs->items[i]));
+        const struct sr_row *sr = pbd ? sr_row(snapshot_get(snap, CLASS_SR, pbd->SR)) : NULL;
+        const struct str_map *disks = sr && pbd->currently_attached ? sr->unfinished_disks : NULL;
+        bool left = false;
+        for (size_t k = 0; disks && !left && k < disks->count; k++)
+            left = !streq(disks->pairs[k].value, this_run());
+        if (left)
+            storage_sweep(server, sr->row.ref);
     }
 }
 

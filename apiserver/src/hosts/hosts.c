@@ -29,6 +29,7 @@
 
 #define WAIT_MS 10000       /* of one long poll; also the period of looking without an event */
 #define INTERFACES_MS 10000 /* how old what is known of cables may be */
+#define LEFTOVERS_MS 10000  /* how long after one try to remove disks that nobody wants comes the next */
 #define PROBE_MS 3000
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 5000
@@ -48,6 +49,7 @@ struct host_entry {
     int64_t last_answer_ms;
     int64_t agent_start_time;      /* what it said last; 0: nothing yet */
     int64_t interfaces_ms;         /* when its interfaces were looked at */
+    int64_t leftovers_ms;          /* when disks that nobody wants were last swept */
     bool facts_are_new;            /* the agent said so */
     _Atomic int64_t leaving_until; /* clock_mono_ms: its machine was asked to end; 0: it was not */
     struct reconcile reconcile;
@@ -172,7 +174,7 @@ static bool connected(struct host_entry *e)
     interfaces_connected(e->hosts->server, e->ref, agent_of(e));
     system_connected(e->hosts->server, e->ref, agent_of(e), &result.facts.system);
     devices_connected(e->hosts->server, e->ref, agent_of(e));
-    e->interfaces_ms = clock_mono_ms();
+    e->interfaces_ms = e->leftovers_ms = clock_mono_ms();
     bool stays = !leaving(e, &result.facts);
     record_live(e, stays, &result.facts);
     if (ok && stays)
@@ -238,6 +240,15 @@ static void look_at_interfaces(struct host_entry *e)
         log_debug("hosts", "the interfaces of a host were not looked at", "host", e->uuid);
 }
 
+/* What could not be removed at its time: nobody tells that it can be now. */
+static void look_at_leftovers(struct host_entry *e)
+{
+    if (clock_mono_ms() - e->leftovers_ms < LEFTOVERS_MS)
+        return;
+    storage_sweep_host(e->hosts->server, e->ref);
+    e->leftovers_ms = clock_mono_ms();
+}
+
 /* What the agent has changed by itself. */
 static void look_at_facts(struct host_entry *e)
 {
@@ -271,6 +282,7 @@ static void follow(struct host_entry *e)
             return;
         look_at_facts(e);
         look_at_interfaces(e);
+        look_at_leftovers(e);
         wait_ms = busy > 0 ? RECHECK_MS : WAIT_MS;
     }
 }

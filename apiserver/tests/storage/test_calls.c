@@ -481,6 +481,39 @@ Test(storage, what_could_not_be_undone_is_swept_later)
     cr_assert_eq(count_rows(CLASS_VDI), 0);
 }
 
+/* Whoever looks at the host tries again; a disk that a call of this run waits for is left alone. */
+Test(storage, what_could_not_be_undone_is_tried_again)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct ref ref;
+    char uuid[UUID_TEXT_SIZE];
+    fake.hook = is_silent;
+    cr_assert_lt(create_vdi(512, NULL, &ref, &err), 0);
+    cr_assert_eq(storage_announce_disk(&fake.server, fake.sr, uuid_format(ref_new(), uuid), &err), 0);
+    storage_sweep_host(&fake.server, fake.host);
+    cr_assert_eq(unfinished(), 2);
+    fake.hook = NULL;
+    storage_sweep_host(&fake.server, fake.host);
+    cr_assert_eq(fake.disk_count, 0);
+    cr_assert_eq(unfinished(), 1);
+    size_t calls = fake_count("disk_destroy");
+    storage_sweep_host(&fake.server, fake.host);
+    cr_assert_eq(fake_count("disk_destroy"), calls, "what is on its way was swept");
+}
+
+Test(storage, what_an_earlier_run_left_and_stays_is_not_taken_for_it_again)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct tx *tx = store_begin(fake.server.store);
+    str_map_put(&sr_row_mut(tx_edit(tx, CLASS_SR, fake.sr))->unfinished_disks, STRANGER, "an earlier run");
+    cr_assert_eq(server_commit(tx, &err), 0);
+    fake.hook = is_silent;
+    storage_sweep_host(&fake.server, fake.host);
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(fake.server.store);
+    const struct str_map *disks = sr_row(snapshot_get(snap, CLASS_SR, fake.sr))->unfinished_disks;
+    cr_assert_str_eq(str_map_get(disks, STRANGER), "");
+}
+
 Test(storage, what_an_earlier_run_left_is_swept_when_its_host_connects)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
