@@ -349,3 +349,99 @@ Test(domain, generation_ids)
     for (size_t i = 0; i < ARRAY_LEN(none); i++)
         cr_expect_not(plan_generation(none[i], id), "%s", none[i]);
 }
+
+/* Plans a VM with these keys: the seed alone (the caller's), or the error as `planned` has it in *refused. */
+static json_t *seed_of(const struct str_pair *pairs, size_t count, char **refused)
+{
+    struct vm_row *vm = make_vm();
+    str_map_assign(&vm->other_config, str_map_new(pairs, count));
+    make_vif(vm, "0", "02:00:00:00:00:01");
+    AUTO_FREE char *text = planned(vm->row.ref, false);
+    tx = store_begin(store);
+    tx_delete(tx, CLASS_VM, vm->row.ref);
+    AUTO_JSON json_t *config = json_loads(text, 0, NULL);
+    json_t *disks = json_object_get(config, "disks"),
+           *last = json_array_get(disks, json_array_size(disks) - 1);
+    json_t *seed = json_object_get(last, "seed");
+    *refused = seed ? NULL : xstrdup(text);
+    if (seed)
+        cr_expect(json_is_true(json_object_get(last, "read_only")), "%s", text);
+    return json_incref(seed);
+}
+
+Test(domain, cloud_init)
+{
+    static const char key[] = "ssh-ed25519 AAAA ann: \"x\" # {a} \\n- b";
+    char *refused;
+    const struct str_pair pairs[] = {
+        {"cloud-init:hostname", "web-1.example.org"},
+        {"cloud-init:user", "ann"},
+        {"cloud-init:ssh-keys", "ssh-ed25519 AAAA ann: \"x\" # {a} \\n- b\n\nssh-rsa B\n"},
+        {"cloud-init:address", "192.0.2.10/24,192.0.2.1,192.0.2.53"}};
+    AUTO_JSON json_t *seed = seed_of(pairs, ARRAY_LEN(pairs), &refused);
+    cr_assert(seed, "%s", refused);
+    AUTO_JSON json_t *meta = json_loads(json_string_value(json_object_get(seed, "meta-data")), 0, NULL);
+    AUTO_JSON json_t *wanted_meta =
+        json_pack("{s:s, s:s, s:[s, s]}", "instance-id", "11111111-1111-4111-8111-111111111111",
+                  "local-hostname", "web-1.example.org", "public-keys", key, "ssh-rsa B");
+    cr_expect(json_equal(meta, wanted_meta));
+    const char *user = json_string_value(json_object_get(seed, "user-data"));
+    cr_assert_eq(strncmp(user, "#cloud-config\n{", 15), 0, "%s", user);
+    AUTO_JSON json_t *config = json_loads(strchr(user, '{'), 0, NULL);
+    json_t *ann = json_array_get(json_object_get(config, "users"), 0);
+    cr_expect_str_eq(json_string_value(json_object_get(ann, "name")), "ann");
+    cr_expect_str_eq(json_string_value(json_array_get(json_object_get(ann, "ssh_authorized_keys"), 0)), key);
+    AUTO_JSON json_t *network =
+        json_loads(json_string_value(json_object_get(seed, "network-config")), 0, NULL);
+    AUTO_JSON json_t *wanted_network = json_pack(
+        "{s:i, s:{s:{s:{s:s}, s:s, s:[s], s:[{s:s, s:s}], s:{s:[s]}}}}", "version", 2, "ethernets", "eth0",
+        "match", "macaddress", "02:00:00:00:00:01", "set-name", "eth0", "addresses", "192.0.2.10/24",
+        "routes", "to", "0.0.0.0/0", "via", "192.0.2.1", "nameservers", "addresses", "192.0.2.53");
+    cr_expect(json_equal(network, wanted_network));
+    tx_abort(tx);
+}
+
+Test(domain, cloud_init_takes_own_texts_as_they_are)
+{
+    char *refused;
+    const struct str_pair pairs[] = {{"cloud-init:user-data", "#!/bin/sh\necho \"'\n"},
+                                     {"cloud-init:network-config", "version: 1\n"}};
+    AUTO_JSON json_t *seed = seed_of(pairs, ARRAY_LEN(pairs), &refused);
+    cr_assert(seed, "%s", refused);
+    cr_expect_str_eq(json_string_value(json_object_get(seed, "user-data")), pairs[0].value);
+    cr_expect_str_eq(json_string_value(json_object_get(seed, "network-config")), pairs[1].value);
+    tx_abort(tx);
+}
+
+Test(domain, cloud_init_refuses)
+{
+    static const struct str_pair bad[][2] = {
+        {{"cloud-init:hostname", "a b"}},
+        {{"cloud-init:hostname", "a\nruncmd: [x]"}},
+        {{"cloud-init:hostname", ""}},
+        {{"cloud-init:hostname", "-a"}},
+        {{"cloud-init:hostname", "a..b"}},
+        {{"cloud-init:user", "Ann"}},
+        {{"cloud-init:user", "ann: x"}},
+        {{"cloud-init:user", ""}},
+        {{"cloud-init:ssh-keys", "ssh-rsa \x01"}},
+        {{"cloud-init:ssh-keys", "ssh-rsa \xc2\x85 x"}},
+        {{"cloud-init:ssh-keys", "-----BEGIN OPENSSH PRIVATE KEY-----"}},
+        {{"cloud-init:address", "192.0.2.10"}},
+        {{"cloud-init:address", "192.0.2.10/33"}},
+        {{"cloud-init:address", "192.0.2.10/24,"}},
+        {{"cloud-init:address", "192.0.2.10/24,2001:db8::1"}},
+        {{"cloud-init:address", "192.0.2.10/24\n,192.0.2.1"}},
+        {{"cloud-init:ssh-key", "ssh-rsa A"}},
+        {{"cloud-init:user", "ann"}, {"cloud-init:user-data", "#cloud-config\n"}},
+        {{"cloud-init:address", "192.0.2.10/24"}, {"cloud-init:network-config", "version: 2\n"}},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        char *refused;
+        AUTO_JSON json_t *seed = seed_of(bad[i], bad[i][1].key ? 2 : 1, &refused);
+        cr_expect(!seed && has(refused, "!VALUE_NOT_SUPPORTED other_config:cloud-init:"), "%zu: %s", i,
+                  refused ? refused : "taken");
+        free(refused);
+    }
+    tx_abort(tx);
+}

@@ -2,6 +2,8 @@
  * what they have. A disk is written by one at a time, and while it is written nobody else has it. */
 #include "merger.h"
 #include <base/mem.h>
+#include <errno.h>
+#include <hv/seed.h>
 #include <stdio.h>
 
 /* What a drive uses; NULL: nothing that needs taking. ISO files are read by anybody at any time. */
@@ -174,12 +176,26 @@ void disks_release_domain(struct agent *agent, const struct domain_config *confi
     pthread_mutex_unlock(&agent->uses_lock);
 }
 
+/* Texts of the configuration, for reading. */
+static int open_seed(const struct domain_disk *disk, struct disk_chain *chain, struct hv_err *err)
+{
+    int fd = seed_open(disk->seed);
+    if (fd < 0)
+        return hv_fail(err, HV_ERR_KIND_IO, "The seed of the domain cannot be made: %s", strerror(errno));
+    chain->nodes = xcalloc(1, sizeof(*chain->nodes));
+    chain->nodes[chain->count++] =
+        (struct disk_node){.fd = fd, .format = IMAGE_FORMAT_RAW, .read_only = true};
+    return 0;
+}
+
 int disks_open(struct agent *agent, const struct domain_disk *disk, struct disk_chain *chain,
                struct hv_err *err)
 {
     *chain = DISK_CHAIN_INIT;
     if (disk->source == DISK_SOURCE_EMPTY)
         return 0;
+    if (disk->source == DISK_SOURCE_SEED)
+        return open_seed(disk, chain, err);
     struct sr *sr = srs_get(agent, disk->sr, err);
     if (!sr)
         return -1;

@@ -5,6 +5,7 @@
 #include <base/mem.h>
 #include <ctype.h>
 #include <hv/domain.h>
+#include <hv/seed.h>
 
 #define BAD HV_ERR_KIND_BAD_ARGUMENT
 
@@ -96,6 +97,13 @@ static int check_disk(const struct domain_config *config, size_t i, struct hv_er
                            disk->device);
         if (blank(disk->sr) || !uuid_parse(disk->sr, &uuid) || !iso_name_ok(disk->iso))
             return hv_fail(err, BAD, "CD drive %s does not name a file of an ISO repository.", disk->device);
+        return 0;
+    case DISK_SOURCE_SEED:
+        if (!disk->read_only)
+            return hv_fail(err, BAD, "Disk %s is a seed; such a disk is only read.", disk->device);
+        if (!seed_ok(disk->seed))
+            return hv_fail(err, BAD, "Disk %s has no usable files: up to %d of %d bytes together.",
+                           disk->device, SEED_FILES, SEED_BYTES);
         return 0;
     }
     return hv_fail(err, BAD, "Disk %s has an unknown source.", disk->device);

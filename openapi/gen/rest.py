@@ -137,13 +137,15 @@ class Writer:
         device = {**text, "description": "Its number, as text."}
         disk = {**thing(device=device, name=text, sr={**text, "description": "The SR's name."}, size=number), "required": ["device"]}
         nic = {**thing(device=device, network={**text, "description": "The network's name."}, mac=text), "required": ["device"]}
+        cloud = {**thing(hostname=text, user=text, ssh_keys={**text, "description": "Public keys, one a line."}, user_data=text, network_config=text,
+                         address={**text, "description": "ADDRESS/BITS[,GATEWAY[,DNS]]"}), "description": "What its cloud-init is told."}  # fmt: skip
         common = {"description": text, "tags": texts}
         named = lambda **p: {"type": "object", "additionalProperties": thing(**common, **p)}
         self.schemas["State"] = {**thing(
             networks=named(mtu=number, other_config=pairs),
             srs=named(type=text, content_type=text, shared=flag, device_config=pairs, other_config=pairs),
             vms=named(template=text, memory=number, vcpus=number, running=flag, kernel=text, ramdisk=text, kernel_args=text,
-                      other_config=pairs, disks={"type": "array", "items": disk}, nics={"type": "array", "items": nic})),
+                      other_config=pairs, disks={"type": "array", "items": disk}, nics={"type": "array", "items": nic}, cloud_init=cloud)),
             "description": "Networks, SRs and VMs by name. What is not named is left alone."}  # fmt: skip
         reason = {"type": "object", "required": ["object", "why"], "properties": {"object": text, "why": text}}
         done = {"type": "object", "required": ["steps"],

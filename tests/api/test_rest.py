@@ -353,10 +353,13 @@ class RestTest(unittest.TestCase):
         document = {"networks": {"net d": {"mtu": 1400, "tags": ["t"], "description": "ours"}},
                     "srs": {"disks d": {"type": "file", "device_config": {"location": location}}},
                     "vms": {"vm d": {**wish, "other_config": {"owner": "ann"}, "disks": [{"device": "0", "sr": "disks d", "size": size}],
-                                     "nics": [{"device": "0", "network": "net d"}]}}}
+                                     "nics": [{"device": "0", "network": "net d"}],
+                                     "cloud_init": {"hostname": "d1", "ssh_keys": "ssh-rsa A\nssh-rsa B: c"}}}}
         for wrong, where in (({"hosts": {}}, "hosts"), ({"vms": []}, "vms"), ({"vms": {"a": {"colour": "red"}}}, "vms.a.colour"),
                              ({"vms": {"a": {"memory": "1"}}}, "vms.a.memory"), ({"vms": {"a": {"disks": [{}]}}}, "vms.a.disks[0]"),
-                             ({"vms": {"a": {"nics": [{"device": "0"}, {"device": "0"}]}}}, "vms.a.nics[1]")):
+                             ({"vms": {"a": {"nics": [{"device": "0"}, {"device": "0"}]}}}, "vms.a.nics[1]"),
+                             ({"vms": {"a": {"cloud_init": {"hostname": "a\nb"}}}}, "vms.a.cloud_init.hostname"),
+                             ({"vms": {"a": {"cloud_init": {"name": "a"}}}}, "vms.a.cloud_init.name")):
             self.assertEqual(self.problem(422, "INVALID_VALUE", "POST", "/apply", wrong)["params"][0], where)
 
         def plan(document):
@@ -376,6 +379,7 @@ class RestTest(unittest.TestCase):
         state = self.rest.get("/state")
         self.assertEqual(state["networks"]["net d"], {"mtu": 1400, "tags": ["t"], "description": "ours"})
         self.assertEqual(state["vms"]["vm d"]["disks"][0]["sr"], "disks d")
+        self.assertEqual(state["vms"]["vm d"]["cloud_init"], document["vms"]["vm d"]["cloud_init"])
         self.assertEqual(plan(state), {"steps": [], "reasons": []})
         # What loses data is refused, and nothing else of the document is done.
         changed = json.loads(json.dumps(document))

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""What a real guest shares with its pool: data both ways through corral-guest, the guest's file systems frozen for a
-snapshot, and guests with bad manners on the port; with the tiny Linux."""
+"""What a real guest shares with its pool: the seed of cloud-init, data both ways through corral-guest, the guest's file
+systems frozen for a snapshot, and guests with bad manners on the port; with the tiny Linux."""
+import json
 import os
 import unittest
 
@@ -16,7 +17,11 @@ class ChannelTest(unittest.TestCase):
         cls.site = Installation()
         cls.addClassCleanup(cls.site.close)
         cls.pool = cls.site.pool()
-        cls.uuid = cls.site.xe("vm-install", f"template={TEMPLATE}", "new-name-label=channel")
+        keys = os.path.join(cls.site.folder, "keys")
+        with open(keys, "w", encoding="utf-8") as file:
+            file.write("ssh-ed25519 AAAA ann: {x}\n")
+        cls.uuid = cls.site.xe("vm-install", f"template={TEMPLATE}", "new-name-label=channel", "cloud-init-hostname=c1",
+                               "cloud-init-user=ann", f"cloud-init-ssh-key={keys}", "cloud-init-ip=192.0.2.7/24")
         cls.addClassCleanup(lambda: cls.site.xe("vm-uninstall", f"uuid={cls.uuid}", "force=true"))
         cls.vm = cls.pool.VM.get_by_uuid(cls.uuid)
         cls.pool.VM.add_to_xenstore_data(cls.vm, "vm-data/before", "the start")
@@ -36,6 +41,10 @@ class ChannelTest(unittest.TestCase):
         self.site.kill("hostd-1")
         between()
         self.site.up()
+        self.attach()
+
+    def attach(self):
+        """To the guest's serial line anew."""
         type(self).serial = self.site.serial(self.pool, self.vm)
         self.serial.send("\n")
         self.serial.expect("# ")
@@ -56,6 +65,24 @@ class ChannelTest(unittest.TestCase):
         until("the pool sees it gone", lambda: not any(key.startswith("vm-data/from/") for key in self.data()))
         self.guest("corral-guest read from/pool", 1)
         self.guest("corral-guest write 'odd key' x", 3)
+
+    def test_seed_of_cloud_init_is_a_file_system(self):
+        self.guest("mkdir -p /tmp/seed && mount -t iso9660 -o ro /dev/vdb /tmp/seed")
+        texts = {name: self.guest(f"cat /tmp/seed/{name}") for name in ("meta-data", "user-data", "network-config")}
+        self.guest("umount /tmp/seed")
+        self.assertEqual(json.loads(texts["meta-data"]), {
+            "instance-id": self.uuid, "local-hostname": "c1", "public-keys": ["ssh-ed25519 AAAA ann: {x}"]})
+        head, body = texts["user-data"].split("\n", 1)
+        self.assertEqual((head.strip(), json.loads(body)["users"][0]["name"]), ("#cloud-config", "ann"))
+        card = json.loads(texts["network-config"])["ethernets"]["eth0"]
+        mac = self.pool.VIF.get_MAC(self.pool.VM.get_VIFs(self.vm)[0])
+        self.assertEqual((card["match"]["macaddress"], card["addresses"]), (mac, ["192.0.2.7/24"]))
+        # It is made anew where the guest goes on.
+        self.site.xe("vm-suspend", f"uuid={self.uuid}")
+        self.site.xe("vm-resume", f"uuid={self.uuid}")
+        self.attach()
+        name = self.guest("echo 3 >/proc/sys/vm/drop_caches; dd if=/dev/vdb bs=1 skip=32808 count=6 2>/dev/null")
+        self.assertEqual(name.strip(), "cidata")
 
     def test_watch_tells_of_changes(self):
         self.guest("corral-guest watch seen >/tmp/watched & sleep 2")

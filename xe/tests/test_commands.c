@@ -115,6 +115,21 @@ Test(commands, install_clones_and_provisions)
           "Error: No templates matched 'web1'; 'xe template-list' shows those there are\n");
 }
 
+Test(commands, install_tells_cloud_init)
+{
+    cr_expect(eq(int,
+                 fake_run(&f, "vm-install template=Tiny new-name-label=web9 cloud-init-user=ann "
+                              "cloud-init-ip=192.0.2.10/24,192.0.2.1"),
+                 0));
+    cr_expect_not_null(strstr(fake_log(&f),
+                              "VM.remove_from_other_config [\"OpaqueRef:made-1\",\"cloud-init:user\"]\n"
+                              "VM.add_to_other_config [\"OpaqueRef:made-1\",\"cloud-init:user\",\"ann\"]\n"
+                              "VM.remove_from_other_config [\"OpaqueRef:made-1\",\"cloud-init:address\"]\n"
+                              "VM.add_to_other_config [\"OpaqueRef:made-1\",\"cloud-init:address\","
+                              "\"192.0.2.10/24,192.0.2.1\"]\n"
+                              "VM.provision"));
+}
+
 Test(commands, a_failed_install_leaves_nothing)
 {
     json_object_set_new(f.errors, "VM.provision", json_pack("[s,s,s]", "SR_FULL", "10", "5"));

@@ -1,6 +1,7 @@
 /* VM, VBD, VDI, VIF rows -> struct domain_config. How a VM boots and what hardware it has is in hardware.c.
  */
 #include "domain.h"
+#include "cloud_init.h"
 #include "hardware.h"
 
 #include "../handlers/vm_data.h"
@@ -177,7 +178,7 @@ static int plan_devices(const struct snapshot *snap, const struct vm_row *vm, st
         if (vif && config->nics_count)
             config->nics[config->nics_count - 1].model = model;
     }
-    return 0;
+    return plan_cloud_init(vm, bus, config, err);
 }
 
 #define NAME_MAX_BYTES 255

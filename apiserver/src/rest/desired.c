@@ -153,10 +153,10 @@ static void want_map(struct work *w, const struct row *row, const json_t *wish, 
     json_t *value;
     const char *key;
     bool same = true;
-    AUTO_JSON json_t *merged = json_object();
+    AUTO_JSON json_t *merged = json_object(), *wanted = desired_config(wish);
     for (size_t i = 0; now && i < now->count; i++)
         json_object_set_new(merged, now->pairs[i].key, json_string(now->pairs[i].value));
-    json_object_foreach(json_object_get(wish, "other_config"), key, value)
+    json_object_foreach(wanted, key, value)
     {
         const char *old = str_map_get(now, key);
         same = same && old && streq(old, json_string_value(value));

@@ -28,6 +28,9 @@ void desired_done(struct desired *desired);
 
 /* The document's form alone: 0, or -1 with INVALID_VALUE [path in the document, sentence]. */
 int desired_check(const json_t *document, struct api_err *err);
+/* The keys of other_config that an object of the document shall have, those of cloud_init among them. The
+ * caller's. */
+json_t *desired_config(const json_t *wish);
 /* What is missing, in the order in which it is to be done; nothing when the pool is as the document (which
  * was checked) says. Always fills *out. */
 void desired_compare(const struct snapshot *snap, struct ref pool, const json_t *document,

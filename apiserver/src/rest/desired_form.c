@@ -1,14 +1,16 @@
 /* The form of documents of desired state: what may stand in one, and the document of what there is. */
 #include "desired.h"
 
+#include "../plan/cloud_init.h"
 #include <base/json.h>
 #include <base/mem.h>
+#include <ctype.h>
 #include <model/errors.h>
 #include <stdio.h>
 
 /* ---- checking ---- */
 
-enum form { FORM_TEXT, FORM_NUMBER, FORM_BOOL, FORM_TEXTS, FORM_MAP, FORM_DISKS, FORM_NICS };
+enum form { FORM_TEXT, FORM_NUMBER, FORM_BOOL, FORM_TEXTS, FORM_MAP, FORM_DISKS, FORM_NICS, FORM_CLOUD };
 
 struct member {
     const char *name;
@@ -22,19 +24,13 @@ static const struct member network_members[] = {{"description", FORM_TEXT},
 static const struct member sr_members[] = {
     {"description", FORM_TEXT},  {"type", FORM_TEXT},  {"content_type", FORM_TEXT}, {"shared", FORM_BOOL},
     {"device_config", FORM_MAP}, {"tags", FORM_TEXTS}, {"other_config", FORM_MAP},  {NULL, 0}};
-static const struct member vm_members[] = {{"description", FORM_TEXT},
-                                           {"template", FORM_TEXT},
-                                           {"memory", FORM_NUMBER},
-                                           {"vcpus", FORM_NUMBER},
-                                           {"running", FORM_BOOL},
-                                           {"kernel", FORM_TEXT},
-                                           {"ramdisk", FORM_TEXT},
-                                           {"kernel_args", FORM_TEXT},
-                                           {"tags", FORM_TEXTS},
-                                           {"other_config", FORM_MAP},
-                                           {"disks", FORM_DISKS},
-                                           {"nics", FORM_NICS},
-                                           {NULL, 0}};
+static const struct member vm_members[] = {{"description", FORM_TEXT}, {"template", FORM_TEXT},
+                                           {"memory", FORM_NUMBER},    {"vcpus", FORM_NUMBER},
+                                           {"running", FORM_BOOL},     {"kernel", FORM_TEXT},
+                                           {"ramdisk", FORM_TEXT},     {"kernel_args", FORM_TEXT},
+                                           {"tags", FORM_TEXTS},       {"other_config", FORM_MAP},
+                                           {"disks", FORM_DISKS},      {"nics", FORM_NICS},
+                                           {"cloud_init", FORM_CLOUD}, {NULL, 0}};
 static const struct member disk_members[] = {
     {"device", FORM_TEXT}, {"name", FORM_TEXT}, {"sr", FORM_TEXT}, {"size", FORM_NUMBER}, {NULL, 0}};
 static const struct member nic_members[] = {
@@ -42,6 +38,48 @@ static const struct member nic_members[] = {
 
 static int check_members(const json_t *object, const struct member *members, const char *where,
                          struct api_err *err);
+
+/* "ssh_keys" is the key cloud-init:ssh-keys. */
+static char *cloud_key(const char *member)
+{
+    char *key = xasprintf(CLOUD_INIT_PREFIX "%s", member);
+    for (char *p = key; *p; p++)
+        if (*p == '_')
+            *p = '-';
+    return key;
+}
+
+static int check_cloud(const json_t *object, const char *where, struct api_err *err)
+{
+    const char *name, *why;
+    json_t *value;
+    if (!json_is_object(object))
+        return err_invalid_value(err, where, "It is an object of texts.");
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        AUTO_FREE char *at = xasprintf("%s.%.60s", where, name), *key = cloud_key(name);
+        if (!json_is_string(value))
+            return err_invalid_value(err, at, "It is a text.");
+        if (!cloud_init_ok(key, json_string_value(value), &why)) {
+            AUTO_FREE char *sentence = xasprintf("%c%s.", toupper((unsigned char)*why), why + 1);
+            return err_invalid_value(err, at, sentence);
+        }
+    }
+    return 0;
+}
+
+json_t *desired_config(const json_t *wish)
+{
+    json_t *config = json_object(), *value;
+    const char *name;
+    json_object_update(config, json_object_get(wish, "other_config"));
+    json_object_foreach(json_object_get(wish, "cloud_init"), name, value)
+    {
+        AUTO_FREE char *key = cloud_key(name);
+        json_object_set(config, key, value);
+    }
+    return config;
+}
 
 /* Each member of a list is an object with a device of its own. */
 static int check_devices(const json_t *list, const struct member *members, const char *where,
@@ -99,6 +137,8 @@ static int check_form(const json_t *value, enum form form, const char *where, st
         return check_devices(value, disk_members, where, err);
     case FORM_NICS:
         return check_devices(value, nic_members, where, err);
+    case FORM_CLOUD:
+        return check_cloud(value, where, err);
     }
     return 0;
 }
@@ -237,6 +277,27 @@ static json_t *nics_of(const struct snapshot *snap, const struct vm_row *vm)
     return list;
 }
 
+/* NULL: nothing of it. */
+static json_t *cloud_of(const struct vm_row *vm)
+{
+    json_t *shown = NULL;
+    for (size_t i = 0; vm->other_config && i < vm->other_config->count; i++) {
+        const struct str_pair *pair = &vm->other_config->pairs[i];
+        const char *why;
+        if (strncmp(pair->key, CLOUD_INIT_PREFIX, strlen(CLOUD_INIT_PREFIX)) != 0 ||
+            !cloud_init_ok(pair->key, pair->value, &why))
+            continue;
+        AUTO_FREE char *name = xstrdup(pair->key + strlen(CLOUD_INIT_PREFIX));
+        for (char *p = name; *p; p++)
+            if (*p == '-')
+                *p = '_';
+        if (!shown)
+            shown = json_object();
+        json_object_set_new(shown, name, json_string(pair->value));
+    }
+    return shown;
+}
+
 static bool add_vm(const struct row *row, void *arg)
 {
     struct writing *w = arg;
@@ -257,6 +318,9 @@ static bool add_vm(const struct row *row, void *arg)
         json_object_set_new(shown, "ramdisk", json_string(vm->PV_ramdisk));
         json_object_set_new(shown, "kernel_args", json_string(vm->PV_args));
     }
+    json_t *cloud = cloud_of(vm);
+    if (cloud)
+        json_object_set_new(shown, "cloud_init", cloud);
     if (vm->power_state == VM_POWER_STATE_RUNNING || vm->power_state == VM_POWER_STATE_HALTED)
         json_object_set_new(shown, "running", json_boolean(vm->power_state == VM_POWER_STATE_RUNNING));
     json_object_set_new(w->list, vm->name_label, shown);

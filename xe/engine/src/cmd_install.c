@@ -143,13 +143,15 @@ static int bios_strings(struct xe_run_state *x, const char *vm)
     return xe_call_task(x, "VM.copy_bios_strings", json_pack("[ss]", vm, host), NULL);
 }
 
-static int finish(struct xe_run_state *x, const char *vm, const json_t *template, const char *sr)
+static int finish(struct xe_run_state *x, const char *vm, const json_t *template, const char *sr,
+                  const json_t *cloud_init)
 {
     if (xe_call(x, "VM.set_name_description", NULL, "[ss]", vm, "Installed via xe CLI") < 0)
         return -1;
     if (sr && xe_call(x, "VM.set_suspend_SR", NULL, "[ss]", vm, sr) < 0)
         return -1;
-    if (set_disks(x, vm, template, sr) < 0 || bios_strings(x, vm) < 0)
+    if (set_disks(x, vm, template, sr) < 0 || bios_strings(x, vm) < 0 ||
+        xe_cloud_init_set(x, vm, cloud_init) < 0)
         return -1;
     return xe_call_task(x, "VM.provision", json_pack("[s]", vm), NULL);
 }
@@ -172,10 +174,10 @@ int xe_cmd_vm_install(struct xe_run_state *x, const struct xe_command *cmd)
     const char *name, *template_ref = NULL;
     const json_t *template = NULL;
     AUTO_FREE char *sr = NULL;
-    AUTO_JSON json_t *made = NULL;
+    AUTO_JSON json_t *made = NULL, *cloud_init = NULL;
     (void)cmd;
     if (xe_arg_required(x, "new-name-label", &name) < 0 || find_template(x, &template_ref, &template) < 0 ||
-        given_sr(x, &sr) < 0)
+        given_sr(x, &sr) < 0 || xe_cloud_init_read(x, &cloud_init) < 0)
         return -1;
     int rc = sr ? xe_call_task(x, "VM.copy", json_pack("[sss]", template_ref, name, sr), &made)
                 : xe_call_task(x, "VM.clone", json_pack("[ss]", template_ref, name), &made);
@@ -184,7 +186,7 @@ int xe_cmd_vm_install(struct xe_run_state *x, const struct xe_command *cmd)
     const char *vm = json_string_value(made);
     if (!vm)
         return xe_fail(x, XE_ERR_TRANSPORT, "The server answered without a reference.");
-    if (finish(x, vm, template, sr) < 0) {
+    if (finish(x, vm, template, sr, cloud_init) < 0) {
         undo(x, vm);
         return -1;
     }

@@ -229,6 +229,11 @@ int xe_making_vif(struct xe_run_state *x, const char *vm, const char *network, c
 /* Takes back what was made (`vm` may be NULL); the error that x has stays. */
 void xe_making_undo(struct xe_run_state *x, const char *vm, const char *const *vdis, size_t count);
 
+/* cloud_init.c: what the parameters cloud-init-* say, as keys of other_config (the caller's; empty: nothing),
+ * and setting them. */
+int xe_cloud_init_read(struct xe_run_state *x, json_t **out);
+int xe_cloud_init_set(struct xe_run_state *x, const char *vm, const json_t *map);
+
 /* values.c: fields of records as text. */
 struct xe_value {
     bool single; /* one text, not a set or map */
