@@ -210,11 +210,6 @@ const char *http_request_client_name(const struct http_request *req)
     return req->server->client_certificates && req->socket->client[0] ? req->socket->client : NULL;
 }
 
-uint64_t http_request_id(const struct http_request *req)
-{
-    return req->id;
-}
-
 void http_request_set_data(struct http_request *req, void *data)
 {
     req->data = data;

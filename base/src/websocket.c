@@ -26,22 +26,6 @@ bool ws_accept(const char *key, char out[static WS_ACCEPT_SIZE])
     return true;
 }
 
-bool ws_list_has(const char *list, const char *token)
-{
-    size_t len = strlen(token);
-    for (const char *p = list; p && *p;) {
-        p += strspn(p, " \t,");
-        size_t run = strcspn(p, ",");
-        size_t used = run;
-        while (used > 0 && (p[used - 1] == ' ' || p[used - 1] == '\t'))
-            used--;
-        if (used == len && strncasecmp(p, token, len) == 0)
-            return true;
-        p += run;
-    }
-    return false;
-}
-
 /* ---- reading ---- */
 
 void ws_reader_init(struct ws_reader *r, bool from_client, uint64_t message_max)

@@ -18,14 +18,6 @@ Test(websocket, accept_of_the_rfc)
               !ws_accept("not base64 of 16 bytes!!", out) && !ws_accept("dGhlIHNhbXBsZSBub25jZQ==x", out));
 }
 
-Test(websocket, lists_of_tokens)
-{
-    cr_assert(ws_list_has("keep-alive, Upgrade", "upgrade") && ws_list_has("binary", "binary"));
-    cr_assert(ws_list_has(" a ,\tBinary\t, b", "binary"));
-    cr_assert(!ws_list_has("upgraded", "upgrade") && !ws_list_has("", "x") && !ws_list_has(NULL, "x") &&
-              !ws_list_has("up grade", "upgrade"));
-}
-
 /* What a reader makes of some bytes, as text: "B5!" is 5 bytes of a binary message that ends there. */
 static char *digest_of(const char *bytes, size_t len, size_t piece, uint64_t max)
 {

@@ -122,7 +122,6 @@ struct agent_op {
     struct agent_op *next_in_queue, *next_in_table;
 };
 int ops_open(struct agent *agent, struct hv_err *err);
-void ops_close(struct ops *ops);
 /* Runs an operation on its queue. An id that is known gives the operation of before, if call and arguments
  * are the same. `args` (heap, of call->args) moves. *out has a count. */
 int ops_submit(struct agent *agent, const char *id, const struct hv_call_desc *call, void *args,
@@ -160,8 +159,6 @@ void events_collect(struct agent *agent, const char *cursor, struct hv_events_wa
 
 /* ---- waiters.c: requests that sleep until something happened ---- */
 struct waiters *waiters_new(struct agent *agent);
-/* Answers nothing more; the server is stopped before. */
-void waiters_free(struct waiters *waiters);
 /* Something happened: sleeping requests are looked at again. Any thread. */
 void waiters_wake(struct waiters *waiters);
 /* Answers now or later. `op` (its count moves) for operations; else `call` and `args` (moves) of a read that
@@ -219,7 +216,6 @@ void send_settle_all(struct agent *agent);
 
 /* ---- srs.c ---- */
 int srs_open(struct agent *agent, struct hv_err *err);
-void srs_close(struct agent *agent);
 /* All that are attached, each counted; the array is the caller's. */
 struct sr **srs_all(struct agent *agent, size_t *count);
 /* Counted; NULL with NOT_FOUND. */

@@ -620,23 +620,3 @@ void ops_recover(struct agent *agent)
     }
     free(open);
 }
-
-void ops_close(struct ops *ops)
-{
-    if (!ops)
-        return;
-    for (size_t i = 0; i < TABLE_SIZE; i++)
-        while (ops->table[i]) {
-            struct agent_op *op = ops->table[i];
-            ops->table[i] = op->next_in_table;
-            agent_op_unref(op);
-        }
-    while (ops->queues) {
-        struct queue *q = ops->queues;
-        ops->queues = q->next;
-        free(q);
-    }
-    pthread_mutex_destroy(&ops->lock);
-    free(ops->folder);
-    free(ops);
-}

@@ -245,15 +245,6 @@ int srs_open(struct agent *agent, struct hv_err *err)
     return 0;
 }
 
-void srs_close(struct agent *agent)
-{
-    for (size_t i = 0; i < agent->sr_count; i++)
-        unref(agent->srs[i]);
-    free(agent->srs);
-    agent->srs = NULL;
-    agent->sr_count = 0;
-}
-
 struct sr_stats srs_stats_of(const struct storage_stats *stats)
 {
     return (struct sr_stats){.physical_size_bytes = stats->physical_size_bytes,

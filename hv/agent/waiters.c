@@ -19,7 +19,7 @@ struct waiters {
     pthread_mutex_t lock;
     pthread_cond_t news;
     struct parked *list;
-    bool stirred, stopping;
+    bool stirred;
 };
 
 static void parked_free(struct parked *p)
@@ -93,16 +93,17 @@ static void wait_news(struct waiters *w)
     for (struct parked *p = w->list; p; p = p->next)
         until = p->until < until ? p->until : until;
     struct timespec end = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
-    if (!w->stirred && !w->stopping)
+    if (!w->stirred)
         pthread_cond_timedwait(&w->news, &w->lock, &end);
     w->stirred = false;
 }
 
-static void *run(void *arg)
+/* Never ends: hostd does without tearing anything down. */
+static _Noreturn void *run(void *arg)
 {
     struct waiters *w = arg;
     pthread_mutex_lock(&w->lock);
-    while (!w->stopping) {
+    for (;;) {
         wait_news(w);
         struct parked *list = TAKE_PTR(w->list);
         pthread_mutex_unlock(&w->lock);
@@ -123,8 +124,6 @@ static void *run(void *arg)
         *end = w->list;
         w->list = left;
     }
-    pthread_mutex_unlock(&w->lock);
-    return NULL;
 }
 
 struct waiters *waiters_new(struct agent *agent)
@@ -141,25 +140,6 @@ struct waiters *waiters_new(struct agent *agent)
         abort();
     pthread_setname_np(w->thread, "waiters");
     return w;
-}
-
-void waiters_free(struct waiters *w)
-{
-    if (!w)
-        return;
-    pthread_mutex_lock(&w->lock);
-    w->stopping = true;
-    pthread_cond_signal(&w->news);
-    pthread_mutex_unlock(&w->lock);
-    pthread_join(w->thread, NULL);
-    while (w->list) {
-        struct parked *p = w->list;
-        w->list = p->next;
-        parked_free(p);
-    }
-    pthread_cond_destroy(&w->news);
-    pthread_mutex_destroy(&w->lock);
-    free(w);
 }
 
 void waiters_wake(struct waiters *w)

@@ -163,11 +163,6 @@ void loop_free(struct loop *loop)
     free(loop);
 }
 
-bool loop_is_here(const struct loop *loop)
-{
-    return pthread_equal(pthread_self(), loop->thread);
-}
-
 struct loop_source *loop_add(struct loop *loop, int fd, uint32_t events,
                              void (*ready)(void *arg, uint32_t events), void *arg)
 {

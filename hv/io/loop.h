@@ -15,8 +15,6 @@ struct loop *loop_new(const char *name);
 /* Stops the thread after the posts made so far; sources that are left are forgotten, not closed. NULL is
  * allowed. */
 void loop_free(struct loop *loop);
-/* True on the loop's own thread. */
-bool loop_is_here(const struct loop *loop);
 
 /* Watches `fd` (not taken over) for the EPOLL* events; `ready` gets those that are true, EPOLLERR and
  * EPOLLHUP included. NULL: the descriptor cannot be watched (errno). */

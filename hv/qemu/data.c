@@ -185,8 +185,3 @@ void data_connected(struct data_port *port, int fd)
     if (!port->source)
         cut_off(port, strerror(errno));
 }
-
-bool data_is_connected(const struct data_port *port)
-{
-    return port->fd >= 0;
-}

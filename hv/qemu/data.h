@@ -26,4 +26,3 @@ struct data_port *data_new(struct loop *loop, const struct data_callbacks *callb
 void data_free(struct data_port *port);
 /* Takes over a connected socket. */
 void data_connected(struct data_port *port, int fd);
-bool data_is_connected(const struct data_port *port);

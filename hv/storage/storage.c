@@ -88,16 +88,6 @@ static const struct sr_kind *find_kind(const char *type)
     return NULL;
 }
 
-bool storage_type_known(const char *type)
-{
-    return find_kind(type) != NULL;
-}
-
-const char *storage_sr_type(const struct storage_sr *sr)
-{
-    return sr->kind->type;
-}
-
 static int read_config(const char *type, const struct str_map *config, const struct sr_kind **kind,
                        const char **location, struct storage_error *error)
 {
@@ -204,20 +194,6 @@ void storage_sr_detach(struct storage_sr *sr)
     pthread_mutex_destroy(&sr->layers);
     free(sr->location);
     free(sr);
-}
-
-int storage_sr_check(struct storage_sr *sr, struct storage_error *error)
-{
-    AUTO_CLOSE int now = -1;
-    struct stat then_st, now_st;
-    if (check_folder(sr->kind, sr->dir, error) < 0 || open_folder(sr->kind, sr->location, &now, error) < 0)
-        return -1;
-    if (fstat(sr->dir, &then_st) < 0 || fstat(now, &now_st) < 0)
-        return storage_fail_errno(error, errno, "cannot look at the directory");
-    if (then_st.st_dev != now_st.st_dev || then_st.st_ino != now_st.st_ino)
-        return storage_fail(error, STORAGE_UNAVAILABLE,
-                            "another directory stands in its place: attach it anew");
-    return 0;
 }
 
 int storage_sr_destroy(const char *type, const struct str_map *config, struct storage_error *error)

@@ -38,21 +38,6 @@ const struct user_row *accounts_user_of_sid(const struct snapshot *snap, const c
     return user_row(snapshot_by_uuid(snap, CLASS_user, sid + strlen(LOCAL)));
 }
 
-static bool is_subject(const struct row *row, void *arg)
-{
-    struct search *search = arg;
-    if (streq(subject_row(row)->subject_identifier, search->text))
-        search->found = row;
-    return !search->found;
-}
-
-const struct subject_row *accounts_subject(const struct snapshot *snap, const char *sid)
-{
-    struct search search = {.text = sid};
-    snapshot_each(snap, CLASS_subject, is_subject, &search);
-    return subject_row(search.found);
-}
-
 struct rights_search {
     const struct str_set *sids;
     struct ref subject;

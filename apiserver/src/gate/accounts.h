@@ -8,8 +8,6 @@ char *accounts_sid(const char *user_uuid);
 /* The local user of that login name, or of that identifier; NULL: none. Borrowed from the snapshot. */
 const struct user_row *accounts_user(const struct snapshot *snap, const char *short_name);
 const struct user_row *accounts_user_of_sid(const struct snapshot *snap, const char *sid);
-/* The subject with this identifier; NULL: none. */
-const struct subject_row *accounts_subject(const struct snapshot *snap, const char *sid);
 
 enum rights {
     RIGHTS_NO_SUBJECT, /* none of them is a subject */

@@ -11,13 +11,6 @@ struct answer answer_begin(enum answer_form form)
     return (struct answer){.form = form};
 }
 
-struct answer answer_begin_items(enum answer_form form)
-{
-    struct answer a = answer_begin(form);
-    a.level[a.depth++].part = ANSWER_LIST;
-    return a;
-}
-
 void answer_pieces_free(struct answer_pieces *pieces)
 {
     for (size_t i = 0; pieces && i < pieces->count; i++)
@@ -25,13 +18,6 @@ void answer_pieces_free(struct answer_pieces *pieces)
     if (pieces)
         free(pieces->items);
     free(pieces);
-}
-
-void answer_done(struct answer *a)
-{
-    buf_done(&a->out);
-    answer_pieces_free(a->pieces);
-    a->pieces = NULL;
 }
 
 void answer_in_pieces(struct answer *a)
@@ -155,15 +141,6 @@ void answer_record(struct answer *a, const struct row *row)
         add_piece(a, row, record->len);
     else
         buf_add(&a->out, record->text, record->len);
-}
-
-void answer_join(struct answer *a, const struct answer *items)
-{
-    assert(items->form == a->form && items->depth == 1);
-    if (answer_is_empty(items))
-        return;
-    before_value(a);
-    buf_add(&a->out, items->out.data, items->out.len);
 }
 
 void answer_give(struct answer *a, struct call *call)

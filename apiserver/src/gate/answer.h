@@ -40,12 +40,8 @@ struct answer {
 };
 
 struct answer answer_begin(enum answer_form form);
-/* A part of a list, made beside it and put in with answer_join. */
-struct answer answer_begin_items(enum answer_form form);
-void answer_done(struct answer *a);
 /* Records are not copied from here on. Only for a call that says so (pieces_ok). */
 void answer_in_pieces(struct answer *a);
-#define AUTO_ANSWER __attribute__((cleanup(answer_done)))
 
 /* Lists and maps (objects, records). In a map each value follows an answer_key. */
 void answer_open(struct answer *a, enum answer_part part);
@@ -59,12 +55,5 @@ void answer_i4(struct answer *a, int64_t value);
 void answer_cell(struct answer *a, const struct type *type, const union cell *cell);
 /* The row's public record, from its fragment. */
 void answer_record(struct answer *a, const struct row *row);
-/* Items of another answer (made with answer_begin_items, same form) at the end of this list. */
-void answer_join(struct answer *a, const struct answer *items);
-static inline bool answer_is_empty(const struct answer *a)
-{
-    return a->out.len == 0;
-}
-
 /* Makes it the call's result. Nothing may be open; the answer is empty afterwards. */
 void answer_give(struct answer *a, struct call *call);

@@ -526,11 +526,3 @@ void events_session_gone(struct events *e, const struct session *session)
     pthread_cond_signal(&e->wake);
     pthread_mutex_unlock(&e->lock);
 }
-
-unsigned events_waiting(struct events *e)
-{
-    pthread_mutex_lock(&e->lock);
-    unsigned count = e->count;
-    pthread_mutex_unlock(&e->lock);
-    return count;
-}

@@ -30,5 +30,3 @@ int events_unregister(struct events *events, const struct session *session, cons
 void events_next(struct events *events, struct call *call);
 /* The session ended: its waiting calls are answered with SESSION_INVALID. */
 void events_session_gone(struct events *events, const struct session *session);
-/* How many wait. */
-unsigned events_waiting(struct events *events);

@@ -33,14 +33,6 @@ void journey_done(struct journey *j)
     *j = (struct journey){0};
 }
 
-int vm_migrate_within(struct call *parent, struct ref vm, struct ref host, struct api_err *err)
-{
-    json_t *params = json_pack("[ss{ss}]", REF_TEXT(vm), REF_TEXT(host), "live", "true");
-    int rc = gate_call_within(parent, "VM.pool_migrate", params, err);
-    json_decref(params);
-    return rc;
-}
-
 /* ---- the two VDIs of a disk that moves ---- */
 
 struct pending {

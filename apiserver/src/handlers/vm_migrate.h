@@ -8,10 +8,6 @@
 #include <hv/domain.h>
 #include <model/rows.h>
 
-/* Moves a running VM to another host as a part of another call: VM.pool_migrate by the same session, with its
- * own task, mark and checks. Blocks. */
-int vm_migrate_within(struct call *parent, struct ref vm, struct ref host, struct api_err *err);
-
 /* In the transaction: the VM runs on `host` now, with the disks that came along. */
 void vm_migrate_arrived(struct tx *tx, struct ref vm, struct ref host, const struct domain_info *info);
 /* In the transaction: the new disks take the place of the old ones, which go with the next sweep of their SR;
@@ -19,7 +15,8 @@ void vm_migrate_arrived(struct tx *tx, struct ref vm, struct ref host, const str
 struct ref vm_migrate_take_disks(struct tx *tx, struct ref vm, struct ref old);
 void vm_migrate_drop_disks(struct tx *tx, struct ref vm);
 
-/* Removes the disks that the VM had in `before`, or that were made for it, and that are no VDIs any more. Blocks. */
+/* Removes the disks that the VM had in `before`, or that were made for it, and that are no VDIs any more.
+ * Blocks. */
 void vm_migrate_sweep(struct server *server, const struct snapshot *before, struct ref vm);
 
 /* A disk that goes to another SR with its VM, or under it. */

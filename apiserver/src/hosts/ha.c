@@ -38,7 +38,7 @@ static void look(struct ha *ha, const struct snapshot *snap, const struct ha_dis
 {
     ha_peers_follow(ha, snap, disk);
     for (size_t i = 0; i < ha->peer_count && !ha_stopping(ha); i++)
-        ha_judge(ha, ha->peers[i]);
+        ha_judge(ha->peers[i]);
     ha_restart(ha);
     AUTO_SNAPSHOT struct snapshot *now = store_snapshot(ha->server->store);
     if (snapshot_generation(now) != ha->planned)

@@ -216,9 +216,8 @@ static void note_late(struct ha_peer *peer)
         server_insist(peer->ha->server, tell_late, peer);
 }
 
-void ha_judge(struct ha *ha, struct ha_peer *peer)
+void ha_judge(struct ha_peer *peer)
 {
-    (void)ha;
     if (!peer->failed)
         note_late(peer);
     struct signs s = signs_of(peer);

@@ -67,7 +67,7 @@ void ha_peers_end(struct ha *ha);
 struct ha_peer *ha_peer_of(struct ha *ha, struct ref host);
 
 /* ha_failed.c: what becomes of hosts that have failed, and of those that come back. */
-void ha_judge(struct ha *ha, struct ha_peer *peer);
+void ha_judge(struct ha_peer *peer);
 
 /* ha_restart.c: protected VMs that do not run, and `best_effort`. */
 void ha_restart(struct ha *ha);

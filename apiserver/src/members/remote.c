@@ -102,11 +102,6 @@ void remote_set_secret(struct remote *remote, const char *secret)
     keep(&remote->secret, secret);
 }
 
-const char *remote_session(const struct remote *remote)
-{
-    return remote->session;
-}
-
 /* ---- the API ---- */
 
 static json_t *take_error(const json_t *error, struct api_err *err)

@@ -28,7 +28,6 @@ json_t *remote_call(struct remote *remote, const char *name, json_t *params, str
 int remote_login(struct remote *remote, const char *user, const char *password, struct api_err *err);
 json_t *remote_ask(struct remote *remote, const char *name, json_t *params, struct api_err *err);
 void remote_logout(struct remote *remote);
-const char *remote_session(const struct remote *remote);
 
 /* POST /api/v1/pool/members with {"action": action, ...body}; `body` moves. The answer (decref), or NULL: not
  * reached or refused, *status (may be NULL) is 0 or the HTTP status. */

@@ -111,8 +111,6 @@ bool http_request_is_known_client(const struct http_request *req);
 /* DNS name that the client's certificate was checked for; NULL: no client certificate required, or any name
  * is good. */
 const char *http_request_client_name(const struct http_request *req);
-/* A number of the request in this process, for logs. */
-uint64_t http_request_id(const struct http_request *req);
 /* A pointer for the handler's own use. */
 void http_request_set_data(struct http_request *req, void *data);
 void *http_request_data(const struct http_request *req);

@@ -10,8 +10,6 @@
 #define WS_ACCEPT_SIZE 29
 /* Sec-WebSocket-Accept for a client's key (section 4.2.2). False: the key is not 16 bytes in base64. */
 bool ws_accept(const char *key, char out[static WS_ACCEPT_SIZE]);
-/* True if the comma-separated list (Connection, Sec-WebSocket-Protocol) has the token, ignoring case. */
-bool ws_list_has(const char *list, const char *token);
 
 enum ws_opcode { WS_CONTINUATION = 0, WS_TEXT = 1, WS_BINARY = 2, WS_CLOSE = 8, WS_PING = 9, WS_PONG = 10 };
 /* Status codes of a close frame (section 7.4.1) that are used here. */

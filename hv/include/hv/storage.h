@@ -66,16 +66,12 @@ int storage_sr_attach(const char *type, const struct str_map *device_config, str
                       struct storage_error *error);
 /* Frees. Nothing may be under way on it. NULL is accepted. */
 void storage_sr_detach(struct storage_sr *sr);
-/* Is it (still) there and usable. */
-int storage_sr_check(struct storage_sr *sr, struct storage_error *error);
 /* Removes the directory of a `file` SR, which must hold nothing. */
 int storage_sr_destroy(const char *type, const struct str_map *device_config, struct storage_error *error);
 /* Notes in the folder that it is the SR of this uuid; STORAGE_EXISTS when it is another's. `anew`: it was
  * just created, so an old note (of an SR without disks) does not count. Success for an `iso` SR, which has no
  * note. */
 int storage_sr_claim(struct storage_sr *sr, const char *uuid, bool anew, struct storage_error *error);
-bool storage_type_known(const char *type);
-const char *storage_sr_type(const struct storage_sr *sr);
 
 struct storage_stats {
     int64_t physical_size_bytes; /* of the file system */
