@@ -58,7 +58,7 @@ static void obey(const char *place)
     if (!space || !streq(space + 1, place) || unlink(path) < 0)
         return;
     if (strncmp(order, "stop ", 5) == 0)
-        kill(getpid(), SIGSTOP);
+        raise(SIGSTOP); /* to this thread, which would go on otherwise until another has taken the signal */
     else
         end_here(place);
 }
