@@ -4,6 +4,7 @@
 #include "gate/role_rows.h"
 #include "handlers/storage.h"
 #include "http/import.h"
+#include "plan/overhead.h"
 #include "rules/operations.h"
 #include "server.h"
 #include <base/log.h>
@@ -40,6 +41,7 @@ int bootstrap(struct server *server, struct api_err *err)
 {
     struct tx *tx = store_begin(server->store);
     settle_operations(tx);
+    overhead_refresh_all(tx);
     if (tx_count(tx, CLASS_pool) == 0) {
         struct pool_row *pool = pool_row_mut(tx_create(tx, CLASS_pool));
         pool->tls_verification_enabled = true;

@@ -5,15 +5,13 @@
 #include <base/mem.h>
 #include <io/kept.h>
 
-/* What QEMU itself needs beside the guest's memory. */
-#define OVERHEAD_BYTES (64LL << 20)
-
 int domain_check_memory(struct agent *agent, const struct domain_config *config, struct hv_err *err)
 {
     if (agent->driver == &hv_sim_driver)
         return 0;
     int64_t wanted = config->memory_target_bytes > 0 ? config->memory_target_bytes : config->memory_bytes;
-    int64_t need = wanted + OVERHEAD_BYTES, free_bytes = facts_memory_free();
+    int64_t most = config->vcpus_max > config->vcpus ? config->vcpus_max : config->vcpus;
+    int64_t need = wanted + domain_overhead(config->memory_bytes, most), free_bytes = facts_memory_free();
     if (need <= free_bytes)
         return 0;
     return hv_fail(err, HV_ERR_KIND_NO_MEMORY,

@@ -8,6 +8,9 @@
 #include <hv/seed.h>
 
 #define BAD HV_ERR_KIND_BAD_ARGUMENT
+#define MIB (INT64_C(1) << 20)
+#define OVERHEAD_MIB 64
+#define OVERHEAD_VCPUS_MOST 256 /* more than a machine of QEMU has */
 
 bool hv_file_name_ok(const char *name)
 {
@@ -294,6 +297,13 @@ int domain_data_check(const struct str_map *data, struct hv_err *err)
         return hv_fail(err, BAD, "The guest's data has more than %d keys or %d bytes.", DOMAIN_DATA_KEYS,
                        DOMAIN_DATA_BYTES);
     return 0;
+}
+
+int64_t domain_overhead(int64_t memory_bytes, int64_t vcpus_max)
+{
+    int64_t tables = memory_bytes > 0 ? memory_bytes / 256 / MIB : 0;
+    int64_t vcpus = vcpus_max < 0 ? 0 : vcpus_max > OVERHEAD_VCPUS_MOST ? OVERHEAD_VCPUS_MOST : vcpus_max;
+    return (OVERHEAD_MIB + vcpus + tables) * MIB;
 }
 
 int domain_config_check(const struct domain_config *config, struct hv_err *err)

@@ -219,7 +219,7 @@ class Plan(HaCase):
         self.assertEqual(api.pool.ha_compute_max_host_failures_to_tolerate(), 2)
         a = self.protected(mib=600, start_on=hosts[0])
         b = self.protected("", mib=600, start_on=hosts[1])
-        c = self.protected(mib=300)
+        c = self.protected(mib=250)
         self.assertLess(overhead, 100 * MIB)
         self.assertEqual(api.pool.ha_compute_max_host_failures_to_tolerate(), 1)
         self.assertEqual([api.pool.ha_failover_plan_exists(n) for n in (-1, 0, 1, 2, 9)], [False, True, True, False, False])

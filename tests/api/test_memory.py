@@ -10,6 +10,7 @@ from vms import MIB, VmCase
 
 HOST_MIB = 2048
 KEPT_MIB = 48
+ROOM_MIB = HOST_MIB - KEPT_MIB
 
 
 def setUpModule():
@@ -31,6 +32,10 @@ class Case(VmCase):
         """What the guest keeps, as its agent says. MiB."""
         return int(self.api.VM_metrics.get_memory_actual(self.api.VM.get_metrics(vm))) // MIB
 
+    def cost(self, *vms):
+        """What they cost the host beside their memory. MiB."""
+        return sum(int(self.api.VM.get_memory_overhead(vm)) for vm in vms) // MIB
+
     def free(self):
         return int(self.api.host.compute_free_memory(self.host)) // MIB
 
@@ -45,21 +50,23 @@ class Sharing(Case):
     def test_what_the_host_keeps(self):
         control = self.api.host.get_control_domain(self.host)
         self.assertEqual(int(self.api.VM.get_memory_static_max(control)), KEPT_MIB * MIB)
-        self.assertEqual(self.free(), HOST_MIB - KEPT_MIB)
+        self.assertEqual(self.free(), ROOM_MIB)
 
     def test_a_start_takes_from_the_others_and_gives_back(self):
         first = self.running(200, 1200)
         self.assertEqual(self.has(first), 1200)
-        self.assertEqual(self.free(), HOST_MIB - KEPT_MIB - 200, "as if it gave all that it can")
+        self.assertEqual(self.free(), ROOM_MIB - 200 - self.cost(first), "as if it gave all that it can")
         second = self.running(200, 1200)
-        self.assertEqual((self.has(first), self.has(second)), (1000, 1000), "each the same part")
-        self.assertEqual(int(self.api.VM.get_memory_target(second)) // MIB, 1000)
+        self.assertEqual(self.has(first), self.has(second), "each the same part")
+        self.assertAlmostEqual(self.has(first), (ROOM_MIB - self.cost(first, second)) // 2, delta=1)
+        self.assertEqual(int(self.api.VM.get_memory_target(second)) // MIB, self.has(second))
         third = self.running(200, 400)
         shares = [self.has(v) for v in (first, second, third)]
         self.assertEqual(shares[0], shares[1])
-        self.assertLessEqual(sum(shares), HOST_MIB - KEPT_MIB)
+        room = ROOM_MIB - self.cost(first, second, third)
+        self.assertLessEqual(sum(shares), room)
         self.assertGreater(shares[2], 200)
-        self.assertGreater(sum(shares), HOST_MIB - KEPT_MIB - 3)
+        self.assertGreater(sum(shares), room - 3)
         self.api.VM.hard_shutdown(second)
         until("the memory is given back", lambda: (self.has(first), self.has(third)) == (1200, 400), 30)
 
@@ -78,19 +85,20 @@ class Sharing(Case):
         for thread in threads:
             thread.join()
         self.assertEqual(failures, [])
-        until("nobody has more than there is", lambda: sum(map(self.has, vms)) <= HOST_MIB - KEPT_MIB, 30)
+        until("nobody has more than there is", lambda: sum(map(self.has, vms)) <= ROOM_MIB - self.cost(*vms), 30)
         self.assertGreaterEqual(min(map(self.has, vms)), 150)
 
     def test_a_guest_that_does_not_give(self):
         stubborn = self.running(200, 1200, "sim.no_balloon")
         fixed = self.vm(1000, 1000)
         params = self.fails("HOST_NOT_ENOUGH_FREE_MEMORY", None, "VM.start", fixed, False, False)
-        self.assertEqual([int(p) // MIB for p in params], [1000, HOST_MIB - KEPT_MIB - 1200])
+        left = ROOM_MIB - 1200 - self.cost(stubborn)
+        self.assertEqual([int(p) // MIB for p in params], [1000 + self.cost(fixed), left])
         self.assertFalse(self.api.VM.get_cooperative(stubborn))
-        self.assertEqual(self.free(), HOST_MIB - KEPT_MIB - 1200, "it is not counted on any more")
+        self.assertEqual(self.free(), left, "it is not counted on any more")
         self.fails("VM_MEMORY_TARGET_WAIT_TIMEOUT", None, "VM.wait_memory_target_live", stubborn)
         elastic = self.running(200, 1200)
-        self.assertEqual(self.has(elastic), HOST_MIB - KEPT_MIB - 1200)
+        self.assertAlmostEqual(self.has(elastic), left - self.cost(elastic), delta=1)
         self.assertTrue(self.api.VM.get_cooperative(elastic))
         self.api.VM.wait_memory_target_live(elastic)
 
@@ -122,7 +130,7 @@ class Sharing(Case):
         until("the other has all", lambda: self.has(other) == 1200, 30)
         self.api.VM.resume(vm, False, False)
         self.assertEqual(self.state(vm), "Running")
-        until("nobody has more than there is", lambda: self.has(vm) + self.has(other) <= HOST_MIB - KEPT_MIB, 30)
+        until("nobody has more than there is", lambda: self.has(vm) + self.has(other) <= ROOM_MIB - self.cost(vm, other), 30)
         self.assertGreater(had, 200)
 
     def test_impossible_ranges(self):

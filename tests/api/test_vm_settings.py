@@ -28,9 +28,18 @@ class Questions(VmCase):
         self.api.VM.assert_can_boot_here(vm, self.host)
         self.fails("HA_CONSTRAINT_VIOLATION_SR_NOT_SHARED", [self.sr], "VM.assert_agile", vm)
         self.api.VM.assert_agile(self.make())
-        self.assertEqual(int(self.api.VM.maximise_memory(vm, 100 * MIB + 5, False)), 100 * MIB)
+        self.assertEqual(int(self.api.VM.maximise_memory(vm, 100 * MIB + 5, False)), (100 - 65) * MIB)
         self.assertEqual(int(self.api.VM.maximise_memory(vm, 0, False)), 0)
-        self.assertEqual(int(self.api.VM.compute_memory_overhead(vm)), 0)
+        for static_max, vcpus, videoram, overhead in ((64, 1, None, 65), (256, 1, None, 66), (1 << 20, 1, None, 4161),
+                                                      (64, 8, None, 72), (64, 1, "8", 65), (64, 1, "64", 113)):
+            with self.subTest(static_max=static_max, vcpus=vcpus, videoram=videoram):
+                other = self.make(memory_static_max=static_max * MIB, VCPUs_max=vcpus,
+                                  platform={"videoram": videoram} if videoram else {})
+                self.assertEqual(int(self.api.VM.compute_memory_overhead(other)), overhead * MIB)
+                self.assertEqual(int(self.api.VM.get_memory_overhead(other)), overhead * MIB)
+        self.api.VM.set_VCPUs_max(vm, 2)
+        self.assertEqual(int(self.api.VM.get_memory_overhead(vm)), 66 * MIB)
+        self.api.VM.set_VCPUs_max(vm, 1)
         self.assertEqual(self.api.VM.get_cooperative(vm), True)
         self.api.host.disable(self.host)
         try:

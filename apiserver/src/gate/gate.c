@@ -9,6 +9,7 @@
 
 #include "call_log.h"
 
+#include "../plan/overhead.h"
 #include "../rules/operations.h"
 #include "../timers.h"
 #include "answer.h"
@@ -57,6 +58,7 @@ int fail_store(struct api_err *err, const struct store_err *cause)
 
 int server_commit(struct tx *tx, struct api_err *err)
 {
+    tx_each_touched(tx, overhead_refresh, NULL);
     tx_each_touched(tx, operations_refresh_touched, NULL);
     struct store_err cause;
     if (tx_commit(tx, NULL, &cause) < 0)

@@ -1,5 +1,6 @@
 /* Questions about VMs: may an operation begin, where could it run, what would it cost. */
 #include "../hosts/ha.h"
+#include "../plan/overhead.h"
 #include "../rules/operations.h"
 #include "../rules/vm.h"
 #include "vm_power.h"
@@ -60,14 +61,16 @@ int handle_vm_compute_memory_overhead(struct call *call, const struct vm_compute
     return 0;
 }
 
-/* The most memory that the VM could be given out of `total`. */
+/* The most memory that the VM could be given out of `total`, with what that much costs beside it. */
 int handle_vm_maximise_memory(struct call *call, const struct vm_maximise_memory_args *args, int64_t *result,
                               struct api_err *err)
 {
     const struct vm_row *vm = vm_find(call, args->self, err);
     if (!vm)
         return -1;
-    int64_t left = args->total - vm->memory_overhead;
+    struct vm_row as = *vm; /* borrows its fields */
+    as.memory_static_max = args->total;
+    int64_t left = args->total > 0 ? args->total - overhead_of(&as) : 0;
     *result = left > 0 ? left / MIB * MIB : 0;
     return 0;
 }

@@ -3,6 +3,7 @@
 #include "../handlers/vm_record.h"
 
 #define MIB (INT64_C(1) << 20)
+#define MOST_BYTES (INT64_C(1) << 60) /* any more is as much, and sums of it do not overflow */
 
 static int64_t most(int64_t a, int64_t b)
 {
@@ -17,8 +18,8 @@ static int64_t least(int64_t a, int64_t b)
 struct squeeze_vm squeeze_vm_of(const struct snapshot *snap, const struct vm_row *vm)
 {
     struct squeeze_vm s = {.ref = vm->row.ref,
-                           .min = vm->memory_dynamic_min,
-                           .max = vm->memory_dynamic_max,
+                           .min = least(vm->memory_dynamic_min, MOST_BYTES),
+                           .max = least(vm->memory_dynamic_max, MOST_BYTES),
                            .overhead = vm->memory_overhead,
                            .follows = !vm->keeps_memory};
     if (vm->power_state == VM_POWER_STATE_SUSPENDED) /* it comes back with what it had */

@@ -37,6 +37,11 @@ bool domain_data_fits(const struct str_map *data);
 /* All of that. -1: HV_ERR_KIND_BAD_ARGUMENT. */
 int domain_data_check(const struct str_map *data, struct hv_err *err);
 
+/* Memory of the host that a domain costs beyond its own, in whole MiB, given as bytes: 64 MiB for the device
+ * model with its screen and firmware, 1 MiB a processor, and for the tables that map its memory 1/256 of
+ * that. Any numbers. */
+int64_t domain_overhead(int64_t memory_bytes, int64_t vcpus_max);
+
 /* Letters, digits, `.`, `_`, `-`, `+`; not empty, no leading dot or dash: safe as the name of a file. */
 bool hv_file_name_ok(const char *name);
 /* "0,2-5" into processors[0..count): false, and nothing is set, when it is not such a list or names none of
