@@ -44,8 +44,13 @@ FIELD_KEYS = {
 }  # fmt: skip
 COMMAND_KEYS = {
     "help", "required", "optional", "selector", "standard", "hidden", "example", "call", "args", "switch", "handler",
-    "templates", "local", "async",
+    "templates", "local", "async", "forced", "message", "says", "shown", "member", "upload", "download", "file", "needs", "any",
 }  # fmt: skip
+FLAGS = {
+    "standard": "XE_STANDARD", "hidden": "XE_CMD_HIDDEN", "templates": "XE_TEMPLATES", "local": "XE_LOCAL", "async": "XE_ASYNC",
+    "any": "XE_ANY", "message": "XE_MESSAGE", "upload": "XE_UPLOAD",
+}  # fmt: skip
+DANGEROUS = "This operation is extremely dangerous and may cause data loss."
 SELECTORS = ("vm", "host", "sr")
 NOT_CLASSES = ("texts", "errors", "other")
 
@@ -233,7 +238,7 @@ class XeDescription:
             required, optional = params[kind]
             self._add(c["where"], dict(
                 name=f"{c['name']}-{kind}", help=sentence.format(one=raw["one"], many=raw["many"]), example=None,
-                required=required, optional=optional, generated=generated, cls=c, selector=None, handler=None, call=None,
+                required=required, optional=optional, generated=generated, cls=c, selector=None, handler=None, call=None, move=None,
                 args=[], switch=None, result=("XE_VOID", "XE_ONE", None),
                 flags=["XE_STANDARD"] if kind == "list" and raw.get("standard_list") else []))  # fmt: skip
 
@@ -253,8 +258,8 @@ class XeDescription:
             raise DescriptionError(f"xe/{where}: unknown keys {sorted(set(d) - COMMAND_KEYS)}")
         if not d.get("help"):
             raise DescriptionError(f"xe/{where}: no help sentence")
-        if "call" in d and "handler" in d:
-            raise DescriptionError(f"xe/{where}: both a call and a handler")
+        if len({"call", "handler", "upload", "download", "needs"} & set(d)) > 1:
+            raise DescriptionError(f"xe/{where}: both a call and a handler, or more than one way to do it")
         selector = d.get("selector")
         if selector and selector not in SELECTORS:
             raise DescriptionError(f"xe/{where}: unknown class {selector} in selector; it is one of {', '.join(SELECTORS)}")
@@ -265,12 +270,22 @@ class XeDescription:
             name=name, help=d["help"], example=d.get("example"), required=required, optional=optional, generated=None,
             cls=None, selector=self.classes[selector] if selector else None, handler=d.get("handler"),
             call=d.get("call"), args=[], switch=None, result=("XE_VOID", "XE_ONE", None), flags=[],
+            says=d.get("says"), shown=d.get("shown"), member=None, move=d.get("upload") or d.get("download"), file=d.get("file"),
+            needs=d.get("needs"), forced=DANGEROUS if d.get("forced") is True else d.get("forced"),
         )  # fmt: skip
-        for key, flag in (("standard", "XE_STANDARD"), ("hidden", "XE_CMD_HIDDEN"), ("templates", "XE_TEMPLATES"), ("local", "XE_LOCAL"), ("async", "XE_ASYNC")):
+        for key, flag in FLAGS.items():
             if d.get(key):
                 c["flags"].append(flag)
+        if c["shown"] and c["shown"] not in self.texts:
+            raise DescriptionError(f"xe/{where}: unknown format {c['shown']}; texts.toml lists those that exist")
+        for param in re.findall(r"\{([\w-]+)\}", c["says"] or ""):
+            self._known(where, c, param)
         if c["call"]:
             self._call(where, c, d)
+        if c["move"]:
+            self._known(where, c, c["file"])
+        if c["needs"]:
+            self.message(c["needs"], where)
         return c
 
     def _call(self, where, c, d):
@@ -278,6 +293,13 @@ class XeDescription:
         if "ASYNC" in m.flags:
             c["flags"].append("XE_ASYNC")
         c["result"] = flat(m.result)
+        if "member" in d:
+            if c["result"][:2] != ("XE_REF", "XE_ONE"):
+                raise DescriptionError(f"xe/{where}: {c['call']} gives no object that could have a member")
+            t = self._member(where, self.model.classes[c["result"][2]], d["member"]).type
+            if t.kind != "TYPE_REF":
+                raise DescriptionError(f"xe/{where}: member {d['member']} is no reference")
+            c["member"] = (d["member"], t.cls)
         members = [a for a in d.get("args", []) if re.match(r"\w+=", a)]
         if members:
             c["args"] = self._members(where, c, m, d["args"])
@@ -321,6 +343,8 @@ class XeDescription:
             return dict(a, source="XE_ARG_SELECTED")
         if text == "$pool":
             return dict(a, source="XE_ARG_POOL")
+        if text == "$coordinator":
+            return dict(a, source="XE_ARG_COORDINATOR")
         if re.match(r'[\[{"\d]|true$|false$', text):
             return dict(a, source="XE_ARG_CONST", json=text)
         if text.startswith("bytes "):
@@ -347,6 +371,10 @@ def example(c):
     if c["generated"] == "XE_PARAM_SET":
         words.append("FIELD=VALUE")
     return c["example"] or " ".join(["xe", c["name"], *words])
+
+
+def is_built(c):
+    return bool(c["generated"] or c["handler"] or c["call"] or c["move"])
 
 
 class Writer:
@@ -458,6 +486,13 @@ class Writer:
                 parts.append(f".args = args_{ident(name)}, .arg_count = {len(c['args'])}")
             if c["switch"]:
                 parts.append(f".switch_param = {quote(c['switch'][0])}, .switch_call = {quote(c['switch'][1])}")
+            for key in ("forced", "says", "move", "file"):
+                if c.get(key):
+                    parts.append(f".{key} = {quote(c[key])}")
+            if c.get("shown"):
+                parts.append(f".shown = &texts_{ident(c['shown'])}")
+            if c.get("member"):
+                parts.append(".member = {{{}, {}}}".format(*map(quote, c["member"])))
             rows.append(f"    {{{', '.join(parts)}}},")
         self.out.append("const struct xe_command xe_commands[] = {")
         self.out += rows
@@ -500,7 +535,7 @@ def mdoc(x):
             continue
         params = [f"{p.rstrip(':')}{':key' if p.endswith(':') else ''}=..." for p in c["required"]]
         lines.append(f".It Cm {escape(name)} {escape(' '.join(params))}".rstrip())
-        built = "" if c["generated"] or c["handler"] or c["call"] else " Not built yet."
+        built = "" if is_built(c) else " Not built yet."
         lines.append(escape(c["help"]) + built)
         optional = [p.rstrip(":") for p in c["optional"]]
         if optional and not c["generated"]:

@@ -9,6 +9,7 @@ struct xe_client {
     struct xe_options *options;
     struct http_client *http; /* NULL until the first call */
     char *session;
+    bool alone;        /* the session is of the server that answers, not of its pool */
     const char *other; /* the session of calls instead; NULL: none */
     unsigned last_id;
     char *cookie; /* "session_id=..." */
@@ -29,6 +30,8 @@ int xe_rpc_rest(void *ctx, const char *method, const char *path, json_t *body, j
                 struct xe_err *err);
 const char *xe_rpc_session(void *ctx, struct xe_err *err);
 void xe_rpc_use_session(void *ctx, const char *session);
+/* Before the first call. */
+void xe_rpc_log_in_locally(void *ctx);
 /* One sentence about a failed exchange. */
 void xe_http_failed(const struct xe_client *c, const struct http_error *error, struct xe_err *err);
 /* transfer.c */

@@ -151,6 +151,7 @@ static struct xe_api api_of(struct xe_client *client)
     return (struct xe_api){.ctx = client,
                            .call = xe_rpc_call,
                            .session = xe_rpc_session,
+                           .log_in_locally = xe_rpc_log_in_locally,
                            .use_session = xe_rpc_use_session,
                            .print = print,
                            .print_error = print_error,

@@ -122,21 +122,24 @@ int xe_rpc_login(struct xe_client *c, struct xe_err *err)
         free(problem);
         return -1;
     }
-    AUTO_JSON json_t *params = json_pack("[ssss]", c->options->user, c->options->password, "2.21", "xe"),
+    const char *method = c->alone ? "session.slave_local_login_with_password" : "session.login_with_password";
+    const char *user = c->options->user, *password = c->options->password;
+    AUTO_JSON json_t *params = c->alone ? json_pack("[ss]", user, password)
+                                        : json_pack("[ssss]", user, password, "2.21", "xe"),
                      *session = NULL;
     if (!params) {
         xe_err_set(err, XE_ERR_PLAIN, "xe: the user name and the password must be text in UTF-8");
         return -1;
     }
     struct buf request = BUF_INIT;
-    write_request(c, &request, "session.login_with_password", params);
-    int rc = exchange(c, "session.login_with_password", &request, NULL, &session, err);
+    write_request(c, &request, method, params);
+    int rc = exchange(c, method, &request, NULL, &session, err);
     secret_wipe(request.data, request.len);
     buf_done(&request);
     if (rc < 0)
         return -1;
     if (!json_is_string(session))
-        return bad_answer(c, "session.login_with_password", "no session", err);
+        return bad_answer(c, method, "no session", err);
     c->session = xstrdup(json_string_value(session));
     c->cookie = xasprintf("session_id=%s", c->session);
     return 0;
@@ -166,8 +169,14 @@ void xe_rpc_use_session(void *ctx, const char *session)
     ((struct xe_client *)ctx)->other = session;
 }
 
+void xe_rpc_log_in_locally(void *ctx)
+{
+    ((struct xe_client *)ctx)->alone = true;
+}
+
 void xe_rpc_logout(struct xe_client *c)
 {
+    const char *method = c->alone ? "session.local_logout" : "session.logout";
     struct xe_err err = {0};
     json_t *ignored = NULL;
     if (!c->session)
@@ -175,9 +184,9 @@ void xe_rpc_logout(struct xe_client *c)
     AUTO_BUF struct buf request = BUF_INIT;
     AUTO_JSON json_t *none = json_array();
     xe_stop = false;
-    write_request(c, &request, "session.logout", none);
+    write_request(c, &request, method, none);
     /* A session that could not be closed expires on the server. */
-    if (exchange(c, "session.logout", &request, NULL, &ignored, &err) < 0)
+    if (exchange(c, method, &request, NULL, &ignored, &err) < 0)
         xe_debug(c, "the session was not closed");
     json_decref(ignored);
     xe_err_done(&err);

@@ -128,15 +128,17 @@ class FakeServer:
     def call(self, method, params):
         if method in self.failures:
             raise Failure(self.failures[method])
-        if method == "session.login_with_password":
+        if method in ("session.login_with_password", "session.slave_local_login_with_password"):
             if params[1] != PASSWORD:
                 raise Failure(["SESSION_AUTHENTICATION_FAILED", params[0], "wrong"])
             return "OpaqueRef:session-secret"
         if params[0] != "OpaqueRef:session-secret":
             raise Failure(["SESSION_INVALID", params[0]])
         params = params[1:]
-        if method == "session.logout":
+        if method in ("session.logout", "session.local_logout"):
             return ""
+        if method == "host.is_in_emergency_mode":
+            return False
         if method == "task.create":
             return self.task("pending")
         if method == "task.cancel":

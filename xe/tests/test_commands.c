@@ -250,11 +250,34 @@ Test(commands, rows_that_are_one_call)
          "task.destroy [\"OpaqueRef:made-2\"]\n",
          "");
     DOES("host-enable-external-auth host-uuid=00000011-0000-4000-8000-000000000000 auth-type=AD "
-         "service-name=s "
-         "config:user=u",
+         "service-name=s config:user=u --force",
          "host.enable_external_auth [\"OpaqueRef:h1\",{\"user\":\"u\"},\"s\",\"AD\"]\n", "");
-    DOES("host-disable-external-auth host-uuid=00000011-0000-4000-8000-000000000000",
-         "host.disable_external_auth [\"OpaqueRef:h1\",{},false]\n", "");
+    DOES("host-disable-external-auth host-uuid=00000011-0000-4000-8000-000000000000 --force",
+         "host.disable_external_auth [\"OpaqueRef:h1\",{},true]\n", "");
+    FAILS("host-disable-external-auth host-uuid=00000011-0000-4000-8000-000000000000",
+          "Error: This operation is provided only to recover individual hosts that are unable to access the "
+          "external authentication service. This operation must be forced (use --force).\n");
+}
+
+Test(commands, answers_that_map_objects_to_words)
+{
+    json_object_set_new(f.answers, "pool.retrieve_wlb_recommendations",
+                        json_pack("{s[sss]}", "OpaqueRef:vm1", "WLB", "h", "3"));
+    DOES("pool-retrieve-wlb-recommendations", "pool.retrieve_wlb_recommendations []\n",
+         "VM                                             : Host, OptID, RecID, Reason\n"
+         "    00000061-0000-4000-8000-000000000000 (web1): WLB h 3\n\n\n");
+    json_object_set_new(f.answers, "pool.ha_compute_vm_failover_plan",
+                        json_pack("{s{ss}s{ss}}", "OpaqueRef:vm1", "host", "OpaqueRef:h2", "OpaqueRef:vm3",
+                                  "error_code", "NO_HOSTS_AVAILABLE"));
+    cr_expect(eq(int,
+                 fake_run(&f, "pool-ha-compute-vm-failover-plan "
+                              "host-uuids=00000011-0000-4000-8000-000000000000"),
+                 0));
+    cr_expect_str_eq(fake_out(&f),
+                     "VM                                             : Destination Host or Error\n"
+                     "    00000061-0000-4000-8000-000000000000 (web1): "
+                     "00000012-0000-4000-8000-000000000000 (node2)\n"
+                     "    00000063-0000-4000-8000-000000000000 (web1): NO_HOSTS_AVAILABLE\n\n\n");
 }
 
 Test(commands, drives)
@@ -328,7 +351,7 @@ Test(commands, event_wait)
 
 Test(commands, what_is_not_built_says_so)
 {
-    FAILS("vm-sysprep filename=x", "Error: the command vm-sysprep is not built yet\n");
+    FAILS("diagnostic-net-stats", "Error: the command diagnostic-net-stats is not built yet\n");
     FAILS("vm-lst", "Unknown command: vm-lst\nDid you mean 'vm-list'?\nFor usage run: 'xe help'\n");
     FAILS("vm-list extra",
           "Syntax error: 'extra' is not a parameter; one reads name=value\nFor usage run: 'xe help'\n");

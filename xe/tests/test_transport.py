@@ -193,6 +193,20 @@ class Session(Base):
         self.assertEqual((r.returncode, r.stdout), (3, ""))
         self.assertRegex(r.stderr, rf"^xe: 127.0.0.1 port {port}: [^\n]+\n$")
 
+    def test_a_session_that_ended_meanwhile(self):
+        server = self.serve()
+        server.failures["VM.get_all_records"] = ["SESSION_INVALID", "OpaqueRef:session-secret"]
+        r = self.xe(server, "--nossl", "vm-list")
+        self.assertEqual((r.returncode, r.stdout), (1, ""))
+        self.assertRegex(r.stderr, r"\A[^\n]+ \(SESSION_INVALID\)\n")
+
+    def test_a_session_of_the_server_alone(self):
+        """What works without a coordinator logs in without one."""
+        server = self.serve()
+        r = self.xe(server, "--nossl", "host-is-in-emergency-mode")
+        self.assertEqual((r.returncode, r.stdout, r.stderr), (0, "false\n", ""))
+        self.assertEqual(server.calls, ["session.slave_local_login_with_password", "host.is_in_emergency_mode", "session.local_logout"])
+
     def test_join_token(self):
         server = self.serve()
         r = self.xe(server, "--nossl", "host-join-token")
@@ -208,6 +222,15 @@ class Session(Base):
         r = subprocess.run(self.words(server, "--nossl", "vm-list", "--minimal", "params=name-label"), env=self.env(), stdout=slave)
         os.close(slave)
         self.assertEqual((r.returncode, os.read(master, 999)), (0, rb"a\x1b]0;b\x07\xc2\x9b2Jc\x0d" + b"\r\n\r\n"))
+
+    def test_a_reader_that_has_seen_enough(self):
+        server = self.serve()
+        reader, writer = os.pipe()
+        os.close(reader)
+        r = subprocess.run(self.words(server, "--nossl", "vm-list"), env=self.env(), stdout=writer, stderr=subprocess.PIPE, timeout=60)
+        os.close(writer)
+        self.assertEqual((r.returncode, r.stderr), (1, b""), "head has what it wanted")
+        self.assertEqual(server.calls[-1], "session.logout")
 
     def test_a_full_disk_behind_stdout_is_an_error(self):
         server = self.serve()

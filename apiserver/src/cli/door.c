@@ -39,6 +39,7 @@ struct conversation {
     char *session;     /* reference as text; NULL: not logged in yet */
     const char *other; /* the session of calls instead; NULL: none */
     bool own_session;  /* made here */
+    bool alone;        /* the session is of this server, not of its pool */
 };
 
 static void conversation_free(struct conversation *c)
@@ -112,14 +113,20 @@ static int lost(struct xe_err *err)
     return -1;
 }
 
+static const char *login_method(const struct conversation *c)
+{
+    return c->alone ? "session.slave_local_login_with_password" : "session.login_with_password";
+}
+
 static int log_in_as_root(struct conversation *c, struct xe_err *err)
 {
     AUTO_API_ERR struct api_err cause = API_ERR_INIT;
     AUTO_IDENTITY struct identity who = identity_of_root(c->user);
+    who.local = c->alone;
     AUTO_SESSION struct session *session = NULL;
     if (session_open(c->server, &who, "cli", &session, &cause) < 0)
         return failed(&cause, err);
-    trail_session(c->server->trail, c->peer, "session.login_with_password", c->user, session, NULL);
+    trail_session(c->server->trail, c->peer, login_method(c), c->user, session, NULL);
     c->session = xstrdup(REF_TEXT(session->token));
     c->own_session = true;
     return 0;
@@ -130,18 +137,20 @@ static int log_in(struct conversation *c, struct xe_err *err)
     AUTO_API_ERR struct api_err cause = API_ERR_INIT;
     if (c->session)
         return 0;
-    if (members_is_member(c->server)) {
+    if (!c->alone && members_is_member(c->server)) {
         members_refuse(c->server, &cause);
         return failed(&cause, err);
     }
     if (c->local_root)
         return log_in_as_root(c, err);
-    AUTO_JSON json_t *params = json_pack("[ssss]", c->user, c->password, "2.21", "cli"), *session = NULL;
+    AUTO_JSON json_t *params = c->alone ? json_pack("[ss]", c->user, c->password)
+                                        : json_pack("[ssss]", c->user, c->password, "2.21", "cli"),
+                     *session = NULL;
     if (!params) {
         xe_err_set(err, XE_ERR_USAGE, "The user name and the password must be text in UTF-8.");
         return -1;
     }
-    if (local_call(c->server, c->peer, "session.login_with_password", params, &session, &cause) < 0)
+    if (local_call(c->server, c->peer, login_method(c), params, &session, &cause) < 0)
         return failed(&cause, err);
     c->session = xstrdup(json_string_value(session));
     c->own_session = true;
@@ -154,7 +163,8 @@ static void log_out(struct conversation *c)
     if (!c->own_session)
         return;
     AUTO_JSON json_t *params = json_pack("[s]", c->session), *nothing = NULL;
-    if (local_call(c->server, c->peer, "session.logout", params, &nothing, &cause) < 0)
+    const char *method = c->alone ? "session.local_logout" : "session.logout";
+    if (local_call(c->server, c->peer, method, params, &nothing, &cause) < 0)
         log_info("cli", "a session could not be closed", "error", cause.code);
 }
 
@@ -178,6 +188,11 @@ static const char *api_session(void *ctx, struct xe_err *err)
 {
     struct conversation *c = ctx;
     return log_in(c, err) < 0 ? NULL : c->session;
+}
+
+static void api_log_in_locally(void *ctx)
+{
+    ((struct conversation *)ctx)->alone = true;
 }
 
 static void api_use_session(void *ctx, const char *session)
@@ -293,6 +308,7 @@ static void converse(void *arg)
     const struct xe_api api = {.ctx = c,
                                .call = api_call,
                                .session = api_session,
+                               .log_in_locally = api_log_in_locally,
                                .use_session = api_use_session,
                                .print = api_print,
                                .print_error = api_print_error,

@@ -34,8 +34,8 @@ static const struct pool_row *the_pool(struct call *call)
 int handle_pool_is_slave(struct call *call, const struct pool_is_slave_args *args, bool *result,
                          struct api_err *err)
 {
-    *result = true;
-    if (members_is_member(call->server))
+    *result = members_is_member(call->server);
+    if (*result || ref_is_null(args->host)) /* no host named: the one that answers */
         return 0;
     if (!find_host(call, args->host, err))
         return -1;

@@ -63,7 +63,35 @@ static const struct blob_row *find(const struct snapshot *snap, struct http_requ
     return blob_row(snapshot_by_uuid(snap, CLASS_blob, http_request_query(req, "uuid")));
 }
 
+/* ---- the task ---- */
+
+/* The client's task, when it named one: it ends with the transfer. */
+static int begin_task(struct blob_job *job, struct ref *task, struct api_err *err)
+{
+    const _Atomic bool *cancel;
+    struct ref adopt;
+    *task = REF_NULL;
+    if (!job->task_text)
+        return 0;
+    const struct task_row *row =
+        ref_parse(job->task_text, &adopt) ? task_row(snapshot_get(job->snapshot, CLASS_task, adopt)) : NULL;
+    if (!row)
+        return err_handle_invalid(err, "task", job->task_text);
+    if (!task_is_own(row, job->session) && roles_allow(job->session, "task.destroy/any", err) < 0)
+        return -1;
+    return gate_task_begin(job->server, job->session, "blob", adopt, task, &cancel, err);
+}
+
 /* ---- down ---- */
+
+static unsigned status_of(const struct api_err *err)
+{
+    if (streq(err->code, "RBAC_PERMISSION_DENIED"))
+        return 403;
+    if (streq(err->code, "HANDLE_INVALID"))
+        return 404;
+    return streq(err->code, "IMPORT_ERROR_PREMATURE_EOF") ? 400 : 500;
+}
 
 /* What is no type of a header is sent as bytes. */
 static const char *type_of(const struct blob_row *blob)
@@ -74,7 +102,7 @@ static const char *type_of(const struct blob_row *blob)
     return blob->mime_type;
 }
 
-static void send_file(struct blob_job *job, int fd, int64_t size)
+static bool send_file(struct blob_job *job, int fd, int64_t size)
 {
     const struct http_header headers[] = {{"Content-Type", type_of(job->blob)},
                                           {"Cache-Control", "no-cache, no-store"},
@@ -91,21 +119,40 @@ static void send_file(struct blob_job *job, int fd, int64_t size)
         left -= got;
     }
     http_writer_close(writer, left == 0);
+    return left == 0;
 }
 
-static void download(struct blob_job *job)
+static int send_blob(struct blob_job *job, struct api_err *err)
 {
-    int fd = blob_open(job->server, job->blob->uuid);
+    int fd = blob_open(job->server, job->blob->uuid), rc = -1;
     struct stat st;
     if (fd < 0 || fstat(fd, &st) < 0) {
         log_error("blobs", "the bytes of a blob could not be read", "blob", job->blob->uuid, "cause",
                   strerror(errno));
+        fail_internal(err, "The bytes could not be read.");
         http_answer_error(job->req, 500, "the bytes could not be read");
+    } else if (!send_file(job, fd, st.st_size)) {
+        fail_internal(err, "The client did not take all bytes.");
     } else {
-        send_file(job, fd, st.st_size);
+        rc = 0;
     }
     if (fd >= 0)
         close(fd);
+    return rc;
+}
+
+/* A public blob goes to anybody: then there is nobody whose task it could be. */
+static void download(struct blob_job *job)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct ref task = REF_NULL;
+    if (job->session && begin_task(job, &task, &err) < 0) {
+        door_fail(job->req, status_of(&err), &err);
+        return;
+    }
+    int rc = send_blob(job, &err);
+    if (!ref_is_null(task))
+        gate_task_end(job->server, task, "<value></value>", rc < 0 ? &err : NULL);
 }
 
 /* ---- up ---- */
@@ -140,32 +187,6 @@ static int upload(struct blob_job *job, struct api_err *err)
         return -1;
     }
     return blob_upload_end(job->server, job->blob->row.ref, &upload, err);
-}
-
-static unsigned status_of(const struct api_err *err)
-{
-    if (streq(err->code, "RBAC_PERMISSION_DENIED"))
-        return 403;
-    if (streq(err->code, "HANDLE_INVALID"))
-        return 404;
-    return streq(err->code, "IMPORT_ERROR_PREMATURE_EOF") ? 400 : 500;
-}
-
-/* The client's task, when it named one: it ends with the upload. */
-static int begin_task(struct blob_job *job, struct ref *task, struct api_err *err)
-{
-    const _Atomic bool *cancel;
-    struct ref adopt;
-    *task = REF_NULL;
-    if (!job->task_text)
-        return 0;
-    const struct task_row *row =
-        ref_parse(job->task_text, &adopt) ? task_row(snapshot_get(job->snapshot, CLASS_task, adopt)) : NULL;
-    if (!row)
-        return err_handle_invalid(err, "task", job->task_text);
-    if (!task_is_own(row, job->session) && roles_allow(job->session, "task.destroy/any", err) < 0)
-        return -1;
-    return gate_task_begin(job->server, job->session, "blob", adopt, task, &cancel, err);
 }
 
 static void upload_and_answer(struct blob_job *job)

@@ -17,3 +17,7 @@ enum http_method {
     HTTP_CONNECT, /* with a path, as consoles of old clients do it; for http_tunnel */
 };
 const char *http_method_name(enum http_method method);
+
+struct buf;
+/* Percent-encodes for a path segment or a query value; appended. */
+void http_escape(struct buf *b, const char *text);

@@ -101,6 +101,3 @@ int http_probe_root(const char *url, const char *connect_to, int64_t timeout_ms,
 /* The same for the server's own certificate. */
 int http_probe_leaf(const char *url, const char *connect_to, int64_t timeout_ms,
                     char out[static SHA256_TEXT_SIZE], struct http_error *error);
-
-/* Percent-encodes for a path segment or a query value; appended. */
-void http_escape(struct buf *b, const char *text);

@@ -227,8 +227,8 @@ int xe_args_check(struct xe_run_state *x)
             return -1;
     }
     /* Lists, selectors and param-set, param-add check the rest themselves, against the fields. */
-    if (cmd->selector || cmd->generated == XE_LIST || cmd->generated == XE_PARAM_SET ||
-        cmd->generated == XE_PARAM_ADD || streq(cmd->name, "event-wait"))
+    if (cmd->selector || cmd->flags & XE_ANY || cmd->generated == XE_LIST || cmd->generated == XE_PARAM_SET ||
+        cmd->generated == XE_PARAM_ADD)
         return 0;
     for (size_t i = 0; i < x->param_count; i++) {
         const struct xe_param *p = &x->params[i];

@@ -27,6 +27,8 @@ static json_t *argument(struct xe_run_state *x, const struct xe_arg *a, const ch
         return json_string(selected);
     case XE_ARG_POOL:
         return xe_pool(x, &ref, NULL) < 0 ? NULL : json_string(ref);
+    case XE_ARG_COORDINATOR:
+        return xe_coordinator(x, &ref) < 0 ? NULL : json_string(ref);
     case XE_ARG_CONST:
         return constant(a->json);
     case XE_ARG_PARAM:
@@ -75,34 +77,37 @@ static json_t *arguments(struct xe_run_state *x, const struct xe_command *cmd, c
     return TAKE_PTR(params);
 }
 
-static void print_pairs(struct xe_run_state *x, json_t *record)
+/* The uuid of a new object, or of the one that its row says stands for it. */
+static int print_object(struct xe_run_state *x, const struct xe_command *cmd, const char *ref)
 {
-    size_t n = json_object_size(record), i = 0;
-    struct xe_cell *cells = xcalloc(n + 1, sizeof *cells);
-    const char *key;
-    json_t *value;
-    json_object_foreach(record, key, value) cells[i++] = (struct xe_cell){
-        key, "",
-        json_is_string(value) ? xstrdup(json_string_value(value)) : json_dumps(value, JSON_ENCODE_ANY)};
-    xe_out_block(x, cells, n);
-    for (i = 0; i < n; i++)
-        free((char *)cells[i].value);
-    free(cells);
+    const json_t *record;
+    if (!cmd->member.field)
+        return xe_print_uuid(x, cmd->result_cls, ref);
+    if (xe_record(x, cmd->result_cls, ref, &record) < 0)
+        return -1;
+    return xe_print_uuid(x, cmd->member.cls, xe_str(record, cmd->member.field));
+}
+
+static void print_text(struct xe_run_state *x, const struct xe_command *cmd, const char *text)
+{
+    if (cmd->flags & XE_MESSAGE)
+        xe_out_message(x, "%s", xe_shown(cmd->shown, text));
+    else
+        xe_out_item(x, xe_shown(cmd->shown, text));
 }
 
 static int print_scalar(struct xe_run_state *x, const struct xe_command *cmd, const json_t *value)
 {
-    if (cmd->result_type == XE_REF && json_is_string(value)) {
-        return xe_print_uuid(x, cmd->result_cls, json_string_value(value));
-    } else if (json_is_string(value)) {
-        xe_out_item(x, json_string_value(value));
-    } else if (json_is_object(value)) {
-        print_pairs(x, (json_t *)value);
-    } else {
-        AUTO_FREE char *text = json_is_real(value) ? xasprintf("%.3f", json_real_value(value))
-                                                   : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        xe_out_item(x, text ? text : "");
+    if (cmd->result_type == XE_REF && json_is_string(value))
+        return print_object(x, cmd, json_string_value(value));
+    if (json_is_object(value)) {
+        xe_out_pairs(x, value);
+        return 0;
     }
+    AUTO_FREE char *text = json_is_string(value) ? xstrdup(json_string_value(value))
+                           : json_is_real(value) ? xasprintf("%.3f", json_real_value(value))
+                                                 : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+    print_text(x, cmd, text ? text : "");
     return 0;
 }
 

@@ -108,14 +108,30 @@ int xe_cmd_host_get_system_status(struct xe_run_state *x, const struct xe_comman
     return xe_transfer(x, x->api->download, "System status", route, NULL);
 }
 
-static int upload_of_host(struct xe_run_state *x, const struct xe_command *cmd, const char *host)
+/* url= and http_proxy= for something that the server sends away. */
+static int send_away(struct xe_run_state *x, const char *method, const char *ref)
 {
     const char *url = xe_arg(x, "url"), *proxy = xe_arg(x, "http_proxy");
     AUTO_JSON json_t *options = json_object();
-    (void)cmd;
     if (proxy)
         json_object_set_new(options, "http_proxy", json_string(proxy));
-    return xe_call(x, "host.bugreport_upload", NULL, "[ssO]", host, url ? url : "", options);
+    return xe_call(x, method, NULL, "[ssO]", ref, url ? url : "", options);
+}
+
+static int upload_of_host(struct xe_run_state *x, const struct xe_command *cmd, const char *host)
+{
+    (void)cmd;
+    return send_away(x, "host.bugreport_upload", host);
+}
+
+int xe_cmd_host_crashdump_upload(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    const char *uuid;
+    AUTO_FREE char *dump = NULL;
+    (void)cmd;
+    if (xe_arg_required(x, "uuid", &uuid) < 0 || xe_ref_by_uuid(x, "host_crashdump", uuid, &dump) < 0)
+        return -1;
+    return send_away(x, "host_crashdump.upload", dump);
 }
 
 int xe_cmd_host_bugreport_upload(struct xe_run_state *x, const struct xe_command *cmd)

@@ -80,3 +80,17 @@ int xe_cmd_diagnostic_vdi_status(struct xe_run_state *x, const struct xe_command
         ref) if (xe_list_print(x, xe_class_find("vbd"), json_string_value(ref), NULL, columns) < 0) return -1;
     return 0;
 }
+
+int xe_cmd_diagnostic_db_stats(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    AUTO_JSON json_t *stats = NULL;
+    AUTO_BUF struct buf line = BUF_INIT;
+    const char *key;
+    json_t *value;
+    (void)cmd;
+    if (xe_call(x, "Diagnostics.db_stats", &stats, "[]") < 0)
+        return -1;
+    json_object_foreach(stats, key, value) buf_printf(&line, " %s=%s", key, xe_str(stats, key));
+    xe_out_message(x, "DB lock stats:%s", line.data ? line.data : "");
+    return 0;
+}

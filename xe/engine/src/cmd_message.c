@@ -51,6 +51,49 @@ int xe_cmd_message_destroy(struct xe_run_state *x, const struct xe_command *cmd)
     return xe_call(x, "message.destroy_many", NULL, "[O]", refs);
 }
 
+/* A stamp in either of the forms that people write; the server takes the basic one. */
+static int stamp_arg(struct xe_run_state *x, const char *name, json_t *filters)
+{
+    const char *text = xe_arg(x, name);
+    if (!text)
+        return 0;
+    json_t *value = xe_input(x, name, XE_DATETIME, NULL, NULL, text);
+    if (!value)
+        return -1;
+    json_object_set_new(filters, name, value);
+    return 0;
+}
+
+int xe_cmd_message_destroy_all(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    const char *priority = xe_arg(x, "priority");
+    AUTO_JSON json_t *filters = json_object();
+    (void)cmd;
+    if (stamp_arg(x, "before", filters) < 0 || stamp_arg(x, "after", filters) < 0)
+        return -1;
+    if (priority && (!*priority || priority[strspn(priority, "0123456789")]))
+        return xe_fail(x, XE_ERR_CLI, "Invalid priority format (expected positive integer)");
+    if (priority)
+        json_object_set_new(filters, "priority", json_string(priority));
+    return xe_call(x, "message.destroy_all", NULL, "[O]", filters);
+}
+
+int xe_cmd_session_subject_identifier_list(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    AUTO_JSON json_t *all = NULL;
+    size_t i;
+    json_t *identifier;
+    (void)cmd;
+    if (xe_call(x, "session.get_all_subject_identifiers", &all, "[]") < 0)
+        return -1;
+    json_array_foreach(all, i, identifier)
+    {
+        const char *text = json_string_value(identifier);
+        xe_out_block(x, &(struct xe_cell){"subject-identifier", " ( RO)", text ? text : ""}, 1);
+    }
+    return 0;
+}
+
 int xe_cmd_session_subject_identifier_logout_all(struct xe_run_state *x, const struct xe_command *cmd)
 {
     AUTO_JSON json_t *all = NULL;

@@ -1,4 +1,4 @@
-/* Network cards: vif-create and vm-vif-list. */
+/* Network cards and VLANs: vif-create, vm-vif-list, vlan-destroy. */
 #include "run.h"
 #include "xe_handlers.h"
 
@@ -39,4 +39,27 @@ static int list_one(struct xe_run_state *x, const struct xe_command *cmd, const 
 int xe_cmd_vm_vif_list(struct xe_run_state *x, const struct xe_command *cmd)
 {
     return xe_for_selected(x, cmd, list_one);
+}
+
+/* By the VLAN's uuid or, as scripts of old times do, by that of its PIF. */
+int xe_cmd_vlan_destroy(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    const char *uuid;
+    AUTO_FREE char *vlan = NULL, *pif = NULL;
+    (void)cmd;
+    if (xe_arg_required(x, "uuid", &uuid) < 0)
+        return -1;
+    if (xe_ref_by_uuid(x, "VLAN", uuid, &vlan) == 0)
+        return xe_call_task(x, "VLAN.destroy", json_pack("[s]", vlan), NULL);
+    if (!xe_err_is(&x->err, "UUID_INVALID"))
+        return -1;
+    struct xe_err first = x->err;
+    x->err = (struct xe_err){0};
+    if (xe_ref_by_uuid(x, "PIF", uuid, &pif) == 0) {
+        xe_err_done(&first);
+        return xe_call_task(x, "PIF.destroy", json_pack("[s]", pif), NULL);
+    }
+    xe_err_done(&x->err);
+    x->err = first;
+    return -1;
 }

@@ -65,7 +65,7 @@ int xe_transfer_file(struct xe_run_state *x, xe_transfer_fn *move, const char *l
     AUTO_FREE char *task = NULL;
     if (xe_call_string(x, "task.create", &task, "[ss]", label, filename) < 0)
         return -1;
-    AUTO_FREE char *path = xasprintf("%s&task_id=%s", route, task);
+    AUTO_FREE char *path = xasprintf("%s%ctask_id=%s", route, strchr(route, '?') ? '&' : '?', task);
     struct xe_meter m = xe_meter_init(x, label, false);
     int rc = move(x->api->ctx, filename, path, draw, &m, &x->err);
     xe_meter_end(&m);
@@ -78,6 +78,21 @@ int xe_transfer_file(struct xe_run_state *x, xe_transfer_fn *move, const char *l
         destroy_task(x, task);
     }
     return -1;
+}
+
+/* ---- commands that are one file ---- */
+
+static int move_for(struct xe_run_state *x, const struct xe_command *cmd, const char *host)
+{
+    AUTO_FREE char *route = host ? xasprintf("%s?host=%s", cmd->move, host) : xstrdup(cmd->move);
+    const char *name = xe_arg(x, cmd->file);
+    return xe_transfer_file(x, cmd->flags & XE_UPLOAD ? x->api->upload : x->api->download, cmd->name,
+                            name ? name : "-", route, NULL);
+}
+
+int xe_run_move(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return cmd->selector ? xe_for_selected(x, cmd, move_for) : move_for(x, cmd, NULL);
 }
 
 /* ---- VMs out ---- */

@@ -139,6 +139,13 @@ static int snapshot(struct xe_run_state *x, char **ref)
     return 0;
 }
 
+int xe_cmd_snapshot_reset_powerstate(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    AUTO_FREE char *ref = NULL;
+    (void)cmd;
+    return snapshot(x, &ref) < 0 ? -1 : xe_call(x, "VM.power_state_reset", NULL, "[s]", ref);
+}
+
 int xe_cmd_snapshot_uninstall(struct xe_run_state *x, const struct xe_command *cmd)
 {
     AUTO_FREE char *vm = NULL;

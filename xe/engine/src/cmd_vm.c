@@ -3,6 +3,7 @@
 #include "run.h"
 #include "xe_handlers.h"
 #include <base/ref.h>
+#include <base/secret.h>
 
 /* A host named by uuid, name-label or hostname: its reference (the caller's). */
 static int host_named(struct xe_run_state *x, const char *name, char **ref)
@@ -183,6 +184,75 @@ int xe_cmd_vm_migrate(struct xe_run_state *x, const struct xe_command *cmd)
     if (xe_arg(x, "remote-master"))
         return xe_fail(x, XE_ERR_CLI, "moving a VM to another pool is not built yet");
     return xe_for_selected(x, cmd, migrate_one);
+}
+
+/* ---- bare VMs, crash dumps, Sysprep ---- */
+
+int xe_cmd_vm_create(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    const char *name, *description = xe_arg(x, "name-description");
+    const json_int_t most = (json_int_t)256 << 20, least = (json_int_t)128 << 20;
+    AUTO_FREE char *vm = NULL;
+    (void)cmd;
+    if (xe_arg_required(x, "name-label", &name) < 0)
+        return -1;
+    json_t *record = json_pack(
+        "{ss ss si sb ss sI sI sI sI s{} si si ss ss ss ss ss ss ss ss ss ss s{} s{} ss s{} ss}",
+        "name_label", name, "name_description", description ? description : "", "user_version", 0,
+        "is_a_template", 0, "affinity", "OpaqueRef:NULL", "memory_static_max", most, "memory_dynamic_max",
+        most, "memory_dynamic_min", least, "memory_static_min", least, "VCPUs_params", "VCPUs_max", 1,
+        "VCPUs_at_startup", 1, "actions_after_shutdown", "destroy", "actions_after_reboot", "restart",
+        "actions_after_crash", "destroy", "PV_bootloader", "", "PV_kernel", "", "PV_ramdisk", "", "PV_args",
+        "", "PV_bootloader_args", "", "PV_legacy_args", "", "HVM_boot_policy", "", "HVM_boot_params",
+        "platform", "PCI_bus", "", "other_config", "recommendations", "");
+    if (!record)
+        return xe_fail(x, XE_ERR_CLI, "name-label must be text in UTF-8");
+    if (xe_call_string(x, "VM.create", &vm, "[o]", record) < 0)
+        return -1;
+    return xe_print_uuid(x, "VM", vm);
+}
+
+static int crashdumps_of(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+{
+    const json_t *record, *dump;
+    size_t i;
+    (void)cmd;
+    if (xe_record(x, "VM", vm, &record) < 0)
+        return -1;
+    json_array_foreach(json_object_get(record, "crash_dumps"), i, dump)
+    {
+        if (xe_list_print(x, xe_class_find("crashdump"), json_string_value(dump), "all", NULL) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+int xe_cmd_vm_crashdump_list(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return xe_for_selected(x, cmd, crashdumps_of);
+}
+
+static int sysprep_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)
+{
+    const char *name, *given = xe_arg(x, "timeout");
+    size_t len;
+    AUTO_SECRET char *answers = NULL; /* holds the administrator's password */
+    (void)cmd;
+    if (xe_arg_required(x, "filename", &name) < 0)
+        return -1;
+    json_t *timeout = xe_input(x, "timeout", XE_FLOAT, NULL, NULL, given ? given : "300");
+    if (!timeout)
+        return -1;
+    if (x->api->read_file(x->api->ctx, name, &answers, &len, &x->err) < 0) {
+        json_decref(timeout);
+        return -1;
+    }
+    return xe_call_task(x, "VM.sysprep", json_pack("[sso]", vm, answers, timeout), NULL);
+}
+
+int xe_cmd_vm_sysprep(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    return xe_for_selected(x, cmd, sysprep_one);
 }
 
 static int bios_one(struct xe_run_state *x, const struct xe_command *cmd, const char *vm)

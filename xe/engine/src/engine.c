@@ -2,18 +2,55 @@
  * then run.h; the tables behind it are generated from openapi/xe/. */
 #include "run.h"
 
+/* The command's own words once it is done, with {param} replaced. */
+static void say(struct xe_run_state *x)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    for (const char *s = x->cmd->says; s && *s;) {
+        size_t plain = strcspn(s, "{"), len = strcspn(s, "}");
+        buf_add(&text, s, plain);
+        s += plain;
+        if (!*s)
+            break;
+        AUTO_FREE char *param = xstrndup(s + 1, len - plain - 1);
+        const char *value = xe_arg(x, param);
+        buf_add_str(&text, value ? value : "");
+        s += len - plain + 1;
+    }
+    if (text.len)
+        xe_out_item(x, text.data);
+}
+
+static int check_forced(struct xe_run_state *x)
+{
+    bool force = false;
+    if (!x->cmd->forced)
+        return 0;
+    if (xe_arg_bool(x, "force", &force) < 0)
+        return -1;
+    return force ? 0
+                 : xe_fail(x, XE_ERR_CLI, "%s This operation must be forced (use --force).", x->cmd->forced);
+}
+
 static int run_command(struct xe_run_state *x)
 {
     const struct xe_command *cmd = x->cmd;
     if (!xe_command_built(cmd))
         return xe_fail(x, XE_ERR_CLI, "the command %s is not built yet", cmd->name);
-    if (xe_args_check(x) < 0 || xe_view_check(x) < 0)
+    if (xe_args_check(x) < 0 || xe_view_check(x) < 0 || check_forced(x) < 0)
         return -1;
+    if (cmd->flags & XE_LOCAL && x->api->log_in_locally)
+        x->api->log_in_locally(x->api->ctx);
     if (cmd->generated == XE_LIST)
         return xe_run_list(x, cmd);
     if (cmd->generated)
         return xe_run_param(x, cmd);
-    return cmd->handler ? cmd->handler(x, cmd) : xe_run_call(x, cmd);
+    if (cmd->handler)
+        return cmd->handler(x, cmd);
+    if ((cmd->move ? xe_run_move(x, cmd) : xe_run_call(x, cmd)) < 0)
+        return -1;
+    say(x);
+    return 0;
 }
 
 static int dispatch(struct xe_run_state *x)

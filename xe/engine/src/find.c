@@ -3,7 +3,7 @@
 
 bool xe_command_built(const struct xe_command *cmd)
 {
-    return cmd->generated || cmd->handler || cmd->call;
+    return cmd->generated || cmd->handler || cmd->call || cmd->move;
 }
 
 static int by_name(const void *name, const void *row)

@@ -217,3 +217,18 @@ void xe_out_block(struct xe_run_state *x, const struct xe_cell *cells, size_t co
     }
     buf_add_str(&x->out, "\n\n");
 }
+
+void xe_out_pairs(struct xe_run_state *x, const json_t *record)
+{
+    size_t n = json_object_size(record), i = 0;
+    struct xe_cell *cells = xcalloc(n + 1, sizeof *cells);
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)record, key, value) cells[i++] = (struct xe_cell){
+        key, "",
+        json_is_string(value) ? xstrdup(json_string_value(value)) : json_dumps(value, JSON_ENCODE_ANY)};
+    xe_out_block(x, cells, n);
+    for (i = 0; i < n; i++)
+        free((char *)cells[i].value);
+    free(cells);
+}

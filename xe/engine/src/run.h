@@ -152,6 +152,8 @@ int xe_confirm(struct xe_run_state *x);
 /* Prints the uuid of a new object; `ref` NULL: the server gave none. */
 int xe_print_uuid(struct xe_run_state *x, const char *api_class, const char *ref);
 void xe_out_block(struct xe_run_state *x, const struct xe_cell *cells, size_t count);
+/* A block of an object's members, as they are. */
+void xe_out_pairs(struct xe_run_state *x, const json_t *record);
 /* The same in JSON: `value` is consumed. Only with --json. */
 void xe_out_json(struct xe_run_state *x, json_t *value);
 void xe_out_style(struct xe_run_state *x, enum xe_style style);
@@ -201,7 +203,7 @@ typedef int xe_transfer_fn(void *ctx, const char *filename, const char *path, xe
                            void *arg, struct xe_err *err);
 int xe_transfer(struct xe_run_state *x, xe_transfer_fn *move, const char *label, const char *route,
                 json_t **result);
-/* The same with another file. */
+/* The same with another file, and any route. */
 int xe_transfer_file(struct xe_run_state *x, xe_transfer_fn *move, const char *label, const char *filename,
                      const char *route, json_t **result);
 
@@ -250,6 +252,8 @@ enum xe_value_mode {
 };
 int xe_field_value(struct xe_run_state *x, const struct xe_class *cls, const struct xe_field *f,
                    const char *ref, const json_t *record, enum xe_value_mode mode, struct xe_value *out);
+/* A wire value as it is shown; `texts` NULL: as it is. Borrowed. */
+const char *xe_shown(const struct xe_texts *texts, const char *wire);
 /* The joined text (the caller's). */
 char *xe_value_text(const struct xe_field *f, const struct xe_value *value);
 /* The same as JSON: numbers, booleans, arrays, objects; null where nothing is known (the caller's). */
@@ -297,6 +301,8 @@ int xe_for_selected(struct xe_run_state *x, const struct xe_command *cmd, xe_one
 int xe_run_list(struct xe_run_state *x, const struct xe_command *cmd);
 int xe_run_param(struct xe_run_state *x, const struct xe_command *cmd);
 int xe_run_call(struct xe_run_state *x, const struct xe_command *cmd);
+/* cmd_transfer.c: a command that moves one file between here and a path of the server. */
+int xe_run_move(struct xe_run_state *x, const struct xe_command *cmd);
 /* Prints records of a class by a params= text (NULL: these default names), as lists do. */
 int xe_list_print(struct xe_run_state *x, const struct xe_class *cls, const char *ref, const char *params,
                   const char *const *defaults);

@@ -86,7 +86,7 @@ struct xe_class {
     bool has_get_all_where;
 };
 
-enum xe_arg_source { XE_ARG_PARAM, XE_ARG_SELECTED, XE_ARG_POOL, XE_ARG_CONST };
+enum xe_arg_source { XE_ARG_PARAM, XE_ARG_SELECTED, XE_ARG_POOL, XE_ARG_COORDINATOR, XE_ARG_CONST };
 struct xe_arg {
     const char *member; /* of the record parameter; NULL: a positional argument */
     uint8_t source, type, shape;
@@ -103,7 +103,10 @@ enum xe_command_flag {
     XE_CMD_HIDDEN = 1 << 1,
     XE_ASYNC = 1 << 2,
     XE_TEMPLATES = 1 << 3,
-    XE_LOCAL = 1 << 4
+    XE_LOCAL = 1 << 4, /* asked of the server that answers, in a session of its own: no coordinator needed */
+    XE_ANY = 1 << 5,   /* takes parameters of any name */
+    XE_MESSAGE = 1 << 6, /* the result is a message: --minimal drops it */
+    XE_UPLOAD = 1 << 7   /* `move` takes the file to the server */
 };
 enum xe_generated {
     XE_NOT_GENERATED,
@@ -131,6 +134,12 @@ struct xe_command {
     const char *switch_param, *switch_call; /* that parameter true: this call instead */
     uint8_t result_type, result_shape;
     const char *result_cls;
+    struct xe_hop member;         /* of the new object: this reference's uuid is printed in its place */
+    const struct xe_texts *shown; /* how the result is shown; NULL: as it is */
+    const char *forced;           /* refused without force=true, with this sentence; NULL: never */
+    const char *says;             /* printed after success, {param} replaced; NULL: nothing */
+    /* A command that moves one file: the path on the server, and the parameter that names the file. */
+    const char *move, *file;
 };
 
 struct xe_error_text {

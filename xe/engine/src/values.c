@@ -47,7 +47,7 @@ char *xe_value_text(const struct xe_field *f, const struct xe_value *v)
     return b.data ? buf_take(&b) : xstrdup("");
 }
 
-static const char *shown(const struct xe_texts *texts, const char *wire)
+const char *xe_shown(const struct xe_texts *texts, const char *wire)
 {
     for (size_t i = 0; texts && i < texts->count; i++)
         if (streq(texts->rows[i].wire, wire))
@@ -65,7 +65,7 @@ static int scalar(struct xe_run_state *x, const struct xe_field *f, const json_t
             return -1;
         *out = xstrdup(uuid);
     } else if (json_is_string(value)) {
-        *out = xstrdup(shown(f->texts, json_string_value(value)));
+        *out = xstrdup(xe_shown(f->texts, json_string_value(value)));
     } else if (json_is_boolean(value)) {
         *out = xstrdup(json_is_true(value) ? "true" : "false");
     } else if (json_is_number(value) && f->type == XE_FLOAT) {

@@ -52,6 +52,9 @@ struct xe_api {
                 struct xe_err *err);
     /* The own session's reference, borrowed, and NULL with *err when there is none. */
     const char *(*session)(void *ctx, struct xe_err *err);
+    /* The session to come is for the server that answers alone, which need not be the coordinator (XenAPI:
+     * slave_local_login_with_password). NULL: all are of the pool. */
+    void (*log_in_locally)(void *ctx);
     /* Calls go out in this session from now on (borrowed); NULL: in the own one again. */
     void (*use_session)(void *ctx, const char *session);
     /* Text for stdout and stderr as it is, no newline added. */
