@@ -444,7 +444,9 @@ static int parse_options(int argc, char **argv, struct options *o)
         {"call-log", ARG_TEXT, "FILE", "append the name of each message that succeeds, once (default: no)",
          &o->call_log, 0, 0, false},
         {"fetch-allow", ARG_TEXT, "NETS",
-         "networks (10.0.0.0/8,fd00::/8) that VM.import may fetch from besides public addresses",
+         "networks (10.0.0.0/8,fd00::/8) that VM.import, test posts and uploads of bug reports and crash "
+         "dumps "
+         "may reach besides public addresses",
          &o->fetch_allow, 0, 0, false},
         {"pam-dir", ARG_TEXT, "DIR", "folder of PAM's service files (default: the system's)", &o->pam_dir, 0,
          0, false},

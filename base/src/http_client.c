@@ -9,23 +9,6 @@
  * just while the server closes is lost. */
 #define KEEP_SECONDS 30L
 
-static const char *const failure_names[] = {
-    "cannot connect", "TLS refused", "timed out",        "connection lost", "answer too large",
-    "cancelled",      "given up",    "not the protocol", "address refused",
-};
-
-const char *http_failure_name(enum http_failure kind)
-{
-    return failure_names[kind];
-}
-
-int client_fail(struct http_error *error, enum http_failure kind, const char *text)
-{
-    error->kind = kind;
-    snprintf(error->text, sizeof(error->text), "%.*s", (int)sizeof(error->text) - 1, text);
-    return -1;
-}
-
 static void global_init(void)
 {
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
@@ -102,14 +85,21 @@ static int on_request_goes_out_once(void *arg, char *remote, char *local, int re
     return on_request_goes_out(arg, remote, local, remote_port, local_port);
 }
 
+static CURLcode tls_context_ready(CURL *curl, void *ssl_ctx, void *arg)
+{
+    (void)curl;
+    client_trust_install(ssl_ctx, &((struct easy *)arg)->trust);
+    return CURLE_OK;
+}
+
 struct easy *easy_new(const struct http_client *client)
 {
     struct easy *e = xcalloc(1, sizeof(*e));
     CURL *c = e->curl = curl_easy_init();
     if (!c)
         abort(); /* only memory can be missing */
-    e->root_sha256 = client->root_sha256;
-    e->leaf_sha256 = client->leaf_sha256;
+    e->trust.root_sha256 = client->root_sha256;
+    e->trust.leaf_sha256 = client->leaf_sha256;
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, e->error);
     curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -234,22 +224,6 @@ static struct curl_slist *build_headers(const struct http_call *call)
     return list;
 }
 
-/* No header, path or method can smuggle in a second line. */
-static bool is_one_line(const char *s)
-{
-    return strpbrk(s, "\r\n") == NULL;
-}
-
-static bool is_clean(const struct http_call *call)
-{
-    for (const struct http_header *h = call->headers; h && h->name; h++)
-        if (!is_one_line(h->name) || !is_one_line(h->value))
-            return false;
-    return call->path[0] == '/' && is_one_line(call->path) && strchr(call->path, ' ') == NULL &&
-           (!call->method || is_one_line(call->method)) &&
-           (!call->content_type || is_one_line(call->content_type));
-}
-
 static void set_body(CURL *c, struct transfer *t, const char *method)
 {
     const struct http_call *call = t->call;
@@ -297,7 +271,7 @@ static void set_call(CURL *c, struct transfer *t, const char *url, struct curl_s
 
 enum http_failure failure_of(const struct easy *e, CURLcode code)
 {
-    if (e->refused_by_peer)
+    if (e->trust.refused_by_peer)
         return HTTP_TLS_REFUSED;
     switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
@@ -345,18 +319,10 @@ static char *header_or_null(CURL *c, const char *name)
                                                                                 : NULL;
 }
 
-void http_reply_done(struct http_reply *reply)
-{
-    buf_done(&reply->body);
-    free(reply->content_type);
-    free(reply->location);
-    *reply = HTTP_REPLY_INIT;
-}
-
 int http_client_call(struct http_client *client, const struct http_call *call, struct http_reply *reply,
                      struct http_error *error)
 {
-    if (!is_clean(call))
+    if (!client_is_clean(call))
         return client_fail(error, HTTP_PROTOCOL, "the path or a header has characters that it cannot have");
     struct http_reply got = HTTP_REPLY_INIT;
     struct easy *e = easy_get(client);
@@ -368,7 +334,7 @@ int http_client_call(struct http_client *client, const struct http_call *call, s
     set_call(e->curl, &t, url, headers, method);
     e->error[0] = '\0';
     e->sent = 0;
-    e->refused_by_peer = false;
+    e->trust.refused_by_peer = false;
     CURLcode code = curl_easy_perform(e->curl);
     int result = code == CURLE_OK ? 0 : explain(&t, code, error);
     if (result == 0) {

@@ -1,6 +1,6 @@
-/* Shared by the files of the HTTP client. */
+/* Shared by the files of the HTTP client on libcurl. */
 #pragma once
-#include <base/http_client.h>
+#include "http_client_common.h"
 #include <curl/curl.h>
 #include <pthread.h>
 
@@ -8,11 +8,8 @@
 struct easy {
     CURL *curl;
     char error[CURL_ERROR_SIZE];
-    bool refused_by_peer; /* a fatal TLS alert came */
-    unsigned sent;        /* times that a request went out in the current call */
-    const char *root_sha256, *leaf_sha256;
-    bool accept_any_root;
-    char seen_root[SHA256_TEXT_SIZE], seen_leaf[SHA256_TEXT_SIZE];
+    unsigned sent; /* times that a request went out in the current call */
+    struct client_trust trust;
 };
 
 struct http_client {
@@ -31,9 +28,5 @@ void easy_free(struct easy *e);
 /* From the idle ones, or new. */
 struct easy *easy_get(struct http_client *client);
 void easy_put(struct http_client *client, struct easy *e);
-/* Always -1. */
-int client_fail(struct http_error *error, enum http_failure kind, const char *text);
 /* Translates a libcurl result that is not CURLE_OK. */
 enum http_failure failure_of(const struct easy *e, CURLcode code);
-/* In http_client_tls.c: a CURLOPT_SSL_CTX_FUNCTION whose argument is the struct easy. */
-CURLcode tls_context_ready(CURL *curl, void *ssl_ctx, void *arg);

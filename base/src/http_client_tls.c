@@ -1,12 +1,13 @@
-/* TLS beyond libcurl's options: trust in one root by its fingerprint, and knowing that the other side
+/* TLS beyond a CA file: trust in one certificate or root by its fingerprint, and knowing that the other side
  * refused us. */
-#include "http_client_internal.h"
+#include "http_client_common.h"
 #include <base/mem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 
-static int easy_index(void)
+static int trust_index(void)
 {
     static int index;
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -21,8 +22,8 @@ static int easy_index(void)
 static void on_info(const SSL *ssl, int where, int ret)
 {
     if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && ret >> 8 == SSL3_AL_FATAL) {
-        struct easy *e = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), easy_index());
-        e->refused_by_peer = true;
+        struct client_trust *t = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), trust_index());
+        t->refused_by_peer = true;
     }
 }
 
@@ -67,31 +68,28 @@ static bool chain_is_good(X509 *leaf, STACK_OF(X509) * chain, X509 *root)
 /* In place of OpenSSL's own verification. */
 static int verify_by_root(X509_STORE_CTX *context, void *arg)
 {
-    struct easy *e = arg;
+    struct client_trust *t = arg;
     X509 *leaf = X509_STORE_CTX_get0_cert(context);
     STACK_OF(X509) *chain = X509_STORE_CTX_get0_untrusted(context);
     int count = chain ? sk_X509_num(chain) : 0;
     if (count > 0)
-        fingerprint(sk_X509_value(chain, count - 1), e->seen_root);
-    bool named = leaf && fingerprint(leaf, e->seen_leaf);
-    bool good = e->accept_any_root;
-    if (!good && e->leaf_sha256) {
-        good = named && secret_equal_text(e->seen_leaf, e->leaf_sha256);
+        fingerprint(sk_X509_value(chain, count - 1), t->seen_root);
+    bool named = leaf && fingerprint(leaf, t->seen_leaf);
+    bool good = t->accept_any_root;
+    if (!good && t->leaf_sha256) {
+        good = named && secret_equal_text(t->seen_leaf, t->leaf_sha256);
     } else if (!good && leaf && count > 0) {
-        X509 *root = find_root(chain, e->root_sha256);
+        X509 *root = find_root(chain, t->root_sha256);
         good = root && chain_is_good(leaf, chain, root);
     }
     X509_STORE_CTX_set_error(context, good ? X509_V_OK : X509_V_ERR_CERT_UNTRUSTED);
     return good;
 }
 
-CURLcode tls_context_ready(CURL *curl, void *ssl_ctx, void *arg)
+void client_trust_install(void *ssl_ctx, struct client_trust *trust)
 {
-    (void)curl;
-    struct easy *e = arg;
-    SSL_CTX_set_ex_data(ssl_ctx, easy_index(), e);
+    SSL_CTX_set_ex_data(ssl_ctx, trust_index(), trust);
     SSL_CTX_set_info_callback(ssl_ctx, on_info);
-    if (e->root_sha256 || e->leaf_sha256 || e->accept_any_root)
-        SSL_CTX_set_cert_verify_callback(ssl_ctx, verify_by_root, e);
-    return CURLE_OK;
+    if (trust->root_sha256 || trust->leaf_sha256 || trust->accept_any_root)
+        SSL_CTX_set_cert_verify_callback(ssl_ctx, verify_by_root, trust);
 }

@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <strings.h>
 
-#define HEAD_MAX 16384
-
 struct client_stream {
     struct stream stream;
     struct easy *easy;
@@ -71,66 +69,6 @@ static int open_connection(struct easy *e, const char *url, int64_t timeout_ms, 
     return client_fail(error, failure_of(e, code), e->error[0] ? e->error : curl_easy_strerror(code));
 }
 
-static bool one_line(const char *s)
-{
-    return strpbrk(s, "\r\n") == NULL;
-}
-
-/* The host part of "scheme://host[:port]". */
-static const char *authority_of(const char *url)
-{
-    const char *p = strstr(url, "://");
-    return p ? p + 3 : url;
-}
-
-static int write_head(struct buf *b, const char *url, const char *path, const char *protocol,
-                      const struct http_header *headers, struct http_error *error)
-{
-    bool clean = path[0] == '/' && one_line(path) && !strchr(path, ' ') && one_line(protocol);
-    buf_printf(b, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\n", path,
-               authority_of(url), protocol);
-    for (const struct http_header *h = headers; h && h->name; h++) {
-        clean = clean && one_line(h->name) && one_line(h->value);
-        buf_printf(b, "%s: %s\r\n", h->name, h->value);
-    }
-    buf_add_str(b, "\r\n");
-    return clean
-               ? 0
-               : client_fail(error, HTTP_PROTOCOL, "the path or a header has characters that it cannot have");
-}
-
-/* Reads up to the empty line; what comes behind it stays in `got` behind *head_len. */
-static int read_head(struct stream *s, struct buf *got, int64_t end, size_t *head_len,
-                     struct http_error *error)
-{
-    for (;;) {
-        char *blank = got->len ? strstr(got->data, "\r\n\r\n") : NULL;
-        if (blank) {
-            *head_len = (size_t)(blank - got->data) + 4;
-            return 0;
-        }
-        if (got->len > HEAD_MAX || (got->len && memchr(got->data, '\0', got->len)))
-            return client_fail(error, HTTP_PROTOCOL, "the answer to the upgrade is not HTTP");
-        char piece[4096];
-        ssize_t n = stream_read(s, piece, sizeof(piece));
-        if (n > 0) {
-            buf_add(got, piece, (size_t)n);
-        } else if (n == 0 || errno != EAGAIN) {
-            return client_fail(error, HTTP_LOST, "the connection was closed during the upgrade");
-        } else {
-            int64_t left = end - clock_mono_ms();
-            if (left <= 0 || !stream_wait_readable(s, left))
-                return client_fail(error, HTTP_TIMED_OUT, "no answer to the upgrade in time");
-        }
-    }
-}
-
-static unsigned status_of(const char *head)
-{
-    unsigned status = 0;
-    return sscanf(head, "HTTP/1.1 %3u", &status) == 1 ? status : 0;
-}
-
 int http_client_upgrade(struct http_client *client, const char *path, const char *protocol,
                         const struct http_header *headers, int64_t timeout_ms, struct stream **out,
                         unsigned *status, struct http_error *error)
@@ -146,7 +84,7 @@ int http_client_upgrade(struct http_client *client, const char *path, const char
     unsigned code = 0;
     if (status)
         *status = 0;
-    if (write_head(&head, client->url, path, protocol, headers, error) < 0 ||
+    if (client_write_upgrade(&head, client->url, path, protocol, headers, error) < 0 ||
         open_connection(c->easy, client->url, end - clock_mono_ms(), &fd, error) < 0)
         goto fail;
     c->stream.fd = fd;
@@ -154,9 +92,9 @@ int http_client_upgrade(struct http_client *client, const char *path, const char
         client_fail(error, HTTP_LOST, "the connection was closed during the upgrade");
         goto fail;
     }
-    if (read_head(&c->stream, &got, end, &head_len, error) < 0)
+    if (client_read_head(&c->stream, &got, end, &head_len, error) < 0)
         goto fail;
-    code = status_of(got.data);
+    code = client_status_of(got.data);
     if (code != 101) {
         if (status)
             *status = code;
@@ -167,7 +105,7 @@ int http_client_upgrade(struct http_client *client, const char *path, const char
     *out = &c->stream;
     return 0;
 fail:
-    if (c->easy->refused_by_peer)
+    if (c->easy->trust.refused_by_peer)
         error->kind = HTTP_TLS_REFUSED;
     client_close(&c->stream);
     return -1;
@@ -179,11 +117,11 @@ static int probe(const char *url, const char *connect_to, int64_t timeout_ms, bo
     struct http_client *client =
         http_client_new(&(struct http_client_config){.url = url, .connect_to = connect_to});
     struct easy *e = easy_new(client);
-    e->accept_any_root = true;
+    e->trust.accept_any_root = true;
     curl_easy_setopt(e->curl, CURLOPT_SSL_VERIFYHOST, 0L);
     curl_socket_t fd;
     int result = open_connection(e, url, timeout_ms, &fd, error);
-    const char *seen = root ? e->seen_root : e->seen_leaf;
+    const char *seen = root ? e->trust.seen_root : e->trust.seen_leaf;
     if (result == 0 && seen[0] == '\0')
         result = client_fail(error, HTTP_TLS_REFUSED, "the server has no certificate");
     if (result == 0)

@@ -1,5 +1,5 @@
-/* An HTTP client for one target, on libcurl: connections are kept and reused. Any thread; a call blocks its
- * thread until the answer, the deadline or the cancellation. */
+/* An HTTP client for one target: connections are kept and reused. Any thread; a call blocks its thread until
+ * the answer, the deadline or the cancellation. Two libraries implement it (see README.md). */
 #pragma once
 #include <base/buf.h>
 #include <base/http.h>

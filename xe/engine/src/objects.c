@@ -179,7 +179,7 @@ int xe_pool(struct xe_run_state *x, const char **ref, const json_t **record)
 int xe_coordinator(struct xe_run_state *x, const char **ref)
 {
     const char *pool;
-    const json_t *record;
+    const json_t *record = NULL;
     if (xe_pool(x, &pool, &record) < 0)
         return -1;
     *ref = xe_str(record, "master");
