@@ -137,6 +137,17 @@ char *front_certificate(struct server *server, struct api_err *err)
     return TAKE_PTR(shown.cert);
 }
 
+char *front_identity(struct server *server, char **key, struct api_err *err)
+{
+    CLEANUP(shown_done) struct shown shown = {0};
+    if (load(server, &shown) < 0) {
+        read_failed(err);
+        return NULL;
+    }
+    *key = TAKE_PTR(shown.key);
+    return TAKE_PTR(shown.cert);
+}
+
 /* ---- changes ---- */
 
 static int note(struct server *server, const char *cert, struct api_err *err)

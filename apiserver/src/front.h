@@ -16,6 +16,8 @@ void front_open(struct front *front, struct http_server *https);
 
 /* Certificate and chain that are shown, PEM without the key; the caller's. NULL with *err. */
 char *front_certificate(struct server *server, struct api_err *err);
+/* The same with its key (PEM, to be wiped). */
+char *front_identity(struct server *server, char **key, struct api_err *err);
 /* Key, certificate and chain in one text, checked before (pki_make_identity): kept and shown to whoever
  * connects from now on, noted in the database. When it fails nothing has changed. */
 int front_install(struct server *server, const char *identity_pem, struct api_err *err);

@@ -24,6 +24,7 @@
 #include "http/web.h"
 #include "members/members.h"
 #include "metrics/metrics.h"
+#include "nbd/nbd.h"
 #include "notices.h"
 #include "rest/rest.h"
 #include "schedules.h"
@@ -60,7 +61,8 @@ struct options {
     const char *pam_dir, *state_dir, *listen, *web_dir, *log_level, *call_log, *socket, *fetch_allow;
     const char *noted_sum;
     bool verify_audit;
-    long long port, http_port, session_idle_s, operation_wait_s, event_heartbeat_s, rate_limit, rate_burst;
+    long long port, http_port, nbd_port, session_idle_s, operation_wait_s, event_heartbeat_s, rate_limit,
+        rate_burst;
 };
 
 struct pool_server {
@@ -341,6 +343,9 @@ static int start(struct pool_server *p)
         return -1;
     if (listen_locally(p) < 0)
         return -1;
+    if (p->options.nbd_port >= 0 && !members_is_member(s) &&
+        !(s->nbd = nbd_open(s, p->options.listen, (uint16_t)p->options.nbd_port)))
+        return -1;
     int64_t sweep_ms = p->options.session_idle_s * 1000 / 4;
     timers_every(s->timers, sweep_ms < SWEEP_MAX_MS ? sweep_ms : SWEEP_MAX_MS, sweep_later, p);
     keep_ports(p);
@@ -365,6 +370,7 @@ static void stop(struct pool_server *p)
     timers_stop(s->timers);
     replicas_stop(s->replicas);
     hosts_stop(s->hosts);
+    nbd_close(s->nbd);
     ha_stop(s->ha);
     parking_stop(s->parking);
     if (s->login_workers)
@@ -424,6 +430,9 @@ static int parse_options(int argc, char **argv, struct options *o)
         {"listen", ARG_TEXT, "ADDR", "address for HTTPS (default 127.0.0.1)", &o->listen, 0, 0, false},
         {"http", ARG_INT, "N", "also plain HTTP on this port of 127.0.0.1; 0: a free one", &o->http_port, 0,
          65535, false},
+        {"nbd-port", ARG_INT, "N",
+         "port of NBD, for networks with that purpose; 0: a free one (default: none; usual: 10809)",
+         &o->nbd_port, 0, 65535, false},
         {"socket", ARG_TEXT, "PATH",
          "unix socket where root logs in without a password (default DIR/poold.sock; none: no such)",
          &o->socket, 0, 0, false},
@@ -478,7 +487,7 @@ int main(int argc, char **argv)
                                                .port = 8443,
                                                .rate_burst = 100,
                                                .http_port = -1,
-
+                                               .nbd_port = -1,
                                                .operation_wait_s = 7200,
                                                .session_idle_s = 86400,
                                                .event_heartbeat_s = 60}};

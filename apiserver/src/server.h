@@ -36,6 +36,7 @@ struct api_tokens;
 struct front;
 struct fetch_rules;
 struct notices;
+struct nbd;
 
 /* Lives as long as the process serves. The parts have locks of their own; the pointers never change
  * once the server answers. */
@@ -75,6 +76,7 @@ struct server {
     struct front *front;
     struct fetch_rules *fetch_rules; /* see fetch.h; NULL: public addresses only */
     const char *pam_dir;             /* folder of PAM's service files; NULL: the system's */
+    struct nbd *nbd;                 /* NULL: disks are not served over NBD */
     uint16_t port;                   /* HTTPS */
     int64_t operation_wait_ms;       /* how long a call waits for another operation on its object */
     struct ref pool_ref;

@@ -54,6 +54,34 @@ int pki_describe(const char *cert_pem, size_t len, struct pki_facts *out, struct
     return 0;
 }
 
+/* NULL: none. */
+static char *first_dns_name(X509 *cert)
+{
+    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, NULL, NULL);
+    char *found = NULL;
+    for (int i = 0; !found && i < sk_GENERAL_NAME_num(names); i++) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
+        if (name->type == GEN_DNS)
+            found = xstrndup((const char *)ASN1_STRING_get0_data(name->d.dNSName),
+                             (size_t)ASN1_STRING_length(name->d.dNSName));
+    }
+    GENERAL_NAMES_free(names);
+    return found;
+}
+
+char *pki_dns_name(const char *cert_pem, size_t len)
+{
+    CLEANUP(pki_cert_free) X509 *cert = pki_read_cert(cert_pem, len);
+    char common[256] = "";
+    if (!cert)
+        return xstrdup("");
+    X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_commonName, common, sizeof(common));
+    if (*common && X509_check_host(cert, common, 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) == 1)
+        return xstrdup(common);
+    char *name = first_dns_name(cert);
+    return name ? name : xstrdup("");
+}
+
 static bool add_cert(struct buf *out, X509 *cert)
 {
     CLEANUP(pki_bio_free) BIO *bio = BIO_new(BIO_s_mem());

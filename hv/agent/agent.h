@@ -204,6 +204,7 @@ void certificate_repair(struct agent *agent);
 void streams_import(struct agent *agent, struct http_request *req);
 void streams_export(struct agent *agent, struct http_request *req);
 void streams_console(struct agent *agent, struct http_request *req);
+void streams_nbd(struct agent *agent, struct http_request *req);
 /* Carries bytes between the two on a thread of its own until one ends or the agent stops; both move. `early`
  * (borrowed) goes to `fd` first. -1: no thread; both are closed. */
 int streams_carry(struct agent *agent, struct stream *stream, int fd, const char *early, size_t early_len);

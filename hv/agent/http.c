@@ -207,6 +207,8 @@ void agent_on_request(struct http_request *req, void *context)
         streams_export(agent, req);
     else if (method == HTTP_GET && streq(path, "/v1/console"))
         streams_console(agent, req);
+    else if (method == HTTP_GET && streq(path, "/v1/nbd"))
+        streams_nbd(agent, req);
     else
         http_answer_error(req, 404, "there is no such resource");
 }

@@ -1,5 +1,5 @@
-/* Requests whose bodies are streams: disks coming in and going out, consoles. Each runs on a worker (consoles
- * on a pool of their own), since storage blocks. */
+/* Requests whose bodies are streams: disks coming in and going out or read over NBD, consoles. Each runs on a
+ * worker (consoles on a pool of their own), since storage blocks. */
 #include "agent.h"
 #include <base/json.h>
 #include <base/log.h>
@@ -10,6 +10,7 @@
 #define STALL_MS 120000
 #define LENGTH_BYTES 8
 #define CONSOLE_PROTOCOL "corral-console"
+#define NBD_PROTOCOL "corral-nbd"
 
 struct stream_job {
     struct agent *agent;
@@ -319,4 +320,94 @@ static void console_job(void *arg)
 void streams_console(struct agent *agent, struct http_request *req)
 {
     submit(agent, req, NULL, console_job);
+}
+
+/* ---- disks over NBD ---- */
+
+/* One connection, which has the disk for reading until it ends. */
+struct service {
+    struct agent *agent;
+    struct sr *sr;
+    char *location;
+    bool taken;
+    struct storage_server *server;
+    struct stream *stream;
+};
+
+static void service_free(struct service *s)
+{
+    storage_serve_close(s->server);
+    if (s->taken)
+        disks_release(s->agent, s->sr->uuid, s->location, false);
+    if (s->sr)
+        srs_put(s->agent, s->sr);
+    stream_close(s->stream);
+    free(s->location);
+    free(s);
+}
+
+static void serve_job(void *arg)
+{
+    struct service *s = arg;
+    struct storage_error error;
+    int fd;
+    if (storage_serve_start(s->server, &fd, &error) < 0) {
+        log_error("streams", "a disk cannot be served", "disk", s->location, "cause", error.text);
+    } else {
+        struct stream *local = stream_from_fd(fd);
+        stream_pump(s->stream, local, s->agent->stop_fd, -1);
+        stream_close(local);
+    }
+    service_free(s);
+}
+
+static void service_begin(void *arg, struct stream *stream, const char *early, size_t early_len)
+{
+    struct service *s = arg;
+    (void)early, (void)early_len; /* none: the server's side of NBD speaks first */
+    s->stream = stream;
+    if (!stream || worker_submit(s->agent->consoles, serve_job, s) < 0)
+        service_free(s);
+}
+
+/* Exactly one of a uuid and the name of an ISO image. */
+static int service_open(struct service *s, struct http_request *req, struct hv_err *err)
+{
+    const char *sr = http_request_query(req, "sr"), *disk = http_request_query(req, "disk"),
+               *iso = http_request_query(req, "iso"), *upgrade = http_request_header(req, "Upgrade");
+    struct storage_error error;
+    struct ref uuid;
+    bool is_disk = disk && *disk, is_iso = iso && *iso;
+    if (!upgrade || !streq(upgrade, NBD_PROTOCOL) || !sr || !uuid_parse(sr, &uuid) || is_disk == is_iso)
+        return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "A disk is named by its SR and its uuid or file.");
+    if (!(s->sr = srs_get(s->agent, sr, err)))
+        return -1;
+    s->location = xstrdup(is_disk ? disk : iso);
+    if (is_disk && disks_take(s->agent, s->sr->uuid, s->location, false, err) < 0)
+        return -1;
+    s->taken = is_disk;
+    if (storage_serve_open(s->sr->storage, s->location, &s->server, &error) < 0)
+        return storage_to_hv(err, &error);
+    return 0;
+}
+
+static void service_job(void *arg)
+{
+    struct stream_job *job = arg;
+    struct service *s = xcalloc(1, sizeof(*s));
+    struct hv_err err;
+    s->agent = job->agent;
+    if (service_open(s, job->req, &err) < 0) {
+        answer_error(job->req, status_of(err.kind), &err);
+        service_free(s);
+    } else {
+        const struct http_header headers[] = {{"Upgrade", NBD_PROTOCOL}, {NULL, NULL}};
+        http_upgrade(job->req, headers, service_begin, s);
+    }
+    drop(job);
+}
+
+void streams_nbd(struct agent *agent, struct http_request *req)
+{
+    submit(agent, req, NULL, service_job);
 }

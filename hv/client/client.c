@@ -5,6 +5,7 @@
  *   PUT  /v1/disk_import?op=&term=&timeout_ms=&args=<JSON>   body: the image -> as above
  *   GET  /v1/disk_export?op=&term=&timeout_ms=&args=<JSON>   -> 8 bytes length, big-endian, then the image
  *   GET  /v1/console?domain=&kind=&term=   Upgrade: corral-console
+ *   GET  /v1/nbd?sr=&disk=&iso=&term=      Upgrade: corral-nbd
  *
  * A call that was lost on the way is simply made again: the operation id makes that harmless. */
 #include "client_internal.h"

@@ -198,3 +198,31 @@ int hv_console_open(struct hv_host *host, const char *domain_uuid, const char *k
         return hv_fail(err, HV_ERR_KIND_INTERNAL, "The host's agent did not open the console.");
     }
 }
+
+int hv_disk_serve(struct hv_host *host, const char *sr, const char *disk, const char *iso, int64_t timeout_ms,
+                  struct stream **out, struct hv_err *err)
+{
+    AUTO_BUF struct buf path = BUF_INIT;
+    unsigned status = 0;
+    struct http_error error;
+    buf_printf(&path, "/v1/nbd?term=%lld&sr=", (long long)host->term);
+    http_escape(&path, sr);
+    buf_add_str(&path, "&disk=");
+    http_escape(&path, disk);
+    buf_add_str(&path, "&iso=");
+    http_escape(&path, iso);
+    if (http_client_upgrade(host->http, path.data, "corral-nbd", NULL, timeout_ms, out, &status, &error) == 0)
+        return 0;
+    switch (status) {
+    case 403:
+        return hv_fail(err, HV_ERR_KIND_SUPERSEDED, "Another server has taken over the pool.");
+    case 404:
+        return hv_fail(err, HV_ERR_KIND_NOT_FOUND, "The disk is not there.");
+    case 503:
+        return hv_fail(err, HV_ERR_KIND_IN_USE, "The disk is in use, or the host has too much to do.");
+    case 0:
+        return hv_http_failure(&error, err);
+    default:
+        return hv_fail(err, HV_ERR_KIND_INTERNAL, "The host's agent does not serve the disk.");
+    }
+}

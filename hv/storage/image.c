@@ -125,6 +125,20 @@ static int explain(const struct storage_sr *sr, const struct proc_result *result
     return storage_fail(error, STORAGE_BAD_IMAGE, "qemu-img refuses: %s", text);
 }
 
+int tool_hand_over(const struct storage_sr *sr, const int *files, size_t count, struct proc_fd *out,
+                   struct storage_error *error)
+{
+    for (size_t i = 0; i < count; i++) {
+        out[i] = (struct proc_fd){files[i], TOOL_FD + (int)i};
+        /* The child opens the file anew through /proc, as the storage user: it must own it. */
+        struct stat st;
+        if (storage_uid() != 0 && !sr->kind->read_only && fstat(files[i], &st) == 0 && st.st_uid == 0 &&
+            fchown(files[i], storage_uid(), storage_gid()) < 0)
+            return storage_fail_errno(error, errno, "cannot hand the disk over");
+    }
+    return 0;
+}
+
 int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct storage_error *error)
 {
     const char *argv[24] = {"/usr/bin/qemu-img"};
@@ -135,14 +149,8 @@ int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct sto
         argv[n] = run->argv[n - 1];
     }
     struct proc_fd fds[LAYERS_MAX + 2];
-    for (size_t i = 0; i < run->fd_count && i < ARRAY_LEN(fds); i++) {
-        fds[i] = (struct proc_fd){run->fds[i], TOOL_FD + (int)i};
-        /* The child opens the file anew through /proc, as the storage user: it must own it. */
-        struct stat st;
-        if (storage_uid() != 0 && !sr->kind->read_only && fstat(run->fds[i], &st) == 0 && st.st_uid == 0 &&
-            fchown(run->fds[i], storage_uid(), storage_gid()) < 0)
-            return storage_fail_errno(error, errno, "cannot hand the disk to qemu-img");
-    }
+    if (tool_hand_over(sr, run->fds, run->fd_count, fds, error) < 0)
+        return -1;
     struct proc_limit limits[] = {
         {RLIMIT_AS, (rlim_t)4 << 30},
         {RLIMIT_CORE, 0},
@@ -227,8 +235,7 @@ int image_convert(const struct storage_sr *sr, int from, enum disk_format from_f
 
 /* ---- disks of several images ---- */
 
-/* The disk in QEMU's words, with every file a descriptor: images[i] is descriptor TOOL_FD + first + i. */
-static char *layers_spec(const struct disk_layers *layers, int first)
+json_t *layers_node(const struct disk_layers *layers, int first)
 {
     json_t *below = json_null();
     for (size_t i = layers->count; i-- > 0;) {
@@ -241,14 +248,19 @@ static char *layers_spec(const struct disk_layers *layers, int first)
         json_decref(below);
         below = node;
     }
+    return below;
+}
+
+static char *layers_spec(const struct disk_layers *layers, int first)
+{
+    AUTO_JSON json_t *node = layers_node(layers, first);
     struct buf text = BUF_INIT;
     buf_add_str(&text, "json:");
-    json_write(&text, below);
-    json_decref(below);
+    json_write(&text, node);
     return buf_take(&text);
 }
 
-static size_t layers_fds(const struct disk_layers *layers, int *fds)
+size_t layers_fds(const struct disk_layers *layers, int *fds)
 {
     for (size_t i = 0; i < layers->count; i++)
         fds[i] = layers->files[i].fd;

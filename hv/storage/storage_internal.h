@@ -2,6 +2,7 @@
 #pragma once
 #include <base/proc.h>
 #include <hv/storage.h>
+#include <jansson.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
@@ -199,6 +200,13 @@ struct tool_run {
     struct buf *output;    /* stdout, unless there is a job */
 };
 int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct storage_error *error);
+/* Files as descriptors TOOL_FD, TOOL_FD + 1... of a child that runs as the storage user: `count` in `out`. */
+int tool_hand_over(const struct storage_sr *sr, const int *files, size_t count, struct proc_fd *out,
+                   struct storage_error *error);
+/* The disk in QEMU's words, with every file a descriptor: files[i] is descriptor TOOL_FD + first + i. */
+json_t *layers_node(const struct disk_layers *layers, int first);
+/* Their descriptors, as many as the answer says (LAYERS_MAX at most). */
+size_t layers_fds(const struct disk_layers *layers, int *fds);
 /* Where a copy of an image goes. */
 struct conversion {
     int to; /* an empty image of the same or a larger size */

@@ -3,6 +3,7 @@
 
 #include "../dr/database.h"
 #include "../http/console.h"
+#include "../nbd/nbd.h"
 #include "../server.h"
 #include "accounts.h"
 #include "event.h"
@@ -328,6 +329,7 @@ void session_close(struct server *server, struct session *session)
     session->gone = true;
     events_session_gone(server->events, session);
     consoles_session_gone(server->console_tokens, session);
+    nbd_session_gone(server->nbd, session);
     server_insist(server, delete_record, session);
     session_unref(session);
 }

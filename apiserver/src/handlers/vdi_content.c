@@ -1,4 +1,4 @@
-/* VDI.checksum, get_nbd_info: what a disk holds, and where that can be read. */
+/* VDI.checksum: what a disk holds. */
 #include "../hosts/hosts.h"
 #include "storage.h"
 #include <base/mem.h>
@@ -68,18 +68,5 @@ int handle_vdi_checksum(struct call *call, const struct vdi_checksum_args *args,
     for (unsigned i = 0; i < len; i++)
         snprintf(text + (size_t)2 * i, 3, "%02x", sum[i]);
     *result = str_new(text);
-    return 0;
-}
-
-/* Disks are served over NBD on networks that have a purpose for it, and none can be given one yet. */
-int handle_vdi_get_nbd_info(struct call *call, const struct vdi_get_nbd_info_args *args, json_t **result,
-                            struct api_err *err)
-{
-    const struct vdi_row *vdi = vdi_row(snapshot_get(call->snapshot, CLASS_VDI, args->self));
-    if (!vdi)
-        return fail_handle(err, CLASS_VDI, args->self);
-    if (vdi->type == VDI_TYPE_CBT_METADATA)
-        return err_vdi_incompatible_type(err, REF_TEXT(args->self), model_enum_vdi_type.values[vdi->type]);
-    *result = json_array(); /* none: clients take the disk by export then */
     return 0;
 }

@@ -57,6 +57,9 @@ struct pki_facts {
     bool ca; /* it may sign others */
 };
 int pki_describe(const char *cert_pem, size_t len, struct pki_facts *out, struct pki_error *error);
+/* The name to check it for: its common name where it is one of its DNS names, else the first of those; heap,
+ * "" when it has none. */
+char *pki_dns_name(const char *cert_pem, size_t len);
 /* The same certificate, alone and as this library writes PEM; heap, NULL: none in the text. */
 char *pki_normalized(const char *cert_pem, size_t len);
 /* Is this one revocation list in PEM? */

@@ -93,5 +93,11 @@ int hv_disk_export(struct hv_host *host, const struct hv_op *op, const struct hv
 int hv_console_open(struct hv_host *host, const char *domain_uuid, const char *kind, int64_t timeout_ms,
                     struct stream **out, struct hv_err *err);
 
+/* A disk (or, with `disk` "", the ISO image `iso`) to be read over NBD: *out is a connection to a server that
+ * has one export, "disk", read-only, in the beginning of a handshake. Nobody may write the disk until the
+ * stream is closed. */
+int hv_disk_serve(struct hv_host *host, const char *sr, const char *disk, const char *iso, int64_t timeout_ms,
+                  struct stream **out, struct hv_err *err);
+
 /* hv_domain_start(), hv_sr_scan() and all the others. */
 #include <hv/client_calls.h>

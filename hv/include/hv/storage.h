@@ -249,3 +249,14 @@ int storage_disk_export(struct storage_sr *sr, const char *location, enum disk_f
 int storage_disk_export_changes(struct storage_sr *sr, const char *base, const char *location,
                                 const struct storage_sink *sink, const struct storage_job *job,
                                 struct storage_error *error);
+
+/* A disk that is read over NBD, by one connection at a time of its own. */
+struct storage_server;
+/* Finds the disk and opens its files. The SR has to stay attached until storage_serve_close. */
+int storage_serve_open(struct storage_sr *sr, const char *location, struct storage_server **out,
+                       struct storage_error *error);
+/* Starts the server; *fd is a connection to it, in the beginning of a handshake ("fixed newstyle", one export
+ * named "disk", read-only). The server is killed when the calling thread ends. */
+int storage_serve_start(struct storage_server *server, int *fd, struct storage_error *error);
+/* Ends the server. NULL is accepted. */
+void storage_serve_close(struct storage_server *server);
