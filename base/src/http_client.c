@@ -116,7 +116,8 @@ struct easy *easy_new(const struct http_client *client)
     curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, client->no_name_check ? 0L : 2L);
-    if (client->ca_file) {
+    /* The system's are some hundred: who has pinned a certificate does without reading them. */
+    if (client->ca_file || client->root_sha256 || client->leaf_sha256) {
         curl_easy_setopt(c, CURLOPT_CAINFO, client->ca_file);
         curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
     }

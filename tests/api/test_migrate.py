@@ -5,7 +5,7 @@ import os
 import sys
 import unittest
 
-from pool import NULL, until
+from pool import NULL, TestPool, until
 from vms import VmCase
 
 BOOT = ["--sim-boot-ms", "50"]
@@ -167,7 +167,8 @@ class MigrateSend(MigrateCase):
         self.fails("VDI_NOT_IN_MAP", [vdi], "VM.assert_can_migrate", vm, dest, True, {}, {}, {}, {})
         self.fails("VM_REQUIRES_SR", [vm, here], "VM.assert_can_migrate", vm, dest, True, {vdi: here}, {}, {}, {})
         self.fails("VM_BAD_POWER_STATE", None, "VM.assert_can_migrate", vm, dest, False, {vdi: self.shared}, {}, {}, {})
-        self.fails("NOT_IMPLEMENTED", None, "VM.migrate_send", vm, {**dest, "host": "OpaqueRef:elsewhere"}, True, {}, {}, {}, {})
+        self.fails("VM_BAD_POWER_STATE", [vm, "halted", "running"], "VM.migrate_send", vm,
+                   {**dest, "host": "OpaqueRef:elsewhere"}, True, {}, {}, {}, {})
         self.fails("HANDLE_INVALID", None, "host.migrate_receive", NULL, self.network, {})
         self.api.VM.assert_can_migrate(vm, dest, True, {vdi: self.shared}, {}, {}, {})
         self.api.VM.assert_can_migrate_sender(vm, dest, True, {vdi: self.shared}, {}, {}, {})
@@ -301,6 +302,100 @@ class Restart(MigrateCase):
                 self.nothing_left(vm)
                 self.destroy(vm)
                 self.api.VDI.destroy(now)
+
+
+class ToAnotherPool(MigrateCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.other = TestPool(hosts=1)
+        cls.addClassCleanup(cls.other.close)
+        cls.there = cls.other.login()
+        cls.host_there, = cls.there.host.get_all()
+        cls.path_there = os.path.join(cls.other.folder, "there")
+        cls.sr_there = cls.there.SR.create(cls.host_there, {"location": cls.path_there}, 0, "there", "", "file", "", False, {})
+        cls.network_there = next(ref for ref, network in cls.there.network.get_all_records().items()
+                                 if network["other_config"].get("corral:kind") == "user")
+
+    def setUp(self):
+        super().setUp()
+        self.vm = self.make(name_description="travels")
+        self.vdi = self.disk(b"one", tags=["kept"])
+        self.drive(self.vm, self.vdi)
+        self.vif = self.nic(self.vm)
+        self.to = self.there.host.migrate_receive(self.host_there, self.network_there, {})
+
+    def arguments(self, to=None, vdis=None, vifs=None, **options):
+        return [self.vm, self.to if to is None else to, False, {self.vdi: self.sr_there} if vdis is None else vdis,
+                {self.vif: self.network_there} if vifs is None else vifs, options]
+
+    def nothing_there(self):
+        self.assertEqual(self.there.SR.get_VDIs(self.sr_there), [])
+        self.assertEqual(self.disks_in(self.path_there), [])
+        self.assertNotIn("travels", [r["name_description"] for r in self.there.VM.get_all_records().values()])
+        self.assertNotIn("VM.migrate_send", [r["name_label"] for r in self.there.task.get_all_records().values()])
+        self.assertEqual(self.api.VM.get_current_operations(self.vm), {})
+
+    def test_refusals(self):
+        away = {**self.to, "master": "https://127.0.0.1:1/"}
+        pin = {**self.to, "corral:certificate": "0" * 64}
+        for code, params, arguments in [
+                ("VDI_NOT_IN_MAP", [self.vdi], self.arguments(vdis={})),
+                ("VIF_NOT_IN_MAP", [self.vif], self.arguments(vifs={})),
+                ("HANDLE_INVALID", ["SR", NULL], self.arguments(vdis={self.vdi: NULL})),
+                ("HANDLE_INVALID", ["network", NULL], self.arguments(vifs={self.vif: NULL})),
+                ("HANDLE_INVALID", ["host", "OpaqueRef:elsewhere"], self.arguments({**self.to, "host": "OpaqueRef:elsewhere"})),
+                ("CANNOT_CONTACT_HOST", [self.host_there], self.arguments(away)),
+                ("CANNOT_CONTACT_HOST", [self.host_there], self.arguments(pin)),
+                ("SESSION_INVALID", None, self.arguments({**self.to, "session_id": NULL})),
+                ("INVALID_VALUE", None, self.arguments({**self.to, "master": "http://127.0.0.1/"})),
+                ("INVALID_VALUE", None, self.arguments({"host": self.host_there}))]:
+            with self.subTest(code=code, params=params):
+                self.fails(code, params, "VM.assert_can_migrate", *arguments, {})
+        self.fails("VDI_NOT_IN_MAP", [self.vdi], "VM.migrate_send", *self.arguments(vdis={}), {})
+        self.api.VM.assert_can_migrate(*self.arguments(), {})
+        self.nothing_there()
+
+    def test_nothing_is_left_of_a_failure(self):
+        second = self.disk(b"two")
+        self.drive(self.vm, second)
+        path = self.path_there + "-isos"
+        os.makedirs(path)
+        isos = self.there.SR.create(self.host_there, {"location": path, "legacy_mode": "true"}, 0, "isos", "", "iso", "iso",
+                                    False, {})
+        self.fails("SR_OPERATION_NOT_SUPPORTED", None, "VM.migrate_send",
+                   *self.arguments(vdis={self.vdi: self.sr_there, second: isos}), {})
+        self.nothing_there()
+        self.assertEqual(self.read(self.vdi), b"one")
+
+    def test_there_and_a_copy(self):
+        before = self.api.VM.get_record(self.vm)
+        card = self.api.VIF.get_record(self.vif)
+        copy = self.api.VM.migrate_send(*self.arguments(copy="true"), {})
+        self.assertEqual(self.api.VM.get_power_state(self.vm), "Halted")
+        moved = self.api.VM.migrate_send(*self.arguments(), {})
+        self.fails("HANDLE_INVALID", ["VM", self.vm], "VM.get_uuid", self.vm)
+        self.fails("HANDLE_INVALID", ["VDI", self.vdi], "VDI.get_uuid", self.vdi)
+        self.assertEqual(self.disks_in(self.sr_path), [])
+        self.vms.remove(self.vm)
+        self.assertNotEqual(self.there.VM.get_uuid(copy), before["uuid"])
+        self.assertEqual(self.there.VM.get_uuid(moved), before["uuid"])
+        for vm in (copy, moved):
+            record = self.there.VM.get_record(vm)
+            self.assertEqual([record[k] for k in ("name_label", "name_description", "memory_static_max", "affinity")],
+                             [before["name_label"], "travels", before["memory_static_max"], self.host_there])
+            vbd, = record["VBDs"]
+            vdi = self.there.VBD.get_record(vbd)["VDI"]
+            self.assertEqual((self.there.VDI.get_SR(vdi), self.there.VDI.get_tags(vdi)), (self.sr_there, ["kept"]))
+            status, _, body = self.other.http("GET", f"/export_raw_vdi?session_id={self.there.session}&vdi={vdi}")
+            self.assertEqual((status, body[:3]), (200, b"one"))
+            vif = self.there.VIF.get_record(record["VIFs"][0])
+            self.assertEqual((vif["network"], vif["device"]), (self.network_there, card["device"]))
+            self.assertEqual(vif["MAC"] == card["MAC"], vm == moved)
+            self.there.VM.start(vm, False, False)
+            self.there.VM.hard_shutdown(vm)
+            self.there.VM.destroy(vm)
+            self.there.VDI.destroy(vdi)
+        self.assertNotIn("VM.migrate_send", [r["name_label"] for r in self.there.task.get_all_records().values()])
 
 
 if __name__ == "__main__":

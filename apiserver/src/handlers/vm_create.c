@@ -5,6 +5,7 @@
 #include "../rules/vm.h"
 #include "../server.h"
 #include "vm_kept.h"
+#include "vm_state.h"
 #include <base/clock.h>
 #include <base/mem.h>
 #include <handlers.h>
@@ -71,7 +72,7 @@ static void delete_all(struct tx *tx, const struct class_desc *cls, const struct
         tx_delete(tx, cls, refs->items[i]);
 }
 
-static void delete_vm(struct tx *tx, struct ref ref)
+void vm_delete(struct tx *tx, struct ref ref)
 {
     const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, ref));
     struct ref metrics = vm->metrics, guest = vm->guest_metrics, parent = vm->parent;
@@ -114,7 +115,7 @@ int handle_vm_destroy(struct call *call, const struct args_self *args, struct ap
         tx_abort(tx);
         return -1;
     }
-    delete_vm(tx, args->self);
+    vm_delete(tx, args->self);
     task_note_done(tx, call, REF_NULL);
     return server_commit(tx, err);
 }

@@ -1,7 +1,8 @@
-/* VM.migrate_send and its checks, host.migrate_receive, VDI.pool_migrate: VMs that go with their disks.
- * Within the pool; to other pools not yet. */
+/* VM.migrate_send and its checks, host.migrate_receive, VDI.pool_migrate: VMs that go with their disks,
+ * within the pool. To other pools: vm_send.c. */
 #include "vm_migrate.h"
 
+#include "../front.h"
 #include "../gate/session.h"
 #include "../gate/task.h"
 #include "../plan/domain.h"
@@ -9,8 +10,11 @@
 #include "../rules/vm.h"
 #include "disk_copies.h"
 #include "vm_power.h"
+#include "vm_send.h"
 #include <base/log.h>
 #include <base/mem.h>
+#include <base/pki.h>
+#include <base/secret.h>
 #include <handlers.h>
 #include <model/errors.h>
 
@@ -33,7 +37,7 @@ static int find_host(struct call *call, const struct wish *wish, struct ref *hos
     if (!*text)
         return err_invalid_value(err, "dest", "host is missing");
     if (!ref_parse(text, host) || !snapshot_get(call->snapshot, CLASS_host, *host))
-        return err_not_implemented(err, "VM.migrate_send to another pool");
+        return err_handle_invalid(err, "host", text);
     if (streq(value(wish->options, "copy"), "true"))
         return err_not_implemented(err, "VM.migrate_send with copy=true within a pool; use VM.copy");
     if (wish->vgpu_map && wish->vgpu_map->count)
@@ -256,12 +260,36 @@ static int move_disks_here(struct call *call, const struct journey *j, struct ap
 
 /* ---- the messages ---- */
 
+/* The destination is no host of this pool. */
+static bool leads_away(struct call *call, const struct wish *wish)
+{
+    const char *text = value(wish->dest, "host");
+    struct ref host;
+    return *text && (!ref_parse(text, &host) || !snapshot_get(call->snapshot, CLASS_host, host));
+}
+
+static int send_away(struct call *call, const struct wish *wish, struct ref *result, struct api_err *err)
+{
+    const struct vm_send send = {.vm = vm_find(call, wish->vm, err),
+                                 .dest = wish->dest,
+                                 .disks = wish->vdi_map,
+                                 .nics = wish->vif_map,
+                                 .copy = streq(value(wish->options, "copy"), "true")};
+    if (!send.vm)
+        return -1;
+    if (wish->vgpu_map && wish->vgpu_map->count)
+        return err_not_implemented(err, "VM.migrate_send with a vgpu_map");
+    return result ? vm_send(call, &send, result, err) : vm_send_check(call, &send, err);
+}
+
 int handle_vm_migrate_send(struct call *call, const struct vm_migrate_send_args *args, struct ref *result,
                            struct api_err *err)
 {
     const struct wish wish = {args->vm,      args->dest,     args->vdi_map, args->vif_map,
                               args->options, args->vgpu_map, args->live};
     AUTO_JOURNEY struct journey j = {0};
+    if (leads_away(call, &wish))
+        return send_away(call, &wish, result, err);
     if (plan(call, &wish, &j, err) < 0)
         return -1;
     *result = j.vm->row.ref;
@@ -276,7 +304,9 @@ static int assert_can(struct call *call, const struct wish *wish, struct api_err
     struct tx *tx = store_begin(call->server->store);
     int rc = operation_check(tx, CLASS_VM, wish->vm, VM_OPERATIONS_MIGRATE_SEND, err);
     tx_abort(tx);
-    return rc < 0 ? -1 : plan(call, wish, &j, err);
+    if (rc < 0)
+        return -1;
+    return leads_away(call, wish) ? send_away(call, wish, NULL, err) : plan(call, wish, &j, err);
 }
 
 int handle_vm_assert_can_migrate(struct call *call, const struct vm_assert_can_migrate_args *args,
@@ -296,6 +326,18 @@ int handle_vm_assert_can_migrate_sender(struct call *call,
     return assert_can(call, &wish, err);
 }
 
+/* Where the server listens, as seen from elsewhere: at the coordinator's address. An rc string. */
+static const char *server_url(struct call *call, const struct host_row *host)
+{
+    const struct pool_row *pool = pool_row(snapshot_get(call->snapshot, CLASS_pool, call->server->pool_ref));
+    const struct host_row *master =
+        pool ? host_row(snapshot_get(call->snapshot, CLASS_host, pool->master)) : NULL;
+    const char *address = master ? master->address : host->address;
+    AUTO_FREE char *bracketed = strchr(address, ':') ? xasprintf("[%s]", address) : xstrdup(address);
+    return call->server->port == 443 ? str_newf("https://%s/", bracketed)
+                                     : str_newf("https://%s:%u/", bracketed, call->server->port);
+}
+
 int handle_host_migrate_receive(struct call *call, const struct host_migrate_receive_args *args,
                                 const struct str_map **result, struct api_err *err)
 {
@@ -308,14 +350,22 @@ int handle_host_migrate_receive(struct call *call, const struct host_migrate_rec
         return err_host_not_live(err);
     if (!host->enabled)
         return err_host_disabled(err, REF_TEXT(args->host));
+    AUTO_FREE char *certificate = front_certificate(call->server, err);
+    char pin[SHA256_TEXT_SIZE];
+    struct pki_error cause;
+    if (!certificate)
+        return -1;
+    if (pki_fingerprint(certificate, strlen(certificate), pin, &cause) < 0)
+        return fail_internal(err, "The server's certificate cannot be read: %s.", cause.text);
     AUTO_STR const char *session = str_new(REF_TEXT(call->session->token));
     AUTO_STR const char *ref = str_new(REF_TEXT(args->host));
-    AUTO_STR const char *sm = str_newf("https://%s/services/SM?session_id=%s", host->address, session);
-    AUTO_STR const char *xenops =
-        str_newf("https://%s/services/xenops?session_id=%s", host->address, session);
-    AUTO_STR const char *master = str_newf("https://%s/", host->address);
-    const struct str_pair pairs[] = {
-        {"SM", sm}, {"host", ref}, {"xenops", xenops}, {"session_id", session}, {"master", master}};
+    AUTO_STR const char *master = server_url(call, host);
+    AUTO_STR const char *sm = str_newf("%sservices/SM?session_id=%s", master, session);
+    AUTO_STR const char *xenops = str_newf("%sservices/xenops?session_id=%s", master, session);
+    AUTO_STR const char *shown = str_new(pin);
+    const struct str_pair pairs[] = {{"SM", sm},         {"host", ref},
+                                     {"xenops", xenops}, {"session_id", session},
+                                     {"master", master}, {VM_SEND_PIN, shown}};
     *result = str_map_new(pairs, ARRAY_LEN(pairs));
     return 0;
 }

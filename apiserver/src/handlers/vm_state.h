@@ -15,6 +15,8 @@ void vm_state_numbers(struct tx *tx, struct ref vm, const struct domain_info *in
 void vm_state_paused(struct tx *tx, struct ref vm, bool paused);
 /* Its memory is in suspend_VDI; no host has it, its devices stay attached. */
 void vm_state_suspended(struct tx *tx, struct ref vm);
+/* The row goes with all that is the VM's alone; its disks stay. */
+void vm_delete(struct tx *tx, struct ref vm);
 /* Nothing of it runs any more; a disk with its memory is discarded. */
 void vm_state_halted(struct tx *tx, struct ref vm);
 /* Somebody has ended or suspended it on purpose: high availability does not start it again. */

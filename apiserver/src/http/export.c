@@ -434,21 +434,35 @@ void door_export_metadata(struct server *server, struct http_request *req)
     transfer_begin(server, req, &kind);
 }
 
+static int write_rows(struct export *e, const struct ref *vms, size_t count, struct api_err *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct row *vm = snapshot_get(e->snap, CLASS_VM, vms[i]);
+        if (vm)
+            add_with_snapshots(e, vm_row(vm));
+    }
+    int rc = write_archive(e, err);
+    xva_writer_free(e->writer);
+    ova_list_done(&e->list);
+    return rc;
+}
+
 int export_metadata(struct server *server, const struct snapshot *snap, const struct ref *vms, size_t count,
                     struct buf *out, struct api_err *err)
 {
     static const _Atomic bool never;
     struct transfer t = {.server = server, .cancel = &never};
     struct export e = {.t = &t, .snapshots = true, .list = OVA_LIST_INIT, .into = out};
-    e.snap = snapshot_ref((struct snapshot *)snap);
-    for (size_t i = 0; i < count; i++) {
-        const struct row *vm = snapshot_get(snap, CLASS_VM, vms[i]);
-        if (vm)
-            add_with_snapshots(&e, vm_row(vm));
-    }
-    int rc = write_archive(&e, err);
-    xva_writer_free(e.writer);
-    ova_list_done(&e.list);
-    snapshot_unref(e.snap);
-    return rc;
+    e.snap = (struct snapshot *)snap;
+    return write_rows(&e, vms, count, err);
+}
+
+int export_metadata_bare(struct server *server, const struct snapshot *snap, const struct vm_row *vm,
+                         struct buf *out, struct api_err *err)
+{
+    static const _Atomic bool never;
+    struct transfer t = {.server = server, .cancel = &never};
+    struct export e = {.t = &t, .without_vifs = true, .list = OVA_LIST_INIT, .into = out};
+    e.snap = (struct snapshot *)snap;
+    return write_rows(&e, &vm->row.ref, 1, err);
 }

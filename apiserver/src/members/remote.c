@@ -13,6 +13,7 @@
 #define ANSWER_MAX ((size_t)64 << 20)
 #define COPY_MAX ((size_t)1 << 30)
 #define CALL_TIMEOUT_MS 60000
+#define STALL_MS 600000 /* the other side may have to make room first */
 
 struct remote {
     struct http_client *http;
@@ -75,6 +76,22 @@ struct remote *remote_stranger(const struct peer *peer, const char *fingerprint,
     const struct http_client_config config = {
         .url = url, .connect_to = where, .root_sha256 = root, .no_name_check = true};
     return make(&config);
+}
+
+struct remote *remote_pool(const char *url, const char *leaf_sha256, const char *ca_file, const char *session,
+                           struct api_err *err)
+{
+    static const char scheme[] = "https://";
+    const char *host = url + sizeof(scheme) - 1;
+    if (strncmp(url, scheme, sizeof(scheme) - 1) != 0 || strcspn(host, "/?#@ \\") == 0) {
+        err_invalid_value(err, "dest", url);
+        return NULL;
+    }
+    AUTO_FREE char *base = xstrndup(url, sizeof(scheme) - 1 + strcspn(host, "/?#@ \\"));
+    const struct http_client_config config = {.url = base, .ca_file = ca_file, .leaf_sha256 = leaf_sha256};
+    struct remote *remote = make(&config);
+    keep(&remote->session, session);
+    return remote;
 }
 
 void remote_free(struct remote *remote)
@@ -277,6 +294,33 @@ char *remote_pool_secret(struct remote *remote, struct api_err *err)
     if (reply.body.len)
         secret_wipe(reply.body.data, reply.body.len);
     return result;
+}
+
+int remote_put(struct remote *remote, const char *path, ssize_t (*source)(void *arg, char *to, size_t max),
+               int64_t len, void *arg, const _Atomic bool *cancel, struct api_err *err)
+{
+    AUTO_SECRET char *cookie = xasprintf("session_id=%s", remote->session ? remote->session : "");
+    AUTO_HTTP_REPLY struct http_reply reply = HTTP_REPLY_INIT;
+    struct http_error error;
+    const struct http_header headers[] = {{"Cookie", cookie}, {NULL, NULL}};
+    const struct http_call call = {.method = "PUT",
+                                   .path = path,
+                                   .headers = headers,
+                                   .content_type = "application/octet-stream",
+                                   .source = source,
+                                   .source_len = len,
+                                   .arg = arg,
+                                   .timeout_ms = -1,
+                                   .stall_ms = STALL_MS,
+                                   .cancel = cancel};
+    if (http_client_call(remote->http, &call, &reply, &error) < 0) {
+        log_warn("members", "another server did not take an upload", "path", path, "cause", error.text);
+        return err_joining_host_connection_failed(err);
+    }
+    if (reply.status == 200)
+        return 0;
+    take_refusal(&reply, err);
+    return -1;
 }
 
 char *remote_join_token(struct remote *remote, struct api_err *err)

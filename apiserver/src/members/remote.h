@@ -13,6 +13,11 @@ struct remote *remote_member(const char *data_dir, const struct peer *peer);
  * *root then is. NULL with *err (POOL_JOINING... when it does not answer). */
 struct remote *remote_stranger(const struct peer *peer, const char *fingerprint,
                                char root[static SHA256_TEXT_SIZE], struct api_err *err);
+/* The server of a pool that stays another one, at this https URL, with a session there. Trusts the
+ * certificate with this sha256; NULL: those that vouch for the name in the URL and are in `ca_file` (NULL:
+ * the system's). NULL with INVALID_VALUE [dest]. */
+struct remote *remote_pool(const char *url, const char *leaf_sha256, const char *ca_file, const char *session,
+                           struct api_err *err);
 void remote_free(struct remote *remote);
 void remote_free_cleanup(struct remote **remote);
 #define AUTO_REMOTE __attribute__((cleanup(remote_free_cleanup)))
@@ -36,6 +41,10 @@ json_t *remote_tell(struct remote *remote, const char *action, json_t *body, int
 /* GET with the secret; see http_client_call. */
 int remote_get(struct remote *remote, const char *path, int64_t timeout_ms, struct http_reply *reply,
                struct http_error *error);
+/* PUT with the session, `len` bytes that `source` gives (see http_client_call), until `cancel` is set. The
+ * answer's status is 200, or -1 with *err: what the other side said, or JOINING_HOST_CONNECTION_FAILED. */
+int remote_put(struct remote *remote, const char *path, ssize_t (*source)(void *arg, char *to, size_t max),
+               int64_t len, void *arg, const _Atomic bool *cancel, struct api_err *err);
 /* A join token of the other pool; the caller frees. */
 char *remote_join_token(struct remote *remote, struct api_err *err);
 /* The secret of the other pool, for who may administer it; the caller frees. */
