@@ -36,6 +36,7 @@ export interface VM extends Named {
   VIFs: Ref<"VIF">[];
   VBDs: Ref<"VBD">[];
   snapshots: Ref<"VM">[];
+  snapshot_time: string;
   HVM_boot_policy: string;
   HVM_boot_params: StringMap;
   PV_kernel: string;
@@ -284,6 +285,7 @@ export interface Methods {
   "VDI.destroy": (self: Ref<"VDI">) => void;
   "VDI.get_VBDs": (self: Ref<"VDI">) => Ref<"VBD">[];
   "VM.add_to_other_config": (self: Ref<"VM">, key: string, value: string) => void;
+  "VM.checkpoint": (vm: Ref<"VM">, name: string) => Ref<"VM">;
   "VM.clean_reboot": (vm: Ref<"VM">) => void;
   "VM.clean_shutdown": (vm: Ref<"VM">) => void;
   "VM.clone": (vm: Ref<"VM">, name: string) => Ref<"VM">;
@@ -296,12 +298,14 @@ export interface Methods {
   "VM.provision": (vm: Ref<"VM">) => void;
   "VM.remove_from_other_config": (self: Ref<"VM">, key: string) => void;
   "VM.resume": (vm: Ref<"VM">, paused: boolean, force: boolean) => void;
+  "VM.revert": (snapshot: Ref<"VM">) => void;
   "VM.set_memory_limits": (
     self: Ref<"VM">, staticMin: number, staticMax: number, dynamicMin: number, dynamicMax: number) => void;
   "VM.set_name_description": (self: Ref<"VM">, value: string) => void;
   "VM.set_name_label": (self: Ref<"VM">, value: string) => void;
   "VM.set_VCPUs_at_startup": (self: Ref<"VM">, value: number) => void;
   "VM.set_VCPUs_max": (self: Ref<"VM">, value: number) => void;
+  "VM.snapshot": (vm: Ref<"VM">, name: string) => Ref<"VM">;
   "VM.start": (vm: Ref<"VM">, paused: boolean, force: boolean) => void;
   "VM.suspend": (vm: Ref<"VM">) => void;
   "VM.unpause": (vm: Ref<"VM">) => void;

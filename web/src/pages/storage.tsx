@@ -75,7 +75,8 @@ export function StoragePage() {
 interface VdiView {
   ref: string;
   vdi: VDI;
-  users: { name: string; uuid: string }[];
+  /** `what` is the kind of those that have no page. */
+  users: { name: string; uuid: string; what: string }[];
 }
 
 export function SrPage({ uuid }: { uuid: string }) {
@@ -93,7 +94,7 @@ export function SrPage({ uuid }: { uuid: string }) {
     }
     const users = vdi.VBDs.flatMap((vbd) => {
       const vm = data.get("vm", data.get("vbd", vbd)?.VM);
-      return vm ? [{ name: vm.name_label, uuid: vm.is_a_template ? "" : vm.uuid }] : [];
+      return vm ? [{ name: vm.name_label, uuid: vm.is_a_template ? "" : vm.uuid, what: vm.is_a_snapshot ? "snapshot" : "template" }] : [];
     });
     return [{ ref: vdiRef, vdi, users }];
   });
@@ -105,7 +106,7 @@ export function SrPage({ uuid }: { uuid: string }) {
     },
     { id: "size", label: "Size", class: "num", sort: (v) => v.vdi.virtual_size, render: (v) => bytes(v.vdi.virtual_size) },
     { id: "used", label: "On storage", class: "wide", sort: (v) => v.vdi.physical_utilisation, render: (v) => <span class="usage inline"><span class="usage-text">{bytes(v.vdi.physical_utilisation)}</span><Bar value={percent(v.vdi.physical_utilisation, v.vdi.virtual_size)} label="Used on storage" /></span> },
-    { id: "users", label: "Used by", sort: (v) => v.users[0]?.name ?? "", render: (v) => v.users.length > 0 ? <span class="list">{v.users.map((u) => u.uuid ? <a key={u.uuid} class="soft" href={href("vm", u.uuid, "disks")}>{u.name}</a> : <span key={u.name} class="faint">{u.name} (template)</span>)}</span> : <span class="faint">nobody</span> },
+    { id: "users", label: "Used by", sort: (v) => v.users[0]?.name ?? "", render: (v) => v.users.length > 0 ? <span class="list">{v.users.map((u) => u.uuid ? <a key={u.uuid} class="soft" href={href("vm", u.uuid, "disks")}>{u.name}</a> : <span key={u.name} class="faint">{u.name} ({u.what})</span>)}</span> : <span class="faint">nobody</span> },
     {
       id: "actions", label: "Actions", class: "row-actions",
       render: (v) => isLibrary ? null : (

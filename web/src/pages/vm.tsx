@@ -11,6 +11,7 @@ import { Tabs, type Tab } from "../ui/tabs.js";
 import { DisksTab } from "./vm-disks.js";
 import { NetworkTab } from "./vm-network.js";
 import { OverviewTab } from "./vm-overview.js";
+import { SnapshotsTab } from "./vm-snapshots.js";
 import { VmActions } from "./vm-menu.js";
 
 // The terminal and the screen are large: they are loaded when first opened.
@@ -42,6 +43,7 @@ export function VmPage({ uuid, tab }: { uuid: string; tab: string }) {
     { id: "screen", label: "Screen", icon: "monitor" },
     { id: "disks", label: "Disks", icon: "disk", count: vm.VBDs.length },
     { id: "network", label: "Network", icon: "network", count: vm.VIFs.length },
+    { id: "snapshots", label: "Snapshots", icon: "camera", count: vm.snapshots.length },
   ];
   const chosen = tabs.some((t) => t.id === tab) ? tab : "overview";
   const rename = async (name: string) => {
@@ -59,6 +61,7 @@ export function VmPage({ uuid, tab }: { uuid: string; tab: string }) {
         {chosen === "overview" && <OverviewTab view={view} />}
         {chosen === "disks" && <DisksTab view={view} />}
         {chosen === "network" && <NetworkTab view={view} />}
+        {chosen === "snapshots" && <SnapshotsTab view={view} />}
         {chosen === "console" && <SerialTab view={view} />}
         {chosen === "screen" && <ScreenTab view={view} />}
       </div>

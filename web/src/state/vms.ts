@@ -92,6 +92,14 @@ export function isOrdinaryVm(vm: VM): boolean {
   return !vm.is_a_template && !vm.is_a_snapshot && !vm.is_control_domain;
 }
 
+/** The VM's snapshots. */
+export function snapshotsOf(store: Store, vm: VM): VmView[] {
+  return vm.snapshots.flatMap((ref) => {
+    const snapshot = store.get("vm", ref);
+    return snapshot ? [vmView(store, ref, snapshot)] : [];
+  });
+}
+
 export interface DiskView {
   vbdRef: string;
   vbd: VBD;

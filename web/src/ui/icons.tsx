@@ -5,6 +5,7 @@ const paths = {
   alert: <path d="M10 3.2 18 17H2zM10 8.2v4M10 14.6v.2" />,
   arrowLeft: <path d="M16 10H4M9 5l-5 5 5 5" />,
   bolt: <path d="M11 2.5 4.5 11.5H10L9 17.5l6.5-9H10z" />,
+  camera: <><path d="M2.5 6.5h3.2L7.2 4h5.6l1.5 2.5h3.2v10h-15z" /><circle cx="10" cy="11" r="3" /></>,
   cancel: <><circle cx="10" cy="10" r="7" /><path d="m5.2 5.2 9.6 9.6" /></>,
   cd: <><circle cx="10" cy="10" r="7" /><circle cx="10" cy="10" r="2" /></>,
   check: <path d="m4 10.5 4 4 8-9" />,

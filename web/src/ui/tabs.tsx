@@ -1,5 +1,5 @@
 // Tabs: one list, arrows move between them, the chosen one is part of the address.
-import { useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { Icon, type IconName } from "./icons.js";
 
 export interface Tab {
@@ -13,6 +13,10 @@ export function Tabs({ tabs, chosen, choose, label }: {
   tabs: readonly Tab[]; chosen: string; choose: (id: string) => void; label: string;
 }) {
   const list = useRef<HTMLDivElement>(null);
+  // On a narrow screen the row scrolls.
+  useLayoutEffect(() => {
+    list.current?.querySelector(`[data-tab="${chosen}"]`)?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [chosen]);
   const key = (e: KeyboardEvent) => {
     const at = tabs.findIndex((t) => t.id === chosen);
     const to = e.key === "ArrowRight" ? at + 1 : e.key === "ArrowLeft" ? at - 1

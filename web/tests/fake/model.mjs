@@ -24,7 +24,7 @@ const defaults = {
     is_a_template: false, is_default_template: false, is_a_snapshot: false, is_control_domain: false,
     resident_on: NULL_REF, affinity: NULL_REF, memory_static_min: 64 << 20, memory_dynamic_min: 512 << 20,
     memory_dynamic_max: 512 << 20, memory_static_max: 512 << 20, VCPUs_max: 1, VCPUs_at_startup: 1, consoles: [],
-    VIFs: [], VBDs: [], snapshots: [], HVM_boot_policy: "BIOS order", HVM_boot_params: { order: "cd", firmware: "bios" },
+    VIFs: [], VBDs: [], snapshots: [], snapshot_of: NULL_REF, snapshot_time: never, HVM_boot_policy: "BIOS order", HVM_boot_params: { order: "cd", firmware: "bios" },
     PV_kernel: "", PV_args: "", platform: { acpi: "true", apic: "true" }, other_config: {}, domid: -1,
     metrics: NULL_REF, guest_metrics: NULL_REF, tags: [], blocked_operations: {},
   }),
@@ -74,6 +74,7 @@ const relations = [
   ["VBD", "VM", "VM", "VBDs"], ["VBD", "VDI", "VDI", "VBDs"], ["VIF", "VM", "VM", "VIFs"], ["VIF", "network", "network", "VIFs"],
   ["VDI", "SR", "SR", "VDIs"], ["PBD", "SR", "SR", "PBDs"], ["PBD", "host", "host", "PBDs"], ["PIF", "host", "host", "PIFs"],
   ["PIF", "network", "network", "PIFs"], ["console", "VM", "VM", "consoles"], ["VM", "resident_on", "host", "resident_VMs"],
+  ["VM", "snapshot_of", "VM", "snapshots"],
 ];
 
 export class Model {

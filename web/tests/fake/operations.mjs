@@ -4,7 +4,7 @@ import { ApiFailure, NULL_REF, wireTime } from "./model.mjs";
 
 const BY_STATE = {
   Halted: ["start", "start_on", "clone", "copy", "destroy", "export", "snapshot", "changing_static_range", "make_into_template"],
-  Running: ["pause", "clean_shutdown", "clean_reboot", "hard_shutdown", "hard_reboot", "suspend", "snapshot"],
+  Running: ["pause", "clean_shutdown", "clean_reboot", "hard_shutdown", "hard_reboot", "suspend", "snapshot", "checkpoint"],
   Paused: ["unpause", "hard_shutdown", "hard_reboot"],
   Suspended: ["resume", "hard_shutdown", "destroy"],
 };
@@ -14,6 +14,7 @@ const VM_CALLS = {
   clean_reboot: { from: ["Running"] }, hard_reboot: { from: ["Running", "Paused"] }, pause: { from: ["Running"] },
   unpause: { from: ["Paused"] }, suspend: { from: ["Running"] }, resume: { from: ["Suspended"] }, clone: { from: ["Halted"] },
   provision: { from: ["Halted"] }, destroy: { from: ["Halted", "Suspended"] },
+  snapshot: { from: ["Halted", "Running"] }, checkpoint: { from: ["Running"] }, revert: { from: ["Halted", "Suspended"] },
 };
 
 export class Operations {
@@ -35,6 +36,9 @@ export class Operations {
     if (vm.is_a_template) {
       allowed = busy ? [] : ["clone", "copy", "provision", ...(vm.is_default_template ? [] : ["destroy"])];
     }
+    if (vm.is_a_snapshot) {
+      allowed = busy ? [] : ["revert", "clone", "copy", "export", "destroy"];
+    }
     this.model.update(ref, { allowed_operations: allowed });
   }
 
@@ -49,7 +53,7 @@ export class Operations {
     if (other && name !== "hard_shutdown") {
       throw new ApiFailure("OTHER_OPERATION_IN_PROGRESS", "VM", ref, other[1], other[0]);
     }
-    if (vm.is_a_template && !["clone", "provision", "destroy"].includes(name)) {
+    if (vm.is_a_template && !["clone", "provision", "destroy", "revert"].includes(name)) {
       throw new ApiFailure("VM_IS_TEMPLATE", ref, name);
     }
     this.model.update(ref, { current_operations: { ...vm.current_operations, [task]: name } });
@@ -109,7 +113,7 @@ export class Operations {
 
   #cloneVm(ref, name) {
     const m = this.model;
-    const { uuid: _u, VBDs, VIFs, consoles: _c, metrics: _m, ...fields } = m.get("VM", ref);
+    const { uuid: _u, VBDs, VIFs, consoles: _c, metrics: _m, snapshots: _s, ...fields } = m.get("VM", ref);
     const copy = m.create("VM", {
       ...structuredClone(fields), name_label: name, VBDs: [], VIFs: [], consoles: [], current_operations: {}, is_default_template: false,
       other_config: { ...fields.other_config, base_template_name: fields.name_label },
@@ -130,6 +134,20 @@ export class Operations {
     }
     this.refreshAllowed(copy);
     return copy;
+  }
+
+  #snapshot(ref, name, state) {
+    const copy = this.#cloneVm(ref, name);
+    this.#halt(copy, state);
+    this.model.update(copy, { is_a_template: true, is_a_snapshot: true, snapshot_of: ref, snapshot_time: wireTime() });
+    this.refreshAllowed(copy);
+    return copy;
+  }
+
+  #revert(ref) {
+    const { snapshot_of: vm, power_state: state } = this.model.get("VM", ref);
+    this.#halt(vm, state);
+    this.refreshAllowed(vm);
   }
 
   #provision(ref) {
@@ -174,6 +192,9 @@ export class Operations {
           case "clean_reboot": case "hard_reboot": return m.update(m.get("VM", self).metrics, { start_time: wireTime() });
           case "clone": return this.#cloneVm(self, rest[0]);
           case "provision": return this.#provision(self);
+          case "snapshot": return this.#snapshot(self, rest[0], "Halted");
+          case "checkpoint": return this.#snapshot(self, rest[0], "Suspended");
+          case "revert": return this.#revert(self);
           case "destroy": {
             const vm = m.get("VM", self);
             for (const device of [...vm.VBDs, ...vm.VIFs]) m.remove(device);

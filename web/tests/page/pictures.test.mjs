@@ -19,6 +19,7 @@ for (const [name, options] of [["light", { viewport: WIDE }], ["dark", { viewpor
       ["vm", `vm/${vm}`, () => page.getByText("Debian GNU/Linux 12").first()],
       ["vm-disks", `vm/${vm}/disks`, () => page.getByText("web1 system")],
       ["vm-network", `vm/${vm}/network`, () => page.getByText("NIC 0")],
+      ["vm-snapshots", `vm/${vm}/snapshots`, () => page.getByText("No snapshots")],
       ["vm-console", `vm/${vm}/console`, () => page.locator(".xterm-rows").getByText("login:")],
       ["vm-screen", `vm/${vm}/screen`, () => page.locator(".screen-host canvas").first()],
       ["hosts", "hosts", () => page.getByText("birch").first()],

@@ -77,7 +77,7 @@ test("the page works by keyboard: skip link, menus, tabs, dialogs give the focus
   assert.equal(await t.page.evaluate(() => document.activeElement?.tagName), "H1");
   await t.page.getByRole("tab", { name: "Overview" }).focus();
   await t.page.keyboard.press("End");
-  await t.page.waitForFunction(() => document.querySelector("[role=tab][aria-selected=true]")?.textContent.startsWith("Network"));
+  await t.page.waitForFunction(() => document.querySelector("[role=tab][aria-selected=true]")?.textContent.startsWith("Snapshots"));
   await t.page.keyboard.press("ArrowRight");
   await t.page.waitForFunction(() => document.querySelector("[role=tab][aria-selected=true]")?.textContent === "Overview");
   await t.page.getByRole("button", { name: "Actions for web1" }).focus();
