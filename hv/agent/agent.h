@@ -2,8 +2,10 @@
  * handlers_*.c (what each call means), disks.c (who uses which disk), events.c, recover.c.
  *
  * Locks, none held across a slow call: ops.lock, events.lock, waiters.lock, srs.lock, uses.lock,
- * incoming_lock; each is taken alone, except that ops may publish events with its lock free. */
+ * incoming_lock; each is taken alone, except that ops may publish events with its lock free, and the journal
+ * has a lock of its own, which may be taken within ops.lock. */
 #pragma once
+#include "journal.h"
 #include <agent_handlers.h>
 #include <base/http_server.h>
 #include <base/worker.h>
@@ -113,6 +115,7 @@ struct agent_op {
     _Atomic bool cancel;
     struct hv_deadline deadline;
     int64_t deadline_unix;
+    struct journal_place place;
     /* Under ops.lock. */
     enum operation_state state;
     double progress;

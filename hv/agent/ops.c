@@ -1,24 +1,21 @@
-/* Operations by id. Each is written down before it begins and again when it ended
- * (STATE/operations/<id>.json), so that the same id never acts twice, also over a restart. Those with one key
- * in one queue run one after another. The files are not synced: they have to outlive this process, and with
+/* Operations by id. Each is written down before it begins and again when it ended (journal.h, in
+ * STATE/operations/), so that the same id never acts twice, also over a restart. Those with one key
+ * in one queue run one after another. The journal is not synced: it has to outlive this process, and with
  * the host all domains end. */
+#include "journal.h"
 #include "merger.h"
 #include <base/clock.h>
 #include <base/failpoint.h>
-#include <base/file.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
 #define TABLE_SIZE 4096
 #define KEEP_SECONDS (36 * 3600)
 #define KEEP_MAX 20000
-#define RECORD_MAX (2u << 20)
 
 struct queue {
     char key[64]; /* "1:<uuid>" */
@@ -32,7 +29,7 @@ struct ops {
     struct agent_op *table[TABLE_SIZE];
     size_t count;
     struct queue *queues;
-    char *folder;
+    struct journal *journal;
     int64_t swept;
 };
 
@@ -71,11 +68,6 @@ void agent_op_unref(struct agent_op *op)
 
 /* ---- the journal ---- */
 
-static char *record_path(const struct ops *ops, const char *id, const char *suffix)
-{
-    return xasprintf("%s/%s%s", ops->folder, id, suffix);
-}
-
 /* With the lock held: what stands in the struct now. */
 static void record_text(const struct agent_op *op, struct buf *text)
 {
@@ -92,27 +84,6 @@ static void record_text(const struct agent_op *op, struct buf *text)
         json_write_string(text, op->err.text);
     }
     buf_add_str(text, "}\n");
-}
-
-static int write_record(struct ops *ops, const char *id, const struct buf *text)
-{
-    char *path AUTO_FREE = record_path(ops, id, ".json"), *fresh AUTO_FREE = record_path(ops, id, ".new");
-    int fd AUTO_CLOSE = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return -1;
-    ssize_t n = write(fd, text->data, text->len);
-    if (n == (ssize_t)text->len && rename(fresh, path) == 0)
-        return 0;
-    int failure = n >= 0 && n < (ssize_t)text->len ? ENOSPC : errno;
-    unlink(fresh);
-    errno = failure;
-    return -1;
-}
-
-static void drop_record(struct ops *ops, const char *id)
-{
-    char *path AUTO_FREE = record_path(ops, id, ".json");
-    unlink(path);
 }
 
 /* ---- the table; with the lock held ---- */
@@ -154,7 +125,7 @@ static void sweep(struct ops *ops, int64_t now)
             }
             *at = op->next_in_table;
             ops->count--;
-            drop_record(ops, op->id);
+            journal_drop(ops->journal, &op->place);
             agent_op_unref(op);
         }
 }
@@ -201,7 +172,7 @@ static int admit(struct agent *agent, struct agent_op *fresh, struct agent_op **
     *known = old != NULL;
     *out = old ? old : fresh;
     if (!old) {
-        if (write_record(ops, fresh->id, &text) == 0)
+        if (journal_add(ops->journal, &text, &fresh->place) == 0)
             return 0;
         hv_fail(err, errno == ENOSPC ? HV_ERR_KIND_NO_SPACE : HV_ERR_KIND_IO,
                 "The host cannot write the operation down: %s", strerror(errno));
@@ -443,7 +414,7 @@ void ops_finish(struct agent *agent, struct agent_op *op, const void *result, co
     op->state = result ? OPERATION_STATE_DONE : OPERATION_STATE_FAILED;
     record_text(op, &record);
     pthread_mutex_unlock(&agent->ops->lock);
-    if (write_record(agent->ops, op->id, &record) < 0)
+    if (journal_add(agent->ops->journal, &record, &op->place) < 0)
         log_warn("ops", "the end of an operation cannot be written down", "operation", op->id, "error",
                  strerror(errno));
     if (!result)
@@ -535,13 +506,11 @@ static char *json_text(const json_t *json)
     return buf_take(&text);
 }
 
-static struct agent_op *read_record(const char *path)
+static struct agent_op *read_record(const char *text, size_t len)
 {
-    size_t len;
-    char *text AUTO_FREE = file_read(path, RECORD_MAX, &len);
     struct json_error error;
     char complaint[WIRE_COMPLAINT_SIZE];
-    json_t *json AUTO_JSON = text ? json_parse(text, len, &error) : NULL;
+    json_t *json AUTO_JSON = json_parse(text, len, &error);
     const char *id, *name, *state, *kind, *sentence;
     int64_t started, finished, deadline;
     if (!json || !json_get_string(json, "id", &id) || !json_get_string(json, "call", &name) ||
@@ -575,31 +544,45 @@ static struct agent_op *read_record(const char *path)
     return op;
 }
 
+static void table_remove(struct ops *ops, struct agent_op *op)
+{
+    struct agent_op **at = &ops->table[slot_of(op->id)];
+    while (*at != op)
+        at = &(*at)->next_in_table;
+    *at = op->next_in_table;
+    ops->count--;
+    agent_op_unref(op);
+}
+
+/* A later record of an operation is in place of the earlier one. */
+static void take_record(void *arg, const char *line, size_t len, struct journal_place place)
+{
+    struct ops *ops = arg;
+    struct agent_op *op = read_record(line, len), *before = op ? table_find(ops, op->id) : NULL;
+    if (before) {
+        journal_drop(ops->journal, &before->place);
+        table_remove(ops, before);
+    }
+    if (!op || (is_over(op) && clock_unix_seconds() - op->finished > KEEP_SECONDS)) {
+        journal_drop(ops->journal, &place);
+    } else {
+        op->place = place;
+        table_add(ops, op);
+    }
+    agent_op_unref(op);
+}
+
 int ops_open(struct agent *agent, struct hv_err *err)
 {
     struct ops *ops = xcalloc(1, sizeof(*ops));
     pthread_mutex_init(&ops->lock, NULL);
-    ops->folder = agent_path(agent, "operations");
+    char *folder AUTO_FREE = agent_path(agent, "operations");
     ops->swept = clock_unix_seconds();
     agent->ops = ops;
-    if (mkdir(ops->folder, 0700) < 0 && errno != EEXIST)
+    if (mkdir(folder, 0700) < 0 && errno != EEXIST)
         return hv_fail(err, HV_ERR_KIND_IO, "The folder of operations cannot be made: %s", strerror(errno));
-    DIR *list = opendir(ops->folder);
-    if (!list)
-        return hv_fail(err, HV_ERR_KIND_IO, "The folder of operations cannot be read: %s", strerror(errno));
-    for (struct dirent *e; (e = readdir(list));) {
-        if (e->d_name[0] == '.')
-            continue;
-        char *path AUTO_FREE = xasprintf("%s/%s", ops->folder, e->d_name);
-        struct agent_op *op = strstr(e->d_name, ".json") ? read_record(path) : NULL;
-        bool old = op && is_over(op) && clock_unix_seconds() - op->finished > KEEP_SECONDS;
-        if (op && !old)
-            table_add(ops, op);
-        else
-            unlink(path);
-        agent_op_unref(op);
-    }
-    closedir(list);
+    if (journal_open(folder, take_record, ops, &ops->journal) < 0)
+        return hv_fail(err, HV_ERR_KIND_IO, "The journal of operations cannot be read: %s", strerror(errno));
     return 0;
 }
 

@@ -249,8 +249,7 @@ struct sr_stats srs_stats_of(const struct storage_stats *stats)
 {
     return (struct sr_stats){.physical_size_bytes = stats->physical_size_bytes,
                              .physical_used_bytes = stats->physical_used_bytes,
-                             .physical_free_bytes = stats->physical_size_bytes - stats->physical_used_bytes,
-                             .virtual_allocation_bytes = stats->virtual_bytes};
+                             .physical_free_bytes = stats->physical_size_bytes - stats->physical_used_bytes};
 }
 
 int srs_stats(struct sr *sr, struct sr_stats *stats, struct hv_err *err)

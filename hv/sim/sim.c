@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #define DEFAULT_BOOT_MS 300
+#define DOMID_BLOCK 64 /* written down at once */
 
 /* ---- with the lock held ---- */
 
@@ -427,13 +428,17 @@ static int sim_check(const struct hv_driver_state *sim, const struct domain_conf
     return 0;
 }
 
+/* The file has the number that the next agent begins with: those up to it are taken, or left out. */
 static int64_t take_domid(struct hv_driver_state *sim)
 {
+    if (sim->domid_next < sim->domid_kept)
+        return sim->domid_next++;
+    sim->domid_kept = sim->domid_next + DOMID_BLOCK;
     char *path AUTO_FREE = xasprintf("%s/domid", sim->state_dir);
-    char *text AUTO_FREE = xasprintf("%lld\n", (long long)++sim->domid_next);
+    char *text AUTO_FREE = xasprintf("%lld\n", (long long)sim->domid_kept);
     if (file_write_atomic(path, text, strlen(text), 0600) < 0)
         log_warn("sim", "the last domain number cannot be written down", "error", strerror(errno));
-    return sim->domid_next - 1;
+    return sim->domid_next++;
 }
 
 struct sim_domain *sim_make(struct hv_driver_state *sim, const struct domain_config *config,

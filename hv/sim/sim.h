@@ -49,7 +49,7 @@ struct hv_driver_state {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct sim_domain *domains;
-    int64_t domid_next;
+    int64_t domid_next, domid_kept; /* those below `kept` may be taken */
 };
 
 /* ---- guest.c: the simulated guest; with the lock held ---- */

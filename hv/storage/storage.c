@@ -287,17 +287,12 @@ int storage_sr_scan(struct storage_sr *sr, struct storage_disks *out, struct sto
 int storage_sr_stats(struct storage_sr *sr, struct storage_stats *out, struct storage_error *error)
 {
     struct statvfs fs;
-    AUTO_STORAGE_DISKS struct storage_disks disks = {0};
     if (fstatvfs(sr->dir, &fs) < 0)
         return storage_fail_errno(error, errno, "cannot ask for the space");
-    if (storage_sr_scan(sr, &disks, error) < 0)
-        return -1;
     int64_t unit = (int64_t)fs.f_frsize;
     *out = (struct storage_stats){
         .physical_size_bytes = (int64_t)fs.f_blocks * unit,
         .physical_used_bytes = (int64_t)(fs.f_blocks - fs.f_bfree) * unit,
     };
-    for (size_t i = 0; i < disks.count; i++)
-        out->virtual_bytes += disks.items[i].virtual_size_bytes;
     return 0;
 }

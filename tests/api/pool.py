@@ -10,6 +10,7 @@ A module whose tests share one says `POOL = module_pool(hosts=2)` in setUpModule
 """
 import atexit
 import base64
+import contextlib
 import http.client
 import json
 import os
@@ -147,6 +148,16 @@ class Daemon:
         self.process = None
         if code != 0:
             raise AssertionError(f"{self.name} ended with {code}:\n{self.log()[-8000:]}")
+
+    def operations(self):
+        """What an agent's journal says of each operation that it knows."""
+        folder, latest = os.path.join(self.folder, "operations"), {}
+        for name in sorted(os.listdir(folder), key=lambda name: int(name.partition(".")[0])):
+            with contextlib.suppress(FileNotFoundError), open(os.path.join(folder, name), encoding="utf-8") as file:
+                for line in file.read().split("\n")[:-1]:  # behind the last newline is what is being written
+                    record = json.loads(line)
+                    latest[record["id"]] = record
+        return list(latest.values())
 
     def stacks(self):
         """Where its threads stand, for a person."""

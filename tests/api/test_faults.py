@@ -5,7 +5,6 @@ says which, a repeat works, nothing is marked and nothing is left over.
 The places are found by doing each operation once. CORRAL_FAULTS=all tries all of them; otherwise a sample that takes
 CORRAL_FAULTS_SECONDS (30), in an order that CORRAL_FAULTS_SEED decides. CORRAL_FAULTS_OPERATIONS is a pattern of the
 operations that are tried: "VM.(start|pause)$"."""
-import json
 import os
 import random
 import re
@@ -352,18 +351,8 @@ class Faults(VmCase):
         return vm if right else None
 
     def agent_busy(self):
-        """Operations that the agent has written down as not ended, and what a write that was cut short leaves."""
-        folder = os.path.join(self.pool.hosts[0].folder, "operations")
-        busy = []
-        for name in os.listdir(folder):
-            try:
-                with open(os.path.join(folder, name), encoding="utf-8") as file:
-                    record = json.load(file) if name.endswith(".json") else {"state": "left"}
-            except FileNotFoundError:
-                continue
-            if record["state"] not in ("done", "failed"):
-                busy.append(record)
-        return busy
+        """Operations that the agent has written down as not ended."""
+        return [record for record in self.pool.hosts[0].operations() if record["state"] not in ("done", "failed")]
 
     def clear(self):
         """Removes what the operation has made."""

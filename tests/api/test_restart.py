@@ -1,6 +1,5 @@
 """poold is killed in the middle of calls, at places that a failpoint names (base/failpoint.h), and started
 again: what was interrupted is put right against what the agents say, and nothing is left over."""
-import json
 import os
 import signal
 import sys
@@ -266,14 +265,8 @@ class StillRunning(Case):
     @staticmethod
     def agent_operations():
         """How many clean shutdowns the agent has begun and not ended, as its journal says."""
-        folder = os.path.join(POOL.hosts[0].folder, "operations")
-        count = 0
-        for name in os.listdir(folder):
-            if name.endswith(".json"):
-                with open(os.path.join(folder, name), encoding="utf-8") as file:
-                    record = json.load(file)
-                count += record["call"] == "domain_shutdown" and record["state"] not in ("done", "failed")
-        return count
+        return sum(record["call"] == "domain_shutdown" and record["state"] not in ("done", "failed")
+                   for record in POOL.hosts[0].operations())
 
 
 class Disks(Case):

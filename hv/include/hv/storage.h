@@ -76,7 +76,6 @@ int storage_sr_claim(struct storage_sr *sr, const char *uuid, bool anew, struct 
 struct storage_stats {
     int64_t physical_size_bytes; /* of the file system */
     int64_t physical_used_bytes; /* used on the file system, by whomever */
-    int64_t virtual_bytes;       /* sum of the disks' virtual sizes */
 };
 int storage_sr_stats(struct storage_sr *sr, struct storage_stats *out, struct storage_error *error);
 /* What stands at a place that is (perhaps) no SR of this host: STORAGE_UNAVAILABLE when there is no such
