@@ -1,7 +1,10 @@
 /* Filling an empty head from the engine: the rows, then references, then derived sets and indexes. Built
  * at once from sorted arrays, because a large pool is to be back in seconds. */
+#include "parallel.h"
 #include "store_impl.h"
 #include <base/mem.h>
+
+#define REFERENCE_CHUNK 8192 /* rows */
 
 struct loader {
     struct store *store;
@@ -68,31 +71,31 @@ struct member_visit {
     const struct version *head;
     const struct field_desc *field;
     struct ref member;
+    bool missing; /* a target was not there */
 };
 
 static void member_add(struct ref target, void *arg)
 {
-    const struct member_visit *visit = arg;
+    struct member_visit *visit = arg;
     struct member_list *list = visit->list;
+    const struct row *row = version_get(visit->head, visit->field->inverse->cls, target);
+    if (!row) {
+        visit->missing = true;
+        return;
+    }
     if (list->count == list->cap) {
         list->cap = list->cap ? list->cap * 2 : 1024;
         list->items = xreallocarray(list->items, list->cap, sizeof(list->items[0]));
     }
-    const struct row *row = version_get(visit->head, visit->field->inverse->cls, target);
     list->items[list->count++] =
         (struct member){(struct row *)(uintptr_t)row, visit->field->inverse, visit->member};
 }
 
 /* References to rows that were not on disk become null. True: there were some. */
-static bool clear_missing(const struct version *head, struct row *row, const struct field_list *fields)
+static bool clear_missing(const struct version *head, struct row *row, const struct field_desc *field)
 {
-    bool any = false;
-    for (uint16_t i = 0; i < fields->count; i++) {
-        const struct field_desc *field = fields->items[i];
-        struct target_search search = {head, field_target(field)};
-        any |= cell_drop_refs(field, row_cell_mut(row, field), is_missing, &search);
-    }
-    return any;
+    struct target_search search = {head, field_target(field)};
+    return cell_drop_refs(field, row_cell_mut(row, field), is_missing, &search);
 }
 
 static int compare_members(const void *a, const void *b)
@@ -121,28 +124,74 @@ static void fill_derived(struct member_list *list)
     }
 }
 
+struct reference_work {
+    struct loader *loader;
+    uint64_t generation;
+    struct member_list members[PARALLEL_MAX]; /* by worker */
+};
+
 /* Clears what dangles, and collects what the derived sets will hold. */
+static void load_references_of(struct reference_work *work, struct row *row, struct member_list *members)
+{
+    const struct version *head = work->loader->store->head;
+    const struct class_plan *plan = plan_of(&work->loader->store->schema, row->cls);
+    bool fixed = false;
+    for (uint16_t i = 0; i < plan->relations.count; i++) {
+        const struct field_desc *field = plan->relations.items[i];
+        struct member_visit visit = {members, head, field, row->ref, false};
+        cell_each_ref(field, row_cell(row, field), member_add, &visit);
+        fixed |= visit.missing && clear_missing(head, row, field);
+    }
+    for (uint16_t i = 0; i < plan->plain.count; i++)
+        fixed |= clear_missing(head, row, plan->plain.items[i]);
+    if (fixed || (row->cls->flags & CLASS_RUNTIME))
+        row->generation = work->generation; /* not what readers saw before */
+}
+
+static void load_references_range(void *arg, size_t from, size_t to, unsigned worker)
+{
+    struct reference_work *work = arg;
+    for (size_t i = from; i < to; i++)
+        load_references_of(work, work->loader->rows[i], &work->members[worker]);
+}
+
 static struct member_list load_references(struct loader *loader, uint64_t generation)
 {
-    const struct version *head = loader->store->head;
-    struct member_list members = {0};
-    for (size_t i = 0; i < loader->count; i++) {
-        struct row *row = loader->rows[i];
-        const struct class_plan *plan = plan_of(&loader->store->schema, row->cls);
-        bool fixed = clear_missing(head, row, &plan->relations);
-        fixed |= clear_missing(head, row, &plan->plain);
-        if (fixed || (row->cls->flags & CLASS_RUNTIME))
-            row->generation = generation; /* not what readers saw before */
-        for (uint16_t f = 0; f < plan->relations.count; f++) {
-            const struct field_desc *field = plan->relations.items[f];
-            struct member_visit visit = {&members, head, field, row->ref};
-            cell_each_ref(field, row_cell(row, field), member_add, &visit);
-        }
+    struct reference_work work = {.loader = loader, .generation = generation};
+    parallel_run(loader->count, REFERENCE_CHUNK, load_references_range, &work);
+    struct member_list all = work.members[0];
+    for (unsigned i = 1; i < PARALLEL_MAX; i++) {
+        struct member_list *more = &work.members[i];
+        if (more->count == 0)
+            continue;
+        all.cap = all.count + more->count;
+        all.items = xreallocarray(all.items, all.cap, sizeof(all.items[0]));
+        memcpy(all.items + all.count, more->items, more->count * sizeof(all.items[0]));
+        all.count = all.cap;
+        free(more->items);
     }
-    return members;
+    return all;
 }
 
 /* ---- all ---- */
+
+struct row_build {
+    struct store *store;
+    uint64_t generation;
+    struct row **rows;
+    const size_t *start;    /* of each class in `rows`, and the end of the last */
+    _Atomic uint16_t twice; /* a class in which two have one reference, and 1; 0: none */
+};
+
+static void build_class(void *arg, size_t from, size_t to, unsigned worker)
+{
+    struct row_build *build = arg;
+    (void)worker;
+    for (size_t i = from; i < to; i++)
+        if (!version_build_rows(build->store->head, &build->store->schema.classes[i], build->generation,
+                                build->rows + build->start[i], build->start[i + 1] - build->start[i]))
+            build->twice = (uint16_t)(i + 1);
+}
 
 /* Rows class by class: the order of the array changes. */
 static int build_rows(struct loader *loader, uint64_t generation, struct store_err *err)
@@ -160,11 +209,11 @@ static int build_rows(struct loader *loader, uint64_t generation, struct store_e
         sorted[next[loader->rows[i]->cls->index]++] = loader->rows[i];
     free(loader->rows);
     loader->rows = sorted;
-    for (uint16_t i = 0; i < schema->class_count; i++)
-        if (!version_build_rows(loader->store->head, &schema->classes[i], generation, sorted + start[i],
-                                start[i + 1] - start[i]))
-            return store_err_set(err, STORE_E_CORRUPT, "two rows of class %s have the same reference",
-                                 schema->classes[i].name);
+    struct row_build build = {loader->store, generation, sorted, start, 0};
+    parallel_run(schema->class_count, 1, build_class, &build);
+    if (build.twice)
+        return store_err_set(err, STORE_E_CORRUPT, "two rows of class %s have the same reference",
+                             schema->classes[build.twice - 1].name);
     return 0;
 }
 

@@ -32,6 +32,15 @@ struct tx_row {
     enum disk_need need;
 };
 
+#define TX_LOOKS 32
+
+/* Rules ask for the same few rows again and again. */
+struct tx_look {
+    const struct class_desc *cls; /* NULL: none */
+    struct ref ref;
+    const struct row *row;
+};
+
 struct tx {
     struct store *store;
     uint64_t generation;
@@ -39,6 +48,8 @@ struct tx {
     uint32_t count, cap;
     struct refmap map;
     bool sync; /* see tx_sync */
+    bool looked;
+    struct tx_look looks[TX_LOOKS]; /* what was found in the head lately, by a part of the reference */
 };
 
 /* A transaction that waits for its batch. */

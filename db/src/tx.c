@@ -1,4 +1,5 @@
 /* The body of a transaction: an overlay of rows over the head. Nothing here is seen by anyone else. */
+#include "parallel.h"
 #include "store_impl.h"
 #include <assert.h>
 #include <base/mem.h>
@@ -42,6 +43,9 @@ void tx_clear(struct tx *tx)
         tx->cap = 0;
     }
     refmap_clear(&tx->map);
+    if (tx->looked)
+        memset(tx->looks, 0, sizeof(tx->looks));
+    tx->looked = false;
 }
 
 void tx_abort(struct tx *tx)
@@ -136,10 +140,20 @@ void tx_delete(struct tx *tx, const struct class_desc *cls, struct ref ref)
 
 /* ---- reading ---- */
 
+/* The head is as it is until the transaction ends. */
+static const struct row *look(struct tx *tx, const struct class_desc *cls, struct ref ref)
+{
+    struct tx_look *at = &tx->looks[(ref.lo ^ cls->index) % TX_LOOKS];
+    if (at->cls != cls || !ref_eq(at->ref, ref))
+        *at = (struct tx_look){cls, ref, version_get(tx->store->head, cls, ref)};
+    tx->looked = true;
+    return at->row;
+}
+
 const struct row *tx_get(struct tx *tx, const struct class_desc *cls, struct ref ref)
 {
     const struct tx_row *there = tx_find(tx, cls, ref);
-    return there ? there->row : version_get(tx->store->head, cls, ref);
+    return there ? there->row : look(tx, cls, ref);
 }
 
 static bool text_is(const struct row *row, const struct field_desc *field, const char *text)
@@ -237,21 +251,37 @@ struct settling {
     struct tx *tx;
     void (*fn)(struct tx *tx, struct row *row, void *arg);
     void *arg;
+    const struct row **rows;
+    size_t count;
 };
 
-static bool settle_visit(const struct row *row, void *arg)
+#define SETTLE_CHUNK 4096
+
+static bool settle_collect(const struct row *row, void *arg)
+{
+    struct settling *settling = arg;
+    settling->rows[settling->count++] = row;
+    return true;
+}
+
+static void settle_range(void *arg, size_t from, size_t to, unsigned worker)
 {
     const struct settling *settling = arg;
-    settling->fn(settling->tx, (struct row *)(uintptr_t)row, settling->arg);
-    return true;
+    (void)worker;
+    struct tx own = {.store = settling->tx->store, .generation = settling->tx->generation};
+    for (size_t i = from; i < to; i++)
+        settling->fn(&own, (struct row *)(uintptr_t)settling->rows[i], settling->arg);
+    assert(own.count == 0);
 }
 
 void tx_settle(struct tx *tx, const struct class_desc *cls,
                void (*fn)(struct tx *tx, struct row *row, void *arg), void *arg)
 {
-    struct settling settling = {tx, fn, arg};
+    AUTO_FREE const struct row **rows = xreallocarray(NULL, tx_count(tx, cls), sizeof(struct row *));
+    struct settling settling = {tx, fn, arg, rows, 0};
     assert(cls->flags & CLASS_RUNTIME);
     /* Nobody has seen these rows: the opening published them, and no snapshot is held but the store's. */
     assert(tx->count == 0 && atomic_load(&tx->store->current->refs) == 1);
-    version_each(tx->store->head, cls, settle_visit, &settling);
+    version_each(tx->store->head, cls, settle_collect, &settling);
+    parallel_run(settling.count, SETTLE_CHUNK, settle_range, &settling);
 }

@@ -274,13 +274,13 @@ int device_operation_check(struct tx *tx, const struct row *row, int operation, 
     return check_exclusive(row, err);
 }
 
-uint64_t device_operations_allowed(struct tx *tx, const struct row *row)
+uint64_t device_operations_allowed(struct tx *tx, const struct row *row, uint64_t among)
 {
     const struct field_desc *allowed_field = field_find(row->cls, "allowed_operations");
     uint64_t allowed = 0;
     AUTO_API_ERR struct api_err err = {.quiet = true};
     for (int op = 0; op < allowed_field->type->item->en->count; op++)
-        if (device_operation_check(tx, row, op, &err) == 0)
+        if (among >> op & 1 && device_operation_check(tx, row, op, &err) == 0)
             allowed |= (uint64_t)1 << op;
     return allowed;
 }

@@ -8,8 +8,8 @@
 
 /* 0, or -1 with the first reason against the operation now, what runs on the object included. */
 int device_operation_check(struct tx *tx, const struct row *row, int operation, struct api_err *err);
-/* The set for allowed_operations. */
-uint64_t device_operations_allowed(struct tx *tx, const struct row *row);
+/* The set for allowed_operations, of those in `among` (a bit each). */
+uint64_t device_operations_allowed(struct tx *tx, const struct row *row, uint64_t among);
 
 /* ---- between the files of these rules ---- */
 

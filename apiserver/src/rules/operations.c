@@ -184,7 +184,7 @@ static uint64_t allowed_now(struct tx *tx, const struct row *row)
         if (view.power_state == VM_POWER_STATE_PAUSED) /* agents save the memory of guests that run */
             allowed &= ~((uint64_t)1 << VM_OPERATIONS_CHECKPOINT);
     } else {
-        allowed = device_operations_allowed(tx, row);
+        allowed = device_operations_allowed(tx, row, built_operations(row->cls));
     }
     return allowed & built_operations(row->cls);
 }

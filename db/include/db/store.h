@@ -123,7 +123,8 @@ void tx_each(struct tx *tx, const struct class_desc *cls, bool (*fn)(const struc
 /* For the first transaction of a store that was just opened, before anything was changed in it or read from a
  * snapshot: calls fn with each row of a CLASS_RUNTIME class, which may set its fields without FIELD_PERSIST
  * in place, unless they are references. That makes no new versions: the opening has made the rows new for
- * every reader. */
+ * every reader. Several threads call it at once, each with a transaction that is for looking up alone; so what
+ * fn sets, it must not read in other rows. */
 void tx_settle(struct tx *tx, const struct class_desc *cls,
                void (*fn)(struct tx *tx, struct row *row, void *arg), void *arg);
 /* A version that may be changed until commit; the same one when asked again. NULL: no such row.
