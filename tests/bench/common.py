@@ -121,13 +121,14 @@ class Pool:
         for _ in range(hosts):
             self.add_host(driver, host_options)
 
-    def start(self):
+    def start(self, seconds=60):
         """Seconds until the first answer are for the caller to measure: this returns when it listens."""
         for file in ("poold.port", "poold.http"):
             (self.state / file).unlink(missing_ok=True)
-        self.poold = self.bench.spawn(self.argv, f"{self.state.name}.log")
-        self.tls = f"https://127.0.0.1:{self.bench.port(self.state / 'poold.port', self.poold, f'{self.state.name}.log')}"
-        self.plain = f"http://127.0.0.1:{self.bench.port(self.state / 'poold.http', self.poold, f'{self.state.name}.log')}"
+        log = f"{self.state.name}.log"
+        self.poold = self.bench.spawn(self.argv, log)
+        self.tls = f"https://127.0.0.1:{self.bench.port(self.state / 'poold.port', self.poold, log, seconds)}"
+        self.plain = f"http://127.0.0.1:{self.bench.port(self.state / 'poold.http', self.poold, log, seconds)}"
         self.client = Client(self.tls, self.state)
 
     def stop(self, kill=False):
