@@ -54,6 +54,8 @@ int sim_take_time(struct hv_driver_state *sim, const char *uuid, int64_t ms, con
         outcome = sim_find_live(sim, uuid, err) ? sim_wait_change(sim, &step, err) : -1;
         pthread_mutex_unlock(&sim->lock);
     }
+    if (outcome == 0 && save && save->progress)
+        save->progress(save->ctx, 1);
     if (outcome < 0 && err->kind == HV_ERR_KIND_GUEST)
         hv_fail(err, HV_ERR_KIND_DEADLINE, "It was not done in time.");
     return outcome;
