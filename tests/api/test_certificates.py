@@ -134,6 +134,11 @@ class OfTheServer(Base):
         POOL.restart()
         self.__class__.login()
         self.assertEqual(fingerprint(shown()), fingerprint(read("server.pem")))
+        # Two days are left of it: told at a start.
+        uuid = API.host.get_uuid(host)
+        until("its end is told", lambda: any(
+            (m["cls"], m["obj_uuid"]) == ("Host", uuid) and "<date>20" in m["body"]
+            for m in API.message.get_all_records().values() if m["name"] == "HOST_SERVER_CERTIFICATE_EXPIRING_07"), 60)
         API.host.reset_server_certificate(host)
         self.assertNotIn(fingerprint(shown()), (fingerprint(read("server.pem")), fingerprint(before)))
         self.assertEqual(POOL.login(tls=True).pool.get_all(), API.pool.get_all())  # by the pool's own CA again
