@@ -141,13 +141,24 @@ TEMPLATES = [
 ]
 
 
-def templates(pool, made):
+# Where its kernel is in the hosts' images: boots that once, then from the disk that it has filled.
+INSTALLER = template_record(
+    "Debian 12 (installer)", "Debian's installer, from the network: answer it on the serial console, or say preseed=URL",
+    1024, HVM_boot_policy="BIOS order", HVM_boot_params={"order": "cd"},
+    other_config={"disks": disks(8192), "default_template": "true", "linux_template": "true", "install-methods": "http",
+                  "corral:install-kernel": "debian-12-installer.linux",
+                  "corral:install-ramdisk": "debian-12-installer.initrd",
+                  "corral:install-arguments": "console=ttyS0,115200n8 --- console=tty0 console=ttyS0,115200n8"})
+
+
+def templates(pool, made, images):
     present = {vm["name_label"] for vm in pool.VM.get_all_records().values()
                if vm["is_a_template"] and not vm["is_a_snapshot"]}
     # The network that works on every host; those of interfaces want a bridge, which may not be had.
     everywhere = [ref for ref, network in pool.network.get_all_records().items()
                   if network["other_config"].get("corral:kind") == "user"]
-    for record in TEMPLATES:
+    kernel = INSTALLER["other_config"]["corral:install-kernel"]
+    for record in TEMPLATES + ([INSTALLER] if os.path.exists(os.path.join(images, kernel)) else []):
         if record["name_label"] in present:
             continue
         vm = pool.VM.create(record)
@@ -170,7 +181,7 @@ def set_up(pool, state):
     the_pool = pool.pool.get_all()[0]
     if pool.pool.get_default_SR(the_pool) == "OpaqueRef:NULL":
         pool.pool.set_default_SR(the_pool, sr)
-    templates(pool, made)
+    templates(pool, made, os.path.join(state, "images"))
     return made
 
 

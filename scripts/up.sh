@@ -32,6 +32,7 @@ command_up() {
         build=$(realpath -- "$build")
     fi
     stage "tiny Linux" "$log" up_image
+    stage "Debian installer" "$log" up_installer
     stage "programs" "$log" up_programs
     stage "server" "$log" up_server
     stage "hosts ($(conf_get hosts))" "$log" up_hosts
@@ -79,6 +80,24 @@ up_image() {
     done
     changed "tiny Linux"
     remark "version $(sed -n 's/^version=//p' "$made/tiny.version"), $(sed -n 's/^kernel=/kernel /p' "$made/tiny.version")"
+}
+
+# Where Debian's package of it is installed, guests can be started with it.
+up_installer() {
+    local from=/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64 to=$state/images/debian-12-installer pair
+    if [ ! -r "$from/initrd.gz" ]; then
+        remark "not there: apt-get install debian-installer-12-netboot-amd64"
+        return
+    fi
+    if cmp -s "$from/initrd.gz" "$to.initrd" && cmp -s "$from/linux" "$to.linux"; then
+        remark "nothing to do"
+        return
+    fi
+    for pair in initrd.gz:initrd linux:linux; do
+        cp "$from/${pair%:*}" "$to.${pair#*:}.new"
+        mv "$to.${pair#*:}.new" "$to.${pair#*:}"
+    done
+    changed "Debian installer"
 }
 
 # The pool runs a copy of the build, so that the source tree can change, move or be closed to the

@@ -338,6 +338,20 @@ Test(domain, firmware_and_hardware)
     cr_expect(has(text, "\"model\":\"e1000\""), "%s", text);
 }
 
+Test(domain, an_installer_comes_before_everything_else)
+{
+    struct vm_row *vm = make_vm();
+    str_assign(&vm->HVM_boot_policy, "BIOS order");
+    str_map_put(&vm->other_config, "corral:install-kernel", "i.linux");
+    str_map_put(&vm->other_config, "corral:install-ramdisk", "i.initrd");
+    str_map_put(&vm->other_config, "corral:install-arguments", "auto=true");
+    AUTO_FREE char *text = planned(vm->row.ref, false);
+    cr_expect(has(text, "\"firmware\":\"kernel\",\"kernel\":\"i.linux\",\"ramdisk\":\"i.initrd\",\"cmdline\":"
+                        "\"auto=true\""),
+              "%s", text);
+    cr_expect(has(text, "\"on_reboot\":\"destroy\""), "%s", text);
+}
+
 Test(domain, generation_ids)
 {
     char id[UUID_TEXT_SIZE];

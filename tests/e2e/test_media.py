@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
 """Guests that come on media: disk images in both formats through both firmwares, and the Debian
-installer from CD and by kernel and initramfs, to its first screen."""
+installer from CD and from its template, to its first screen."""
 import glob
 import os
-import shutil
 import subprocess
 import unittest
 
@@ -93,15 +92,24 @@ class MediaTest(unittest.TestCase):
         self.site.xe("vm-cd-add", f"uuid={uuid}", "cd-name=debian.iso", "device=3")
         self.installer_shows_its_first_screen(uuid, vm)
 
-    def test_debian_installer_boots_by_kernel_and_initramfs(self):
-        for source, name in (("linux", "installer.linux"), ("initrd.gz", "installer.initrd")):
-            shutil.copy(os.path.join(INSTALLER, source), os.path.join(self.site.state, "images", name))
-        uuid, vm = self.machine("installer-kernel")
-        self.pool.VM.set_HVM_boot_policy(vm, "")
-        self.pool.VM.set_PV_kernel(vm, "installer.linux")
-        self.pool.VM.set_PV_ramdisk(vm, "installer.initrd")
-        self.pool.VM.set_PV_args(vm, ARGUMENTS)
-        self.installer_shows_its_first_screen(uuid, vm)
+    def test_debian_installer_boots_from_its_template(self):
+        """Its kernel boots once, asked for its answers by the address that was given; then the VM is one like others."""
+        uuid = self.site.xe("vm-install", "template=Debian 12 (installer)", "new-name-label=installer",
+                            "preseed=http://192.0.2.1/preseed.cfg")
+        self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={uuid}", "force=true"))
+        vm = self.pool.VM.get_by_uuid(uuid)
+        arguments = self.pool.VM.get_other_config(vm)["corral:install-arguments"].split()
+        self.assertEqual(arguments[:4], ["auto=true", "priority=critical", "url=http://192.0.2.1/preseed.cfg",
+                                         "console=ttyS0,115200n8"])
+        self.assertEqual(len(self.pool.VM.get_VBDs(vm)), 1)
+        # Without the address, to see it ask.
+        self.pool.VM.remove_from_other_config(vm, "corral:install-arguments")
+        self.pool.VM.add_to_other_config(vm, "corral:install-arguments", ARGUMENTS)
+        self.site.xe("vm-start", f"uuid={uuid}")
+        self.assertEqual([key for key in self.pool.VM.get_other_config(vm) if key.startswith("corral:install")], [])
+        self.site.serial(self.pool, vm).expect("Select a language", 400)
+        self.site.xe("vm-shutdown", f"uuid={uuid}", "force=true")
+        self.assertEqual(self.pool.VM.get_power_state(vm), "Halted")
 
     def test_refused_image_leaves_nothing(self):
         """A raw file is no qcow2, and a qcow2 that names a backing file would read it."""

@@ -130,6 +130,16 @@ Test(commands, install_tells_cloud_init)
                               "VM.provision"));
 }
 
+Test(commands, only_an_installer_takes_a_preseed_file)
+{
+    FAILS("vm-install template=Tiny new-name-label=web9 preseed=http://192.0.2.1/a",
+          "Error: the template starts no installer that a preseed file could be for\n");
+    FAILS("vm-install template=Tiny new-name-label=web9 'preseed=http://192.0.2.1/a b'",
+          "Error: preseed is an address: http, https, tftp or ftp, without blanks\n");
+    FAILS("vm-install template=Tiny new-name-label=web9 preseed=file:/etc/passwd",
+          "Error: preseed is an address: http, https, tftp or ftp, without blanks\n");
+}
+
 Test(commands, a_failed_install_leaves_nothing)
 {
     json_object_set_new(f.errors, "VM.provision", json_pack("[s,s,s]", "SR_FULL", "10", "5"));

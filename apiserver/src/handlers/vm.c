@@ -8,6 +8,7 @@
 #include "../hosts/hosts.h"
 #include "../hosts/networks.h"
 #include "../plan/domain.h"
+#include "../plan/hardware.h"
 #include "../plan/passthrough.h"
 #include "../plan/placement.h"
 #include "../rules/device.h"
@@ -80,6 +81,14 @@ static void take_back(struct hv_host *agent, struct call *call, const char *uuid
     hv_domain_hard_shutdown_args_done(&args);
 }
 
+/* An installer is started once. */
+static void forget_installer(struct vm_row *vm)
+{
+    static const char *const keys[] = {PLAN_INSTALL_KERNEL, PLAN_INSTALL_RAMDISK, PLAN_INSTALL_ARGUMENTS};
+    for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+        str_map_assign(&vm->other_config, str_map_without(vm->other_config, keys[i]));
+}
+
 static int record_start(struct call *call, const struct vm_row *vm, struct ref host,
                         const struct domain_info *info, struct api_err *err)
 {
@@ -91,7 +100,9 @@ static int record_start(struct call *call, const struct vm_row *vm, struct ref h
     }
     vm_state_running(tx, vm->row.ref, host, info);
     AUTO_STR const char *record = vm_record_text(now);
-    str_assign(&vm_row_mut(tx_edit(tx, CLASS_VM, vm->row.ref))->last_booted_record, record);
+    struct vm_row *edit = vm_row_mut(tx_edit(tx, CLASS_VM, vm->row.ref));
+    str_assign(&edit->last_booted_record, record);
+    forget_installer(edit);
     AUTO_FREE char *body = xasprintf("VM '%s' started", vm->name_label);
     alert_add(tx, ALERT_VM_STARTED, CLS_VM, vm->uuid, body);
     return server_commit(tx, err);

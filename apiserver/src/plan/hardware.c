@@ -44,14 +44,15 @@ static int plan_firmware(const struct vm_row *vm, struct domain_config *config, 
 /* x86 Linux takes no more; what else is in them is the guest's affair. */
 #define KERNEL_ARGUMENTS_MAX 2047
 
-static int plan_arguments(const struct vm_row *vm, struct domain_config *config, struct api_err *err)
+static int plan_arguments(const char *field, const char *arguments, struct domain_config *config,
+                          struct api_err *err)
 {
-    if (strlen(vm->PV_args) > KERNEL_ARGUMENTS_MAX)
-        return refuse(err, "PV_args", vm->PV_args, "a kernel takes arguments of 2047 characters at most");
-    for (const char *p = vm->PV_args; *p; p++)
+    if (strlen(arguments) > KERNEL_ARGUMENTS_MAX)
+        return refuse(err, field, arguments, "a kernel takes arguments of 2047 characters at most");
+    for (const char *p = arguments; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            return refuse(err, "PV_args", vm->PV_args, "a kernel's arguments hold no control characters");
-    str_assign(&config->cmdline, vm->PV_args);
+            return refuse(err, field, arguments, "a kernel's arguments hold no control characters");
+    str_assign(&config->cmdline, arguments);
     return 0;
 }
 
@@ -64,31 +65,63 @@ static int plan_guest_kernel(const struct vm_row *vm, struct domain_config *conf
                       "it is the number or title of a menu entry, up to 255 characters");
     config->firmware = FIRMWARE_GUEST_KERNEL;
     str_assign(&config->kernel_title, vm->PV_bootloader_args);
-    return plan_arguments(vm, config, err);
+    return plan_arguments("PV_args", vm->PV_args, config, err);
 }
 
-static int plan_host_kernel(const struct vm_row *vm, struct domain_config *config, struct api_err *err)
+/* A kernel out of the host's folder of images, and what the fields are called that say so. */
+struct host_kernel {
+    const char *kernel, *ramdisk, *arguments;
+    const char *fields[3];
+};
+
+static int plan_host_kernel(const struct host_kernel *from, struct domain_config *config, struct api_err *err)
 {
     static const char *const reason =
         "it is the name of a file in the host's folder of images, without a path; a kernel on a disk of the "
         "VM is started with PV_bootloader pygrub";
-    if (!hv_file_name_ok(vm->PV_kernel))
-        return refuse(err, "PV_kernel", vm->PV_kernel, reason);
-    if (*vm->PV_ramdisk && !hv_file_name_ok(vm->PV_ramdisk))
-        return refuse(err, "PV_ramdisk", vm->PV_ramdisk, reason);
+    if (!hv_file_name_ok(from->kernel))
+        return refuse(err, from->fields[0], from->kernel, reason);
+    if (*from->ramdisk && !hv_file_name_ok(from->ramdisk))
+        return refuse(err, from->fields[1], from->ramdisk, reason);
     config->firmware = FIRMWARE_KERNEL;
-    str_assign(&config->kernel, vm->PV_kernel);
-    str_assign(&config->ramdisk, vm->PV_ramdisk);
-    return plan_arguments(vm, config, err);
+    str_assign(&config->kernel, from->kernel);
+    str_assign(&config->ramdisk, from->ramdisk);
+    return plan_arguments(from->fields[2], from->arguments, config, err);
+}
+
+static const char *other_config(const struct vm_row *vm, const char *key)
+{
+    const char *value = str_map_get(vm->other_config, key);
+    return value ? value : "";
+}
+
+/* The reboot at an installer's end would start its kernel again: the VM is halted then, and the next start is
+ * from its disk. */
+static int plan_installer(const struct vm_row *vm, struct domain_config *config, struct api_err *err)
+{
+    const struct host_kernel from = {
+        .kernel = other_config(vm, PLAN_INSTALL_KERNEL),
+        .ramdisk = other_config(vm, PLAN_INSTALL_RAMDISK),
+        .arguments = other_config(vm, PLAN_INSTALL_ARGUMENTS),
+        .fields = {"other_config:" PLAN_INSTALL_KERNEL, "other_config:" PLAN_INSTALL_RAMDISK,
+                   "other_config:" PLAN_INSTALL_ARGUMENTS},
+    };
+    config->on_reboot = END_ACTION_DESTROY;
+    return plan_host_kernel(&from, config, err);
 }
 
 int plan_boot(const struct vm_row *vm, struct domain_config *config, struct api_err *err)
 {
+    if (*other_config(vm, PLAN_INSTALL_KERNEL))
+        return plan_installer(vm, config, err);
     /* A bootloader comes first, as with Xen: PV_kernel then is a leftover of an installation. */
     if (*vm->PV_bootloader)
         return plan_guest_kernel(vm, config, err);
     if (*vm->PV_kernel)
-        return plan_host_kernel(vm, config, err);
+        return plan_host_kernel(
+            &(struct host_kernel){
+                vm->PV_kernel, vm->PV_ramdisk, vm->PV_args, {"PV_kernel", "PV_ramdisk", "PV_args"}},
+            config, err);
     switch (vm->domain_type) {
     case DOMAIN_TYPE_PV:
     case DOMAIN_TYPE_PVH:

@@ -5,6 +5,12 @@
 #include <model/error.h>
 #include <model/rows.h>
 
+/* Keys of other_config: a kernel of the host that boots once, to install the VM's system, and what it gets.
+ * The start that is recorded takes them away. */
+#define PLAN_INSTALL_KERNEL "corral:install-kernel"
+#define PLAN_INSTALL_RAMDISK "corral:install-ramdisk"
+#define PLAN_INSTALL_ARGUMENTS "corral:install-arguments"
+
 int plan_boot(const struct vm_row *vm, struct domain_config *config, struct api_err *err);
 int plan_hardware(const struct vm_row *vm, struct domain_config *config, struct api_err *err);
 /* How all its disks are attached, and what all its nics look like. */

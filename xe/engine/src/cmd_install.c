@@ -143,6 +143,37 @@ static int bios_strings(struct xe_run_state *x, const char *vm)
     return xe_call_task(x, "VM.copy_bios_strings", json_pack("[ss]", vm, host), NULL);
 }
 
+/* The installer's own words stand before those for the system that it installs. */
+static int set_preseed(struct xe_run_state *x, const char *vm, const json_t *template)
+{
+    static const char key[] = "corral:install-arguments";
+    const char *url = xe_arg(x, "preseed"),
+               *arguments = xe_str(json_object_get(template, "other_config"), key);
+    if (!url)
+        return 0;
+    AUTO_FREE char *all = xasprintf("auto=true priority=critical url=%s %s", url, arguments);
+    if (xe_call(x, "VM.remove_from_other_config", NULL, "[ss]", vm, key) < 0)
+        return -1;
+    return xe_call(x, "VM.add_to_other_config", NULL, "[sss]", vm, key, all);
+}
+
+/* It becomes one word of a kernel's command line. */
+static int check_preseed(struct xe_run_state *x, const json_t *template)
+{
+    static const char *const schemes[] = {"http://", "https://", "tftp://", "ftp://"};
+    const char *url = xe_arg(x, "preseed");
+    bool known = false, plain = true;
+    for (size_t i = 0; url && i < ARRAY_LEN(schemes); i++)
+        known = known || strncmp(url, schemes[i], strlen(schemes[i])) == 0;
+    for (const char *p = url; p && *p; p++)
+        plain = plain && *p > ' ' && *p < 0x7f && *p != '"';
+    if (url && (!known || !plain))
+        return xe_fail(x, XE_ERR_CLI, "preseed is an address: http, https, tftp or ftp, without blanks");
+    if (url && !json_object_get(json_object_get(template, "other_config"), "corral:install-kernel"))
+        return xe_fail(x, XE_ERR_CLI, "the template starts no installer that a preseed file could be for");
+    return 0;
+}
+
 static int finish(struct xe_run_state *x, const char *vm, const json_t *template, const char *sr,
                   const json_t *cloud_init)
 {
@@ -151,7 +182,7 @@ static int finish(struct xe_run_state *x, const char *vm, const json_t *template
     if (sr && xe_call(x, "VM.set_suspend_SR", NULL, "[ss]", vm, sr) < 0)
         return -1;
     if (set_disks(x, vm, template, sr) < 0 || bios_strings(x, vm) < 0 ||
-        xe_cloud_init_set(x, vm, cloud_init) < 0)
+        xe_cloud_init_set(x, vm, cloud_init) < 0 || set_preseed(x, vm, template) < 0)
         return -1;
     return xe_call_task(x, "VM.provision", json_pack("[s]", vm), NULL);
 }
@@ -177,7 +208,7 @@ int xe_cmd_vm_install(struct xe_run_state *x, const struct xe_command *cmd)
     AUTO_JSON json_t *made = NULL, *cloud_init = NULL;
     (void)cmd;
     if (xe_arg_required(x, "new-name-label", &name) < 0 || find_template(x, &template_ref, &template) < 0 ||
-        given_sr(x, &sr) < 0 || xe_cloud_init_read(x, &cloud_init) < 0)
+        check_preseed(x, template) < 0 || given_sr(x, &sr) < 0 || xe_cloud_init_read(x, &cloud_init) < 0)
         return -1;
     int rc = sr ? xe_call_task(x, "VM.copy", json_pack("[sss]", template_ref, name, sr), &made)
                 : xe_call_task(x, "VM.clone", json_pack("[ss]", template_ref, name), &made);
