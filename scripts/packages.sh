@@ -18,7 +18,8 @@ build|d:libmicrohttpd-dev|libmicrohttpd-dev|HTTP server
 build|d:libnl-route-3-dev|libnl-route-3-dev|bridges and taps
 build|d:libpam0g-dev|libpam0g-dev|logins of users of this machine
 build|d:libxml2-dev|libxml2-dev|XML of disk templates
-build|d:libexpat1-dev|libexpat1-dev|XML of guests of libvirt
+build|d:libexpat1-dev|libexpat1-dev|XML of guests of libvirt and of OVF
+build|d:zlib1g-dev|zlib1g-dev|disks of OVA archives
 build|d:libjpeg62-turbo-dev|libjpeg62-turbo-dev|pictures of screens
 build|d:libarchive-dev|libarchive-dev|archives of VMs (tar, gzip, zstd)
 build|d:libyaml-dev|libyaml-dev|documents of desired state

@@ -133,13 +133,38 @@ void xe_drop_disk(void *ctx, const char *file)
         fprintf(stderr, "xe: %s could not be removed: %s\n", folder, strerror(errno));
 }
 
+/* A folder of its own below TMPDIR; NULL with *err. */
+static char *temporary_folder(struct xe_err *err)
+{
+    const char *temporary = getenv("TMPDIR");
+    char *folder = xasprintf("%s/xe-image.XXXXXX", temporary && *temporary == '/' ? temporary : "/var/tmp");
+    if (mkdtemp(folder))
+        return folder;
+    xe_err_set(err, XE_ERR_CLI, "%s: %s", folder, strerror(errno));
+    free(folder);
+    return NULL;
+}
+
+int xe_temporary_disk(char **file, struct xe_err *err)
+{
+    AUTO_FREE char *folder = temporary_folder(err);
+    if (!folder)
+        return -1;
+    AUTO_FREE char *path = xasprintf("%s/disk.raw", folder);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        xe_err_set(err, XE_ERR_CLI, "%s: %s", path, strerror(errno));
+        rmdir(folder);
+        return -1;
+    }
+    *file = TAKE_PTR(path);
+    return fd;
+}
+
 int xe_build_disk(void *ctx, const char *const *options, const char *password, xe_progress_fn *progress,
                   void *arg, char **file, struct xe_err *err)
 {
-    const char *temporary = getenv("TMPDIR");
     AUTO_FREE char *program = beside("build-debian"), *tool = beside("corral-guest");
-    AUTO_FREE char *folder =
-        xasprintf("%s/xe-image.XXXXXX", temporary && *temporary == '/' ? temporary : "/var/tmp");
     const char *argv[48];
     size_t n = 0;
     if (!program) {
@@ -147,10 +172,9 @@ int xe_build_disk(void *ctx, const char *const *options, const char *password, x
                    "build-debian is missing: it belongs beside xe, or into ../libexec/corral");
         return -1;
     }
-    if (!mkdtemp(folder)) {
-        xe_err_set(err, XE_ERR_CLI, "%s: %s", folder, strerror(errno));
+    AUTO_FREE char *folder = temporary_folder(err);
+    if (!folder)
         return -1;
-    }
     AUTO_FREE char *image = xasprintf("%s/disk.raw", folder), *secret = xasprintf("%s/password", folder);
     argv[n++] = program;
     argv[n++] = "--progress";

@@ -45,6 +45,13 @@ int xe_read_file(void *ctx, const char *name, char **data, size_t *len, struct x
 int xe_build_disk(void *ctx, const char *const *options, const char *password, xe_progress_fn *progress,
                   void *arg, char **file, struct xe_err *err);
 void xe_drop_disk(void *ctx, const char *file);
+/* An empty file for a disk, in a folder of its own; its descriptor and its path (the caller's, and
+ * xe_drop_disk's). */
+int xe_temporary_disk(char **file, struct xe_err *err);
+/* ova.c */
+int xe_open_ova(void *ctx, const char *filename, char **text, size_t *len, struct xe_err *err);
+int xe_ova_disk(void *ctx, const char *filename, const char *member, int64_t capacity,
+                xe_progress_fn *progress, void *arg, char **file, struct xe_err *err);
 /* terminal.c */
 int xe_console(void *ctx, const char *path, struct xe_err *err);
 int xe_screen(void *ctx, const char *path, const char *where, bool once, struct xe_err *err);

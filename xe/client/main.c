@@ -163,6 +163,8 @@ static struct xe_api api_of(struct xe_client *client)
                            .build_disk = xe_build_disk,
                            .drop_disk = xe_drop_disk,
                            .disk_size = xe_disk_size,
+                           .open_ova = xe_open_ova,
+                           .ova_disk = xe_ova_disk,
                            .console = xe_console,
                            .screen = xe_screen,
                            .rest = xe_rpc_rest,

@@ -20,6 +20,10 @@ json_t *guest_from_xl(const char *text, size_t len, char **problem);
 /* A libvirt <domain>. The same. A document type, and with it every entity, is refused. */
 json_t *guest_from_libvirt(const char *text, size_t len, char **problem);
 
+/* An OVF envelope with one virtual system. Disks are files beside it, by their bare names (or "": empty
+ * ones), of format vmdk, with "size" in bytes. The same. */
+json_t *guest_from_ovf(const char *text, size_t len, char **problem);
+
 /* ---- between the files here ---- */
 
 /* The assignments of a file in their order: [[key, value, line], ...]. A value is a string, an integer, an

@@ -2,156 +2,18 @@
  * not to be wanted (with a reason), or told to be unknown. Attributes that an element's reader does not ask
  * for are told too. */
 #include "guests.h"
+#include "tree.h"
 #include <base/buf.h>
 #include <base/json.h>
 #include <base/mem.h>
 #include <ctype.h>
-#include <expat.h>
 #include <stdio.h>
 
-enum { DEPTH_MAX = 32, NODES_MAX = 20000, TEXT_MAX = 65536, SHOWN = 200 };
-
-struct node {
-    char *name, *text;
-    char **attributes; /* name, value, ..., NULL */
-    struct node *first, *last, *next, *parent;
-};
-
-struct tree {
-    XML_Parser parser;
-    struct node *root, *open;
-    struct buf text;
-    size_t nodes, depth;
-    char **problem;
-};
-
-/* ---- the tree ---- */
-
-static void node_free(struct node *n)
-{
-    while (n) {
-        struct node *next = n->next;
-        node_free(n->first);
-        for (char **a = n->attributes; a && *a; a++)
-            free(*a);
-        free(n->attributes);
-        free(n->name);
-        free(n->text);
-        free(n);
-        n = next;
-    }
-}
-
-static void stop(struct tree *t, const char *why)
-{
-    if (!*t->problem)
-        guest_problem(t->problem, "line %lu: %s", (unsigned long)XML_GetCurrentLineNumber(t->parser), why);
-    XML_StopParser(t->parser, XML_FALSE);
-}
-
-static void XMLCALL opened(void *arg, const XML_Char *name, const XML_Char **attributes)
-{
-    struct tree *t = arg;
-    struct node *n;
-    size_t count = 0;
-    if (++t->nodes > NODES_MAX || ++t->depth > DEPTH_MAX) {
-        stop(t, "this is larger or deeper than any domain");
-        return;
-    }
-    n = xcalloc(1, sizeof(*n));
-    n->name = xstrdup(name);
-    n->parent = t->open;
-    while (attributes[count])
-        count++;
-    n->attributes = xcalloc(count + 1, sizeof(*n->attributes));
-    for (size_t i = 0; i < count; i++)
-        n->attributes[i] = xstrdup(attributes[i]);
-    if (!t->open)
-        t->root = n;
-    else if (t->open->last)
-        t->open->last->next = n;
-    else
-        t->open->first = n;
-    if (t->open)
-        t->open->last = n;
-    t->open = n;
-    buf_clear(&t->text);
-}
-
-static void XMLCALL closed(void *arg, const XML_Char *name)
-{
-    struct tree *t = arg;
-    struct node *n = t->open;
-    (void)name;
-    if (!n)
-        return;
-    const char *text = t->text.len ? t->text.data : "";
-    while (isspace((unsigned char)*text))
-        text++;
-    n->text = xstrdup(text);
-    for (size_t len = strlen(n->text); len && isspace((unsigned char)n->text[len - 1]); len--)
-        n->text[len - 1] = '\0';
-    buf_clear(&t->text);
-    t->open = n->parent;
-    t->depth--;
-}
-
-static void XMLCALL characters(void *arg, const XML_Char *text, int len)
-{
-    struct tree *t = arg;
-    if (t->text.len + (size_t)len > TEXT_MAX)
-        stop(t, "a text is too long");
-    else
-        buf_add(&t->text, text, (size_t)len);
-}
-
-static void XMLCALL document_type(void *arg, const XML_Char *name, const XML_Char *system,
-                                  const XML_Char *public, int internal)
-{
-    (void)name, (void)system, (void)public, (void)internal;
-    stop(arg, "a document type is not accepted");
-}
-
-static struct node *tree_parse(const char *text, size_t len, char **problem)
-{
-    struct tree t = {.parser = XML_ParserCreate(NULL), .text = BUF_INIT, .problem = problem};
-    if (!t.parser)
-        return guest_problem(problem, "there is no memory for it");
-    XML_SetUserData(t.parser, &t);
-    XML_SetElementHandler(t.parser, opened, closed);
-    XML_SetCharacterDataHandler(t.parser, characters);
-    XML_SetStartDoctypeDeclHandler(t.parser, document_type);
-    bool good = len <= (1U << 30) && XML_Parse(t.parser, text, (int)len, 1) == XML_STATUS_OK;
-    if (!good && !*problem)
-        guest_problem(problem, "line %lu: %s", (unsigned long)XML_GetCurrentLineNumber(t.parser),
-                      XML_ErrorString(XML_GetErrorCode(t.parser)));
-    XML_ParserFree(t.parser);
-    buf_done(&t.text);
-    if (good && !*problem)
-        return t.root;
-    node_free(t.root);
-    return NULL;
-}
-
-static const struct node *child(const struct node *n, const char *name)
-{
-    for (const struct node *c = n ? n->first : NULL; c; c = c->next)
-        if (streq(c->name, name))
-            return c;
-    return NULL;
-}
-
-static const char *attribute(const struct node *n, const char *name)
-{
-    for (char **a = n ? n->attributes : NULL; a && *a; a += 2)
-        if (streq(a[0], name))
-            return a[1];
-    return NULL;
-}
+enum { SHOWN = 200 };
 
 static bool is(const struct node *n, const char *name, const char *value)
 {
-    const char *v = attribute(n, name);
+    const char *v = tree_attribute(n, name);
     return v && streq(v, value);
 }
 
@@ -212,7 +74,7 @@ static bool take_memory(json_t *guest, const struct node *n, char **problem)
                  {"KiB", 1 << 10},   {"MB", 1000000},   {"M", 1 << 20},   {"MiB", 1 << 20},
                  {"GB", 1000000000}, {"G", 1 << 30},    {"GiB", 1 << 30}, {"TB", 1000000000000},
                  {"T", 1LL << 40},   {"TiB", 1LL << 40}};
-    const char *unit = attribute(n, "unit") ? attribute(n, "unit") : "KiB";
+    const char *unit = tree_attribute(n, "unit") ? tree_attribute(n, "unit") : "KiB";
     char *end;
     long long value = strtoll(n->text, &end, 10);
     for (size_t i = 0; i < ARRAY_LEN(units); i++) {
@@ -230,15 +92,15 @@ static bool take_memory(json_t *guest, const struct node *n, char **problem)
 static bool take_vcpu(json_t *guest, const struct node *n, char **problem)
 {
     long most = strtol(n->text, NULL, 10);
-    const char *now = attribute(n, "current");
+    const char *now = tree_attribute(n, "current");
     if (most < 1 || most > 4096)
         return problem_at(n, problem, "it is no number of processors");
     json_object_set_new(guest, "vcpus_max", json_integer(most));
     long current = now ? strtol(now, NULL, 10) : most;
     json_object_set_new(guest, "vcpus", json_integer(current >= 1 && current <= most ? current : most));
-    if (attribute(n, "cpuset"))
+    if (tree_attribute(n, "cpuset"))
         json_object_set_new(json_object_get(guest, "vcpus_params"), "mask",
-                            json_string(attribute(n, "cpuset")));
+                            json_string(tree_attribute(n, "cpuset")));
     return true;
 }
 
@@ -249,7 +111,7 @@ static bool take_os(json_t *guest, const struct node *n, char **problem)
     if (is(n, "firmware", "efi"))
         json_object_set_new(guest, "firmware", json_string("uefi"));
     for (const struct node *c = n->first; c; c = c->next) {
-        const char *dev = attribute(c, "dev");
+        const char *dev = tree_attribute(c, "dev");
         char letter = !streq(c->name, "boot") || !dev ? 0
                       : streq(dev, "hd")              ? 'c'
                       : streq(dev, "cdrom")           ? 'd'
@@ -298,7 +160,7 @@ static bool take_features(json_t *guest, const struct node *n, char **problem)
 {
     json_t *platform = json_object_get(guest, "platform");
     (void)problem;
-    json_object_set_new(platform, "acpi", json_string(child(n, "acpi") ? "true" : "false"));
+    json_object_set_new(platform, "acpi", json_string(tree_child(n, "acpi") ? "true" : "false"));
     for (const struct node *c = n->first; c; c = c->next) {
         bool on = !is(c, "state", "off");
         if (streq(c->name, "pae"))
@@ -316,14 +178,14 @@ static bool take_features(json_t *guest, const struct node *n, char **problem)
 static bool take_clock(json_t *guest, const struct node *n, char **problem)
 {
     (void)problem;
-    if (attribute(n, "adjustment") &&
-        strspn(attribute(n, "adjustment"), "-0123456789") == strlen(attribute(n, "adjustment")))
+    if (tree_attribute(n, "adjustment") &&
+        strspn(tree_attribute(n, "adjustment"), "-0123456789") == strlen(tree_attribute(n, "adjustment")))
         json_object_set_new(json_object_get(guest, "platform"), "timeoffset",
-                            json_string(attribute(n, "adjustment")));
+                            json_string(tree_attribute(n, "adjustment")));
     else if (!is(n, "offset", "utc"))
         note(guest, n, "the clock is UTC; set platform:timeoffset to the zone's seconds");
     for (const struct node *c = n->first; c; c = c->next) {
-        if (is(c, "name", "hpet") && attribute(c, "present"))
+        if (is(c, "name", "hpet") && tree_attribute(c, "present"))
             json_object_set_new(json_object_get(guest, "platform"), "hpet",
                                 json_string(is(c, "present", "yes") ? "true" : "false"));
         else
@@ -369,11 +231,12 @@ static void note_rest(json_t *guest, const struct node *n, const char *const *ta
 static bool take_disk(json_t *guest, const struct node *n, char **problem)
 {
     static const char *const taken[] = {"driver", "source", "target", "readonly", "boot", NULL};
-    const struct node *source = child(n, "source"), *driver = child(n, "driver");
-    const char *device = attribute(n, "device") ? attribute(n, "device") : "disk";
-    const char *dev = attribute(child(n, "target"), "dev"), *type = attribute(n, "type");
-    const char *path = attribute(source, "file") ? attribute(source, "file") : attribute(source, "dev");
-    const char *format = attribute(driver, "type");
+    const struct node *source = tree_child(n, "source"), *driver = tree_child(n, "driver");
+    const char *device = tree_attribute(n, "device") ? tree_attribute(n, "device") : "disk";
+    const char *dev = tree_attribute(tree_child(n, "target"), "dev"), *type = tree_attribute(n, "type");
+    const char *path =
+        tree_attribute(source, "file") ? tree_attribute(source, "file") : tree_attribute(source, "dev");
+    const char *format = tree_attribute(driver, "type");
     bool cdrom = streq(device, "cdrom");
     if (!streq(device, "disk") && !cdrom) {
         note(guest, n, "only disks and CD drives are taken over");
@@ -390,12 +253,12 @@ static bool take_disk(json_t *guest, const struct node *n, char **problem)
         path = "";
     if (*path && *path != '/')
         return problem_at(n, problem, "the source needs its whole path, from /");
-    if (child(n, "boot"))
-        note(guest, child(n, "boot"), "disks boot in the order of their devices");
+    if (tree_child(n, "boot"))
+        note(guest, tree_child(n, "boot"), "disks boot in the order of their devices");
     json_array_append_new(json_object_get(guest, "disks"),
                           json_pack("{s:s, s:i, s:s, s:s, s:b, s:b}", "device", dev, "number", number, "path",
                                     path, "format", format && !streq(format, "aio") ? format : "raw", "cdrom",
-                                    cdrom, "readonly", cdrom || child(n, "readonly")));
+                                    cdrom, "readonly", cdrom || tree_child(n, "readonly")));
     note_rest(guest, n, taken);
     return true;
 }
@@ -403,10 +266,11 @@ static bool take_disk(json_t *guest, const struct node *n, char **problem)
 static bool take_interface(json_t *guest, const struct node *n, char **problem)
 {
     static const char *const taken[] = {"mac", "source", "model", "mtu", "target", "boot", NULL};
-    const char *mac = attribute(child(n, "mac"), "address"), *model = attribute(child(n, "model"), "type");
-    const char *bridge = attribute(child(n, "source"), "bridge"),
-               *network = attribute(child(n, "source"), "network");
-    const char *mtu = attribute(child(n, "mtu"), "size");
+    const char *mac = tree_attribute(tree_child(n, "mac"), "address"),
+               *model = tree_attribute(tree_child(n, "model"), "type");
+    const char *bridge = tree_attribute(tree_child(n, "source"), "bridge"),
+               *network = tree_attribute(tree_child(n, "source"), "network");
+    const char *mtu = tree_attribute(tree_child(n, "mtu"), "size");
     long bytes = mtu ? strtol(mtu, NULL, 10) : 0;
     (void)problem;
     if (!is(n, "type", "bridge") && !is(n, "type", "network") && !is(n, "type", "user"))
@@ -414,7 +278,7 @@ static bool take_interface(json_t *guest, const struct node *n, char **problem)
     if (model && (streq(model, "e1000") || streq(model, "rtl8139")))
         json_object_set_new(json_object_get(guest, "platform"), "nic_type", json_string(model));
     else if (model && !streq(model, "virtio") && !streq(model, "netfront"))
-        note(guest, child(n, "model"), "the models are virtio, e1000 and rtl8139");
+        note(guest, tree_child(n, "model"), "the models are virtio, e1000 and rtl8139");
     json_array_append_new(json_object_get(guest, "nics"),
                           json_pack("{s:i, s:s, s:s, s:s, s:i, s:i}", "number",
                                     (int)json_array_size(json_object_get(guest, "nics")), "mac",
@@ -427,8 +291,8 @@ static bool take_interface(json_t *guest, const struct node *n, char **problem)
 
 static bool take_video(json_t *guest, const struct node *n, char **problem)
 {
-    const struct node *model = child(n, "model");
-    const char *type = attribute(model, "type");
+    const struct node *model = tree_child(n, "model");
+    const char *type = tree_attribute(model, "type");
     (void)problem;
     if (type && (streq(type, "cirrus") || streq(type, "vga")))
         json_object_set_new(json_object_get(guest, "platform"), "vga",
@@ -557,7 +421,7 @@ json_t *guest_from_libvirt(const char *text, size_t len, char **problem)
     if (!good)
         guest_problem(problem, "it is a <%s>, not a <domain>", root->name);
     good = good && take_all(guest, root, top, ARRAY_LEN(top), problem);
-    node_free(root);
+    tree_free(root);
     if (!good)
         return NULL;
     const char *name = json_string_value(json_object_get(guest, "name"));

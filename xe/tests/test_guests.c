@@ -1,8 +1,14 @@
 /* Guests of older toolstacks: what their files become, what is told, and what is refused. */
+#include <base/file.h>
 #include <base/json.h>
 #include <base/mem.h>
+#include <base/proc.h>
 #include <criterion/criterion.h>
+#include <fcntl.h>
 #include <guests.h>
+#include <stdio.h>
+#include <unistd.h>
+#include <vmdk.h>
 
 /* A member by a path like "disks/0/format" as text (the caller's); notes as "key=value". */
 static char *at(const json_t *guest, const char *path)
@@ -182,6 +188,145 @@ Test(guests, libvirt_without_entities_and_bounds)
     cr_expect_str_eq(three, "it is a <vm>, not a <domain>");
     cr_expect_null(guest_from_libvirt("<domain/>", 9, &four));
     cr_expect_str_eq(four, "name is missing");
+}
+
+/* ---- OVF ---- */
+
+static char *vmware(size_t *len)
+{
+    char *text = file_read(TEST_CORPUS "/ovf/vmware.ovf", 1 << 20, len);
+    cr_assert(text);
+    return text;
+}
+
+Test(guests, ovf)
+{
+    size_t len;
+    AUTO_FREE char *text = vmware(&len), *problem = NULL;
+    AUTO_JSON json_t *guest = guest_from_ovf(text, len, &problem);
+    cr_assert(guest, "%s", problem);
+    AUTO_JSON json_t *wanted = json_pack(
+        "{s:s, s:s, s:s, s:s, s:i, s:I, s:{}, s:{}, "
+        "s:[{s:s, s:i, s:s, s:s, s:b, s:b, s:i}, {s:s, s:i, s:s, s:s, s:b, s:b, s:i}, {s:s, s:i, s:s, s:s, "
+        "s:b, s:b}], "
+        "s:[{s:i, s:s, s:s, s:s, s:i, s:i}], s:[{s:s, s:s, s:s}]}",
+        "name", "web & more", "description", "the web server", "type", "hvm", "firmware", "uefi", "vcpus", 2,
+        "memory", (json_int_t)256 << 20, "platform", "vcpus_params", "disks", //
+        "device", "xvda", "number", 0, "path", "web-disk1.vmdk", "format", "vmdk", "cdrom", 0, "readonly", 0,
+        "size",
+        3 << 20, //
+        "device", "xvdb", "number", 1, "path", "", "format", "vmdk", "cdrom", 0, "readonly", 0, "size",
+        1 << 30,                                                                               //
+        "device", "xvdc", "number", 2, "path", "", "format", "raw", "cdrom", 1, "readonly", 1, //
+        "nics", "number", 0, "mac", "02:00:00:00:00:09", "bridge", "", "network", "VM Network", "mtu", 0,
+        "kbps", 0, "notes", "key", "Sound", "value", "", "why", "no such device exists here");
+    cr_assert(wanted);
+    AUTO_FREE char *got = json_dumps(guest, JSON_SORT_KEYS);
+    cr_expect(json_equal(guest, wanted), "%s", got);
+}
+
+/* Each is the description above with one text replaced. */
+Test(guests, ovf_that_is_refused)
+{
+    static const struct {
+        const char *from, *to, *problem;
+    } rows[] = {
+        {"web-disk1.vmdk", "../secret", "file1: there is no file of that id beside the description"},
+        {"web-disk1.vmdk", "/etc/shadow", "file1: there is no file of that id beside the description"},
+        {"<References>", "<References><!DOCTYPE a>", "line 3: not well-formed (invalid token)"},
+        {"<?xml version=\"1.0\" encoding=\"UTF-8\"?>",
+         "<!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]>", "line 1: a document type is not accepted"},
+        {"ovf:/disk/vmdisk1", "ovf:/disk/none", "ovf:/disk/none: there is no such disk in the description"},
+        {"ovf:capacity=\"3\"", "ovf:capacity=\"-3\"",
+         "vmdisk1: its capacity is no number of bytes up to 64 TiB"},
+        {"ovf:capacity=\"3\"", "ovf:capacity=\"99999999999999\"",
+         "vmdisk1: its capacity is no number of bytes up to 64 TiB"},
+        {"byte * 2^20\" ovf:diskId", "byte * 2^99\" ovf:diskId",
+         "vmdisk1: its capacity is no number of bytes up to 64 TiB"},
+        {"ovf:fileRef=\"file1\"", "ovf:fileRef=\"file1\" ovf:parentRef=\"blank\"",
+         "vmdisk1: it is a difference to another disk"},
+        {"ovf:size=\"68608\"", "ovf:compression=\"gzip\"",
+         "web-disk1.vmdk: it is compressed as a whole, which is not read here"},
+        {"</VirtualSystem>", "</VirtualSystem><VirtualSystem ovf:id=\"b\"/>",
+         "Envelope: it does not describe one machine, but none or several"},
+        {">256<", "><", "Memory: its quantity is no number"},
+    };
+    size_t len;
+    AUTO_FREE char *text = vmware(&len);
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        AUTO_FREE char *problem = NULL;
+        const char *at = strstr(text, rows[i].from);
+        cr_assert(at, "%s", rows[i].from);
+        AUTO_FREE char *other =
+            xasprintf("%.*s%s%s", (int)(at - text), text, rows[i].to, at + strlen(rows[i].from));
+        AUTO_JSON json_t *guest = guest_from_ovf(other, strlen(other), &problem);
+        cr_expect(!guest && problem && streq(problem, rows[i].problem), "%zu: %s", i,
+                  problem ? problem : "taken");
+    }
+}
+
+/* ---- VMDK ---- */
+
+static void run_qemu_img(const char *const *argv)
+{
+    struct proc_spec spec = {.argv = argv};
+    struct proc_run_options options = {.timeout_ms = 60000, .capture_max = 4096};
+    struct proc_result result AUTO_PROC_RESULT = PROC_RESULT_INIT;
+    cr_assert(proc_run(&spec, &options, &result) == 0 && proc_ok(&result), "%s: %s", argv[0],
+              result.err.len ? result.err.data : "");
+}
+#define QEMU_IMG(...) run_qemu_img((const char *const[]){"qemu-img", __VA_ARGS__, NULL})
+
+static int file_of(const char *folder, const char *name, char **path)
+{
+    *path = xasprintf("%s/%s", folder, name);
+    int fd = open(*path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    cr_assert_geq(fd, 0);
+    return fd;
+}
+
+enum { DISK = (5 << 20) + 512, BEFORE = 1024 };
+
+/* What qemu-img writes is read back, out of the middle of another file; a cut or another size is refused. */
+Test(guests, vmdk_of_another_writer)
+{
+    char folder[] = "/tmp/xe-vmdk-XXXXXX";
+    cr_assert(mkdtemp(folder));
+    AUTO_FREE char *raw_path = NULL, *image_path = NULL, *archive_path = NULL, *out_path = NULL,
+                   *problem = NULL;
+    AUTO_CLOSE int raw = file_of(folder, "raw", &raw_path),
+                   archive = file_of(folder, "archive", &archive_path);
+    AUTO_CLOSE int out = file_of(folder, "out", &out_path);
+    AUTO_FREE uint8_t *disk = xcalloc(1, DISK), *got = xcalloc(1, DISK);
+    for (size_t i = 0; i < DISK; i++)
+        disk[i] = (uint8_t)(i < 200000 ? i * 7 : i > DISK - 1000 ? i : i % 700000 == 0);
+    cr_assert_eq(pwrite(raw, disk, DISK, 0), DISK);
+    image_path = xasprintf("%s/image", folder);
+    QEMU_IMG("convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", raw_path, image_path);
+    size_t len;
+    AUTO_FREE char *image = file_read(image_path, 16 << 20, &len);
+    cr_assert(image);
+    cr_assert_eq(pwrite(archive, image, len, BEFORE), (ssize_t)len);
+    cr_assert_eq(vmdk_read(archive, BEFORE, (int64_t)len, DISK, out, NULL, NULL, &problem), 0, "%s", problem);
+    cr_assert_eq(lseek(out, 0, SEEK_END), DISK);
+    cr_assert_eq(pread(out, got, DISK, 0), DISK);
+    cr_expect_eq(memcmp(got, disk, DISK), 0);
+
+    static const struct {
+        int64_t length, capacity;
+    } wrong[] = {{100, DISK},      {70000, DISK}, {0, DISK},          {-1, DISK - 512},
+                 {-1, DISK + 512}, {-1, 100},     {-1, INT64_MAX / 2}};
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        AUTO_FREE char *why = NULL;
+        int64_t length = wrong[i].length < 0 ? (int64_t)len : wrong[i].length;
+        cr_expect_eq(vmdk_read(archive, BEFORE, length, wrong[i].capacity, out, NULL, NULL, &why), -1, "%zu",
+                     i);
+        cr_expect_not_null(why);
+    }
+    const char *const paths[] = {raw_path, image_path, archive_path, out_path};
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+        unlink(paths[i]);
+    rmdir(folder);
 }
 
 Test(guests, device_numbers)

@@ -1,12 +1,14 @@
-/* vm-import-xl, vm-import-libvirt: VMs of older toolstacks, from their configuration files. The file is
- * described (guests/guests.h), what has no place here is told, and then the VM is made; its disks are copied,
- * or ones that are here already are taken over. What was made goes again when a step fails. */
+/* vm-import-xl, vm-import-libvirt, and vm-import of OVA and OVF: VMs from other toolstacks' descriptions. The
+ * file is described (guests/guests.h), what has no place here is told, and then the VM is made; its disks are
+ * copied, or ones that are here already are taken over. What was made goes again when a step fails. */
 #include "run.h"
 #include "xe_handlers.h"
 #include <guests.h>
 #include <inttypes.h>
 
 struct import {
+    const char
+        *archive; /* its disks are in this OVA file, or beside this OVF file; NULL: files of their own */
     json_t *guest;
     char *sr, *vm;
     char **vdis; /* made so far */
@@ -37,15 +39,12 @@ static int64_t number(const json_t *o, const char *member, int64_t otherwise)
 
 typedef json_t *reader_fn(const char *text, size_t len, char **problem);
 
-static int read_guest(struct xe_run_state *x, reader_fn *reader, struct import *i)
+static int describe(struct xe_run_state *x, const char *file, const char *data, size_t len, reader_fn *reader,
+                    struct import *i)
 {
-    const char *file;
-    AUTO_FREE char *data = NULL, *problem = NULL;
-    size_t len, k;
+    AUTO_FREE char *problem = NULL;
+    size_t k;
     const json_t *n;
-    if (xe_arg_required(x, "file", &file) < 0 ||
-        x->api->read_file(x->api->ctx, file, &data, &len, &x->err) < 0)
-        return -1;
     i->guest = reader(data, len, &problem);
     if (!i->guest)
         return xe_fail(x, XE_ERR_CLI, "%s: %s", file, problem);
@@ -55,6 +54,17 @@ static int read_guest(struct xe_run_state *x, reader_fn *reader, struct import *
         xe_note(x, "Not taken over: %s%s%s (%s)", xe_str(n, "key"), *xe_str(n, "value") ? " = " : "",
                 xe_str(n, "value"), xe_str(n, "why"));
     return 0;
+}
+
+static int read_guest(struct xe_run_state *x, reader_fn *reader, struct import *i)
+{
+    const char *file;
+    AUTO_FREE char *data = NULL;
+    size_t len;
+    if (xe_arg_required(x, "file", &file) < 0 ||
+        x->api->read_file(x->api->ctx, file, &data, &len, &x->err) < 0)
+        return -1;
+    return describe(x, file, data, len, reader, i);
 }
 
 /* ---- what would be made ---- */
@@ -111,7 +121,7 @@ static int check_disks(struct xe_run_state *x, struct import *i)
                    *path = xe_str(disk, "path");
         AUTO_FREE char *ref = NULL;
         int64_t size;
-        if (xe_true(disk, "cdrom"))
+        if (xe_true(disk, "cdrom") || i->archive)
             continue;
         if (given_vdi(x, device, &ref) < 0)
             return -1;
@@ -155,12 +165,37 @@ static int find_cd(struct xe_run_state *x, const char *path, char **ref)
     return 0;
 }
 
+static int draw(void *meter, uint64_t done, uint64_t total)
+{
+    xe_meter_bytes(meter, done, total);
+    return 0;
+}
+
+static int send_archived(struct xe_run_state *x, const struct import *i, const json_t *disk, const char *name,
+                         int64_t size, char **vdi)
+{
+    AUTO_FREE char *file = NULL;
+    if (!*xe_str(disk, "path"))
+        return xe_making_blank(x, name, i->sr, size, vdi);
+    struct xe_meter meter = xe_meter_init(x, "Unpacking", false);
+    int rc = x->api->ova_disk(x->api->ctx, i->archive, xe_str(disk, "path"), number(disk, "size", 0), draw,
+                              &meter, &file, &x->err);
+    xe_meter_end(&meter);
+    if (rc < 0)
+        return -1;
+    rc = xe_making_disk(x, name, i->sr, size, file, "raw", vdi);
+    x->api->drop_disk(x->api->ctx, file);
+    return rc;
+}
+
 static int send_disk(struct xe_run_state *x, struct import *i, const json_t *disk, char **ref)
 {
     AUTO_FREE char *name = xasprintf("%s %s", text(i, "name", ""), xe_str(disk, "device"));
     int64_t size = (number(disk, "size", 0) + (1 << 20) - 1) >> 20 << 20;
     char *vdi = NULL;
-    int rc = xe_making_disk(x, name, i->sr, size, xe_str(disk, "path"), xe_str(disk, "format"), &vdi);
+    int rc = i->archive
+                 ? send_archived(x, i, disk, name, size, &vdi)
+                 : xe_making_disk(x, name, i->sr, size, xe_str(disk, "path"), xe_str(disk, "format"), &vdi);
     if (vdi) {
         i->vdis = xreallocarray(i->vdis, i->vdi_count + 1, sizeof *i->vdis);
         i->vdis[i->vdi_count++] = vdi;
@@ -304,24 +339,53 @@ static int make_vm(struct xe_run_state *x, struct import *i)
     return make_disks(x, i) < 0 || make_nics(x, i) < 0 ? -1 : 0;
 }
 
+/* `sr`: what the command line says, or NULL. */
+static int make(struct xe_run_state *x, struct import *i, const char *sr)
+{
+    if (check_disks(x, i) < 0 || xe_making_sr(x, sr, &i->sr) < 0)
+        return -1;
+    if (make_vm(x, i) < 0) {
+        xe_making_undo(x, i->vm, (const char *const *)i->vdis, i->vdi_count);
+        return -1;
+    }
+    xe_record_forget(x, "VM");
+    return xe_print_uuid(x, "VM", i->vm);
+}
+
 static int import(struct xe_run_state *x, reader_fn *reader)
 {
     CLEANUP(import_done) struct import i = {0};
     bool dry = false;
     if (xe_arg_bool(x, "dry-run", &dry) < 0 || read_guest(x, reader, &i) < 0)
         return -1;
-    if (dry) {
-        show(x, &i);
-        return 0;
-    }
-    if (check_disks(x, &i) < 0 || xe_making_sr(x, xe_arg(x, "sr"), &i.sr) < 0)
+    if (!dry)
+        return make(x, &i, xe_arg(x, "sr"));
+    show(x, &i);
+    return 0;
+}
+
+/* A machine that was moved keeps its addresses only when that is asked for. */
+static void drop_addresses(const struct import *i)
+{
+    size_t k;
+    json_t *nic;
+    json_array_foreach(json_object_get(i->guest, "nics"), k, nic)
+        json_object_set_new(nic, "mac", json_string(""));
+}
+
+int xe_import_ova(struct xe_run_state *x, const char *filename, const char *description, size_t len)
+{
+    CLEANUP(import_done) struct import i = {.archive = filename};
+    bool dry = false, preserve = false;
+    if (xe_arg_bool(x, "dry-run", &dry) < 0 || xe_arg_bool(x, "preserve", &preserve) < 0 ||
+        describe(x, filename, description, len, guest_from_ovf, &i) < 0)
         return -1;
-    if (make_vm(x, &i) < 0) {
-        xe_making_undo(x, i.vm, (const char *const *)i.vdis, i.vdi_count);
-        return -1;
-    }
-    xe_record_forget(x, "VM");
-    return xe_print_uuid(x, "VM", i.vm);
+    if (!preserve)
+        drop_addresses(&i);
+    if (!dry)
+        return make(x, &i, xe_arg(x, "sr-uuid"));
+    show(x, &i);
+    return 0;
 }
 
 int xe_cmd_vm_import_xl(struct xe_run_state *x, const struct xe_command *cmd)

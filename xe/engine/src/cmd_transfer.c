@@ -249,11 +249,28 @@ static int import_file(struct xe_run_state *x, json_t **vms)
     return xe_transfer(x, x->api->upload, "Importing", route.data, vms);
 }
 
+/* Other toolstacks' archives are told by what is in them. */
+static int find_ova(struct xe_run_state *x, char **description, size_t *len)
+{
+    const char *filename = xe_arg(x, "filename");
+    bool metadata = false;
+    *description = NULL;
+    if (!filename || !x->api->open_ova || xe_arg_bool(x, "metadata", &metadata) < 0 || metadata)
+        return 0;
+    return x->api->open_ova(x->api->ctx, filename, description, len, &x->err);
+}
+
 int xe_cmd_vm_import(struct xe_run_state *x, const struct xe_command *cmd)
 {
     const char *url = xe_arg(x, "url");
     AUTO_JSON json_t *vms = NULL;
+    AUTO_FREE char *ova = NULL;
+    size_t len;
     (void)cmd;
+    if (!url && find_ova(x, &ova, &len) < 0)
+        return -1;
+    if (ova)
+        return xe_import_ova(x, xe_arg(x, "filename"), ova, len);
     if ((url ? import_url(x, url, &vms) : import_file(x, &vms)) < 0)
         return -1;
     xe_record_forget(x, "VM");

@@ -35,13 +35,18 @@ int xe_making_network(struct xe_run_state *x, const char *given, char **ref)
     return 0;
 }
 
+int xe_making_blank(struct xe_run_state *x, const char *name, const char *sr, int64_t size, char **vdi)
+{
+    return xe_call_string(
+        x, "VDI.create", vdi, "[{s:s, s:s, s:s, s:I, s:s, s:b, s:b, s:{}, s:{}, s:{}, s:[]}]", "name_label",
+        name, "name_description", "", "SR", sr, "virtual_size", (json_int_t)size, "type", "system",
+        "sharable", 0, "read_only", 0, "other_config", "xenstore_data", "sm_config", "tags");
+}
+
 int xe_making_disk(struct xe_run_state *x, const char *name, const char *sr, int64_t size, const char *file,
                    const char *format, char **vdi)
 {
-    if (xe_call_string(x, "VDI.create", vdi, "[{s:s, s:s, s:s, s:I, s:s, s:b, s:b, s:{}, s:{}, s:{}, s:[]}]",
-                       "name_label", name, "name_description", "", "SR", sr, "virtual_size", (json_int_t)size,
-                       "type", "system", "sharable", 0, "read_only", 0, "other_config", "xenstore_data",
-                       "sm_config", "tags") < 0)
+    if (xe_making_blank(x, name, sr, size, vdi) < 0)
         return -1;
     AUTO_FREE char *route = xasprintf("/import_raw_vdi?vdi=%s&format=%s", *vdi, format);
     return xe_transfer_file(x, x->api->upload, "Sending", file, route, NULL);

@@ -212,6 +212,7 @@ int xe_transfer_file(struct xe_run_state *x, xe_transfer_fn *move, const char *l
 int xe_making_sr(struct xe_run_state *x, const char *given, char **ref);
 /* The same for a network; NULL: the one that guests of all pools may use, or *ref stays NULL. */
 int xe_making_network(struct xe_run_state *x, const char *given, char **ref);
+int xe_making_blank(struct xe_run_state *x, const char *name, const char *sr, int64_t size, char **vdi);
 /* A new disk with the content of a local file. *vdi is set as soon as there is something to undo. */
 int xe_making_disk(struct xe_run_state *x, const char *name, const char *sr, int64_t size, const char *file,
                    const char *format, char **vdi);
@@ -230,6 +231,9 @@ struct xe_new_vif {
 int xe_making_vif(struct xe_run_state *x, const char *vm, const char *network, const struct xe_new_vif *how);
 /* Takes back what was made (`vm` may be NULL); the error that x has stays. */
 void xe_making_undo(struct xe_run_state *x, const char *vm, const char *const *vdis, size_t count);
+
+/* cmd_guest.c: makes the VM that an OVF description (of this file) tells of, as vm-import. */
+int xe_import_ova(struct xe_run_state *x, const char *filename, const char *description, size_t len);
 
 /* cloud_init.c: what the parameters cloud-init-* say, as keys of other_config (the caller's; empty: nothing),
  * and setting them. */

@@ -82,6 +82,13 @@ struct xe_api {
     /* How many bytes the disk has that a local file or block device holds (format raw, qcow2 or vhd). A qcow2
      * that needs other files is an error. NULL where that cannot be. */
     int (*disk_size)(void *ctx, const char *filename, const char *format, int64_t *size, struct xe_err *err);
+    /* The description in an OVA archive, or of an OVF file (the caller's); *text is NULL for any other file.
+     * NULL where such files cannot be read. */
+    int (*open_ova)(void *ctx, const char *filename, char **text, size_t *len, struct xe_err *err);
+    /* A disk of such a file, which has `capacity` bytes, as a raw one on this machine. *file is its path, the
+     * caller's; drop_disk removes it. */
+    int (*ova_disk)(void *ctx, const char *filename, const char *member, int64_t capacity,
+                    xe_progress_fn *progress, void *arg, char **file, struct xe_err *err);
     /* Joins the terminal with a console web socket at `path` until one side ends. */
     int (*console)(void *ctx, const char *path, struct xe_err *err);
     /* Lets viewers see the screen whose console web socket is at `path`: one after the other, at a local port
