@@ -4,15 +4,17 @@ installer from CD and from its template, to its first screen."""
 import glob
 import os
 import subprocess
+import tarfile
 import unittest
 
 import bootmedia
-from installation import Installation
+from installation import ROOT, Installation
 from waiting import until
 
 IMAGES = os.environ.get("CORRAL_TEST_IMAGES", "")
 INSTALLER = "/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64"
 ARGUMENTS = "console=ttyS0 quiet"
+OVF = os.path.join(ROOT, "xe", "tests", "fuzz", "corpus", "ovf", "vmware.ovf")
 
 
 class MediaTest(unittest.TestCase):
@@ -110,6 +112,35 @@ class MediaTest(unittest.TestCase):
         self.site.serial(self.pool, vm).expect("Select a language", 400)
         self.site.xe("vm-shutdown", f"uuid={uuid}", "force=true")
         self.assertEqual(self.pool.VM.get_power_state(vm), "Halted")
+
+    def test_ova_is_a_machine_with_its_disks(self):
+        folder = os.path.join(self.site.folder, "ova")
+        os.makedirs(folder)
+        image, ova, back = (os.path.join(folder, name) for name in ("web-disk1.vmdk", "web.ova", "back.raw"))
+        subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", "subformat=streamOptimized", self.raw, image],
+                       check=True)
+        with open(OVF, encoding="utf-8") as file:
+            text = file.read().replace('ovf:capacity="3" ovf:capacityAllocationUnits="byte * 2^20"',
+                                       f'ovf:capacity="{os.path.getsize(self.raw)}"').replace("1073741824", "4194304")
+        with open(os.path.join(folder, "web.ovf"), "w", encoding="utf-8") as file:
+            file.write(text)
+        with tarfile.open(ova, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for name in ("web.ovf", "web-disk1.vmdk"):
+                tar.add(os.path.join(folder, name), name)
+        uuid = self.site.xe("vm-import", f"filename={ova}")
+        self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={uuid}", "force=true"))
+        vm = self.pool.VM.get_record(self.pool.VM.get_by_uuid(uuid))
+        self.assertEqual((vm["name_label"], vm["memory_static_max"], vm["VCPUs_max"], vm["HVM_boot_params"]["firmware"],
+                          len(vm["VBDs"]), len(vm["VIFs"])), ("web & more", 256 << 20, 2, "uefi", 3, 1))
+        disk = self.site.xe("vbd-list", f"vm-uuid={uuid}", "userdevice=0", "params=vdi-uuid", "--minimal")
+        self.site.xe("vdi-export", f"uuid={disk}", f"filename={back}", "format=raw")
+        subprocess.run(["cmp", self.raw, back], check=True)
+        # What is cut off leaves neither machine nor disk.
+        before = len(self.pool.VM.get_all()), len(self.pool.VDI.get_all())
+        os.truncate(ova, os.path.getsize(image) // 2)
+        run = self.site.xe("vm-import", f"filename={ova}", check=False)
+        self.assertNotEqual(run.returncode, 0)
+        self.assertEqual((len(self.pool.VM.get_all()), len(self.pool.VDI.get_all())), before)
 
     def test_refused_image_leaves_nothing(self):
         """A raw file is no qcow2, and a qcow2 that names a backing file would read it."""
