@@ -37,6 +37,7 @@ export interface VM extends Named {
   VBDs: Ref<"VBD">[];
   snapshots: Ref<"VM">[];
   snapshot_time: string;
+  suspend_VDI: Ref<"VDI">;
   HVM_boot_policy: string;
   HVM_boot_params: StringMap;
   PV_kernel: string;

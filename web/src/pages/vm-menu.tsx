@@ -5,7 +5,7 @@ import { Menu, type MenuItem } from "../ui/menu.js";
 import { Button } from "../ui/basics.js";
 import { allowed, deleteVm, runOnAll, VM_ACTIONS, type VmAction } from "../state/vm-actions.js";
 import { store } from "../state/store.js";
-import { disksOf, ownedDisks, type VmView } from "../state/vms.js";
+import { disksOf, ownedDisks, savedMemory, type VmView } from "../state/vms.js";
 
 /** Runs the action on the VMs that allow it, after its question. */
 export function perform(action: VmAction, views: readonly VmView[]): void {
@@ -48,6 +48,7 @@ export function askDelete(views: readonly VmView[], done?: () => void): void {
         <ul class="delete-list">
           {able.map((v) => {
             const owned = ownedDisks(store, v.vm);
+            const memory = savedMemory(store, v.vm);
             const goes = new Set(owned.map((d) => d.vbdRef));
             const kept = disksOf(store, v.vm).filter((d) => d.vdi && d.vbd.type === "Disk" && !goes.has(d.vbdRef));
             return (
@@ -58,6 +59,7 @@ export function askDelete(views: readonly VmView[], done?: () => void): void {
                     Disk “{d.vdi?.name_label || d.vdi?.uuid}”, {bytes(d.vdi?.virtual_size)} on {d.srName || "unknown storage"}
                   </span>
                 ))}
+                {memory && <span class="sub">Its saved memory, {bytes(memory.vdi.virtual_size)}</span>}
                 {owned.length === 0 && <span class="sub faint">No disk is deleted with it.</span>}
                 {kept.map((d) => (
                   <span key={d.vbdRef} class="sub faint">Kept: disk “{d.vdi?.name_label || d.vdi?.uuid}”</span>

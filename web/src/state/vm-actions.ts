@@ -2,7 +2,7 @@
 // same names, by what the server says is allowed.
 import { NULL_REF, type VM } from "../api/types.js";
 import { runJob, runTask, type Steps } from "./jobs.js";
-import { ownedDisks, type VmView } from "./vms.js";
+import { ownedDisks, savedMemory, type VmView } from "./vms.js";
 import { store } from "./store.js";
 import type { IconName } from "../ui/icons.js";
 
@@ -74,12 +74,14 @@ export function runOnAll(action: VmAction, views: readonly VmView[]): Promise<bo
   return Promise.all(views.map((v) => action.run(v)));
 }
 
-/** Deletes the VM and the disks that were made for it. */
+/** Deletes the VM and the disks that were made for it, its saved memory among them. */
 export function deleteVm(view: VmView): Promise<boolean> {
-  const disks = ownedDisks(store, view.vm);
-  return runJob("Delete", view.vm.name_label, async (steps) => {
-    await destroyWithDisks(steps, view.ref, disks.map((d) => ({ ref: d.vdiRef ?? "", name: d.vdi?.name_label ?? "" })));
-  });
+  const disks = ownedDisks(store, view.vm).map((d) => ({ ref: d.vdiRef ?? "", name: d.vdi?.name_label ?? "" }));
+  const memory = savedMemory(store, view.vm);
+  if (memory) {
+    disks.push({ ref: memory.ref, name: memory.vdi.name_label });
+  }
+  return runJob("Delete", view.vm.name_label, async (steps) => destroyWithDisks(steps, view.ref, disks));
 }
 
 /** The record of a new CD drive for the VM, with a disc in it or empty. */

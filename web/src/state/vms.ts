@@ -133,6 +133,12 @@ export function ownedDisks(store: Store, vm: VM): DiskView[] {
     d.vdi.VBDs.every((other) => vm.VBDs.includes(other)));
 }
 
+/** The disk with the memory of a suspended VM, or of a snapshot with memory. */
+export function savedMemory(store: Store, vm: VM): { ref: string; vdi: VDI } | null {
+  const vdi = store.get("vdi", vm.suspend_VDI);
+  return vdi ? { ref: vm.suspend_VDI, vdi } : null;
+}
+
 /** The discs that may be put into a CD drive, by the library that holds them. */
 export function insertableDiscs(store: Store): { ref: string; vdi: VDI; srName: string }[] {
   const found: { ref: string; vdi: VDI; srName: string }[] = [];

@@ -24,7 +24,7 @@ const defaults = {
     is_a_template: false, is_default_template: false, is_a_snapshot: false, is_control_domain: false,
     resident_on: NULL_REF, affinity: NULL_REF, memory_static_min: 64 << 20, memory_dynamic_min: 512 << 20,
     memory_dynamic_max: 512 << 20, memory_static_max: 512 << 20, VCPUs_max: 1, VCPUs_at_startup: 1, consoles: [],
-    VIFs: [], VBDs: [], snapshots: [], snapshot_of: NULL_REF, snapshot_time: never, HVM_boot_policy: "BIOS order", HVM_boot_params: { order: "cd", firmware: "bios" },
+    VIFs: [], VBDs: [], snapshots: [], snapshot_of: NULL_REF, snapshot_time: never, suspend_VDI: NULL_REF, HVM_boot_policy: "BIOS order", HVM_boot_params: { order: "cd", firmware: "bios" },
     PV_kernel: "", PV_args: "", platform: { acpi: "true", apic: "true" }, other_config: {}, domid: -1,
     metrics: NULL_REF, guest_metrics: NULL_REF, tags: [], blocked_operations: {},
   }),

@@ -139,6 +139,9 @@ export class Operations {
   #snapshot(ref, name, state) {
     const copy = this.#cloneVm(ref, name);
     this.#halt(copy, state);
+    if (state === "Suspended") {
+      this.model.update(copy, { suspend_VDI: this.model.create("VDI", { name_label: "Suspend image", type: "suspend", virtual_size: 1 << 30 }) });
+    }
     this.model.update(copy, { is_a_template: true, is_a_snapshot: true, snapshot_of: ref, snapshot_time: wireTime() });
     this.refreshAllowed(copy);
     return copy;

@@ -63,17 +63,17 @@ test("going back asks first and says what is lost", () => withPage(browser, { se
   assert.deepEqual(calls(t, "VM.revert"), [[monday]]);
 }));
 
-test("a snapshot goes with its disks, and the VM's own stay", () => withPage(browser, { server: { stepMs: 5 } }, async (t) => {
-  const { model, refs } = t.server;
-  await openTab(t, refs.web1, "monday");
-  const [monday] = model.find("VM", (vm) => vm.name_label === "monday");
+test("a snapshot goes with its disks and memory, and the VM's own disks stay", () => withPage(browser, { server: { stepMs: 5 } }, async (t) => {
+  const { model, operations, refs } = t.server;
+  const monday = await operations.call("VM.checkpoint", [refs.web1, "monday"]);
+  await openTab(t, refs.web1);
   const disks = (vm) => model.get("VM", vm).VBDs.map((vbd) => model.get("VBD", vbd)).filter((vbd) => vbd.type === "Disk").map((vbd) => vbd.VDI);
-  const own = disks(refs.web1), kept = disks(monday);
+  const own = disks(refs.web1), its = [...disks(monday), model.get("VM", monday).suspend_VDI];
   await t.page.getByRole("button", { name: "Delete snapshot monday" }).click();
   await t.page.getByRole("dialog").getByRole("button", { name: "Delete" }).click();
   await t.page.getByText("No snapshots").waitFor();
-  await eventually(() => calls(t, "VDI.destroy").length === kept.length);
-  assert.deepEqual(calls(t, "VDI.destroy").flat().sort(), kept.sort());
+  await eventually(() => calls(t, "VDI.destroy").length === its.length);
+  assert.deepEqual(calls(t, "VDI.destroy").flat().sort(), its.sort());
   assert.ok(own.every((vdi) => model.rows.has(vdi)));
 }));
 

@@ -128,6 +128,20 @@ test("several VMs at once: chosen, shut down together", () => withPage(browser, 
   await bar.getByText("9 VMs chosen").waitFor();
 }));
 
+test("a suspended VM goes with its memory", () => withPage(browser, { server: { stepMs: 5 } }, async (t) => {
+  const { model, refs } = t.server;
+  const memory = model.create("VDI", { name_label: "Suspend image", type: "suspend", virtual_size: 2 * 1024 ** 3 });
+  model.update(refs.ci, { suspend_VDI: memory });
+  await logIn(t);
+  await row(t, "ci-archive").getByRole("button", { name: "Actions for ci-archive" }).click();
+  await t.page.getByRole("menuitem", { name: "Delete…" }).click();
+  const dialog = t.page.getByRole("dialog", { name: "Delete ci-archive?" });
+  await dialog.getByText("Its saved memory, 2 GiB").waitFor();
+  await dialog.getByRole("button", { name: "Delete" }).click();
+  await t.page.getByText("Delete ci-archive – done").waitFor();
+  assert.ok(calls(t, "VDI.destroy").some(([vdi]) => vdi === memory));
+}));
+
 test("delete names the VM and the disks that go with it, and deletes just those", () => withPage(browser, { server: { stepMs: 5 } }, async (t) => {
   const { model, refs } = t.server;
   const shared = model.create("VDI", { name_label: "kept data", SR: refs.local, virtual_size: 1 });
