@@ -243,6 +243,7 @@ static int set_up(struct agent *agent, struct hv_err *err)
                                         .give = give,
                                         .ctx = agent};
     users_choose(agent);
+    storage_set_launcher(agent->launcher);
     if (geteuid() == 0 && !sim)
         storage_set_user(agent->env.guest_uid, agent->env.guest_gid);
     return 0;

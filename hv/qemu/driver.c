@@ -2,6 +2,7 @@
  * adopt.c, ops.c. */
 #include "internal.h"
 #include <base/clock.h>
+#include <base/confine.h>
 #include <base/file.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -89,6 +90,11 @@ static int qemu_open(const struct hv_driver_env *env, struct hv_driver_state **o
     state->cgroup_fd = scheduling_open(env->cgroup);
     state->accelerator = qemu_choose_accelerator(reason, sizeof(reason));
     state->may_nest = qemu_may_nest(state->accelerator);
+    state->confines = confine_version() > 0;
+    if (!state->confines)
+        log_info(
+            "qemu",
+            "this kernel has no Landlock: users and missing paths alone keep guests' programs from files");
     struct network_error why;
     state->may_bridge = network_allowed(&why);
     if (!state->may_bridge)

@@ -77,17 +77,22 @@ static int run(const struct search *s, const char *const *command, int out_fd, r
     char **argv = NULL;
     struct buf keep AUTO_BUF = BUF_INIT;
     struct proc_fd *fds AUTO_FREE = xcalloc(images + 1, sizeof(*fds));
-    int nowhere AUTO_CLOSE = open("/dev/null", O_WRONLY | O_CLOEXEC); /* its number is of no interest */
+    int ruleset AUTO_CLOSE = -1;
+    struct hv_err err;
+    if (confined_ruleset(s->domain->driver, READER, NULL, 0, -1, &ruleset, &err) < 0) {
+        log_error("qemu", "the reader of a guest's kernel is not started", "cause", err.text);
+        return -1;
+    }
     for (size_t i = 0; i < images; i++) {
         fds[i] = (struct proc_fd){.parent = s->chain->nodes[i].fd, .child = (int)(3 + i)};
         buf_printf(&keep, "%s%zu", i ? "," : "", 3 + i);
     }
-    fds[images] = (struct proc_fd){.parent = nowhere, .child = (int)(3 + images)};
+    fds[images] = (struct proc_fd){.parent = ruleset, .child = (int)(3 + images)};
     launch_begin(s->domain, 0, &argv, &argc);
-    const char *const settings[] = {"--keep", keep.data, "--env", s->words, "--env", s->preload, "--pid-fd"};
+    const char *const settings[] = {"--keep", keep.data, "--env", s->words, "--env", s->preload};
     for (size_t i = 0; i < ARRAY_LEN(settings); i++)
         launch_add(&argv, &argc, xstrdup(settings[i]));
-    launch_add(&argv, &argc, xasprintf("%zu", 3 + images));
+    launch_add_ruleset(&argv, &argc, ruleset >= 0 ? (int)(3 + images) : -1);
     const char *const program[] = {"--", READER, "/dev/null"};
     for (size_t i = 0; i < ARRAY_LEN(program); i++)
         launch_add(&argv, &argc, xstrdup(program[i]));
@@ -96,7 +101,7 @@ static int run(const struct search *s, const char *const *command, int out_fd, r
     struct proc_spec spec = {.argv = (const char *const *)argv,
                              .stdout_fd = out_fd,
                              .fds = fds,
-                             .fd_count = images + 1,
+                             .fd_count = images + (ruleset >= 0),
                              .new_session = true,
                              .limits = limits,
                              .limit_count = ARRAY_LEN(limits)};

@@ -26,6 +26,7 @@ struct hv_driver_state {
     struct loop *loop;
     enum accelerator accelerator;
     bool may_bridge, may_nest;
+    bool confines; /* the kernel has Landlock */
     int cgroup_fd; /* folder of the domains' control groups; -1: none */
     char boot_id[40];
     struct loop_timer housekeeping; /* loop thread */

@@ -116,6 +116,14 @@ void launch_add(char ***argv, size_t *argc, char *moved)
     (*argv)[*argc] = NULL;
 }
 
+void launch_add_ruleset(char ***argv, size_t *argc, int child)
+{
+    if (child < 0)
+        return;
+    launch_add(argv, argc, xstrdup("--ruleset"));
+    launch_add(argv, argc, xasprintf("%d", child));
+}
+
 /* The group that may open /dev/kvm, when the device model needs it for that; 0: none. */
 static gid_t kvm_group(const struct hv_driver_state *state)
 {
@@ -159,7 +167,13 @@ static int spawn(struct qemu_domain *d, const struct qemu_plan *plan, struct han
                        strerror(errno));
     char **argv = NULL;
     size_t argc = 0;
+    int ruleset;
+    if (confined_ruleset(d->driver, d->driver->qemu_binary, h->fds, h->count, -1, &ruleset, err) < 0) {
+        close(pid_fd);
+        return -1;
+    }
     launch_begin(d, kvm_group(d->driver), &argv, &argc);
+    launch_add_ruleset(&argv, &argc, ruleset >= 0 ? handout_give_owned(h, ruleset) : -1);
     launch_add(&argv, &argc, xstrdup("--pid-fd"));
     launch_add(&argv, &argc, xasprintf("%d", handout_give_owned(h, pid_fd)));
     launch_add(&argv, &argc, xstrdup("--keep"));

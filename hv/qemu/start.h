@@ -18,6 +18,15 @@ void handout_done(struct handout *h);
 /* The launcher and as whom it runs what follows: the domain's user. `also`: a further group, 0: none. */
 void launch_begin(const struct qemu_domain *d, gid_t also, char ***argv, size_t *argc);
 void launch_add(char ***argv, size_t *argc, char *moved);
+/* The number of a ruleset in the child; -1: there is none. */
+void launch_add_ruleset(char ***argv, size_t *argc, int child);
+
+/* ---- confined.c ---- */
+/* What corral-launch and `program` (its path) may open: what every program needs, the folders of both, and
+ * anew what the child is handed; `folder`: where it may make files; -1: nowhere. *ruleset: close-on-exec, the
+ * caller's; -1 where the kernel has no Landlock. */
+int confined_ruleset(const struct hv_driver_state *state, const char *program, const struct proc_fd *fds,
+                     size_t fd_count, int folder, int *ruleset, struct hv_err *err);
 
 /* ---- firmware.c ---- */
 /* What the plan borrows. */

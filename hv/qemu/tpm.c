@@ -28,8 +28,11 @@ static int spawn(struct qemu_domain *d, int folder, int channel, struct hv_err *
                        strerror(errno));
     /* By its descriptor, since the user of the process may not walk through the agent's folder. */
     char *cwd AUTO_FREE = xasprintf("/proc/self/fd/%d", folder);
-    const struct proc_fd fds[] = {{.parent = channel, .child = 3}, {.parent = pid_fd, .child = 4}};
-    static const char *const command[] = {"--pid-fd", "4", "--keep", "3", "--", NULL};
+    int ruleset AUTO_CLOSE = -1;
+    if (confined_ruleset(state, state->swtpm, NULL, 0, folder, &ruleset, err) < 0)
+        return -1;
+    const struct proc_fd fds[] = {{channel, 3}, {pid_fd, 4}, {ruleset, 5}};
+    static const char *const command[] = {"--pid-fd", "4", "--keep", "3", NULL};
     static const char *const options[] = {"socket",          "--tpm2", "--tpmstate",
                                           "dir=.,mode=0600", "--ctrl", "type=unixio,clientfd=3",
                                           "--terminate",     NULL};
@@ -38,6 +41,8 @@ static int spawn(struct qemu_domain *d, int folder, int channel, struct hv_err *
     launch_begin(d, 0, &argv, &argc);
     for (size_t i = 0; command[i]; i++)
         launch_add(&argv, &argc, xstrdup(command[i]));
+    launch_add_ruleset(&argv, &argc, ruleset >= 0 ? 5 : -1);
+    launch_add(&argv, &argc, xstrdup("--"));
     launch_add(&argv, &argc, xstrdup(state->swtpm));
     for (size_t i = 0; options[i]; i++)
         launch_add(&argv, &argc, xstrdup(options[i]));
@@ -46,7 +51,7 @@ static int spawn(struct qemu_domain *d, int folder, int channel, struct hv_err *
                              .stdout_fd = log,
                              .stderr_fd = log,
                              .fds = fds,
-                             .fd_count = ARRAY_LEN(fds),
+                             .fd_count = ARRAY_LEN(fds) - (ruleset < 0),
                              .new_session = true};
     int outcome = proc_start(&spec, &d->tpm);
     if (outcome < 0)

@@ -2,10 +2,12 @@
  * limits, its files as descriptors and every format explicit. */
 #include "storage_internal.h"
 #include <base/bytes.h>
+#include <base/confine.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <sys/statvfs.h>
 
@@ -139,16 +141,55 @@ int tool_hand_over(const struct storage_sr *sr, const int *files, size_t count, 
     return 0;
 }
 
+/* What it may open: its images, as they are open here. *ruleset: -1 without Landlock. */
+static int tool_confine(const struct tool_run *run, int *ruleset, struct storage_error *error)
+{
+    if (!storage_launcher() || confine_version() == 0)
+        return 0;
+    int made = confine_new();
+    bool ok = made >= 0;
+    for (size_t i = 0; ok && i < run->fd_count; i++) {
+        int flags = fcntl(run->fds[i], F_GETFL);
+        bool reads = flags >= 0 && (flags & O_ACCMODE) == O_RDONLY;
+        ok = confine_allow_fd(made, run->fds[i], reads ? CONFINE_READ : CONFINE_WRITE) == 0;
+    }
+    if (ok) {
+        *ruleset = made;
+        return 0;
+    }
+    storage_fail_errno(error, errno, "qemu-img cannot be kept from other files");
+    if (made >= 0)
+        close(made);
+    return -1;
+}
+
 int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct storage_error *error)
 {
-    const char *argv[24] = {"/usr/bin/qemu-img"};
-    size_t n = 1;
-    for (; run->argv[n - 1]; n++) {
+    const char *argv[32];
+    size_t n = 0;
+    AUTO_CLOSE int ruleset = -1;
+    AUTO_BUF struct buf keep = BUF_INIT;
+    char ruleset_text[16];
+    if (tool_confine(run, &ruleset, error) < 0)
+        return -1;
+    struct proc_fd fds[LAYERS_MAX + 3];
+    for (size_t i = 0; i < run->fd_count; i++)
+        buf_printf(&keep, "%s%zu", i ? "," : "", TOOL_FD + i);
+    if (ruleset >= 0) {
+        snprintf(ruleset_text, sizeof(ruleset_text), "%zu", TOOL_FD + run->fd_count);
+        const char *const before[] = {storage_launcher(), "--ruleset", ruleset_text,
+                                      "--keep",           keep.data,   "--"};
+        memcpy(argv, before, sizeof(before));
+        n = ARRAY_LEN(before);
+        fds[run->fd_count] = (struct proc_fd){ruleset, TOOL_FD + (int)run->fd_count};
+    }
+    argv[n++] = "/usr/bin/qemu-img";
+    for (size_t i = 0; run->argv[i]; i++) {
         if (n + 1 >= ARRAY_LEN(argv))
             abort(); /* a longer command line would be a mistake in this folder */
-        argv[n] = run->argv[n - 1];
+        argv[n++] = run->argv[i];
     }
-    struct proc_fd fds[LAYERS_MAX + 2];
+    argv[n] = NULL;
     if (tool_hand_over(sr, run->fds, run->fd_count, fds, error) < 0)
         return -1;
     struct proc_limit limits[] = {
@@ -166,7 +207,7 @@ int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct sto
     struct progress progress = {run->job, run->progress_from, run->progress_to, -1, "", 0};
     struct proc_spec spec = {.argv = argv,
                              .fds = fds,
-                             .fd_count = run->fd_count,
+                             .fd_count = run->fd_count + (ruleset >= 0),
                              .ends_with_caller = run->ends_with_caller,
                              .uid = storage_uid(),
                              .gid = storage_gid(),

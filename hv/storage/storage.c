@@ -31,6 +31,18 @@ void storage_set_user(uid_t uid, gid_t gid)
     user.gid = gid;
 }
 
+static const char *launcher;
+
+void storage_set_launcher(const char *path)
+{
+    launcher = path;
+}
+
+const char *storage_launcher(void)
+{
+    return launcher;
+}
+
 uid_t storage_uid(void)
 {
     return geteuid() == 0 ? user.uid : 0;

@@ -29,6 +29,7 @@ int storage_fail(struct storage_error *error, enum storage_failure kind, const c
 int storage_fail_errno(struct storage_error *error, int saved, const char *what);
 uid_t storage_uid(void);
 gid_t storage_gid(void);
+const char *storage_launcher(void);
 
 /* ---- folder.c: names and files in the folder ---- */
 #define FILE_NAME_SIZE 256

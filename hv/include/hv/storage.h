@@ -47,6 +47,9 @@ bool disk_format_parse(const char *text, enum disk_format *out);
 /* The user that owns disk files and runs qemu-img; 0, 0 (or a caller that is not root): as the caller. Once,
  * before anything else. */
 void storage_set_user(uid_t uid, gid_t gid);
+/* Path of corral-launch (borrowed), which keeps qemu-img from all files but the images that it is given,
+ * where the kernel has Landlock; NULL: it is not kept from them. Once, before anything else. */
+void storage_set_launcher(const char *path);
 
 /* How a long function tells of its progress and learns that it should stop. All may be NULL. */
 struct storage_job {

@@ -1,12 +1,13 @@
-/* corral-launch: the last step before a device model. It writes down who it is, gives up every right
- * that a device model does not need, and becomes the program:
+/* corral-launch: the last step before a program that works on what guests have written. It writes down who it
+ * is, gives up every right that the program does not need, and becomes it:
  *
- *   corral-launch [--uid N --gid N [--also-gid N]] --pid-fd N [--keep N,N,...] [--env NAME=VALUE]...
- *                 -- PROGRAM ARGUMENT...
+ *   corral-launch [--uid N --gid N [--also-gid N]] [--pid-fd N] [--ruleset N] [--keep N,N,...]
+ *                 [--env NAME=VALUE]... -- PROGRAM ARGUMENT...
  *
  * The process number and its start time go to the descriptor before anything else happens, so that an agent
  * that died right after starting it finds it again. --also-gid is the one group beside its own that a device
- * model may need: that of /dev/kvm. --env is for the program alone (LD_PRELOAD). */
+ * model may need: that of /dev/kvm. --ruleset is what it may open (base/confine.h). --env is for the program
+ * alone (LD_PRELOAD). */
 #include <errno.h>
 #include <grp.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define KEEP_MAX 256
@@ -118,9 +120,15 @@ static void drop_rights(long uid, long gid, long also_gid)
     umask(077);
 }
 
+static void confine(int ruleset)
+{
+    if (syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
+        fail("the files that it may open cannot be limited");
+}
+
 int main(int argc, char **argv)
 {
-    long uid = -1, gid = -1, also_gid = -1, pid_fd = -1;
+    long uid = -1, gid = -1, also_gid = -1, pid_fd = -1, ruleset = -1;
     char *keep = NULL, *env[ENV_MAX];
     int i = 1, env_count = 0;
     for (; i + 1 < argc && strcmp(argv[i], "--") != 0; i += 2) {
@@ -132,6 +140,8 @@ int main(int argc, char **argv)
             also_gid = number(argv[i + 1]);
         else if (strcmp(argv[i], "--pid-fd") == 0)
             pid_fd = number(argv[i + 1]);
+        else if (strcmp(argv[i], "--ruleset") == 0)
+            ruleset = number(argv[i + 1]);
         else if (strcmp(argv[i], "--keep") == 0)
             keep = argv[i + 1];
         else if (strcmp(argv[i], "--env") == 0 && strchr(argv[i + 1], '=') && env_count < ENV_MAX)
@@ -139,14 +149,17 @@ int main(int argc, char **argv)
         else
             break;
     }
-    if (i + 1 >= argc || strcmp(argv[i], "--") != 0 || pid_fd < 0 || argv[i + 1][0] != '/') {
+    if (i + 1 >= argc || strcmp(argv[i], "--") != 0 || argv[i + 1][0] != '/') {
         errno = EINVAL;
-        fail("usage: [--uid N --gid N [--also-gid N]] --pid-fd N [--keep N,...] [--env NAME=VALUE]... -- "
-             "/PROGRAM ARGUMENT...");
+        fail("usage: [--uid N --gid N [--also-gid N]] [--pid-fd N] [--ruleset N] [--keep N,...] "
+             "[--env NAME=VALUE]... -- /PROGRAM ARGUMENT...");
     }
-    tell_pid((int)pid_fd);
-    close_others(keep);
+    if (pid_fd >= 0)
+        tell_pid((int)pid_fd);
     drop_rights(uid, gid, also_gid);
+    if (ruleset >= 0)
+        confine((int)ruleset);
+    close_others(keep);
     for (int k = 0; k < env_count; k++)
         putenv(env[k]);
     execv(argv[i + 1], argv + i + 1);

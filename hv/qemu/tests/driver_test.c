@@ -1,5 +1,6 @@
 /* The driver with a real QEMU and a guest of one boot sector. Skipped where QEMU is not installed. */
 #include <base/clock.h>
+#include <base/confine.h>
 #include <base/file.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -13,7 +14,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <tests/boot_sector.h>
 
@@ -26,7 +29,7 @@
 #define FIRST_UID 0x70000000
 
 struct world {
-    char dir[64], disk[96], iso[96];
+    char dir[32], disk[96], iso[96];
     struct hv_driver_env env;
     struct hv_driver_state *state;
     pthread_mutex_t lock;
@@ -700,4 +703,46 @@ Test(qemu, a_start_that_is_not_given_a_device_leaves_nothing)
     cr_assert_eq(drv->start(w.state, &config, &none, &deadline, &info, &err), -1);
     cr_expect_str_eq(err.text, "The device is not given.");
     cr_expect_eq(count_entries("run"), 0);
+}
+
+/* Says it to the device model, whose only other client has let go, and answers what follows the greeting. */
+static void say(const char *command, char *answer, size_t size)
+{
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    snprintf(to.sun_path, sizeof(to.sun_path), "%s/run/" VM "/qmp", w.dir);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_assert_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    size_t len = 0;
+    static const char hello[] = "{\"execute\":\"qmp_capabilities\"}\n";
+    cr_assert(write(fd, hello, strlen(hello)) > 0 && write(fd, command, strlen(command)) > 0);
+    int64_t end = clock_mono_ms() + 20000;
+    do {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        cr_assert_eq(poll(&p, 1, (int)(end - clock_mono_ms())), 1, "no answer");
+        ssize_t n = read(fd, answer + len, size - 1 - len);
+        cr_assert_gt(n, 0);
+        len += (size_t)n;
+        answer[len] = '\0';
+    } while (!strstr(answer, "\"id\": 7"));
+    close(fd);
+}
+
+/* A folder where all users may make files is closed to a device model, whoever speaks through it. */
+Test(qemu, the_device_model_makes_no_file)
+{
+    char dir[] = "/tmp/corral-open-XXXXXX", answer[8192];
+    cr_assert(mkdtemp(dir));
+    bool confined = confine_version() > 0;
+    started(NULL);
+    drv->close(w.state);
+    cr_assert_eq(chmod(dir, 0777), 0);
+    char *file AUTO_FREE = xasprintf("%s/picture", dir);
+    char *command AUTO_FREE =
+        xasprintf("{\"execute\":\"screendump\",\"id\":7,\"arguments\":{\"filename\":\"%s\"}}\n", file);
+    say(command, answer, sizeof(answer));
+    cr_expect_eq(access(file, F_OK) < 0, confined);
+    cr_expect_eq(strstr(answer, "Permission denied") != NULL, confined, "%s", answer);
+    open_driver();
+    unlink(file);
+    rmdir(dir);
 }

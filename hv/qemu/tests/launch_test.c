@@ -1,4 +1,5 @@
 /* corral-launch: what it refuses, what it leaves to the program, and the number that it writes down. */
+#include <base/confine.h>
 #include <base/mem.h>
 #include <base/proc.h>
 #include <criterion/criterion.h>
@@ -9,7 +10,10 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-/* Runs the launcher with its stdout and stderr in *out; descriptors 3 (for the number), 4 and 5 are open. */
+static int ruleset = -1;
+
+/* Runs the launcher with its stdout and stderr in *out; descriptors 3 (for the number), 4 and 5 are open, and
+ * 6 is the ruleset, if there is one. */
 static int launch(const char *const *arguments, char *out, size_t size, int *pid_fd)
 {
     const char *argv[32] = {LAUNCHER};
@@ -18,8 +22,9 @@ static int launch(const char *const *arguments, char *out, size_t size, int *pid
     char name[] = "/tmp/corral-launch-XXXXXX";
     int file = mkostemp(name, O_CLOEXEC), log = memfd_create("out", MFD_CLOEXEC), status = 0;
     cr_assert(file >= 0 && log >= 0 && unlink(name) == 0);
-    struct proc_fd fds[] = {{file, 3}, {file, 4}, {file, 5}};
-    struct proc_spec spec = {.argv = argv, .stdout_fd = log, .stderr_fd = log, .fds = fds, .fd_count = 3};
+    struct proc_fd fds[] = {{file, 3}, {file, 4}, {file, 5}, {ruleset, 6}};
+    struct proc_spec spec = {
+        .argv = argv, .stdout_fd = log, .stderr_fd = log, .fds = fds, .fd_count = ruleset >= 0 ? 4 : 3};
     struct proc child;
     cr_assert_eq(proc_start(&spec, &child), 0);
     cr_assert_eq(proc_wait(&child, 20000, &status), 1);
@@ -38,7 +43,8 @@ Test(launch, wrong_usage_starts_nothing)
         {"--pid-fd", "3", "--", NULL},
         {"--pid-fd", "3", "--", "echo", "no path", NULL},
         {"--pid-fd", "x", "--", "/bin/echo", "ran", NULL},
-        {"--", "/bin/echo", "ran", NULL},
+        {"--ruleset", "4", "--", "/bin/echo", "ran", NULL},
+        {"--ruleset", "x", "--", "/bin/echo", "ran", NULL},
         {"--pid-fd", "3", "--frob", "1", "--", "/bin/echo", "ran", NULL},
         {"--pid-fd", "3", "--", "/no/such/program", NULL},
         {"--uid", "0", "--gid", "0", "--pid-fd", "3", "--", "/bin/echo", NULL},
@@ -98,6 +104,46 @@ Test(launch, rights_are_given_up)
     cr_assert(strstr(out, "CapPrm:\t0000000000000000"), "%s", out);
     cr_assert(strstr(out, "NoNewPrivs:\t1"), "%s", out);
     close(fd);
+}
+
+/* What no rule names is neither read nor made, though the file system would let it. */
+Test(launch, a_ruleset_limits_what_is_opened)
+{
+    if (confine_version() == 0)
+        cr_skip_test("this kernel has no Landlock");
+    char dir[] = "/tmp/corral-confine-XXXXXX";
+    cr_assert(mkdtemp(dir));
+    char *read AUTO_FREE = xasprintf("%s/read", dir), *change AUTO_FREE = xasprintf("%s/change", dir);
+    cr_assert(mkdir(read, 0700) == 0 && mkdir(change, 0700) == 0);
+    ruleset = confine_new();
+    cr_assert_geq(ruleset, 0);
+    cr_assert_eq(confine_allow(ruleset, read, CONFINE_READ), 0);
+    cr_assert_eq(confine_allow(ruleset, change, CONFINE_FOLDER), 0);
+    cr_assert_eq(confine_allow(ruleset, "/no/such/file", CONFINE_READ), 0);
+    static const struct {
+        const char *program, *folder;
+        int code;
+    } table[] = {
+        {"/bin/ls", "read", 0},          {"/bin/ls", "change", 0},       {"/bin/ls", "", 2},
+        {"/usr/bin/mkdir", "change", 1}, {"/usr/bin/mktemp", "read", 1}, {"/usr/bin/mktemp", "change", 0},
+        {"/usr/bin/mktemp", "", 1},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        char out[2048];
+        int fd = -1;
+        bool makes = strstr(table[i].program, "mktemp") != NULL;
+        char *path AUTO_FREE = xasprintf("%s/%s%s", dir, table[i].folder, makes ? "/XXXXXX" : "");
+        const char *const arguments[] = {"--ruleset", "6", "--", table[i].program, path, NULL};
+        cr_expect_eq(launch(arguments, out, sizeof(out), &fd), table[i].code, "case %zu: %s", i, out);
+        close(fd);
+    }
+    close(ruleset);
+    ruleset = -1;
+    const char *const argv[] = {"rm", "-rf", dir, NULL};
+    struct proc_spec spec = {.argv = argv};
+    struct proc rm;
+    cr_assert_eq(proc_start(&spec, &rm), 0);
+    proc_wait(&rm, -1, NULL);
 }
 
 Test(rundir, a_log_is_shortened_to_its_end)

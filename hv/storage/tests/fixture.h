@@ -39,6 +39,7 @@ static inline struct fixture fixture_open(const char *type)
     char pattern[] = "/tmp/corral-storage-XXXXXX";
     struct fixture f = {.dir = xstrdup(mkdtemp(pattern))};
     storage_set_user(65534, 65534);
+    storage_set_launcher(LAUNCHER);
     f.config = config_for(f.dir);
     fixture_attach(&f, type);
     return f;

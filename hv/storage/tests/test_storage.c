@@ -1,5 +1,7 @@
 /* Repositories and disks without streams: names, links, sizes, refusals, leftovers. */
+#include "../storage_internal.h"
 #include "fixture.h"
+#include <base/confine.h>
 #include <signal.h>
 #include <sys/file.h>
 
@@ -302,5 +304,44 @@ Test(disk, copy_between_formats_with_progress)
     expect(&f, storage_disk_copy(f.sr, UUID_1, f.sr, UUID_2, DISK_QCOW2, &cancelled, &f.error),
            STORAGE_CANCELLED);
     cr_assert_eq(count_files(&f), 1);
+    fixture_close(&f);
+}
+
+/* An image that makes qemu-img open another file, by whatever way, gets nowhere: neither reading what all may
+ * read nor writing where all may write. */
+Test(tool, it_opens_its_images_alone)
+{
+    if (confine_version() == 0)
+        cr_skip_test("this kernel has no Landlock");
+    struct fixture f = fixture_open("file");
+    char elsewhere[] = "/tmp/corral-elsewhere-XXXXXX";
+    cr_assert(mkdtemp(elsewhere) && chmod(elsewhere, 0777) == 0);
+    AUTO_FREE char *given = path_in(&f, UUID_1 ".raw"), *other = xasprintf("%s/other.raw", elsewhere),
+                   *made = xasprintf("%s/made.raw", elsewhere), *data = test_data(MIB, 1);
+    put_file(given, data, MIB);
+    put_file(other, data, MIB);
+    cr_assert_eq(chmod(other, 0666), 0);
+    struct {
+        const char *argv[8];
+        int result;
+    } table[] = {
+        {{"info", "-f", "raw", TOOL_PATH_SOURCE}, 0},
+        {{"info", "-f", "raw", other}, -1},
+        {{"convert", "-f", "raw", "-O", "raw", TOOL_PATH_SOURCE, made}, -1},
+        {{"create", "-f", "raw", made, "1M"}, -1},
+        {{"info", "-f", "raw", TOOL_PATH_SOURCE}, 0},
+    };
+    AUTO_CLOSE int fd = open(given, O_RDWR | O_CLOEXEC);
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct tool_run run = {.argv = table[i].argv,
+                               .fds = &fd,
+                               .fd_count = 1,
+                               .timeout_ms = 60000,
+                               .file_size_max = RLIM_INFINITY};
+        cr_expect_eq(tool_run(f.sr, &run, &f.error), table[i].result, "case %zu: %s", i, f.error.text);
+    }
+    cr_expect(access(made, F_OK) < 0);
+    unlink(other);
+    rmdir(elsewhere);
     fixture_close(&f);
 }
