@@ -41,11 +41,41 @@ long_run() {
         say "at length: $name"
         python3 -B "$corral_root/tests/api/test_$name.py" </dev/null || rc=1
     done
+    races_run || rc=1
     (
         seconds=600
         command_fuzz
     ) || rc=1
     return "$rc"
+}
+
+# races_run: the daemons under ThreadSanitizer, with the tests that load them from many clients. A data race, or locks
+# taken in different orders, is one file a process, and fails.
+races_run() {
+    local folder=$corral_root/build/races log=$corral_root/build/races/corral.log name rc=0
+    stage "build with ThreadSanitizer" "$log" races_build "$folder"
+    rm -rf "$folder/found"
+    mkdir -p "$folder/found"
+    for name in event_checker crash vm tasks events storage; do
+        say "races: $name"
+        CORRAL_TEST_BUILD=$folder CORRAL_CRASH_KILLS=100 CORRAL_CHECK_SECONDS=60 \
+            TSAN_OPTIONS="log_path=$folder/found/$name history_size=4 second_deadlock_stack=1" \
+            python3 -B "$corral_root/tests/api/test_$name.py" </dev/null || rc=1
+    done
+    if [ -n "$(ls -A "$folder/found")" ]; then
+        cat "$folder/found/"* >&2
+        rc=1
+    fi
+    return "$rc"
+}
+
+races_build() {
+    local folder=$1
+    mkdir -p "$folder"
+    exec 8>"$folder/.lock"
+    flock 8
+    build_configure "$folder" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCORRAL_TSAN=ON -DCORRAL_TESTS=OFF
+    ninja -C "$folder" poold hostd xe corral-launch 8>&-
 }
 
 command_coverage() {

@@ -12,8 +12,7 @@
 #define TRUNCATE (1ULL << 14)  /* version 3 */
 #define BIND_TCP 1ULL          /* version 4 */
 #define IOCTL_DEV (1ULL << 15) /* version 5 */
-#define SCOPE_ABSTRACT 1ULL    /* version 6 */
-#define SCOPE_SIGNAL 2ULL
+#define SCOPE_SIGNAL 2ULL      /* version 6 */
 
 struct attributes {
     uint64_t fs, net, scoped;
@@ -89,7 +88,7 @@ int confine_new(void)
     }
     struct attributes attributes = {.fs = handled(version),
                                     .net = version >= 4 ? BIND_TCP : 0,
-                                    .scoped = version >= 6 ? SCOPE_ABSTRACT | SCOPE_SIGNAL : 0};
+                                    .scoped = version >= 6 ? SCOPE_SIGNAL : 0};
     /* An older kernel takes what it does not know for an error, unless it is zero. */
     int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes), 0);
     for (size_t i = 0; ruleset >= 0 && i < ARRAY_LEN(system); i++)

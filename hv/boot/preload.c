@@ -84,7 +84,7 @@ __attribute__((constructor)) static void begin(void)
     }
     anchor = (int)syscall(SYS_openat, AT_FDCWD, DISK, O_RDONLY | O_CLOEXEC);
     empty = anchor >= 0
-                ? fdopendir((int)syscall(SYS_openat, AT_FDCWD, "/", O_RDONLY | O_DIRECTORY | O_CLOEXEC))
+                ? fdopendir((int)syscall(SYS_openat, AT_FDCWD, "/usr", O_RDONLY | O_DIRECTORY | O_CLOEXEC))
                 : NULL;
     if (!empty)
         _exit(124);

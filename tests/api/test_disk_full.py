@@ -1,15 +1,20 @@
-"""A full disk under the database: a change fails with words, nothing of it is there, and the service resumes.
+"""A disk under the database that is full or fails: a change fails with words, nothing of it is there, and the service
+resumes.
 
-The state lies on a small tmpfs; without the right to mount one the test is skipped."""
+A full disk is a small tmpfs; without the right to mount one that test is skipped. Single writes and syncs are refused
+by a library that is loaded into poold (disk_faults.c)."""
 import ctypes
+import errno
+import mmap
 import os
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import unittest
 
-from pool import Failure, TestPool, until
+from pool import BUILD, Failure, TestPool, until
 from test_events import network_record, vm_record
 
 SIZE = 24 * 1024 * 1024
@@ -105,6 +110,110 @@ class Full(unittest.TestCase):
             pool.restart(crash=True)
             api = pool.login()
             self.assertEqual({r["name_label"] for r in api.VM.get_all_records().values()} - {"there again"}, set())
+
+
+class Faults:
+    """What the library does; see there."""
+    WRITES, SYNCS = 1, 2
+
+    def __init__(self, folder):
+        self.path = os.path.join(folder, "faults")
+        with open(self.path, "wb") as file:
+            file.truncate(24)
+        with open(self.path, "r+b") as file:
+            self.map = mmap.mmap(file.fileno(), 24)
+
+    def arm(self, what, after, error, torn):
+        struct.pack_into("6i", self.map, 0, 0, after, 1, error, torn, 0)
+        struct.pack_into("i", self.map, 0, what)
+
+    @property
+    def hits(self):
+        return struct.unpack_from("6i", self.map)[5]
+
+    def environment(self):
+        library = os.path.join(BUILD, "tests", "api", "libdisk_faults.so")
+        return {"LD_PRELOAD": library, "CORRAL_DISK_FAULTS": self.path, "ASAN_OPTIONS": "verify_asan_link_order=0"}
+
+
+class Failing(unittest.TestCase):
+    """One write or sync after the other is refused while a client counts; then the process is killed."""
+    TABLE = [("full", Faults.WRITES, errno.ENOSPC, False), ("failing", Faults.WRITES, errno.EIO, False),
+             ("torn", Faults.WRITES, errno.EIO, True), ("not synced", Faults.SYNCS, errno.EIO, False)]
+
+    def test_nothing_acknowledged_is_lost(self):
+        with tempfile.TemporaryDirectory(prefix="corral-faults-") as folder:
+            faults = Faults(folder)
+            os.environ.update(faults.environment())
+            try:
+                with TestPool() as pool:
+                    self.api = pool.login()
+                    self.network = self.api.network.create(network_record("0"))
+                    self.count = 0
+                    for name, what, error, torn in self.TABLE:
+                        with self.subTest(name):
+                            refused = sum(self.refuse(faults, what, after, error, torn) for after in (0, 1, 2, 3, 5, 8))
+                            self.assertGreater(refused, 0, "no change was refused")
+                            self.assertEqual(pool.http("GET", "/readyz")[0], 200)
+                            pool.restart(crash=True)
+                            self.api = pool.login()
+                            self.check()
+            finally:
+                for key in faults.environment():
+                    os.environ.pop(key, None)
+
+    def check(self):
+        self.assertEqual(self.api.network.get_name_label(self.network), str(self.count))
+
+    def change(self):
+        """False: refused, and then nothing has changed."""
+        try:
+            self.api.network.set_name_label(self.network, str(self.count + 1))
+        except Failure as failure:
+            self.assertEqual(failure.code, "INTERNAL_ERROR")
+            self.check()
+            return False
+        self.count += 1
+        self.check()
+        return True
+
+    def refuse(self, faults, what, after, error, torn):
+        """Changes until a write was refused and the next one is done; how many changes were refused."""
+        faults.arm(what, after, error, torn)
+        refused = 0
+
+        def done():
+            nonlocal refused
+            changed = self.change()
+            refused += not changed
+            return faults.hits > 0 and changed
+        until("a refused write and a change after it", done, 60, 0)
+        return refused
+
+
+class Damaged(unittest.TestCase):
+    """A file that is not what was written: the server says so and does not begin."""
+
+    def test_pages_of_something_else(self):
+        with TestPool() as pool:
+            api = pool.login()
+            for number in range(60):
+                api.network.create(network_record(f"{number} " + "x" * 2000))
+            networks = sorted(api.network.get_all())
+            pool.stop()
+            path = os.path.join(pool.state, "pool.db")
+            with open(path, "r+b") as file:
+                whole = file.read()
+                for page in range(8, len(whole) // 4096, 3):
+                    file.seek(page * 4096)
+                    file.write(b"\x5a" * 2048)  # the first half: torn
+            with self.assertRaisesRegex(AssertionError, "malformed|damaged"):
+                pool.start()
+            self.assertEqual(pool.poold.process.wait(), 1)
+            with open(path, "wb") as file:
+                file.write(whole)
+            pool.start()
+            self.assertEqual(sorted(pool.login().network.get_all()), networks)
 
 
 if __name__ == "__main__":

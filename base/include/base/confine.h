@@ -1,7 +1,7 @@
 /* Which files a program may open: Landlock, where the kernel has it. A ruleset is a descriptor that is put
  * together here and taken on by corral-launch, right before it becomes the program. What the program was
- * given open stays usable; what no rule names cannot be opened, made, removed or run. It binds no TCP port,
- * reaches no abstract socket and signals no process outside (newer kernels). Any thread. */
+ * given open stays usable; what no rule names cannot be opened, made, removed or run. It binds no TCP port
+ * and signals no process outside (newer kernels). Any thread. */
 #pragma once
 
 enum confine_access {
