@@ -56,7 +56,10 @@ struct http_server {
     char *client_name;   /* required of clients; NULL: any name */
     char *client_suffix; /* or a name that ends so; NULL: no other */
     bool tls, client_certificates;
-    bool quiesced; /* the listener was closed; of the thread that stops the server */
+    /* Of the thread that stops the server. The listener is shut at once and closed with the rest:
+     * libmicrohttpd's threads may still name it, and another file could have its number. */
+    bool quiesced;
+    int listener; /* -1: libmicrohttpd has it */
     uint16_t port;
     int64_t idle_timeout_ms, body_timeout_ms;
     char *cert_pem, *key_pem, *trust_pem;

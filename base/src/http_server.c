@@ -257,6 +257,7 @@ static void server_free(struct http_server *server)
 {
     fd_close_cleanup(&server->watch_epoll);
     fd_close_cleanup(&server->watch_stop);
+    fd_close_cleanup(&server->listener);
     pthread_mutex_destroy(&server->lock);
     pthread_cond_destroy(&server->quiet);
     tls_identity_unref(server->identity);
@@ -284,7 +285,7 @@ static struct http_server *server_new(const struct http_server_config *config)
     link_init(&server->connections);
     link_init(&server->sleeping);
     link_init(&server->upgraded);
-    server->watch_epoll = server->watch_stop = -1;
+    server->watch_epoll = server->watch_stop = server->listener = -1;
     server->on_request = config->on_request;
     server->context = config->context;
     server->error_page = config->error_page;
@@ -334,8 +335,12 @@ void http_server_quiesce(struct http_server *server)
     if (server->quiesced)
         return; /* libmicrohttpd 0.9.75 would return the closed descriptor's number once more */
     server->quiesced = true;
-    AUTO_CLOSE int listener = MHD_quiesce_daemon(server->daemon);
-    if (listener >= 0 && server->socket_path && unlink(server->socket_path) < 0)
+    server->listener = MHD_quiesce_daemon(server->daemon);
+    if (server->listener < 0)
+        return;
+    if (shutdown(server->listener, SHUT_RDWR) < 0)
+        log_warn("http", "nobody is refused yet", "cause", strerror(errno));
+    if (server->socket_path && unlink(server->socket_path) < 0)
         log_warn("http", "the socket could not be removed", "path", server->socket_path, "cause",
                  strerror(errno));
 }

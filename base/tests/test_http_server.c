@@ -246,6 +246,21 @@ Test(http_server, plain_http_is_for_loopback_alone)
     http_server_stop(server);
 }
 
+Test(http_server, nobody_gets_in_once_it_is_quiet)
+{
+    struct http_server *server = plain();
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(http_server_port(server)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    http_server_quiesce(server);
+    http_server_quiesce(server);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    cr_expect_eq(connect(fd, (struct sockaddr *)&to, sizeof(to)), -1);
+    cr_expect_eq(errno, ECONNREFUSED);
+    close(fd);
+    http_server_stop(server);
+}
+
 Test(http_server, stopping_leaves_the_descriptor_that_took_the_listeners_number)
 {
     struct http_server *server = plain();
