@@ -41,6 +41,7 @@ struct engine_meta {
     bool same_boot;   /* the machine has not been started anew since the file was opened last */
     uint64_t reserve; /* of the last batch that had one */
     uint64_t oldest_token;
+    uint64_t newest; /* not 0: this is an older copy of what had come so far, in numbers like `reserve` */
 };
 
 struct engine;

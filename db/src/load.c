@@ -2,6 +2,7 @@
  * at once from sorted arrays, because a large pool is to be back in seconds. */
 #include "parallel.h"
 #include "store_impl.h"
+#include <base/log.h>
 #include <base/mem.h>
 
 #define REFERENCE_CHUNK 8192 /* rows */
@@ -277,6 +278,14 @@ int store_load(struct store *store, struct store_err *err)
         generation = 1;
     struct version *head = store->head;
     head->oldest_token = meta.oldest_token;
+    if (meta.newest) {
+        /* Readers have seen more than this file has: none of their tokens is good. */
+        generation = meta.newest + 1;
+        head->oldest_token = meta.newest;
+        log_warn("store",
+                 "the database is an older copy than the one that was used last: later changes are lost",
+                 "came_to", LOG_INT(meta.reserve), "had_come_to", LOG_INT(meta.newest));
+    }
     head->runtime_token = meta.fresh ? 0 : generation;
     head->lazy_token = meta.fresh || meta.same_boot ? 0 : generation;
     head->generation = generation;

@@ -99,7 +99,8 @@ static int engine_load(struct engine *base, const struct schema *schema, const s
     engine->classes = xcalloc(schema->class_count, sizeof(engine->classes[0]));
     if (sqlite_schema_update(engine, &meta->fresh, err) != 0)
         return -1;
-    return sqlite_load(engine, sink, meta, err);
+    engine->loaded = sqlite_load(engine, sink, meta, err) == 0;
+    return engine->loaded ? 0 : -1;
 }
 
 static enum engine_result engine_apply(struct engine *base, const struct engine_batch *batch,
@@ -120,6 +121,8 @@ static uint64_t engine_size(struct engine *base)
 static void engine_close(struct engine *base)
 {
     struct sqlite_engine *engine = (struct sqlite_engine *)base;
+    if (engine->loaded)
+        sqlite_note_end(engine);
     for (uint16_t i = 0; engine->classes && i < engine->schema->class_count; i++) {
         sqlite_finalize(&engine->classes[i].upsert);
         sqlite_finalize(&engine->classes[i].renew);

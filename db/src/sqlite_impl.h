@@ -24,6 +24,7 @@ struct sqlite_engine {
     int lock_fd;     /* of <path>.lock, held for the life of the engine */
     sqlite3 *db;
     bool unsynced; /* PRAGMA synchronous is NORMAL now */
+    bool loaded;   /* it is whole, and may be written */
     const struct schema *schema;
     const struct migration *migrations;
     size_t migration_count;
@@ -46,6 +47,14 @@ void sqlite_finalize(sqlite3_stmt **stmt);
 /* ---- sqlite_write.c ---- */
 enum engine_result sqlite_apply(struct sqlite_engine *engine, const struct engine_batch *batch,
                                 struct store_err *err);
+
+/* ---- sqlite_newest.c ---- */
+/* What was noted last; 0: nothing, or it cannot be read. */
+uint64_t sqlite_newest(const struct sqlite_engine *engine);
+/* After the file has it. A failure is logged. */
+void sqlite_note_newest(const struct sqlite_engine *engine, uint64_t reserve);
+/* Before the file is closed. */
+void sqlite_note_end(struct sqlite_engine *engine);
 
 /* ---- sqlite_schema.c ---- */
 /* Makes or brings up to date all tables. *fresh: there were none. */

@@ -2,6 +2,7 @@
 #include "engine.h"
 #include "fixture.h"
 #include <base/clock.h>
+#include <base/file.h>
 #include <base/mem.h>
 #include <criterion/criterion.h>
 #include <fcntl.h>
@@ -305,6 +306,77 @@ Test(disk, generations_grow_over_restarts)
         store_close(store);
     }
     fixture_remove(place.folder);
+}
+
+static void copy_of(const char *from, const char *to)
+{
+    size_t len;
+    AUTO_FREE char *data = file_read(from, 64 << 20, &len);
+    cr_assert(data && file_write_atomic(to, data, len, 0600) == 0, "%s", from);
+}
+
+static uint64_t add_one(struct store *store)
+{
+    struct tx *tx = store_begin(store);
+    tx_create(tx, DISK);
+    return fixture_commit(tx);
+}
+
+/* Whether a reader who has seen `token` may go on. */
+static bool token_is_good(struct store *store, uint64_t token)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(store);
+    return token >= snapshot_oldest_token_of(snap, DISK) && token < snapshot_generation(snap);
+}
+
+Test(disk, an_older_copy_is_noticed_and_no_token_from_before_is_good)
+{
+    struct place place = place_make();
+    AUTO_FREE char *ended = xasprintf("%s.ended", place.path), *live = xasprintf("%s.live", place.path);
+    struct store_err err;
+    struct store *store = fixture_open(place.path);
+    add_one(store);
+    store_close(store);
+    copy_of(place.path, ended);
+    store = fixture_open(place.path);
+    cr_assert_eq(store_copy_file(place.path, live, &err), 0, "%s", err.text);
+    uint64_t token = add_one(store);
+    store_close(store);
+    const char *const copies[] = {live, ended};
+    for (size_t i = 0; i < ARRAY_LEN(copies); i++) {
+        store = fixture_open(place.path);
+        cr_expect(token_is_good(store, token), "the file itself was taken for a copy");
+        store_close(store);
+        copy_of(copies[i], place.path);
+        store = fixture_open(place.path);
+        cr_expect_not(token_is_good(store, token), "copy %zu was not noticed", i);
+        fixture_check(store);
+        uint64_t later = add_one(store);
+        cr_expect_gt(later, token);
+        token = later;
+        store_close(store);
+    }
+    fixture_remove(place.folder);
+}
+
+/* What a process that was killed has left is no older copy. */
+Test(disk, a_file_that_was_not_closed_is_no_older_copy)
+{
+    static const char *const parts[] = {"", "-wal", "-newest"};
+    struct place place = place_make(), killed = place_make();
+    struct store *store = fixture_open(place.path);
+    uint64_t token = add_one(store);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        AUTO_FREE char *from = xasprintf("%s%s", place.path, parts[i]),
+                       *to = xasprintf("%s%s", killed.path, parts[i]);
+        copy_of(from, to);
+    }
+    store_close(store);
+    store = fixture_open(killed.path);
+    cr_expect(token_is_good(store, token));
+    store_close(store);
+    fixture_remove(place.folder);
+    fixture_remove(killed.folder);
 }
 
 Test(disk, changes_of_runtime_parts_alone_cost_no_writing)

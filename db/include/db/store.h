@@ -62,7 +62,8 @@ struct store_config {
     int schema_version; /* of that model */
 };
 
-/* Opens or makes the file, migrates it if older, loads every row. *out only on success. */
+/* Opens or makes the file, migrates it if older, loads every row. *out only on success. An older copy in the
+ * place of the file that was used last is told in the log, and no token from before is good then. */
 int store_open(struct store **out, const struct store_config *config, struct store_err *err);
 /* Waits for queued commits, closes. No transaction may be open, all snapshots released. */
 void store_close(struct store *store);
