@@ -1,4 +1,5 @@
 """What one asks of hosts and of the pool as a whole."""
+import os
 import ssl
 import time
 import unittest
@@ -13,6 +14,36 @@ GONE = "OpaqueRef:00000000-0000-4000-8000-000000000000"
 def setUpModule():
     global POOL
     POOL = module_pool(hosts=1)
+
+
+def open_ports(pid):
+    """Addresses on which a process takes connections or datagrams, as "protocol address:port" in the kernel's words."""
+    inodes = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            inodes.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass  # closed meanwhile
+    found = set()
+    for protocol, state in (("tcp", "0A"), ("tcp6", "0A"), ("udp", "07"), ("udp6", "07"), ("raw", "07"), ("raw6", "07")):
+        with open(f"/proc/net/{protocol}", encoding="ascii") as file:
+            for line in list(file)[1:]:
+                fields = line.split()
+                if fields[3] == state and f"socket:[{fields[9]}]" in inodes:
+                    found.add(f"{protocol} {fields[1]}")
+    return found
+
+
+class Ports(unittest.TestCase):
+    def test_one_each(self):
+        """TLS alone, on the address that was asked for; plain HTTP is loopback's, because the tests ask for it."""
+        loopback = "tcp 0100007F"
+        host = POOL.hosts[0]
+        with open(os.path.join(host.folder, "hostd.port"), encoding="ascii") as file:
+            port = int(file.read())
+        self.assertEqual(open_ports(POOL.poold.pid),
+                         {f"{loopback}:{POOL.port:04X}", f"{loopback}:{POOL.http_port:04X}"})
+        self.assertEqual(open_ports(host.pid), {f"{loopback}:{port:04X}"})
 
 
 class HostTest(unittest.TestCase):
