@@ -42,6 +42,10 @@ long_run() {
         python3 -B "$corral_root/tests/api/test_$name.py" </dev/null || rc=1
     done
     races_run || rc=1
+    say "at length: an image made by xe"
+    CORRAL_CREATE_IMAGE=1 CORRAL_TEST_IMAGES=$corral_root/build/images \
+        python3 -B "$corral_root/tests/e2e/test_debian.py" DebianTest.test_an_image_made_by_xe_is_what_was_asked_for \
+        </dev/null || rc=1
     (
         seconds=600
         command_fuzz

@@ -5,8 +5,10 @@ import fcntl
 import hashlib
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import unittest
 
 from installation import BUILD, ROOT, Installation
@@ -87,9 +89,9 @@ class DebianTest(unittest.TestCase):
                               "qos_algorithm_type": "", "qos_algorithm_params": {}})
         return uuid, vm
 
-    def log_in(self, vm):
+    def log_in(self, vm, name="debian"):
         serial = self.site.serial(self.pool, vm)
-        serial.expect("debian login:", 400)
+        serial.expect(f"{name} login:", 400)
         serial.send("root\n")
         serial.expect("# ", 120)
         # No colours, no bracketed paste, a prompt that ends as the helper expects.
@@ -160,6 +162,51 @@ class DebianTest(unittest.TestCase):
         clone = self.site.xe("vm-clone", f"uuid={uuid}", f"new-name-label={name}")
         self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={clone}", "force=true"))
         return clone, self.pool.VM.get_by_uuid(clone)
+
+    # ---- images that xe makes ----
+
+    def numbers(self):
+        return len(self.pool.VM.get_all()), len(self.pool.VDI.get_all())
+
+    def test_an_image_that_is_interrupted_leaves_nothing(self):
+        folder, before = tempfile.mkdtemp(dir=self.site.folder), self.numbers()
+
+        def installing():
+            return any(name.startswith("mmdebstrap.") and "gpghome" not in name
+                       for _, names, _ in os.walk(folder) for name in names)
+        run = subprocess.Popen(["xe", "vm-create-image", "hostname=broken"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, text=True, env={**self.site.environment(), "TMPDIR": folder})
+        try:
+            until("the release is being installed", lambda: run.poll() is not None or installing(), 120)
+            run.send_signal(signal.SIGINT)
+            said, _ = run.communicate(timeout=120)
+        finally:
+            run.kill()
+            run.wait()
+        self.assertEqual((run.returncode, said), (130, "Interrupted.\n"))
+        self.assertEqual((os.listdir(folder), self.numbers()), ([], before))
+
+    @unittest.skipUnless(os.environ.get("CORRAL_CREATE_IMAGE"), "a whole image is made by './corral test --long' alone")
+    def test_an_image_made_by_xe_is_what_was_asked_for(self):
+        key, role = (os.path.join(self.site.folder, name) for name in ("key.pub", "role"))
+        with open(key, "w", encoding="ascii") as file:
+            file.write("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHx test\n")
+        with open(role, "w", encoding="ascii") as file:
+            file.write('#!/bin/sh\nset -eu\nchroot "$1" passwd -d root\necho web >"$1/etc/role"\n')
+        repository = next(sr for sr in self.pool.SR.get_all_records().values() if sr["type"] == "file")
+        uuid = self.site.xe("vm-create-image", "hostname=made1", "suite=bookworm", "size=3GiB", "memory=512MiB", "vcpus=2",
+                            "ip=10.0.2.77/24,10.0.2.2", f"ssh-key={key}", f"role={role}", f"sr={repository['uuid']}",
+                            limit_s=1800)
+        self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={uuid}", "force=true"))
+        vm = self.pool.VM.get_by_uuid(uuid)
+        self.site.xe("vm-start", f"uuid={uuid}")
+        serial = self.log_in(vm, "made1")
+        self.assertEqual(self.good(serial, "hostname; cat /etc/role; nproc").split(), ["made1", "web", "2"])
+        self.assertIn("10.0.2.77/24", self.good(serial, "ip -br -4 addr show eth0"))
+        self.assertIn("AAAAIHx test", self.good(serial, "cat /root/.ssh/authorized_keys"))
+        self.assertEqual(self.good(serial, "lsblk -b -d -n -o SIZE /dev/vda").strip(), str(3 << 30))
+        memory = int(self.good(serial, "grep MemTotal /proc/meminfo").split()[1])
+        self.assertTrue(400 << 10 < memory < 512 << 10, memory)
 
 
 if __name__ == "__main__":

@@ -135,6 +135,15 @@ class MediaTest(unittest.TestCase):
         disk = self.site.xe("vbd-list", f"vm-uuid={uuid}", "userdevice=0", "params=vdi-uuid", "--minimal")
         self.site.xe("vdi-export", f"uuid={disk}", f"filename={back}", "format=raw")
         subprocess.run(["cmp", self.raw, back], check=True)
+        # Written again, the disk inside is read by another program.
+        again = os.path.join(folder, "again.ova")
+        self.site.xe("vm-export", f"uuid={uuid}", f"filename={again}", "format=ova")
+        with tarfile.open(again) as tar:
+            self.assertEqual(tar.getnames(), ["vm.ovf", "disk0.vmdk", "disk1.vmdk"])
+            tar.extract("disk0.vmdk", folder)
+        os.unlink(back)
+        subprocess.run(["qemu-img", "convert", "-f", "vmdk", "-O", "raw", os.path.join(folder, "disk0.vmdk"), back], check=True)
+        subprocess.run(["cmp", self.raw, back], check=True)
         # What is cut off leaves neither machine nor disk.
         before = len(self.pool.VM.get_all()), len(self.pool.VDI.get_all())
         os.truncate(ova, os.path.getsize(image) // 2)

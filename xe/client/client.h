@@ -52,6 +52,9 @@ int xe_temporary_disk(char **file, struct xe_err *err);
 int xe_open_ova(void *ctx, const char *filename, char **text, size_t *len, struct xe_err *err);
 int xe_ova_disk(void *ctx, const char *filename, const char *member, int64_t capacity,
                 xe_progress_fn *progress, void *arg, char **file, struct xe_err *err);
+int xe_write_ova(void *ctx, const char *filename, const char *description, const struct xe_ova_disk *disks,
+                 size_t count, int (*fetch)(void *arg, size_t disk, const char *file),
+                 xe_progress_fn *progress, void *arg, struct xe_err *err);
 /* terminal.c */
 int xe_console(void *ctx, const char *path, struct xe_err *err);
 int xe_screen(void *ctx, const char *path, const char *where, bool once, struct xe_err *err);

@@ -165,6 +165,7 @@ static struct xe_api api_of(struct xe_client *client)
                            .disk_size = xe_disk_size,
                            .open_ova = xe_open_ova,
                            .ova_disk = xe_ova_disk,
+                           .write_ova = xe_write_ova,
                            .console = xe_console,
                            .screen = xe_screen,
                            .rest = xe_rpc_rest,

@@ -184,3 +184,109 @@ int xe_ova_disk(void *ctx, const char *filename, const char *member, int64_t cap
     xe_drop_disk(ctx, image);
     return -1;
 }
+
+/* ---- writing ---- */
+
+static int write_all(int fd, const void *data, size_t len)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t n = write(fd, (const char *)data + done, len - done);
+        if (n < 0 && errno != EINTR)
+            return -1;
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
+/* The head of a member whose content begins behind it and ends where the file does now. */
+static int finish_member(int fd, off_t at, const char *name)
+{
+    unsigned char head[BLOCK] = {0};
+    static const char zeroes[BLOCK];
+    off_t end = lseek(fd, 0, SEEK_END);
+    int64_t size = end - at - BLOCK;
+    unsigned sum = 0;
+    if (end < 0 || write_all(fd, zeroes, (size_t)((BLOCK - size % BLOCK) % BLOCK)) < 0)
+        return -1;
+    snprintf((char *)head, 100, "%s", name);
+    memcpy(head + 100, "0000644\0000000000\0000000000", 23);
+    if (size < INT64_C(1) << 33) {
+        char octal[13];
+        snprintf(octal, sizeof(octal), "%011llo", (long long)size);
+        memcpy(head + 124, octal, 12);
+    } else {
+        head[124] = 0x80; /* GNU's way for sizes of 8 GiB and more */
+        for (int i = 0; i < 8; i++)
+            head[135 - i] = (unsigned char)((uint64_t)size >> (8 * i));
+    }
+    memcpy(head + 136, "00000000000", 11);
+    memset(head + 148, ' ', 8);
+    head[156] = '0';
+    memcpy(head + 257, "ustar\00000", 8);
+    for (size_t i = 0; i < BLOCK; i++)
+        sum += head[i];
+    char text[8];
+    snprintf(text, sizeof(text), "%06o", sum & 0777777);
+    memcpy(head + 148, text, 7);
+    return pwrite(fd, head, BLOCK, at) == BLOCK ? 0 : -1;
+}
+
+/* Room for a head; where it is, or -1. */
+static off_t begin_member(int fd)
+{
+    static const char zeroes[BLOCK];
+    off_t at = lseek(fd, 0, SEEK_END);
+    return at < 0 || write_all(fd, zeroes, BLOCK) < 0 ? -1 : at;
+}
+
+static int pack(int to, const char *raw, const struct xe_ova_disk *disk, struct watch *watcher,
+                struct xe_err *err)
+{
+    AUTO_FREE char *problem = NULL;
+    AUTO_CLOSE int from = open(raw, O_RDONLY | O_CLOEXEC);
+    off_t at = from < 0 ? -1 : begin_member(to);
+    if (at < 0)
+        return fail(err, raw, strerror(errno));
+    if (vmdk_write(from, disk->capacity, to, watch, watcher, &problem) == 0)
+        return finish_member(to, at, disk->member) < 0 ? fail(err, disk->member, strerror(errno)) : 0;
+    if (xe_stop)
+        xe_err_set(err, XE_ERR_CANCELLED, "Interrupted.");
+    else
+        fail(err, disk->member, problem);
+    return -1;
+}
+
+int xe_write_ova(void *ctx, const char *filename, const char *description, const struct xe_ova_disk *disks,
+                 size_t count, int (*fetch)(void *arg, size_t disk, const char *file),
+                 xe_progress_fn *progress, void *arg, struct xe_err *err)
+{
+    static const char end[2 * BLOCK];
+    AUTO_FREE char *partial = xasprintf("%s.partial", filename), *raw = NULL;
+    struct watch watcher = {progress, arg};
+    if (access(filename, F_OK) == 0)
+        return fail(err, filename, "it exists already");
+    AUTO_CLOSE int to = open(partial, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (to < 0)
+        return fail(err, partial, strerror(errno));
+    int rc = 0;
+    off_t at = begin_member(to);
+    if (at < 0 || write_all(to, description, strlen(description)) < 0 || finish_member(to, at, "vm.ovf") < 0)
+        rc = fail(err, partial, strerror(errno));
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        int empty = xe_temporary_disk(&raw, err);
+        if (empty < 0) {
+            rc = -1;
+            break;
+        }
+        close(empty);
+        unlink(raw); /* a download makes its file */
+        rc = fetch(arg, i, raw) < 0 ? -1 : pack(to, raw, &disks[i], &watcher, err);
+        xe_drop_disk(ctx, raw);
+        free(TAKE_PTR(raw));
+    }
+    if (rc == 0 && (write_all(to, end, sizeof(end)) < 0 || fsync(to) < 0 || rename(partial, filename) < 0))
+        rc = fail(err, filename, strerror(errno));
+    if (rc < 0)
+        unlink(partial);
+    return rc;
+}

@@ -24,6 +24,10 @@ json_t *guest_from_libvirt(const char *text, size_t len, char **problem);
  * ones), of format vmdk, with "size" in bytes. The same. */
 json_t *guest_from_ovf(const char *text, size_t len, char **problem);
 
+/* The other way: the envelope of a description whose disks with a "path" are files beside it (the caller's).
+ */
+char *guest_to_ovf(const json_t *guest);
+
 /* ---- between the files here ---- */
 
 /* The assignments of a file in their order: [[key, value, line], ...]. A value is a string, an integer, an

@@ -1,4 +1,4 @@
-/* VMDK images of the kind streamOptimized: what OVA archives hold. */
+/* VMDK images of the kind streamOptimized: what OVA archives hold. Any thread. */
 #pragma once
 #include <stdint.h>
 
@@ -9,3 +9,7 @@
 typedef int vmdk_watch_fn(void *arg, uint64_t done, uint64_t total);
 int vmdk_read(int from, int64_t start, int64_t length, int64_t capacity, int to, vmdk_watch_fn *watch,
               void *arg, char **problem);
+
+/* Appends such an image of a raw disk of `capacity` bytes to a file, at its position, which is behind the
+ * image then. */
+int vmdk_write(int from, int64_t capacity, int to, vmdk_watch_fn *watch, void *arg, char **problem);

@@ -225,6 +225,31 @@ Test(guests, ovf)
     cr_expect(json_equal(guest, wanted), "%s", got);
 }
 
+/* What is written is read as the same machine. */
+Test(guests, ovf_there_and_back)
+{
+    AUTO_FREE char *problem = NULL;
+    AUTO_JSON json_t *guest = json_pack(
+        "{s:s, s:s, s:i, s:I, s:s, s:[{s:s, s:b, s:i}, {s:s, s:b, s:i}], s:[{s:s, s:s}, {s:s, s:s}]}", "name",
+        "a <b> & \"c\"", "description", "", "vcpus", 3, "memory", (json_int_t)512 << 20, "firmware", "uefi",
+        "disks", "path", "disk0.vmdk", "cdrom", 0, "size", 1 << 20, "path", "", "cdrom", 1, "size", 0, "nics",
+        "mac", "02:00:00:00:00:01", "network", "n & m", "mac", "02:00:00:00:00:02", "network", "n & m");
+    AUTO_FREE char *text = guest_to_ovf(guest);
+    AUTO_JSON json_t *back = guest_from_ovf(text, strlen(text), &problem);
+    cr_assert(back, "%s in %s", problem, text);
+    static const char *const same[] = {"name", "description", "vcpus", "memory", "firmware"};
+    for (size_t i = 0; i < ARRAY_LEN(same); i++)
+        cr_expect(json_equal(json_object_get(guest, same[i]), json_object_get(back, same[i])), "%s", same[i]);
+    static const struct {
+        const char *path, *value;
+    } rows[] = {{"disks/0/path", "disk0.vmdk"},      {"disks/0/size", "1048576"}, {"disks/1/cdrom", "true"},
+                {"nics/0/mac", "02:00:00:00:00:01"}, {"nics/1/network", "n & m"}, {"notes", "[]"}};
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        AUTO_FREE char *value = at(back, rows[i].path);
+        cr_expect_str_eq(value, rows[i].value, "%s", rows[i].path);
+    }
+}
+
 /* Each is the description above with one text replaced. */
 Test(guests, ovf_that_is_refused)
 {
@@ -311,6 +336,23 @@ Test(guests, vmdk_of_another_writer)
     cr_assert_eq(lseek(out, 0, SEEK_END), DISK);
     cr_assert_eq(pread(out, got, DISK, 0), DISK);
     cr_expect_eq(memcmp(got, disk, DISK), 0);
+
+    /* And what is written here is read by the other, and by us. */
+    AUTO_FREE char *ours_path = NULL, *theirs_path = xasprintf("%s/theirs", folder);
+    AUTO_CLOSE int ours = file_of(folder, "ours", &ours_path);
+    cr_assert_eq(vmdk_write(raw, DISK, ours, NULL, NULL, &problem), 0, "%s", problem);
+    QEMU_IMG("convert", "-f", "vmdk", "-O", "raw", ours_path, theirs_path);
+    AUTO_FREE char *theirs = file_read(theirs_path, 16 << 20, &len);
+    cr_expect(theirs && len == DISK && memcmp(theirs, disk, DISK) == 0);
+    cr_assert_eq(ftruncate(out, 0), 0);
+    cr_assert_eq(vmdk_read(ours, 0, lseek(ours, 0, SEEK_END), DISK, out, NULL, NULL, &problem), 0, "%s",
+                 problem);
+    cr_assert_eq(pread(out, got, DISK, 0), DISK);
+    cr_expect_eq(memcmp(got, disk, DISK), 0);
+    unlink(ours_path);
+    unlink(theirs_path);
+    free(TAKE_PTR(image));
+    image = file_read(image_path, 16 << 20, &len);
 
     static const struct {
         int64_t length, capacity;

@@ -156,7 +156,10 @@ int xe_cmd_vm_export(struct xe_run_state *x, const struct xe_command *cmd)
         return -1;
     if (vms.count != 1)
         return xe_fail(x, XE_ERR_CLI, "a file holds one VM: select one");
-    return export_one(x, vms.items[0]);
+    const char *format = xe_arg(x, "format");
+    if (format && !streq(format, "xva") && !streq(format, "ova"))
+        return xe_fail(x, XE_ERR_CLI, "format must be xva or ova, not '%s'", format);
+    return format && streq(format, "ova") ? xe_export_ova(x, vms.items[0]) : export_one(x, vms.items[0]);
 }
 
 static int export_by_uuid(struct xe_run_state *x, const char *param)

@@ -235,6 +235,9 @@ void xe_making_undo(struct xe_run_state *x, const char *vm, const char *const *v
 /* cmd_guest.c: makes the VM that an OVF description (of this file) tells of, as vm-import. */
 int xe_import_ova(struct xe_run_state *x, const char *filename, const char *description, size_t len);
 
+/* cmd_ova.c: writes the VM to filename=. */
+int xe_export_ova(struct xe_run_state *x, const char *ref);
+
 /* cloud_init.c: what the parameters cloud-init-* say, as keys of other_config (the caller's; empty: nothing),
  * and setting them. */
 int xe_cloud_init_read(struct xe_run_state *x, json_t **out);

@@ -42,6 +42,12 @@ typedef int xe_progress_fn(void *arg, uint64_t done, uint64_t total);
 /* How a piece of output looks on a terminal with colours. */
 enum xe_style { XE_STYLE_PLAIN, XE_STYLE_GOOD, XE_STYLE_BAD, XE_STYLE_FAINT, XE_STYLE_STRONG };
 
+/* A disk in an OVA archive. */
+struct xe_ova_disk {
+    const char *member; /* its name there */
+    int64_t capacity;   /* bytes */
+};
+
 /* What the engine needs of its surroundings. Every int result is 0, or -1 with *err set. */
 struct xe_api {
     void *ctx;
@@ -89,6 +95,13 @@ struct xe_api {
      * caller's; drop_disk removes it. */
     int (*ova_disk)(void *ctx, const char *filename, const char *member, int64_t capacity,
                     xe_progress_fn *progress, void *arg, char **file, struct xe_err *err);
+    /* Writes an OVA archive of this description, and of the disks that `fetch` brings one after the other,
+     * each as a raw file that is not there yet. The file is there whole or not at all. NULL where that cannot
+     * be. */
+    int (*write_ova)(void *ctx, const char *filename, const char *description,
+                     const struct xe_ova_disk *disks, size_t count,
+                     int (*fetch)(void *arg, size_t disk, const char *file), xe_progress_fn *progress,
+                     void *arg, struct xe_err *err);
     /* Joins the terminal with a console web socket at `path` until one side ends. */
     int (*console)(void *ctx, const char *path, struct xe_err *err);
     /* Lets viewers see the screen whose console web socket is at `path`: one after the other, at a local port
