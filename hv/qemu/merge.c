@@ -20,6 +20,8 @@ struct job {
     char error[160]; /* "": none */
 };
 
+/* Whoever waits for the merge to make way cuts no command short: one whose answer is not awaited is carried
+ * out all the same, and what it began would be nobody's. So all are said with a deadline of their own. */
 static int look(const struct block *b, struct job *job)
 {
     json_t *jobs AUTO_JSON = NULL, *one;
@@ -69,12 +71,15 @@ static void dismiss(struct qemu_domain *d)
     job_command(&quiet, "job-dismiss");
 }
 
-/* Until the job has ended by itself. */
-static int follow(const struct block *b, const struct hv_merge *merge, struct job *job)
+/* Until the job has ended, by itself or because `until` says so. */
+static int follow(const struct block *b, const struct hv_merge *merge, const struct hv_deadline *until,
+                  struct job *job)
 {
     for (;;) {
-        bool cancelled = b->deadline->cancelled && atomic_load(b->deadline->cancelled);
-        if (cancelled || clock_mono_ms() >= b->deadline->mono_ms || look(b, job) < 0) {
+        struct hv_deadline soon = domain_soon();
+        struct block now = {.d = b->d, .deadline = &soon, .err = b->err};
+        bool cancelled = until->cancelled && atomic_load(until->cancelled);
+        if (cancelled || clock_mono_ms() >= until->mono_ms || look(&now, job) < 0) {
             cancel(b->d, job);
             if (job->there && job->ended && !job->error[0])
                 return 0;
@@ -109,15 +114,18 @@ static int find_device(struct qemu_domain *d, const struct hv_merge *merge,
     return outcome;
 }
 
-static int run(const struct block *b, const struct hv_merge *merge, char (*nodes)[QEMU_NODE_SIZE])
+static int run(const struct block *b, const struct hv_merge *merge, const struct hv_deadline *until,
+               char (*nodes)[QEMU_NODE_SIZE])
 {
     struct job job;
     json_t *arguments = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "job-id", JOB, "device", nodes[0],
                                   "top-node", nodes[merge->upper], "base-node", nodes[merge->upper + 1],
                                   "backing-file", merge->name, "auto-dismiss", 0);
-    if (block_command(b, "block-commit", arguments) < 0)
-        return -1;
-    int outcome = follow(b, merge, &job);
+    int outcome = block_command(b, "block-commit", arguments);
+    if (outcome == 0)
+        outcome = follow(b, merge, until, &job);
+    else /* a slow device model may have begun it */
+        cancel(b->d, &job);
     dismiss(b->d);
     return outcome;
 }
@@ -126,7 +134,8 @@ int qemu_disk_merge(struct hv_driver_state *state, const char *uuid, const struc
                     const struct hv_deadline *deadline, struct hv_err *err)
 {
     struct qemu_domain *d AUTO_DOMAIN = domain_find_active(state, uuid, err);
-    struct block b = {.d = d, .deadline = deadline, .err = err};
+    struct hv_deadline begin = domain_soon();
+    struct block b = {.d = d, .deadline = &begin, .err = err};
     char id[QEMU_DEVICE_ID_SIZE];
     char(*nodes)[QEMU_NODE_SIZE] AUTO_FREE = xcalloc(IMAGES_MAX, sizeof(*nodes));
     size_t count;
@@ -141,7 +150,7 @@ int qemu_disk_merge(struct hv_driver_state *state, const char *uuid, const struc
     if (outcome == 0 && merge->upper > 1)
         outcome = block_lend(&b, nodes[merge->upper - 1], merge->above_fd, &above);
     if (outcome == 0)
-        outcome = run(&b, merge, nodes);
+        outcome = run(&b, merge, deadline, nodes);
     struct hv_deadline soon = domain_soon();
     struct block quiet = {.d = d, .deadline = &soon};
     if (outcome == 0)
