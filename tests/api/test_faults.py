@@ -387,8 +387,7 @@ class Faults(VmCase):
             self.all_are_somewhere({p for reached in passed.values() for places in reached.values() for p in places})
         self.try_cases(passed)
         self.halted()
-        self.running()
-        self.api.VM.clean_shutdown(self.vm)
+        self.do("VM.clean_shutdown")
 
     def try_cases(self, passed):
         cases = self.cases(passed)
@@ -409,6 +408,7 @@ class Faults(VmCase):
                     self.do(case[0])  # a repeat works
                 except BaseException as error:
                     print(f"faults: seed {SEED}: {' '.join(case)}: {error}", file=sys.stderr)
+                    print(self.pool.hosts[0].log()[-3000:], file=sys.stderr)
                     raise
             if ALL:
                 print(f"{' '.join(case)}: {record and (record['status'], record['error_info'])} {time.monotonic() - begin:.1f} s", file=sys.stderr)
