@@ -199,3 +199,153 @@ Test(plan, values_do_not_inject_options)
     json_decref((json_t *)(uintptr_t)input.layout);
     domain_config_done(&config);
 }
+
+/* ---- every string of a configuration, with values that somebody could want to be more ---- */
+
+static const char *const nasty[] = {
+    "a\nb", "a,b",  "a,,b", "a=b", "-snapshot", "--help",           "a\"b",
+    "a'b",  "a\\b", "{}",   "%n",  "$(id)",     "../../etc/passwd", "a\tb",
+};
+
+/* What an argument is without the values in it: keys of options and of JSON, nothing else. */
+static void add_shape(const json_t *json, struct buf *out)
+{
+    const char *key;
+    json_t *value;
+    size_t i;
+    if (json_is_object(json)) {
+        json_object_foreach((json_t *)(uintptr_t)json, key, value)
+        {
+            buf_printf(out, "%s:", key);
+            add_shape(value, out);
+        }
+    } else if (json_is_array(json)) {
+        json_array_foreach((json_t *)(uintptr_t)json, i, value) add_shape(value, out);
+    }
+    buf_add_char(out, '.');
+}
+
+static void add_option_shape(const char *text, struct buf *out)
+{
+    bool in_value = false;
+    for (const char *p = text; *p; p++) {
+        bool doubled = p[0] == ',' && p[1] == ',';
+        if (*p == ',' && !doubled)
+            in_value = false;
+        if (!in_value)
+            buf_add_char(out, *p);
+        in_value = in_value || *p == '=';
+        p += doubled;
+    }
+}
+
+static char *shape(const struct qemu_plan *plan)
+{
+    struct buf out = BUF_INIT;
+    for (size_t i = 0; i < plan->argc; i++) {
+        struct json_error error;
+        json_t *json AUTO_JSON =
+            *plan->argv[i] == '{' ? json_parse(plan->argv[i], strlen(plan->argv[i]), &error) : NULL;
+        if (i > 0 && streq(plan->argv[i - 1], "-append")) /* taken as it is */
+            buf_add_str(&out, "words");
+        else if (json)
+            add_shape(json, &out);
+        else
+            add_option_shape(plan->argv[i], &out);
+        buf_add_char(&out, '\n');
+    }
+    return buf_take(&out);
+}
+
+/* NULL: refused, by what comes over the wire, by the checks or by the planner. */
+static char *shape_of(const struct domain_config *given)
+{
+    struct buf text = BUF_INIT;
+    struct domain_config config;
+    struct json_error error;
+    struct hv_err err;
+    char complaint[WIRE_COMPLAINT_SIZE];
+    wire_encode(&domain_config_desc, given, &text);
+    char *sent AUTO_FREE = buf_take(&text);
+    json_t *json AUTO_JSON = json_parse(sent, strlen(sent), &error);
+    cr_assert(json, "%s: %s", error.text, sent);
+    if (wire_decode(&domain_config_desc, json, &config, complaint) < 0)
+        return NULL;
+    char *result = NULL;
+    if (domain_config_check(&config, &err) == 0 && qemu_plan_check(&config, &err) == 0) {
+        struct disk_chain *chains = chains_for(&config);
+        struct qemu_plan_input input = input_for(&config, chains);
+        struct qemu_plan plan AUTO_QEMU_PLAN = QEMU_PLAN_INIT;
+        if (qemu_plan_make(&input, &plan, &err) == 0)
+            result = shape(&plan);
+        chains_free(chains, config.disks_count);
+        json_decref((json_t *)(uintptr_t)input.layout);
+    }
+    domain_config_done(&config);
+    return result;
+}
+
+struct trial {
+    struct domain_config *config;
+    const char *plain; /* the shape of the configuration as it was */
+    int accepted, refused;
+};
+
+static void try_value(struct trial *t, const char **place, const char *value, const char *member)
+{
+    const char *was = *place;
+    *place = str_new(value);
+    char *now AUTO_FREE = shape_of(t->config);
+    if (now)
+        cr_expect_str_eq(now, t->plain, "%s = %.20s is more than a value", member, value);
+    t->accepted += now != NULL;
+    t->refused += now == NULL;
+    str_unref(*place);
+    *place = was;
+}
+
+static void try_string(struct trial *t, const char **place, const char *member)
+{
+    char long_one[10001];
+    memset(long_one, 'x', sizeof(long_one) - 1);
+    long_one[sizeof(long_one) - 1] = '\0';
+    for (size_t i = 0; i < ARRAY_LEN(nasty); i++)
+        try_value(t, place, nasty[i], member);
+    try_value(t, place, long_one, member);
+}
+
+static void try_struct(struct trial *t, const struct wire_struct *desc, char *at)
+{
+    for (int i = 0; i < desc->field_count; i++) {
+        const struct wire_field *field = &desc->fields[i];
+        char *value = at + field->offset;
+        size_t count = field->count_offset ? *(size_t *)(void *)(at + field->count_offset) : 0;
+        if (field->kind == WIRE_STRING || field->kind == WIRE_UUID || field->kind == WIRE_UUID_OPTIONAL)
+            try_string(t, (const char **)(void *)value, field->name);
+        else if (field->kind == WIRE_STRINGS && count > 0)
+            try_string(t, *(const char ***)(void *)value, field->name);
+        else if (field->kind == WIRE_LIST && count > 0)
+            try_struct(t, field->st, *(char **)(void *)value);
+    }
+}
+
+Test(plan, no_string_of_a_configuration_is_more_than_a_value)
+{
+    glob_t found;
+    struct trial all = {.accepted = 0};
+    cr_assert_eq(glob(GOLDEN_DIR "/*.json", 0, NULL, &found), 0);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        struct domain_config config;
+        load(found.gl_pathv[i], &config);
+        char *plain AUTO_FREE = shape_of(&config);
+        cr_assert(plain, "%s", found.gl_pathv[i]);
+        struct trial t = {.config = &config, .plain = plain};
+        try_struct(&t, &domain_config_desc, (char *)&config);
+        all.accepted += t.accepted;
+        all.refused += t.refused;
+        domain_config_done(&config);
+    }
+    globfree(&found);
+    cr_expect_gt(all.accepted, 50); /* names and kernel arguments are free text */
+    cr_expect_gt(all.refused, 500);
+}
