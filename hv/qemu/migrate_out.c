@@ -25,12 +25,9 @@ int qemu_describe(struct hv_driver_state *state, const char *uuid, struct save_h
     if (!d)
         return -1;
     pthread_mutex_lock(&d->lock);
-    bool tpm = d->record.config.tpm;
     bool whole = qemu_layout_ok(d->record.layout, &d->record.config),
          paused = d->info.state == DOMAIN_STATE_PAUSED;
     pthread_mutex_unlock(&d->lock);
-    if (tpm)
-        return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "A domain with a TPM cannot be sent while it runs.");
     if (!whole)
         return hv_fail(
             err, HV_ERR_KIND_UNSUPPORTED,

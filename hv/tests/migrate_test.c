@@ -198,6 +198,65 @@ Test(migrate, a_guest_goes_there_and_back_with_its_memory_on_a_shared_disk)
     domain_config_done(&t.config);
 }
 
+/* The contents of its TPM; the caller's. */
+static const char *tpm_at(struct fixture *f)
+{
+    struct hv_domain_kept_args args = {.domain = VM};
+    struct hv_domain_kept_result kept;
+    struct hv_err err = {0};
+    cr_assert_eq(hv_domain_kept(f->host, NULL, &args, &kept, &err), 0, "%s", err.text);
+    const char *contents = str_ref(kept.tpm);
+    hv_domain_kept_result_done(&kept);
+    return contents;
+}
+
+/* Processes that work in the folder of this host's TPM. */
+static int count_tpms(const struct fixture *f)
+{
+    char *folder AUTO_FREE = xasprintf("%s/nvram/" VM ".tpm", f->state);
+    int count = 0;
+    DIR *list = opendir("/proc");
+    for (struct dirent *e; list && (e = readdir(list));) {
+        char *path AUTO_FREE = xasprintf("/proc/%s/cwd", e->d_name);
+        char at[4096] = "";
+        count += readlink(path, at, sizeof(at) - 1) > 0 && streq(at, folder);
+    }
+    if (list)
+        closedir(list);
+    return count;
+}
+
+Test(migrate, a_tpm_goes_along_with_its_contents)
+{
+    struct trip t = {.cancel = false};
+    if (access("/usr/bin/swtpm", X_OK) < 0)
+        cr_skip_test("swtpm is not installed");
+    fixture_attach(&b, SR, a.storage, false);
+    small_domain(&t.config);
+    t.config.tpm = true;
+    struct domain_info info = must_start(&a, &t.config);
+    domain_info_done(&info);
+    struct stream *console = must_console(&a, "serial");
+    must_see(console, "guest is up");
+    stream_close(console);
+    char in_memory = letter(&a, '1');
+    const char *contents = tpm_at(&a);
+    cr_assert_neq(*contents, '\0');
+    for (int round = 0; round < 2; round++) {
+        struct fixture *from = round == 0 ? &a : &b, *to = round == 0 ? &b : &a;
+        must_go(&t, from, to);
+        const char *there = tpm_at(to);
+        cr_expect_str_eq(there, contents, "the TPM is another");
+        str_unref(there);
+        cr_expect_eq(letter(to, '2'), in_memory);
+        cr_expect_eq(count_tpms(from), 0, "the process of the TPM is left at the source");
+        cr_expect_eq(count_tpms(to), 1);
+        must_call(from, HV_CALL_DOMAIN_PURGE, VM);
+    }
+    str_unref(contents);
+    domain_config_done(&t.config);
+}
+
 static void mirror_to_second(struct trip *t)
 {
     struct hv_op op = fresh_op();
