@@ -276,6 +276,22 @@ class Concurrency(Case):
         self.assertEqual(self.api.VM.get_current_operations(vm), {})
         self.api.task.destroy(task)
 
+    def test_a_forced_operation_on_a_guest_that_ends_meanwhile(self):
+        """Done, or refused because it is halted; at whatever moment."""
+        vm = self.make("sim.poweroff_ms=60")
+        for message in ("hard_reboot", "hard_shutdown"):
+            for wait_ms in (0, 50):
+                with self.subTest(message=message, wait_ms=wait_ms):
+                    self.api.VM.start(vm, False, False)
+                    time.sleep(wait_ms / 1000)
+                    task = self.api.call(f"Async.VM.{message}", self.api.session, vm)
+                    until("it ends", lambda: self.api.task.get_status(task) in ("success", "failure"), 60)
+                    error = self.api.task.get_error_info(task)
+                    self.assertIn(error[:1], ([], ["VM_BAD_POWER_STATE"]), error)
+                    self.api.task.destroy(task)
+                    self.assertEqual(self.api.VM.get_current_operations(vm), {})
+                    until("its end is known", lambda: self.state(vm) == "Halted", 60)
+
     def test_cancel_of_a_clean_shutdown(self):
         vm = self.make("sim.ignore_shutdown")
         self.api.VM.start(vm, False, False)

@@ -333,6 +333,9 @@ static int step_failed(struct api_err *err, const struct vm_row *vm, enum step s
     bool waits = step == STEP_SHUTDOWN || step == STEP_REBOOT;
     switch (cause->kind) {
     case HV_ERR_KIND_GUEST:
+        if (step == STEP_HARD_REBOOT) /* it ended, of its own accord, before the reset came */
+            return vm_gone(err, vm);
+        /* fall through */
     case HV_ERR_KIND_DEADLINE:
         if (waits)
             return err_vm_failed_shutdown_acknowledgment(err, REF_TEXT(vm->row.ref));
