@@ -133,10 +133,14 @@ class Killed(faults.Faults):
         write(self.path(vdi), content)
 
     def read(self, vdi, size=3):
-        """What a guest would read of it, through its images."""
+        """What a guest would read of it, through its images; none of them can be opened while it is merged."""
         out = os.path.join(self.pool.folder, "read")
-        subprocess.run(["qemu-img", "dd", "-U", "-O", "raw", "bs=512", "count=1", f"if={self.path(vdi)}", f"of={out}"], check=True,
-                       stdout=subprocess.DEVNULL, timeout=60)
+
+        def done():
+            run = subprocess.run(["qemu-img", "dd", "-U", "-O", "raw", "bs=512", "count=1", f"if={self.path(vdi)}", f"of={out}"],
+                                 check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+            return run.returncode == 0
+        until("the disk can be read", done, 60)
         with open(out, "rb") as file:
             return file.read(size)
 
