@@ -419,11 +419,29 @@ static void undo(struct sending *s)
         undo_one(s, "VDI.destroy", s->disks[i].made);
 }
 
+/* VDI_IN_USE: somebody has given a disk to another VM meanwhile. */
+static int check_alone(struct tx *tx, const struct sending *s, struct api_err *err)
+{
+    if (!tx_get(tx, CLASS_VM, s->what->vm->row.ref))
+        return fail_handle(err, CLASS_VM, s->what->vm->row.ref);
+    for (size_t i = 0; i < s->count; i++) {
+        const struct ref ref = s->disks[i].vdi->row.ref;
+        const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, ref));
+        if (vdi && vdi->VBDs && vdi->VBDs->count > 1)
+            return err_vdi_in_use(err, REF_TEXT(ref), "mirror");
+    }
+    return 0;
+}
+
 /* The other pool has it: it goes here, with its disks. */
 static int leave(struct sending *s, struct ref result, struct api_err *err)
 {
     struct tx *tx = store_begin(s->call->server->store);
-    if (!s->what->copy && tx_get(tx, CLASS_VM, s->what->vm->row.ref)) {
+    if (!s->what->copy) {
+        if (check_alone(tx, s, err) < 0) {
+            tx_abort(tx);
+            return -1;
+        }
         vm_delete(tx, s->what->vm->row.ref);
         for (size_t i = 0; i < s->count; i++)
             storage_discard_vdi(tx, s->disks[i].vdi->row.ref);
@@ -517,11 +535,12 @@ int vm_send(struct call *call, const struct vm_send *send, struct ref *result, s
         rc = send_cards(&s, err);
     if (rc == 0 && !ref_parse(s.vm, result))
         rc = fail_internal(err, "The other pool answered with something else than a reference.");
-    if (rc < 0) {
+    if (rc == 0)
+        rc = leave(&s, *result, err);
+    if (rc < 0)
         undo(&s);
-        return -1;
-    }
-    log_info("migrate", "a VM went to another pool", "vm", send->vm->uuid, "copy",
-             send->copy ? "true" : "false");
-    return leave(&s, *result, err);
+    else
+        log_info("migrate", "a VM went to another pool", "vm", send->vm->uuid, "copy",
+                 send->copy ? "true" : "false");
+    return rc;
 }
