@@ -62,7 +62,7 @@ struct options {
     const char *noted_sum;
     bool verify_audit;
     long long port, http_port, nbd_port, session_idle_s, operation_wait_s, event_heartbeat_s, rate_limit,
-        rate_burst;
+        rate_burst, call_limit, call_burst;
 };
 
 struct pool_server {
@@ -313,6 +313,7 @@ static int start(struct pool_server *p)
     s->api_tokens = api_tokens_new();
     s->rates = rates_new();
     s->rest_rate = (struct rate_limit){(double)p->options.rate_limit, (double)p->options.rate_burst};
+    s->call_rate = (struct rate_limit){(double)p->options.call_limit, (double)p->options.call_burst};
     s->claims = claims_new();
     s->console_tokens = console_tokens_new(s);
     s->operation_wait_ms = p->options.operation_wait_s * 1000;
@@ -450,6 +451,12 @@ static int parse_options(int argc, char **argv, struct options *o)
          "(default)",
          &o->rate_limit, 0, 1000000, false},
         {"rate-burst", ARG_INT, "N", "and so many at once (default 100)", &o->rate_burst, 1, 1000000, false},
+        {"call-limit", ARG_INT, "N",
+         "calls and logins a second that one address may make at the other doors (JSON-RPC, XML-RPC, "
+         "transfers) "
+         "on average; 0: any number (default)",
+         &o->call_limit, 0, 1000000, false},
+        {"call-burst", ARG_INT, "N", "and so many at once (default 1000)", &o->call_burst, 1, 1000000, false},
         {"call-log", ARG_TEXT, "FILE", "append the name of each message that succeeds, once (default: no)",
          &o->call_log, 0, 0, false},
         {"fetch-allow", ARG_TEXT, "NETS",
@@ -486,6 +493,7 @@ int main(int argc, char **argv)
                                                .log_level = "info",
                                                .port = 8443,
                                                .rate_burst = 100,
+                                               .call_burst = 1000,
                                                .http_port = -1,
                                                .nbd_port = -1,
                                                .operation_wait_s = 7200,

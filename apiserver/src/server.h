@@ -64,6 +64,7 @@ struct server {
     struct api_tokens *api_tokens;
     struct rates *rates;
     struct rate_limit rest_rate; /* requests of one user, token or address over REST */
+    struct rate_limit call_rate; /* and of one address at all other doors */
     struct members *members;     /* NULL in tests of parts: the coordinator of a pool without others */
     const char *state_dir;       /* of the pool: its database, keys, passwords */
     const char *listen;          /* address of HTTPS */

@@ -428,6 +428,19 @@ class RestTest(unittest.TestCase):
         self.assertEqual((after["networks"]["net d"]["description"], "net e" in after["networks"]), ("new", False))
         self.assertEqual((after["vms"]["vm d"]["vcpus"], len(after["vms"]["vm d"]["nics"])), (2, 1))
         self.problem(409, None, "POST", "/undo")
+        # What was made goes where nothing is lost: a halted VM without disks, its network, an SR without disks.
+        self.rest.ok(200, "POST", "/apply", {
+            "networks": {"net f": {}},
+            "srs": {"disks f": {"type": "file", "device_config": {"location": os.path.join(self.pool.folder, "made")}}},
+            "vms": {"vm f": {**wish, "nics": [{"device": "0", "network": "net f"}]}}})
+        self.assertIn("It was made, and runs", self.rest.ok(200, "POST", "/undo", plan="true")[1]["reasons"][0]["why"])
+        vm_f = self.rest.get("/vms", filter='name_label = "vm f"')["items"][0]["uuid"]
+        self.rest.ok(200, "POST", f"/vms/{vm_f}/actions/hard_shutdown", wait="60s")
+        told = self.rest.ok(200, "POST", "/undo", plan="true")[1]
+        self.assertEqual(sorted(s.split()[0] for s in told["steps"]), ["Forgets", "Removes", "Removes", "Unplugs"], told)
+        self.assertEqual(len(self.rest.ok(200, "POST", "/undo")[1]["steps"]), 4)
+        after = self.rest.get("/state")
+        self.assertEqual(("vm f" in after["vms"], "disks f" in after["srs"], "net f" in after["networks"]), (False, False, False))
 
     # ---- watching over the server ----
 
@@ -511,6 +524,27 @@ class RateTest(unittest.TestCase):
             until("a refusal of the token", lambda: refused(token, "/session"), step_s=0)
             until("a refusal of the address", lambda: refused(Rest(pool, "corral-nobody"), "/session"), step_s=0)
             until("new permits", lambda: not refused(rest, "/session"))
+
+    def test_the_other_doors(self):
+        """Calls count for their address, REST does not; and what was applied can be taken back after a restart."""
+        with TestPool(options=["--call-limit", "1", "--call-burst", "20"]) as pool:
+            rest = Rest(pool, pool.login().session)
+            rest.ok(200, "POST", "/apply", {"networks": {"net r": {}}})
+            pool.restart(crash=True)
+            rest = Rest(pool, pool.login().session)
+            self.assertEqual(rest.ok(200, "POST", "/undo")[1]["steps"], ["Removes network net r."])
+            call = json.dumps({"jsonrpc": "2.0", "method": "session.get_this_host", "params": ["x", "x"], "id": 1})
+
+            def refused():
+                status, head, _ = pool.http("POST", "/jsonrpc", call)
+                self.assertIn(status, (200, 429))
+                if status == 429:
+                    self.assertTrue(1 <= int(head["Retry-After"]) <= 20, head)
+                return status == 429
+            until("a refusal", refused, step_s=0)
+            self.assertEqual(rest.request("GET", "/session")[0], 200)
+            self.assertEqual(pool.http("GET", "/healthz")[0], 200)
+            until("new permits", lambda: not refused())
 
 
 class Stream:

@@ -61,7 +61,8 @@ int dump_database(const struct snapshot *snap, const struct class_desc *without,
                model_schema_version, (unsigned long long)snapshot_generation(snap));
     for (size_t i = 0; i < model_class_count && !d.failed; i++) {
         const struct class_desc *cls = &model_classes[i];
-        if (cls->row_size == 0 || cls == CLASS_session || cls == CLASS_api_token || cls == without)
+        if (cls->row_size == 0 || cls == CLASS_session || cls == CLASS_api_token || cls == CLASS_undo_note ||
+            cls == without)
             continue;
         buf_printf(&d.out, "<table name=\"%s\">", cls->name);
         snapshot_each(snap, cls, dump_row, &d);

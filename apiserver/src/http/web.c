@@ -9,6 +9,7 @@
 #include "../rest/rest.h"
 #include "../server.h"
 #include "doors.h"
+#include <base/clock.h>
 #include <base/file.h>
 #include <base/json.h>
 #include <base/log.h>
@@ -332,12 +333,36 @@ static const struct route *find_route(enum http_method method, const char *path)
     return best;
 }
 
+/* True: answered, for this address has made too many calls. REST counts by itself, by who asks; local root is
+ * not counted. */
+static bool is_too_often(struct server *server, struct http_request *req)
+{
+    const struct rate_limit *limit = &server->call_rate;
+    const char *path = http_request_path(req), *peer = http_request_peer(req);
+    if (limit->per_second <= 0 || strncmp(path, "/api/", 5) == 0 || streq(path, "/healthz") ||
+        streq(path, "/readyz") || streq(peer, "local"))
+        return false;
+    AUTO_FREE char *name = xasprintf("call %s", peer);
+    int64_t wait_ms = rates_take(server->rates, name, limit, 1, clock_mono_ms());
+    if (wait_ms == 0)
+        return false;
+    AUTO_FREE char *seconds = xasprintf("%lld", (long long)(wait_ms + 999) / 1000);
+    const struct http_header headers[] = {{"Retry-After", seconds},
+                                          {"Content-Type", "text/plain"},
+                                          {"Cache-Control", "no-cache, no-store"},
+                                          {NULL, NULL}};
+    AUTO_FREE char *text = xasprintf("More calls than are allowed: try again in %s s.\n", seconds);
+    http_answer(req, 429, headers, text, strlen(text), HTTP_COPY);
+    return true;
+}
+
 static void serve(struct web *web, struct http_request *req)
 {
     enum http_method method = http_request_method(req);
     const struct route *route = find_route(method, http_request_path(req));
     if (route) {
-        route->serve(web->server, req);
+        if (!is_too_often(web->server, req))
+            route->serve(web->server, req);
         return;
     }
     switch (method) {

@@ -88,7 +88,7 @@ static int run(struct apply *a, struct api_err *err)
             return fail_reasons(&d, err);
         if (d.count == 0)
             return 0;
-        if (!a->noted && undo_note(r->server, snap, a->document, err) < 0)
+        if (!a->noted && undo_note(r->server, r->session->user, snap, a->document, err) < 0)
             return -1;
         a->noted = true;
         snapshot_unref(TAKE_PTR(snap)); /* what follows may take long */
@@ -111,18 +111,19 @@ static void tell_task(struct apply *a)
     rest_send(r->req, 200, NULL, NULL, &out);
 }
 
-/* 0 when it was answered as done. */
-static int apply(struct rest *r, struct apply a, const char *label)
+static void apply(struct rest *r, struct apply a, const char *label)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     if (atomic_exchange(&applying, true)) {
         rest_problem(r->req, 409, "Conflict", "Another document is being applied: wait for its task.");
-        return -1;
+        return;
     }
     a.done = json_array();
     int rc = gate_task_open(r->server, r->session, label, &r->claim, &a.task, &a.cancel, &err);
     if (rc == 0) {
         rc = run(&a, &err);
+        if (rc == 0 && a.compare == undo_compare)
+            rc = undo_forget(r->server, &err);
         gate_task_end(r->server, a.task, "<value></value>", rc < 0 ? &err : NULL);
     }
     atomic_store(&applying, false);
@@ -131,7 +132,6 @@ static int apply(struct rest *r, struct apply a, const char *label)
     else
         tell_task(&a);
     json_decref(a.done);
-    return rc;
 }
 
 static void tell_plan(struct rest *r, const struct apply *a)
@@ -175,8 +175,8 @@ void rest_undo(struct rest *r)
                          "There is nothing to take back: no document was applied since.");
         else if (planned)
             tell_plan(r, &a);
-        else if (apply(r, a, "undo") == 0)
-            undo_forget(r->server);
+        else
+            apply(r, a, "undo");
     }
     rest_done(r);
 }

@@ -44,11 +44,11 @@ json_t *desired_export(const struct snapshot *snap);
 
 /* ---- the way back: undo.c ---- */
 
-/* Before a document is applied: notes what its objects are. 0, or -1 with INTERNAL_ERROR. */
-int undo_note(struct server *server, const struct snapshot *snap, const json_t *document,
+/* Before a document is applied: notes in the database what its objects are, in place of the note before. */
+int undo_note(struct server *server, const char *user, const struct snapshot *snap, const json_t *document,
               struct api_err *err);
 /* The note of the last apply; NULL: none. The caller's. */
 json_t *undo_read(struct server *server);
-void undo_forget(struct server *server);
+int undo_forget(struct server *server, struct api_err *err);
 /* As desired_compare, from a note. Always fills *out. */
 void undo_compare(const struct snapshot *snap, struct ref pool, const json_t *note, struct desired *out);
