@@ -335,6 +335,17 @@ class RestTest(unittest.TestCase):
         patch = plan("PATCH", path, {"name_label": "other", "tags": ["t"]})
         self.assertEqual([(s["from"], s["to"]) for s in patch["steps"]], [("planned", "other"), ([], ["t"])])
         self.assertEqual(self.rest.ok(200, "POST", patch["apply"].removeprefix(API), {})[1]["name_label"], "other")
+        # What a disk needs, and what its repository has left.
+        location = os.path.join(self.pool.folder, "planned")
+        self.rest.ok(200, "POST", "/apply", {"srs": {"planned": {"type": "file", "device_config": {"location": location}}}})
+        sr = self.rest.get("/srs", filter="name_label = planned")["items"][0]["uuid"]
+        disk = plan("POST", "/vdis", {"SR": sr, "virtual_size": 5 << 20, "name_label": "d", "type": "user", "sharable": False,
+                                      "read_only": False, "other_config": {}})
+        self.assertEqual([(s["sr"], s["bytes"], s["free"] > 0) for s in disk["needs"]["space"]], [(sr, 5 << 20, True)])
+        self.assertIn("Makes disk 'd'", disk["steps"][0]["do"])
+        _, made = self.rest.ok(201, "POST", disk["apply"].removeprefix(API), {}, wait="60s")
+        larger = plan("POST", f"/vdis/{made['uuid']}/actions/resize", {"size": 8 << 20})
+        self.assertEqual([(s["sr"], s["bytes"]) for s in larger["needs"]["space"]], [(sr, 3 << 20)])
         network = plan("POST", "/networks", {"name_label": "planned"})
         self.assertEqual((network["possible"], network["whole"]), (True, False))
         self.assertEqual(self.rest.get("/networks", filter="name_label = planned")["total"], 0)

@@ -335,6 +335,40 @@ static void evacuate(struct plan *p)
         plan_step(p, &host->row, "Nothing: no VM runs there.");
 }
 
+/* ---- disks ---- */
+
+/* The SR is not what the plan rests on: how full it is changes all the time. */
+static void create_disk(struct plan *p)
+{
+    const struct vdi_row *disk = vdi_row(((const struct args_create *)p->call->args)->record);
+    const struct row *sr = snapshot_get(p->snap, CLASS_SR, disk->SR);
+    plan_step(p, sr, "Makes disk '%s'; it grows up to %lld bytes as it is written to.", disk->name_label,
+              (long long)disk->virtual_size);
+    plan_needs_space(p, disk->SR, disk->virtual_size);
+}
+
+static void resize_disk(struct plan *p)
+{
+    const struct vdi_resize_args *args = p->call->args;
+    const struct vdi_row *vdi = vdi_row(get(p, CLASS_VDI, args->vdi));
+    if (!vdi)
+        return;
+    plan_step(p, &vdi->row, "Enlarges the disk from %lld to %lld bytes.", (long long)vdi->virtual_size,
+              (long long)args->size);
+    if (args->size > vdi->virtual_size)
+        plan_needs_space(p, vdi->SR, args->size - vdi->virtual_size);
+}
+
+static void copy_of_disk(struct plan *p)
+{
+    const struct vdi_copy_args *args = p->call->args;
+    const struct vdi_row *vdi = vdi_row(get(p, CLASS_VDI, args->vdi));
+    if (!vdi)
+        return;
+    plan_step(p, &vdi->row, "Copies the disk, %lld bytes.", (long long)vdi->virtual_size);
+    plan_needs_space(p, args->sr, vdi->virtual_size);
+}
+
 static void vbd_plug(struct plan *p)
 {
     const struct vbd_row *vbd = vbd_row(get(p, CLASS_VBD, ((const struct args_self *)p->call->args)->self));
@@ -383,6 +417,8 @@ static const struct {
     {"VBD.unplug", vbd_plug},
     {"VIF.plug", vif_plug},
     {"VIF.unplug", vif_plug},
+    {"VDI.resize", resize_disk},
+    {"VDI.copy", copy_of_disk},
 };
 
 void plan_detail(struct plan *p)
@@ -397,4 +433,6 @@ void plan_detail(struct plan *p)
             details[i].tell(p);
             p->whole = true;
         }
+    if (streq(m->name, "VDI.create")) /* what the SR's storage says is not asked */
+        create_disk(p);
 }
