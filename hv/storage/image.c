@@ -170,6 +170,8 @@ int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct sto
     AUTO_CLOSE int ruleset = -1;
     AUTO_BUF struct buf keep = BUF_INIT;
     char ruleset_text[16];
+    if (job_cancelled(run->job)) /* it could be done before anybody looks */
+        return storage_fail(error, STORAGE_CANCELLED, "cancelled");
     if (tool_confine(run, &ruleset, error) < 0)
         return -1;
     struct proc_fd fds[LAYERS_MAX + 3];
