@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <math.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -687,6 +688,51 @@ Test(disk, runtime_fields_are_settled_in_place_after_an_opening)
     store_stats(store, &stats);
     cr_expect_eq(stats.batches, 0, "nothing had to be written");
     fixture_check(store);
+    store_close(store);
+    fixture_remove(place.folder);
+}
+
+static void count_settled(struct tx *tx, struct row *row, void *arg)
+{
+    struct guest_row *guest = AS(guest, row);
+    guest->running = ref_is_null(guest->parent) || tx_get(tx, GUEST, guest->parent);
+    atomic_fetch_add((_Atomic int *)arg, 1);
+}
+
+static bool count_running(const struct row *row, void *arg)
+{
+    *(int *)arg += ((const struct guest_row *)row)->running;
+    return true;
+}
+
+/* Enough rows for several threads to share: references, derived sets and what is settled. */
+Test(disk, a_large_table_is_put_together_by_several_threads)
+{
+    enum { COUNT = 20000, GONE = 10 };
+    struct place place = place_make();
+    struct store *store = fixture_open(place.path);
+    struct tx *tx = store_begin(store);
+    struct ref parent = tx_create(tx, GUEST)->ref;
+    for (int i = 1; i < COUNT; i++)
+        AS(guest, tx_create(tx, GUEST))->parent = parent;
+    fixture_commit(tx);
+    store_close(store);
+    sql(place.path,
+        "UPDATE guest SET parent = 'OpaqueRef:11111111-2222-4333-8444-555555555555' WHERE rowid > 19990");
+    store = fixture_open(place.path);
+    fixture_check(store);
+    _Atomic int settled = 0;
+    tx = store_begin(store);
+    tx_settle(tx, GUEST, count_settled, &settled);
+    fixture_commit(tx);
+    cr_expect_eq(settled, COUNT);
+    struct snapshot *snap = store_snapshot(store);
+    int running = 0;
+    snapshot_each(snap, GUEST, count_running, &running);
+    cr_expect_eq(running, COUNT);
+    cr_expect_eq(((const struct guest_row *)snapshot_get(snap, GUEST, parent))->children->count,
+                 COUNT - 1 - GONE);
+    snapshot_unref(snap);
     store_close(store);
     fixture_remove(place.folder);
 }
