@@ -325,8 +325,10 @@ static const struct route *find_route(enum http_method method, const char *path)
 {
     const struct route *best = NULL;
     for (size_t i = 0; i < ARRAY_LEN(routes); i++) {
+        if (routes[i].method != method)
+            continue;
         size_t len = strlen(routes[i].prefix);
-        if (routes[i].method == method && strncmp(path, routes[i].prefix, len) == 0 &&
+        if (strncmp(path, routes[i].prefix, len) == 0 &&
             (path[len] == '\0' || path[len] == '/' || len == 1) && (!best || len > strlen(best->prefix)))
             best = &routes[i];
     }
