@@ -46,6 +46,11 @@ long_run() {
     CORRAL_CREATE_IMAGE=1 CORRAL_TEST_IMAGES=$corral_root/build/images \
         python3 -B "$corral_root/tests/e2e/test_debian.py" DebianTest.test_an_image_made_by_xe_is_what_was_asked_for \
         </dev/null || rc=1
+    say "at length: instructions"
+    local folder=$corral_root/build/release
+    packages_ensure "$folder/corral.log" build run bench
+    { build_release && build_benchmarks "$folder" &&
+        ctest --test-dir "$folder" --output-on-failure --no-tests=error --tests-regex '^bench_instructions$'; } </dev/null || rc=1
     (
         seconds=600
         command_fuzz

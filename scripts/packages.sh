@@ -58,6 +58,7 @@ test|d:debian-installer-12-netboot-amd64|debian-installer-12-netboot-amd64|an in
 fuzz|c:clang|clang|compiler with a fuzzer
 fuzz|d:libclang-rt-14-dev|libclang-rt-14-dev|its fuzzer and sanitizers
 bench|c:wrk|wrk|load generator
+bench|c:valgrind|valgrind|counts instructions
 '
 
 # packages_missing NEED...: lines "package|what for" of what is not there.

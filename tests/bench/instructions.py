@@ -53,6 +53,7 @@ def paths(client, vm, password):
         ("VM.get_power_state, JSON-RPC", 200, 1, lambda: client("VM.get_power_state", vm)),
         ("VM.get_power_state, XML-RPC", 200, 1, lambda: xml_call(client, "VM.get_power_state", vm)),
         ("VM.get_record, JSON-RPC", 200, 1, lambda: client("VM.get_record", vm)),
+        ("VM.get_record, XML-RPC", 200, 1, lambda: xml_call(client, "VM.get_record", vm)),
         ("VM.get_all_records, each VM", 5, VMS, lambda: client("VM.get_all_records")),
         ("VM.set_name_description, durable", 100, 1, lambda: client("VM.set_name_description", vm, f"{next(number)}")),
         ("VM.clone and VM.destroy, no disks", 30, 1, lambda: client("VM.destroy", client("VM.clone", vm, "copy"))),

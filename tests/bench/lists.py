@@ -11,6 +11,7 @@ import subprocess
 import time
 import urllib.parse
 
+import peer_libvirt
 from common import LONG, Bench, Pool, Report, build_folder, cpu_us, median, timed
 
 ROUNDS = 15 if LONG else 7
@@ -101,8 +102,14 @@ def xe(report, bench, build):
     settings = os.environ | {"XE_SERVER": where.hostname, "XE_PORT": str(where.port), "XE_USER": "root",
                              "XE_PASSWORD_FILE": str(pool.state / "admin-password"),
                              "XE_CA": str(pool.state / "pki/ca.pem")}  # fmt: skip
-    took, bare, completed = [], [], []
+    took, bare, completed, theirs = [], [], [], []
+    libvirt = None
+    if peer_libvirt.installed():
+        libvirt = peer_libvirt.Libvirt(bench)
+        libvirt("; ".join(f"define {libvirt.describe(f'peer{number}')}" for number in range(512)))
     for _ in range(ROUNDS):
+        if libvirt:
+            theirs.append(timed(libvirt, "list", "--all"))
         for times, argv in ((took, ["vm-list"]), (completed, ["--complete", "--", "vm-start", "vm="]), (bare, ["--version"])):
             begun = time.monotonic()
             run = subprocess.run([build / "bin/xe", *argv], env=settings, capture_output=True, text=True, check=False)
@@ -112,6 +119,11 @@ def xe(report, bench, build):
                 raise SystemExit(f"xe {argv}: {run.returncode}: {run.stdout[-500:]}{run.stderr}")
     report.row("start of xe (--version)", median(bare), "ms", at_most=5)
     report.row("xe vm-list, 512 VMs", median(took), "ms", median(bare), "xe --version", at_most=30)
+    if libvirt:
+        report.row("  beside virsh list --all", median(took), "ms", median(theirs), "virsh",
+                   median(a / b for a, b in zip(took, theirs)))  # fmt: skip
+    else:
+        report.note("libvirt is not installed: not measured beside it")
     report.row("completion of a VM's name, 512 VMs", median(completed), "ms", median(bare), "xe --version", at_most=50)
     pool.stop()
 

@@ -10,6 +10,7 @@ import socket
 import time
 from pathlib import Path
 
+import peer_libvirt
 from common import LONG, Bench, Pool, Report, build_folder, median, timed, together
 
 ROUNDS = 31 if LONG else 11
@@ -147,6 +148,24 @@ def compare(report, pool, what, vm, by_hand):
                at_most=GOAL, of="ratio")  # fmt: skip
 
 
+def beside_libvirt(report, pool, vm, disk):
+    """libvirt with its own way of running the same guest, less what a virsh takes that does nothing."""
+    if not peer_libvirt.installed():
+        report.note("libvirt is not installed: not measured beside it")
+        return
+    libvirt = peer_libvirt.Libvirt(pool.bench)
+    libvirt("define", libvirt.describe("peer", pool.file_of(disk), nic=True))
+    nothing = median(timed(libvirt, "domstate", "peer") for _ in range(ROUNDS))
+    ours, theirs = [], []
+    for _ in range(ROUNDS):
+        ours.append(timed(pool.client, "VM.start", vm, False, False))
+        pool.client("VM.hard_shutdown", vm)
+        theirs.append(timed(libvirt, "start", "peer") - nothing)
+        libvirt("destroy", "peer")
+    report.row("1 disk, 1 NIC, beside libvirt", median(ours), "ms", median(theirs), "libvirt",
+               median(a / b for a, b in zip(ours, theirs)))  # fmt: skip
+
+
 def at_once(report, pool, count):
     """The time until the last of them runs."""
     vms, by_hand = [], []
@@ -174,6 +193,7 @@ def main():
         pool.client("VM.start", small, False, False)
         small_hand = copy_of(pool, small, disks[0], "small")
         compare(report, pool, "1 disk, 1 NIC", small, small_hand)
+        beside_libvirt(report, pool, small, disks[0])
         large, disks = pool.vm("large", 4, 2)
         pool.client("VM.start", large, False, False)
         large_hand = copy_of(pool, large, disks[0], "large")
