@@ -20,9 +20,11 @@ class Libvirt:
     def __init__(self, bench):
         self.dir = bench.dir / "libvirt"
         user = pwd.getpwnam("nobody")
-        for folder in (self.dir, self.dir / "run"):
+        for folder in (self.dir, self.dir / "run", self.dir / "libvirt"):
             folder.mkdir(mode=0o700)
             os.chown(folder, user.pw_uid, user.pw_gid)
+        # Without the daemon for logs, which would outlive the benchmark.
+        (self.dir / "libvirt/qemu.conf").write_text('stdio_handler = "file"\n', encoding="ascii")
         places = {name: str(self.dir) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
         self.options = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": [],
                         "env": os.environ | places | {"XDG_RUNTIME_DIR": str(self.dir / "run")}}  # fmt: skip
