@@ -71,7 +71,7 @@ json_t *qemu_nic_device(const struct domain_config *config, const struct domain_
 /* NULL: it leads nowhere. `tap`: number or name of the descriptor of a nic on a bridge. */
 json_t *qemu_nic_netdev(const struct domain_nic *nic, const char *tap);
 /* Name of the node of image `i` of a disk's chain whose top is called `name`. */
-#define QEMU_NODE_SIZE 40
+#define QEMU_NODE_SIZE 64
 char *qemu_node_name(const char *name, size_t i, char out[static QEMU_NODE_SIZE]);
 /* Nodes of one image of a chain: the protocol node that reads `/dev/fdset/<set>` and the format node above
  * it, as arguments of blockdev-add. `backing`: node name of the image below, NULL: none. The caller decrefs.

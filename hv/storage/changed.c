@@ -41,11 +41,11 @@ static void note_name(char out[static FILE_NAME_SIZE], const char *uuid)
 
 bool changed_name_parse(const char *name, char uuid[static UUID_TEXT_SIZE])
 {
-    char text[UUID_TEXT_SIZE];
+    char text[UUID_TEXT_SIZE] = "";
     struct ref parsed;
     if (strlen(name) != 36 + strlen(SUFFIX) || strcmp(name + 36, SUFFIX) != 0)
         return false;
-    snprintf(text, sizeof(text), "%s", name);
+    memcpy(text, name, 36);
     if (!uuid_parse(text, &parsed))
         return false;
     uuid_format(parsed, uuid);

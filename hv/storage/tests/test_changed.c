@@ -18,7 +18,7 @@ static const char *name(int i)
     static char text[4][40];
     static int next;
     next = (next + 1) % 4;
-    snprintf(text[next], sizeof(text[next]), "22222222-2222-4333-8444-0000000000%02d", i);
+    snprintf(text[next], sizeof(text[next]), "22222222-2222-4333-8444-0000000000%02d", i % 100);
     return text[next];
 }
 
