@@ -8,15 +8,16 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-static int write_all(int fd, const char *data, size_t len)
+int file_write_all(int fd, const void *data, size_t len)
 {
+    const char *from = data;
     while (len > 0) {
-        ssize_t n = write(fd, data, len);
+        ssize_t n = write(fd, from, len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
             return -1;
-        data += n;
+        from += n;
         len -= (size_t)n;
     }
     return 0;
@@ -35,7 +36,7 @@ int file_write_atomic(const char *path, const void *data, size_t len, unsigned m
     AUTO_CLOSE int fd = mkostemp(temporary, O_CLOEXEC); /* mode 0600 */
     if (fd < 0)
         return -1;
-    if (write_all(fd, data, len) < 0 || fchmod(fd, mode) < 0 || fsync(fd) < 0 ||
+    if (file_write_all(fd, data, len) < 0 || fchmod(fd, mode) < 0 || fsync(fd) < 0 ||
         rename(temporary, path) < 0) {
         int saved = errno;
         unlink(temporary);

@@ -137,7 +137,8 @@ void easy_free(struct easy *e)
     free(e);
 }
 
-struct easy *easy_get(struct http_client *client)
+/* From the idle ones, or new. */
+static struct easy *easy_get(struct http_client *client)
 {
     struct easy *e = NULL;
     pthread_mutex_lock(&client->lock);
@@ -147,7 +148,7 @@ struct easy *easy_get(struct http_client *client)
     return e ? e : easy_new(client);
 }
 
-void easy_put(struct http_client *client, struct easy *e)
+static void easy_put(struct http_client *client, struct easy *e)
 {
     pthread_mutex_lock(&client->lock);
     bool keep = client->idle_count < client->idle_max;

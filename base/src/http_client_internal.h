@@ -25,8 +25,5 @@ struct http_client {
 /* A handle with all settings of the target. */
 struct easy *easy_new(const struct http_client *client);
 void easy_free(struct easy *e);
-/* From the idle ones, or new. */
-struct easy *easy_get(struct http_client *client);
-void easy_put(struct http_client *client, struct easy *e);
 /* Translates a libcurl result that is not CURLE_OK. */
 enum http_failure failure_of(const struct easy *e, CURLcode code);

@@ -96,9 +96,6 @@ struct connection {
     char client[128];     /* name in the client's certificate; set within the handshake */
 };
 
-/* True if the peer has closed and all that it sent was read from the socket. */
-bool peer_is_gone(int fd);
-
 /* The head of a request, copied. */
 struct head_copy {
     char *path;
@@ -199,8 +196,6 @@ bool request_sleep(struct http_request *req, bool watch);
 void request_wake(struct http_request *req);
 /* True for one caller only: the one that answers. */
 bool request_claim(struct http_request *req);
-/* The client is gone: tells the handler; ends the connection when it was answered or is a stream. */
-void request_lost(struct http_request *req);
 void request_tell(struct http_request *req);
 void *watcher_main(void *server);
 /* Asks sleepers to answer, waits a moment, answers for the others. */

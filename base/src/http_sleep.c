@@ -99,7 +99,8 @@ void request_tell(struct http_request *req)
         req->closed(req->closed_arg);
 }
 
-void request_lost(struct http_request *req)
+/* The client is gone: tells the handler; ends the connection when it was answered or is a stream. */
+static void request_lost(struct http_request *req)
 {
     atomic_store(&req->gone, true);
     if (atomic_load(&req->claimed)) {
@@ -117,7 +118,8 @@ static bool is_gone(int fd)
     return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR));
 }
 
-bool peer_is_gone(int fd)
+/* True if the peer has closed and all that it sent was read from the socket. */
+static bool peer_is_gone(int fd)
 {
     int unread = 0;
     return is_gone(fd) && (ioctl(fd, FIONREAD, &unread) < 0 || unread == 0);

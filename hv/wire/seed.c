@@ -1,8 +1,8 @@
 /* The image of a seed (hv/seed.h), by ECMA-119 and the Joliet specification: two trees of names, each a root
  * folder in one sector, over the same files. */
+#include <base/file.h>
 #include <base/mem.h>
 #include <ctype.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <hv/seed.h>
 #include <stdio.h>
@@ -190,15 +190,8 @@ int seed_open(const struct str_map *files)
     char path[40];
     seed_write(files, &image);
     int fd AUTO_CLOSE = memfd_create("seed", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0)
-        return -1;
-    for (size_t done = 0; done < image.len;) {
-        ssize_t n = write(fd, image.data + done, image.len - done);
-        if (n < 0 && errno != EINTR)
-            return -1;
-        done += n > 0 ? (size_t)n : 0;
-    }
-    if (fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+    if (fd < 0 || file_write_all(fd, image.data, image.len) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
         return -1;
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     return open(path, O_RDONLY | O_CLOEXEC);

@@ -20,7 +20,7 @@ struct database {
 
 static _Atomic int database_count;
 
-struct database *database_ref(struct database *db)
+static struct database *database_ref(struct database *db)
 {
     atomic_fetch_add(&db->refs, 1);
     return db;

@@ -6,7 +6,6 @@
 #include "pool_copy.h"
 
 struct database;
-struct database *database_ref(struct database *db);
 /* NULL is accepted. */
 void database_unref(struct database *db);
 /* Of the whole content; a count of its own. */

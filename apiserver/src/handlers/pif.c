@@ -42,7 +42,7 @@ int pif_check_not_member(const struct pif_row *pif, struct api_err *err)
     return free_one ? 0 : err_pif_already_bonded(err, REF_TEXT(pif->row.ref));
 }
 
-int pif_check_no_vlans(const struct pif_row *pif, struct api_err *err)
+static int pif_check_no_vlans(const struct pif_row *pif, struct api_err *err)
 {
     bool has = pif->VLAN_slave_of && pif->VLAN_slave_of->count;
     return has ? err_pif_vlan_still_exists(err, REF_TEXT(pif->row.ref)) : 0;
@@ -121,7 +121,8 @@ int pif_bring_up(struct hv_host *agent, const struct snapshot *snap, const struc
     return pif->configured ? interfaces_set_addresses(agent, snap, pif, pif, err) : 0;
 }
 
-int pif_record_attached(struct call *call, struct ref ref, bool attached, struct api_err *err)
+/* Notes whether it is up. */
+static int pif_record_attached(struct call *call, struct ref ref, bool attached, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
     const struct pif_row *pif = pif_row(tx_get(tx, CLASS_PIF, ref));

@@ -12,7 +12,6 @@ const struct network_row *pif_find_network(struct call *call, struct ref network
 int pif_check_not_management(const struct pif_row *pif, struct api_err *err);
 int pif_check_managed(const struct pif_row *pif, struct api_err *err);
 int pif_check_not_member(const struct pif_row *pif, struct api_err *err);
-int pif_check_no_vlans(const struct pif_row *pif, struct api_err *err);
 int pif_check_no_tunnels(const struct pif_row *pif, struct api_err *err);
 /* Where rows are read: a snapshot, or else a transaction, in which nothing can change any more. */
 struct pif_source {
@@ -34,8 +33,6 @@ int pif_bring_up(struct hv_host *agent, const struct snapshot *snap, const struc
  */
 int pif_remove_bridge(struct call *call, const struct snapshot *snap, const struct pif_row *pif,
                       struct api_err *err);
-/* Notes whether it is up. */
-int pif_record_attached(struct call *call, struct ref pif, bool attached, struct api_err *err);
 /* Its row and metrics (metrics of a VLAN belong to the interface below). */
 void pif_delete(struct tx *tx, const struct pif_row *pif);
 

@@ -132,6 +132,13 @@ static void add_pbd(struct tx *tx, struct ref sr, const struct place *place, con
     pbd->currently_attached = place->attached;
 }
 
+static const char *content_type_of(const char *type, const char *asked)
+{
+    if (streq(type, "iso"))
+        return "iso";
+    return *asked ? asked : "user";
+}
+
 static int record_new(struct call *call, const struct places *places, const char *uuid,
                       const struct sr_create_args *args, const struct sr_stats *stats, struct ref *result,
                       struct api_err *err)
@@ -142,9 +149,7 @@ static int record_new(struct call *call, const struct places *places, const char
     str_assign(&sr->name_label, args->name_label);
     str_assign(&sr->name_description, args->name_description);
     str_assign(&sr->type, args->type);
-    str_assign(&sr->content_type, streq(args->type, "iso") ? "iso"
-                                  : *args->content_type    ? args->content_type
-                                                           : "user");
+    str_assign(&sr->content_type, content_type_of(args->type, args->content_type));
     sr->shared = args->shared;
     str_map_assign(&sr->sm_config, str_map_ref(args->sm_config));
     *result = sr->row.ref;
@@ -221,9 +226,7 @@ int handle_sr_introduce(struct call *call, const struct sr_introduce_args *args,
     str_assign(&sr->name_label, args->name_label);
     str_assign(&sr->name_description, args->name_description);
     str_assign(&sr->type, args->type);
-    str_assign(&sr->content_type, streq(args->type, "iso") ? "iso"
-                                  : *args->content_type    ? args->content_type
-                                                           : "user");
+    str_assign(&sr->content_type, content_type_of(args->type, args->content_type));
     sr->shared = args->shared;
     str_map_assign(&sr->sm_config, str_map_ref(args->sm_config));
     *result = sr->row.ref;

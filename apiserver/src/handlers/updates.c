@@ -176,13 +176,20 @@ static struct pool_row *edit_pool(struct call *call, struct ref self, struct ref
     return NULL;
 }
 
+static struct pool_row *edit_repositories(struct call *call, struct ref self, struct ref repository,
+                                          struct tx **tx, struct api_err *err)
+{
+    if (!ref_is_null(repository))
+        return edit_pool(call, self, repository, tx, err);
+    fail_handle(err, CLASS_Repository, repository);
+    return NULL;
+}
+
 int handle_pool_add_repository(struct call *call, const struct pool_add_repository_args *args,
                                struct api_err *err)
 {
     struct tx *tx;
-    if (ref_is_null(args->value))
-        return fail_handle(err, CLASS_Repository, args->value);
-    struct pool_row *pool = edit_pool(call, args->self, args->value, &tx, err);
+    struct pool_row *pool = edit_repositories(call, args->self, args->value, &tx, err);
     if (!pool)
         return -1;
     ref_set_assign(&pool->repositories, ref_set_with(pool->repositories, args->value));
@@ -193,9 +200,7 @@ int handle_pool_remove_repository(struct call *call, const struct pool_remove_re
                                   struct api_err *err)
 {
     struct tx *tx;
-    if (ref_is_null(args->value))
-        return fail_handle(err, CLASS_Repository, args->value);
-    struct pool_row *pool = edit_pool(call, args->self, args->value, &tx, err);
+    struct pool_row *pool = edit_repositories(call, args->self, args->value, &tx, err);
     if (!pool)
         return -1;
     ref_set_assign(&pool->repositories, ref_set_without(pool->repositories, args->value));

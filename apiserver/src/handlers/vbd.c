@@ -5,6 +5,7 @@
 #include "../hosts/hosts.h"
 #include "../plan/domain.h"
 #include "../rules/vbd_device.h"
+#include "../rules/vm.h"
 #include "storage.h"
 #include <base/log.h>
 #include <base/mem.h>
@@ -187,27 +188,12 @@ int handle_vbd_destroy(struct call *call, const struct args_self *args, struct a
     return server_commit(tx, err);
 }
 
-static const char *state_word(enum vm_power_state state)
-{
-    switch (state) {
-    case VM_POWER_STATE_HALTED:
-        return "halted";
-    case VM_POWER_STATE_PAUSED:
-        return "paused";
-    case VM_POWER_STATE_RUNNING:
-        return "running";
-    case VM_POWER_STATE_SUSPENDED:
-        return "suspended";
-    }
-    return "unknown";
-}
-
 static int check_mode(struct tx *tx, const struct vbd_row *vbd, enum vbd_mode mode, struct api_err *err)
 {
     const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, vbd->VM));
     const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, vbd->VDI));
     if (vm && vm->power_state != VM_POWER_STATE_HALTED)
-        return err_vm_bad_power_state(err, REF_TEXT(vbd->VM), "halted", state_word(vm->power_state));
+        return err_vm_bad_power_state(err, REF_TEXT(vbd->VM), "halted", vm_state_word(vm->power_state));
     if (vbd->type == VBD_TYPE_CD && mode != VBD_MODE_RO)
         return err_vbd_cds_must_be_readonly(err);
     if (vdi && check_medium(vdi, mode, err) < 0)

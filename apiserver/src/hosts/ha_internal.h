@@ -64,7 +64,6 @@ struct ha {
 /* ha_peers.c. Threads of hosts: begun for those of the disk that are armed, ended for the others. */
 void ha_peers_follow(struct ha *ha, const struct snapshot *snap, const struct ha_disk *disk);
 void ha_peers_end(struct ha *ha);
-struct ha_peer *ha_peer_of(struct ha *ha, struct ref host);
 
 /* ha_failed.c: what becomes of hosts that have failed, and of those that come back. */
 void ha_judge(struct ha_peer *peer);

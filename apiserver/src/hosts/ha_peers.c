@@ -23,7 +23,7 @@ static struct ha_peer *find_uuid(struct ha *ha, const char *uuid)
     return NULL;
 }
 
-struct ha_peer *ha_peer_of(struct ha *ha, struct ref host)
+static struct ha_peer *ha_peer_of(struct ha *ha, struct ref host)
 {
     for (size_t i = 0; i < ha->peer_count; i++)
         if (ref_eq(ha->peers[i]->host, host))

@@ -80,8 +80,9 @@ int network_prepare(struct hv_host *agent, struct ref host, const struct snapsho
     return network_ensure(agent, network, &uplink, &cause) < 0 ? fail(err, host, network, &cause) : 0;
 }
 
-int networks_prepare(struct hv_host *agent, struct ref host, const struct snapshot *snap,
-                     const struct vm_row *vm, struct api_err *err)
+/* The same of all networks that the VM has cards on. */
+static int networks_prepare(struct hv_host *agent, struct ref host, const struct snapshot *snap,
+                            const struct vm_row *vm, struct api_err *err)
 {
     for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
         const struct vif_row *vif = vif_row(snapshot_get(snap, CLASS_VIF, vm->VIFs->items[i]));

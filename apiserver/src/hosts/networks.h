@@ -10,9 +10,6 @@
  * HOST_CANNOT_ATTACH_NETWORK, with the reason in the log. Blocks. */
 int network_prepare(struct hv_host *agent, struct ref host, const struct snapshot *snap,
                     const struct network_row *network, struct api_err *err);
-/* The same of all networks that the VM has cards on. */
-int networks_prepare(struct hv_host *agent, struct ref host, const struct snapshot *snap,
-                     const struct vm_row *vm, struct api_err *err);
 /* The agent's calls themselves: makes the bridge with this uplink; removes it (one that is not managed
  * stays). */
 int network_ensure(struct hv_host *agent, const struct network_row *network, const struct uplink *uplink,

@@ -106,7 +106,7 @@ static int begin_task(struct transfer *t, struct api_err *err)
 
 /* ---- waiting ---- */
 
-bool transfer_told_to_stop(const struct transfer *t)
+static bool transfer_told_to_stop(const struct transfer *t)
 {
     return *t->cancel || atomic_load(&t->server->closing);
 }

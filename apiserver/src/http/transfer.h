@@ -73,7 +73,6 @@ void transfer_answer(struct transfer *t, const char *type, const char *filename,
 /* 0, or -1: see transfer_fail_bytes. An hv_write_fn. */
 int transfer_write(void *transfer, const void *data, size_t len);
 
-bool transfer_told_to_stop(const struct transfer *t);
 /* Progress of the task, 0 to 1. */
 void transfer_report(struct transfer *t, double fraction);
 /* True (and *err set) if bytes stopped because of the client, a cancel or the end of the server. */

@@ -192,18 +192,7 @@ void door_pool_copy(struct server *server, struct http_request *req)
 static int write_whole(const char *path, const char *data, size_t len)
 {
     int fd AUTO_CLOSE = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return -1;
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        data += n;
-        len -= (size_t)n;
-    }
-    return fsync(fd);
+    return fd < 0 || file_write_all(fd, data, len) < 0 ? -1 : fsync(fd);
 }
 
 /* The logs of an older database beside it would be taken for the new one's. */

@@ -61,7 +61,8 @@ void members_free(struct members *m)
     free(m);
 }
 
-bool members_pause(struct members *m, int64_t ms)
+/* Sleeps so long, or until the end. True: go on. */
+static bool members_pause(struct members *m, int64_t ms)
 {
     int64_t until = clock_mono_ms() + ms;
     const struct timespec when = {.tv_sec = until / 1000, .tv_nsec = until % 1000 * 1000000};
@@ -300,7 +301,9 @@ static char *new_folder_name(void)
     return xasprintf("pool-%.8s", uuid_format(ref_new(), uuid));
 }
 
-json_t *members_fresh_standing(struct members *m, json_t *agent)
+/* A fresh pool in a folder of its own, whose first host is the one that this server's pool gives up. The
+ * standing for members_become. `agent` {"address","port","uuid"}. */
+static json_t *members_fresh_standing(struct members *m, json_t *agent)
 {
     AUTO_FREE char *folder = new_folder_name();
     AUTO_JSON json_t *old = standing_get(m->standing);

@@ -55,11 +55,6 @@ int members_become(struct members *members, const json_t *standing, struct api_e
 json_t *members_peers(const struct snapshot *snap, const char *own_uuid);
 /* uuid, address and port of the coordinator's own host. False: the pool has none yet. */
 bool members_self(const struct server *server, const struct snapshot *snap, struct peer *out);
-/* Sleeps so long, or until the end. True: go on. */
-bool members_pause(struct members *members, int64_t ms);
-/* A fresh pool in a folder of its own, whose first host is the one that this server's pool gives up. The
- * standing for members_become; NULL with *err. `agent` {"address","port","uuid"}. */
-json_t *members_fresh_standing(struct members *members, json_t *agent);
 
 /* True when the pool that was to be joined has forgotten the host, or never will. */
 bool members_cancel_join(struct members *members, const json_t *joining);

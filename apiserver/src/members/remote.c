@@ -142,7 +142,9 @@ static json_t *take_error(const json_t *error, struct api_err *err)
     return NULL;
 }
 
-json_t *remote_call(struct remote *remote, const char *name, json_t *params, struct api_err *err)
+/* One message of the API by JSON-RPC; `params` moves. The result (decref), or NULL with the error that the
+ * other side gave, or JOINING_HOST_CONNECTION_FAILED. */
+static json_t *remote_call(struct remote *remote, const char *name, json_t *params, struct api_err *err)
 {
     AUTO_JSON json_t *request =
         json_pack("{sssssosi}", "jsonrpc", "2.0", "method", name, "params", params, "id", 1);

@@ -26,9 +26,6 @@ void remote_set_cancel(struct remote *remote, const _Atomic bool *cancel);
 /* Later requests carry this pool's secret. */
 void remote_set_secret(struct remote *remote, const char *secret);
 
-/* One message of the API by JSON-RPC; `params` moves. The result (decref), or NULL with the error that the
- * other side gave, or JOINING_HOST_CONNECTION_FAILED. */
-json_t *remote_call(struct remote *remote, const char *name, json_t *params, struct api_err *err);
 /* The same with the session that remote_login has made, first. */
 int remote_login(struct remote *remote, const char *user, const char *password, struct api_err *err);
 json_t *remote_ask(struct remote *remote, const char *name, json_t *params, struct api_err *err);

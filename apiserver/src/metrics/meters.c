@@ -168,13 +168,7 @@ static bool write_file(const char *path, const struct buf *bytes)
 {
     AUTO_FREE char *temporary = xasprintf("%s.new", path);
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool ok = fd >= 0;
-    for (size_t done = 0; ok && done < bytes->len;) {
-        ssize_t n = write(fd, bytes->data + done, bytes->len - done);
-        if (n < 0 && errno != EINTR)
-            ok = false;
-        done += n > 0 ? (size_t)n : 0;
-    }
+    bool ok = fd >= 0 && file_write_all(fd, bytes->data, bytes->len) == 0;
     if (fd >= 0 && close(fd) < 0)
         ok = false;
     if (ok && rename(temporary, path) == 0)

@@ -54,7 +54,7 @@ static double seconds(int64_t ns)
 
 /* ---- I/O ---- */
 
-struct io_count io_of(const struct disk_stats *disk)
+static struct io_count io_of(const struct disk_stats *disk)
 {
     return (struct io_count){disk->read_bytes, disk->written_bytes, disk->read_ops,
                              disk->write_ops,  disk->read_ns,       disk->write_ns};
@@ -65,7 +65,8 @@ static int64_t grown(int64_t before, int64_t after)
     return after > before ? after - before : 0;
 }
 
-struct io_count io_between(const struct io_count *before, const struct io_count *after)
+/* What came between two looks; nothing when the counters began anew. */
+static struct io_count io_between(const struct io_count *before, const struct io_count *after)
 {
     return (struct io_count){
         grown(before->read_bytes, after->read_bytes), grown(before->written_bytes, after->written_bytes),

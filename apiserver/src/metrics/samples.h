@@ -18,9 +18,6 @@ const struct rrd_sample *samples_find(const struct samples *s, const char *name)
 struct io_count {
     int64_t read_bytes, written_bytes, read_ops, write_ops, read_ns, write_ns;
 };
-struct io_count io_of(const struct disk_stats *disk);
-/* What came between two looks; nothing when the counters began anew. */
-struct io_count io_between(const struct io_count *before, const struct io_count *after);
 void io_add(struct io_count *to, const struct io_count *more);
 
 /* What is remembered of a domain between two looks. */

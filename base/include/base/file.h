@@ -5,6 +5,8 @@
 /* Writes a file of mode 0600 (or `mode`) whole or not at all: temporary name in the same folder, fsync,
  * rename, fsync of the folder. 0, or -1 with errno. */
 int file_write_atomic(const char *path, const void *data, size_t len, unsigned mode);
+/* All of it, where the descriptor stands; write(2) may take less at a time. 0, or -1 with errno. */
+int file_write_all(int fd, const void *data, size_t len);
 /* Reads a whole file of at most `max` bytes; a heap string with a NUL behind its *len bytes. NULL with errno
  * (EFBIG: longer). `len` may be NULL. */
 char *file_read(const char *path, size_t max, size_t *len);
