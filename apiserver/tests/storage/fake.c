@@ -80,6 +80,13 @@ int hv_console_open(struct hv_host *host, const char *domain_uuid, const char *k
     return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "no streams here");
 }
 
+int hv_disk_serve(struct hv_host *host, const char *sr, const char *disk, const char *iso, int64_t timeout_ms,
+                  struct stream **out, struct hv_err *err)
+{
+    (void)host, (void)sr, (void)disk, (void)iso, (void)timeout_ms, (void)out;
+    return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "no streams here");
+}
+
 /* ---- disks ---- */
 
 static struct fake_disk *find(const char *name)
