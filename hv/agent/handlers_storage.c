@@ -128,7 +128,7 @@ int agent_disk_create(struct agent *agent, struct agent_op *op, const struct hv_
     (void)op;
     struct sr *sr = srs_get(agent, args->sr, err);
     struct storage_error error;
-    enum disk_format format;
+    enum disk_format format = DISK_RAW;
     int64_t size;
     if (!sr)
         return -1;
@@ -197,7 +197,7 @@ int agent_disk_copy(struct agent *agent, struct agent_op *op, const struct hv_di
 {
     struct op_job job;
     struct storage_error error;
-    enum disk_format format;
+    enum disk_format format = DISK_RAW;
     op_job_init(&job, agent, op);
     struct sr *from = to_storage(args->format, &format, err) == 0 ? srs_get(agent, args->sr, err) : NULL;
     struct sr *to = from ? srs_get(agent, args->new_sr, err) : NULL;

@@ -101,7 +101,7 @@ static int ensure_uplink(struct nl_sock *sock, const struct network_bridge *brid
     if (bridge->vlan >= 0 && ensure_vlan(sock, uplink, bridge, &vlan, error) < 0)
         return -1;
     struct rtnl_link *port = vlan ? vlan : uplink;
-    bool moves;
+    bool moves = false;
     if (check_port(sock, port, link, bridge, &moves, error) < 0)
         return -1;
     if (vlan && link_settle(sock, uplink, 0, 0, error) < 0)

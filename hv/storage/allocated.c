@@ -83,7 +83,7 @@ static int read_l2(const struct tables *t, uint64_t at, uint64_t *entries, int64
 
 int allocated_add(int fd, struct block_map *map, struct storage_error *error)
 {
-    struct tables t;
+    struct tables t = {0};
     if (read_header(fd, &t, error) < 0)
         return -1;
     unsigned span_bits = t.cluster_bits + t.cluster_bits - 3;

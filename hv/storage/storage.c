@@ -181,7 +181,7 @@ int storage_sr_attach(const char *type, const struct str_map *config, struct sto
 {
     const struct sr_kind *kind;
     const char *location;
-    int dir;
+    int dir = -1;
     if (read_config(type, config, &kind, &location, error) < 0 ||
         open_folder(kind, location, &dir, error) < 0)
         return -1;

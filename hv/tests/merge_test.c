@@ -72,7 +72,7 @@ static void tells(struct stream *console, char digit, char letter)
 static void write_and_snapshot(struct stream *console, char letter, int number)
 {
     char name[40];
-    snprintf(name, sizeof(name), SNAP, number);
+    snprintf(name, sizeof(name), SNAP, number % 10);
     struct hv_op op = fresh_op();
     struct hv_err err = {0};
     struct snapshot_disk disk = {.sr = SR, .disk = DISK, .new_disk = name};
@@ -87,7 +87,7 @@ static void write_and_snapshot(struct stream *console, char letter, int number)
 static void destroy(int number)
 {
     char name[40];
-    snprintf(name, sizeof(name), SNAP, number);
+    snprintf(name, sizeof(name), SNAP, number % 10);
     struct hv_op op = fresh_op();
     struct hv_err err = {0};
     struct hv_disk_destroy_args args = {.sr = SR, .disk = name};

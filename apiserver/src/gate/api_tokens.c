@@ -220,7 +220,7 @@ static json_t *show(const struct api_token_row *row, int64_t used_s)
 int api_token_make(struct server *server, const struct session *session, const struct api_token_wish *wish,
                    json_t **out, struct api_err *err)
 {
-    enum role role;
+    enum role role = session->role;
     char hash[SHA256_TEXT_SIZE];
     if (check_wish(session, wish, &role, err) < 0)
         return -1;

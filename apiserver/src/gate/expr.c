@@ -57,7 +57,7 @@ static struct expr *expr_new(enum kind kind, struct expr *left, struct expr *rig
 
 static void *refuse(struct parser *p, const char *wanted)
 {
-    char text[160];
+    char text[192];
     snprintf(text, sizeof(text), "expected %s at character %td", wanted, p->at - p->start + 1);
     err_invalid_value(p->err, "expr", text);
     return NULL;

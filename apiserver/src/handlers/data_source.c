@@ -141,7 +141,7 @@ static int find_vm(struct call *call, struct ref ref, struct subject *out, struc
 int handle_vm_get_data_sources(struct call *call, const struct vm_get_data_sources_args *args,
                                json_t **result, struct api_err *err)
 {
-    struct subject subject;
+    struct subject subject = {0};
     (void)result;
     if (find_vm(call, args->self, &subject, err) < 0)
         return -1;
@@ -151,7 +151,7 @@ int handle_vm_get_data_sources(struct call *call, const struct vm_get_data_sourc
 int handle_vm_query_data_source(struct call *call, const struct vm_query_data_source_args *args,
                                 double *result, struct api_err *err)
 {
-    struct subject subject;
+    struct subject subject = {0};
     if (find_vm(call, args->self, &subject, err) < 0)
         return -1;
     return query(call, subject, args->data_source, result, err);
@@ -160,7 +160,7 @@ int handle_vm_query_data_source(struct call *call, const struct vm_query_data_so
 int handle_vm_record_data_source(struct call *call, const struct vm_record_data_source_args *args,
                                  struct api_err *err)
 {
-    struct subject subject;
+    struct subject subject = {0};
     if (find_vm(call, args->self, &subject, err) < 0)
         return -1;
     return record(call, subject, args->data_source, err);
@@ -170,7 +170,7 @@ int handle_vm_forget_data_source_archives(struct call *call,
                                           const struct vm_forget_data_source_archives_args *args,
                                           struct api_err *err)
 {
-    struct subject subject;
+    struct subject subject = {0};
     if (find_vm(call, args->self, &subject, err) < 0)
         return -1;
     return forget(call, subject, args->data_source, err);
@@ -190,7 +190,7 @@ static int find_host(struct call *call, struct ref ref, struct subject *out, str
 int handle_host_get_data_sources(struct call *call, const struct host_get_data_sources_args *args,
                                  json_t **result, struct api_err *err)
 {
-    struct subject subject;
+    struct subject subject = {0};
     (void)result;
     if (find_host(call, args->host, &subject, err) < 0)
         return -1;
@@ -200,7 +200,7 @@ int handle_host_get_data_sources(struct call *call, const struct host_get_data_s
 int handle_host_query_data_source(struct call *call, const struct host_query_data_source_args *args,
                                   double *result, struct api_err *err)
 {
-    struct subject subject;
+    struct subject subject = {0};
     if (find_host(call, args->host, &subject, err) < 0)
         return -1;
     return query(call, subject, args->data_source, result, err);
@@ -209,7 +209,7 @@ int handle_host_query_data_source(struct call *call, const struct host_query_dat
 int handle_host_record_data_source(struct call *call, const struct host_record_data_source_args *args,
                                    struct api_err *err)
 {
-    struct subject subject;
+    struct subject subject = {0};
     if (find_host(call, args->host, &subject, err) < 0)
         return -1;
     return record(call, subject, args->data_source, err);
@@ -219,7 +219,7 @@ int handle_host_forget_data_source_archives(struct call *call,
                                             const struct host_forget_data_source_archives_args *args,
                                             struct api_err *err)
 {
-    struct subject subject;
+    struct subject subject = {0};
     if (find_host(call, args->host, &subject, err) < 0)
         return -1;
     return forget(call, subject, args->data_source, err);
@@ -227,7 +227,7 @@ int handle_host_forget_data_source_archives(struct call *call,
 
 int handle_host_backup_rrds(struct call *call, const struct host_backup_rrds_args *args, struct api_err *err)
 {
-    struct subject subject;
+    struct subject subject = {0};
     if (find_host(call, args->host, &subject, err) < 0)
         return -1;
     if (!(args->delay >= 0 && args->delay <= 86400))
@@ -250,7 +250,7 @@ static int find_sr(struct call *call, struct ref ref, struct subject *out, struc
 int handle_sr_get_data_sources(struct call *call, const struct sr_get_data_sources_args *args,
                                json_t **result, struct api_err *err)
 {
-    struct subject subject;
+    struct subject subject = {0};
     (void)result;
     if (find_sr(call, args->sr, &subject, err) < 0)
         return -1;
@@ -260,7 +260,7 @@ int handle_sr_get_data_sources(struct call *call, const struct sr_get_data_sourc
 int handle_sr_query_data_source(struct call *call, const struct sr_query_data_source_args *args,
                                 double *result, struct api_err *err)
 {
-    struct subject subject;
+    struct subject subject = {0};
     if (find_sr(call, args->sr, &subject, err) < 0)
         return -1;
     return query(call, subject, args->data_source, result, err);
@@ -269,7 +269,7 @@ int handle_sr_query_data_source(struct call *call, const struct sr_query_data_so
 int handle_sr_record_data_source(struct call *call, const struct sr_record_data_source_args *args,
                                  struct api_err *err)
 {
-    struct subject subject;
+    struct subject subject = {0};
     if (find_sr(call, args->sr, &subject, err) < 0)
         return -1;
     return record(call, subject, args->data_source, err);
@@ -279,7 +279,7 @@ int handle_sr_forget_data_source_archives(struct call *call,
                                           const struct sr_forget_data_source_archives_args *args,
                                           struct api_err *err)
 {
-    struct subject subject;
+    struct subject subject = {0};
     if (find_sr(call, args->sr, &subject, err) < 0)
         return -1;
     return forget(call, subject, args->data_source, err);

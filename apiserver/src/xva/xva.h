@@ -43,7 +43,7 @@ enum xva_failure {
 };
 struct xva_error {
     enum xva_failure kind;
-    char expected[XVA_NAME_SIZE], found[XVA_NAME_SIZE];
+    char expected[XVA_NAME_SIZE + 24], found[XVA_NAME_SIZE];
     char text[160]; /* a sentence for a person */
 };
 
