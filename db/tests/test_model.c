@@ -56,9 +56,11 @@ Test(model, a_row_of_every_class_is_stored_and_found_again)
     }
     snapshot_unref(snap);
     store_close(store);
-    AUTO_FREE char *lock = xasprintf("%s.lock", path);
-    unlink(path);
-    unlink(lock);
+    static const char *const files[] = {"", ".lock", "-newest"};
+    for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+        AUTO_FREE char *name = xasprintf("%s%s", path, files[i]);
+        unlink(name);
+    }
     cr_assert_eq(rmdir(folder), 0, "nothing else is left");
 }
 

@@ -192,7 +192,7 @@ class TestPool:
         if not binary:
             raise AssertionError(f"no poold in {BUILD}: set CORRAL_TEST_BUILD to a build folder")
         self.poold = Daemon("poold", self.state, [binary, "--state", self.state, "--port", "0", "--http", "0",
-                                                  "--nbd-port", "0", "--log-level", "debug", *call_log(), *options])
+                                                  "--log-level", "debug", *call_log(), *options])
         try:
             self.start()
             for _ in range(hosts):

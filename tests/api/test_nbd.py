@@ -75,7 +75,7 @@ class Client:
 
 
 def setUpModule():
-    VmCase.open_pool()
+    VmCase.open_pool(options=["--nbd-port", "0"])
 
 
 class Nbd(VmCase):
