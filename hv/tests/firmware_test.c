@@ -180,9 +180,11 @@ Test(firmware, variables_and_a_tpm_survive_and_leave_nothing)
     hv_domain_kept_result_done(&second);
     hv_domain_kept_result_done(&first);
     /* QEMU dies: so does its TPM. */
+    char *cursor AUTO_FREE = cursor_now(&f);
     info = must_info(&f);
     kill((pid_t)info.pid, SIGKILL);
     domain_info_done(&info);
+    must_become(&f, cursor, DOMAIN_STATE_GONE, END_REASON_DEVICE_MODEL_DIED, 20000);
     no_tpm_is_left();
     must_call(&f, HV_CALL_DOMAIN_PURGE, VM);
 }
