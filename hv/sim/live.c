@@ -68,9 +68,8 @@ void sim_fill_header(const struct sim_domain *d, struct save_header *header)
     domain_config_copy(&header->config, &d->record.config);
     /* While it is held, up_at is what is left of the boot. */
     header->layout =
-        json_pack("{s:I, s:I, s:I, s:I}", "boot_left_ms", (json_int_t)(d->up ? 0 : d->up_at), "boot_time",
-                  (json_int_t)d->info.boot_time, "reboots", (json_int_t)d->info.reboots, "memory_target",
-                  (json_int_t)d->record.memory_target_bytes);
+        json_pack("{s:I, s:I, s:I}", "boot_left_ms", (json_int_t)(d->up ? 0 : d->up_at), "boot_time",
+                  (json_int_t)d->info.boot_time, "memory_target", (json_int_t)d->record.memory_target_bytes);
 }
 
 static int save(struct hv_driver_state *sim, const char *uuid, const struct hv_save *to,
@@ -148,7 +147,6 @@ void sim_restore(struct sim_domain *d, const struct save_header *header)
     int64_t left = 0;
     json_get_int(header->layout, "boot_left_ms", &left);
     json_get_int(header->layout, "boot_time", &d->info.boot_time);
-    json_get_int(header->layout, "reboots", &d->info.reboots);
     json_get_int(header->layout, "memory_target", &d->record.memory_target_bytes);
     left = left < 0 ? 0 : left > 3600000 ? 3600000 : left;
     d->up_at = d->info.state == DOMAIN_STATE_PAUSED ? left : clock_mono_ms() + left;

@@ -560,7 +560,8 @@ static int sim_shutdown(struct hv_driver_state *sim, const char *uuid, const str
         return -1;
     sim_rearm(sim, uuid);
     pthread_mutex_lock(&sim->lock);
-    while (outcome == 0 && (d = find(sim, uuid)) && d->info.state != DOMAIN_STATE_GONE)
+    /* Until it is out of the table: it is told of as gone before that. */
+    while (outcome == 0 && (d = find(sim, uuid)))
         outcome = sim_wait_change(sim, deadline, err);
     if (outcome < 0 && d)
         d->leaving = d->asked_off = false;

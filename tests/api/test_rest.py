@@ -144,7 +144,8 @@ class RestTest(unittest.TestCase):
         self.api.subject.remove_from_roles(subject, role)
         until("the end of the rights", lambda: strong.request("GET", "/session")[0] == 401)
         self.api.user.destroy(user)
-        secrets = [t["token"].rsplit("-", 1)[1].encode() for t in (made, full)]
+        secrets = [t["token"].removeprefix(f"corral-{t['uuid']}-").encode() for t in (made, full)]
+        self.assertEqual([len(s) for s in secrets], [43, 43])
         for name in ("pool.db", "pool.db-wal", "audit.log"):
             with open(os.path.join(self.pool.state, name), "rb") as f:
                 kept = f.read()
