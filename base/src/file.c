@@ -23,6 +23,32 @@ int file_write_all(int fd, const void *data, size_t len)
     return 0;
 }
 
+int file_read_at(int fd, void *to, size_t len, int64_t at)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t n = pread(fd, (char *)to + done, len - done, (off_t)at + (off_t)done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            errno = n < 0 ? errno : ENODATA;
+            return -1;
+        }
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+int file_write_at(int fd, const void *data, size_t len, int64_t at)
+{
+    for (size_t done = 0; done < len;) {
+        ssize_t n = pwrite(fd, (const char *)data + done, len - done, (off_t)at + (off_t)done);
+        if (n < 0 && errno != EINTR)
+            return -1;
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
 static int sync_folder_of(const char *path)
 {
     AUTO_FREE char *copy = xstrdup(path);

@@ -1,14 +1,13 @@
 /* Start and stop of an HTTP server, its sockets and its connections. A request's life is in
  * http_request.c, sleeping in http_sleep.c, answers in http_answer.c and http_upgrade.c. */
 #include "http_internal.h"
-#include <arpa/inet.h>
 #include <base/clock.h>
 #include <base/file.h>
+#include <base/listen.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/tcp.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -32,45 +31,16 @@ static int fail(struct http_server_error *error, const char *format, ...)
 
 /* ---- the listening socket ---- */
 
-static bool is_loopback(const struct sockaddr *address)
-{
-    if (address->sa_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)address;
-        return ntohl(v4->sin_addr.s_addr) >> 24 == 127;
-    }
-    return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)(const void *)address)->sin6_addr);
-}
-
 static int open_listener(const struct http_server_config *config, uint16_t *port,
                          struct http_server_error *error)
 {
-    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE,
-                             .ai_socktype = SOCK_STREAM};
-    struct addrinfo *address;
-    char text[8];
-    snprintf(text, sizeof(text), "%u", config->port);
-    if (getaddrinfo(config->address, text, &hints, &address) != 0)
-        return fail(error, "\"%s\" is not a numeric address to listen on", config->address);
-    AUTO_CLOSE int fd = -1;
-    int on = 1;
-    if (!config->certificate_file && !is_loopback(address->ai_addr)) {
-        freeaddrinfo(address);
+    AUTO_CLOSE int fd = listen_tcp(config->address, config->port, port, error->text, sizeof(error->text));
+    if (fd < 0)
+        return -1;
+    if (!config->certificate_file && !listen_is_loopback(config->address))
         return fail(error, "plain HTTP is served on a loopback address only, not on %s", config->address);
-    }
-    fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    bool ok = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-              setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) == 0 &&
-              bind(fd, address->ai_addr, address->ai_addrlen) == 0 && listen(fd, 1024) == 0;
-    int saved = errno;
-    freeaddrinfo(address);
-    if (!ok)
-        return fail(error, "cannot listen on %s port %u: %s", config->address, config->port, strerror(saved));
-    struct sockaddr_storage bound;
-    socklen_t size = sizeof(bound);
-    if (getsockname(fd, (struct sockaddr *)&bound, &size) < 0)
-        return fail(error, "cannot ask for the port: %s", strerror(errno));
-    *port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                              : ((struct sockaddr_in *)&bound)->sin_port);
+    if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+        return fail(error, "cannot listen on %s: %s", config->address, strerror(errno));
     return TAKE_FD(fd);
 }
 

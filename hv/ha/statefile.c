@@ -3,6 +3,7 @@
 #include "statefile.h"
 
 #include <base/bytes.h>
+#include <base/file.h>
 #include <base/mem.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -127,22 +128,14 @@ int statefile_write(const char *path, const struct statefile_entry *entry, struc
 static int read_sectors(const char *path, size_t from, size_t count, uint8_t *data,
                         struct statefile_error *error)
 {
-    size_t len = count * STATEFILE_SECTOR, have = 0;
     int fd AUTO_CLOSE = open_file(path, O_RDONLY);
     if (fd < 0)
         return fail(error, "opened");
     /* Where reading past the cache is not possible. */
     posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    while (have < len) {
-        errno = 0;
-        ssize_t n = pread(fd, data + have, len - have, (off_t)(from * STATEFILE_SECTOR + have));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return fail(error, "read");
-        have += (size_t)n;
-    }
-    return 0;
+    return file_read_at(fd, data, count * STATEFILE_SECTOR, (int64_t)(from * STATEFILE_SECTOR)) < 0
+               ? fail(error, "read")
+               : 0;
 }
 
 static void take(const uint8_t *sector, size_t index, const char *generation, struct statefile_entry *entry)

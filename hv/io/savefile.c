@@ -1,6 +1,7 @@
 /* Headers of saved domains (savefile.h). */
 #include "savefile.h"
 #include <base/buf.h>
+#include <base/file.h>
 #include <base/json.h>
 #include <base/mem.h>
 #include <base/secret.h>
@@ -30,18 +31,10 @@ void save_header_done(struct save_header *header)
 
 static int write_all(int fd, const char *data, size_t len, off_t at, struct hv_err *err)
 {
-    while (len > 0) {
-        ssize_t n = pwrite(fd, data, len, at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return hv_fail(err, errno == ENOSPC ? HV_ERR_KIND_NO_SPACE : HV_ERR_KIND_IO,
-                           "The domain's state cannot be written: %s", strerror(errno));
-        data += n;
-        at += n;
-        len -= (size_t)n;
-    }
-    return 0;
+    if (file_write_at(fd, data, len, at) == 0)
+        return 0;
+    return hv_fail(err, errno == ENOSPC ? HV_ERR_KIND_NO_SPACE : HV_ERR_KIND_IO,
+                   "The domain's state cannot be written: %s", strerror(errno));
 }
 
 int save_header_clear(int fd, struct hv_err *err)

@@ -4,6 +4,7 @@
 #include "sim.h"
 #include <base/clock.h>
 #include <base/failpoint.h>
+#include <base/file.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
@@ -258,7 +259,7 @@ static void *fill_thread(void *arg)
     int64_t size = whole ? strtoll(size_text, NULL, 10) : 0;
     for (int64_t at = 0; whole && at < size;) {
         size_t len = size - at < PIECE ? (size_t)(size - at) : PIECE;
-        whole = read_exactly(f->from, piece, len) == 0 && pwrite(f->to, piece, len, at) == (ssize_t)len;
+        whole = read_exactly(f->from, piece, len) == 0 && file_write_at(f->to, piece, len, at) == 0;
         at += (int64_t)len;
     }
     if (whole)
@@ -363,7 +364,7 @@ static int copy(int from, int to, void (*progress)(void *ctx, double fraction), 
         if (deadline->cancelled && atomic_load(deadline->cancelled))
             return hv_fail(err, HV_ERR_KIND_CANCELLED, "It was cancelled.");
         ssize_t n = pread(from, piece, PIECE, at);
-        if (n <= 0 || pwrite(to, piece, (size_t)n, at) != n)
+        if (n <= 0 || file_write_at(to, piece, (size_t)n, at) < 0)
             return hv_fail(err, HV_ERR_KIND_IO, "The disk cannot be copied: %s", strerror(errno));
         at += n;
         progress(ctx, (double)at / (double)size);

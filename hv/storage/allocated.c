@@ -1,6 +1,7 @@
 /* Which blocks of a disk an image itself holds, read from the tables of a qcow2 file: what was written since
  * the image was laid over the one below. The file may be a guest's doing: nothing in it is believed. */
 #include "storage_internal.h"
+#include <base/file.h>
 #include <base/mem.h>
 #include <endian.h>
 
@@ -22,7 +23,7 @@ struct tables {
 
 static bool read_at(int fd, void *to, size_t len, uint64_t at)
 {
-    return at <= INT64_MAX - len && pread(fd, to, len, (off_t)at) == (ssize_t)len;
+    return at <= INT64_MAX - len && file_read_at(fd, to, len, (int64_t)at) == 0;
 }
 
 static int bad(struct storage_error *error, const char *what)

@@ -6,6 +6,7 @@
  * Order of a snapshot S of D: the note of S, then D's (prev S, mark the new base), then S gets its name. A
  * death in between leaves notes that say too much, never too little: what lacks a note reads as unrelated. */
 #include "storage_internal.h"
+#include <base/file.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <endian.h>
@@ -73,9 +74,8 @@ static int note_write(const struct storage_sr *sr, const char *uuid, const struc
     size_t len = map_bytes(n->map.size);
     if (temp_open(sr, &t, error) < 0)
         return -1;
-    if (pwrite(t.fd, h, sizeof(h), 0) != (ssize_t)sizeof(h) ||
-        pwrite(t.fd, n->map.bits, len, HEADER_BYTES) != (ssize_t)len)
-        return storage_fail_errno(error, errno ? errno : ENOSPC, "cannot write which blocks changed");
+    if (file_write_at(t.fd, h, sizeof(h), 0) < 0 || file_write_at(t.fd, n->map.bits, len, HEADER_BYTES) < 0)
+        return storage_fail_errno(error, errno, "cannot write which blocks changed");
     return temp_commit(&t, name, true, error);
 }
 
@@ -95,7 +95,7 @@ static bool note_parse(int fd, bool with_map, struct note *n)
     uint64_t size;
     int64_t rounded;
     struct storage_error ignored;
-    if (pread(fd, h, sizeof(h), 0) != (ssize_t)sizeof(h) || memcmp(h, MAGIC, 8) != 0)
+    if (file_read_at(fd, h, sizeof(h), 0) < 0 || memcmp(h, MAGIC, 8) != 0)
         return false;
     memcpy(&version, h + 8, 4);
     memcpy(&closed, h + 12, 4);
@@ -109,7 +109,7 @@ static bool note_parse(int fd, bool with_map, struct note *n)
         return true;
     map_init(&n->map, (int64_t)be64toh(size));
     size_t len = map_bytes(n->map.size);
-    if (pread(fd, n->map.bits, len, HEADER_BYTES) == (ssize_t)len)
+    if (file_read_at(fd, n->map.bits, len, HEADER_BYTES) == 0)
         return true;
     map_done(&n->map);
     return false;

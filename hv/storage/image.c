@@ -3,6 +3,7 @@
 #include "storage_internal.h"
 #include <base/bytes.h>
 #include <base/confine.h>
+#include <base/file.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -40,7 +41,7 @@ bool qcow2_header_read(int fd, struct qcow2_header *out)
     uint64_t at = be64_get(h + 8);
     uint32_t len = be32_get(h + 16);
     if (out->backing_file && len < sizeof(out->backing) && at < BACKING_AT_MAX &&
-        pread(fd, out->backing, len, (off_t)at) != (ssize_t)len)
+        file_read_at(fd, out->backing, len, (int64_t)at) < 0)
         out->backing[0] = '\0';
     return true;
 }

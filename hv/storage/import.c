@@ -2,6 +2,7 @@
  * converted where the formats differ, and takes the disk's name by a rename: until then the disk is as
  * it was, and whatever fails leaves nothing. */
 #include "storage_internal.h"
+#include <base/file.h>
 #include <base/mem.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,21 +22,6 @@ static bool is_zero(const char *p, size_t len)
     return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
 }
 
-static int write_at(int fd, const char *data, size_t len, int64_t at)
-{
-    while (len > 0) {
-        ssize_t n = pwrite(fd, data, len, at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        data += n;
-        len -= (size_t)n;
-        at += n;
-    }
-    return 0;
-}
-
 /* Writes runs of blocks, leaving out those of zeros. */
 static int write_sparse(const struct spool *s, const char *data, size_t len)
 {
@@ -53,7 +39,7 @@ static int write_sparse(const struct spool *s, const char *data, size_t len)
             }
             run += block;
         }
-        if (run > 0 && write_at(s->fd, data + done, run, s->at + (int64_t)done) < 0)
+        if (run > 0 && file_write_at(s->fd, data + done, run, s->at + (int64_t)done) < 0)
             return -1;
         done += run;
     }
@@ -65,7 +51,7 @@ static int spool_write(struct spool *s, const char *data, size_t len, struct sto
     if ((int64_t)len > s->max - s->at)
         return storage_fail(error, STORAGE_DATA_LONG, "the data is longer than the %lld bytes that fit",
                             (long long)s->max);
-    int rc = s->skip_zeros ? write_sparse(s, data, len) : write_at(s->fd, data, len, s->at);
+    int rc = s->skip_zeros ? write_sparse(s, data, len) : file_write_at(s->fd, data, len, s->at);
     if (rc < 0)
         return storage_fail_errno(error, errno, "cannot write the disk's data");
     s->at += (int64_t)len;

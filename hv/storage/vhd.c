@@ -3,6 +3,7 @@
  */
 #include "storage_internal.h"
 #include <base/bytes.h>
+#include <base/file.h>
 #include <base/mem.h>
 #include <stdio.h>
 
@@ -35,7 +36,7 @@ static int bad(struct storage_error *error, const char *what)
 
 static bool read_at(int fd, void *to, size_t len, int64_t at)
 {
-    return pread(fd, to, len, at) == (ssize_t)len;
+    return file_read_at(fd, to, len, at) == 0;
 }
 
 /* Every block that the table names lies within the file. */

@@ -3,6 +3,7 @@
 #include "storage_internal.h"
 #include <base/bytes.h>
 #include <base/clock.h>
+#include <base/file.h>
 #include <base/mem.h>
 #include <errno.h>
 #include <stdio.h>
@@ -137,19 +138,10 @@ static int send(struct delta *d, const void *data, size_t len, struct storage_er
 
 static int read_all(int fd, uint8_t *to, int64_t len, int64_t at, struct storage_error *error)
 {
-    while (len > 0) {
-        ssize_t n = pread(fd, to, (size_t)len, at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return storage_fail_errno(error, errno, "cannot read the disk's data");
-        if (n == 0)
-            return storage_fail(error, STORAGE_IO, "the disk's file became shorter");
-        to += n;
-        at += n;
-        len -= n;
-    }
-    return 0;
+    if (file_read_at(fd, to, (size_t)len, at) == 0)
+        return 0;
+    return errno == ENODATA ? storage_fail(error, STORAGE_IO, "the disk's file became shorter")
+                            : storage_fail_errno(error, errno, "cannot read the disk's data");
 }
 
 static int send_block(struct delta *d, int64_t block, uint8_t *buffer, struct storage_error *error)

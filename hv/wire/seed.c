@@ -1,5 +1,6 @@
 /* The image of a seed (hv/seed.h), by ECMA-119 and the Joliet specification: two trees of names, each a root
  * folder in one sector, over the same files. */
+#include <base/bytes.h>
 #include <base/file.h>
 #include <base/mem.h>
 #include <ctype.h>
@@ -42,23 +43,17 @@ bool seed_ok(const struct str_map *files)
     return bytes <= SEED_BYTES;
 }
 
-static void put_le(uint8_t *to, uint32_t value, int bytes)
-{
-    for (int i = 0; i < bytes; i++)
-        to[i] = (uint8_t)(value >> (8 * i));
-}
-
-static void put_be(uint8_t *to, uint32_t value, int bytes)
-{
-    for (int i = 0; i < bytes; i++)
-        to[i] = (uint8_t)(value >> (8 * (bytes - 1 - i)));
-}
-
 /* Numbers stand there twice, in both orders of bytes. */
-static void put_both(uint8_t *to, uint32_t value, int bytes)
+static void put_both16(uint8_t *to, uint16_t value)
 {
-    put_le(to, value, bytes);
-    put_be(to + bytes, value, bytes);
+    le16_put(to, value);
+    be16_put(to + 2, value);
+}
+
+static void put_both32(uint8_t *to, uint32_t value)
+{
+    le32_put(to, value);
+    be32_put(to + 4, value);
 }
 
 /* Text of a fixed length, filled up with blanks; Joliet's has two bytes a character. */
@@ -83,11 +78,11 @@ static size_t put_record(uint8_t *to, const uint8_t *name, size_t name_len, uint
 {
     size_t len = (RECORD + name_len + 1) / 2 * 2;
     to[0] = (uint8_t)len;
-    put_both(to + 2, at, 4);
-    put_both(to + 10, (uint32_t)size, 4);
+    put_both32(to + 2, at);
+    put_both32(to + 10, (uint32_t)size);
     memcpy(to + 18, (const uint8_t[]){70, 1, 1, 0, 0, 0, 0}, 7); /* 1970-01-01 */
     to[25] = folder ? 2 : 0;
-    put_both(to + 28, 1, 2);
+    put_both16(to + 28, 1);
     to[32] = (uint8_t)name_len;
     memcpy(to + RECORD, name, name_len);
     return len;
@@ -109,15 +104,15 @@ static void put_volume(uint8_t *to, uint32_t total, bool joliet)
     for (size_t i = 0; i < ARRAY_LEN(blank); i++)
         put_text(to + blank[i].at, blank[i].len, "", joliet);
     put_text(to + 40, 32, VOLUME, joliet);
-    put_both(to + 80, total, 4);
+    put_both32(to + 80, total);
     if (joliet)
         memcpy(to + 88, "%/E", 3); /* two bytes a character */
-    put_both(to + 120, 1, 2);
-    put_both(to + 124, 1, 2);
-    put_both(to + 128, SECTOR, 2);
-    put_both(to + 132, 10, 4); /* bytes of a table of paths */
-    put_le(to + 140, AT_PATHS + (joliet ? 2 : 0), 4);
-    put_be(to + 148, AT_PATHS + (joliet ? 3 : 1), 4);
+    put_both16(to + 120, 1);
+    put_both16(to + 124, 1);
+    put_both16(to + 128, SECTOR);
+    put_both32(to + 132, 10); /* bytes of a table of paths */
+    le32_put(to + 140, AT_PATHS + (joliet ? 2 : 0));
+    be32_put(to + 148, AT_PATHS + (joliet ? 3 : 1));
     put_root(to + 156, 0, joliet);
     for (size_t i = 0; i < ARRAY_LEN(dates); i++)
         memset(to + dates[i], '0', 16); /* not said */
@@ -129,10 +124,10 @@ static void put_paths(uint8_t *to, bool joliet)
 {
     uint32_t at = joliet ? AT_JOLIET_FOLDER : AT_FOLDER;
     to[0] = to[SECTOR] = 1;
-    put_le(to + 2, at, 4);
-    put_le(to + 6, 1, 2);
-    put_be(to + SECTOR + 2, at, 4);
-    put_be(to + SECTOR + 6, 1, 2);
+    le32_put(to + 2, at);
+    le16_put(to + 6, 1);
+    be32_put(to + SECTOR + 2, at);
+    be16_put(to + SECTOR + 6, 1);
 }
 
 /* "user-data" is USER-DATA.;1, and by Joliet itself. */

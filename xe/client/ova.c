@@ -65,7 +65,7 @@ static int find_member(int fd, const char *name, struct part *out)
     for (int i = 0; i < MEMBERS_MAX && at + BLOCK <= st.st_size; i++) {
         unsigned char head[BLOCK];
         char member[101] = "";
-        if (pread(fd, head, sizeof(head), at) != (ssize_t)sizeof(head))
+        if (file_read_at(fd, head, sizeof(head), at) < 0)
             return -1;
         if (head[0] == 0)
             return 0;
@@ -87,13 +87,9 @@ static int find_member(int fd, const char *name, struct part *out)
 static char *read_part(int fd, const struct part *part)
 {
     char *text = xmalloc((size_t)part->length + 1);
-    for (int64_t done = 0; done < part->length;) {
-        ssize_t n = pread(fd, text + done, (size_t)(part->length - done), part->at + done);
-        if (n <= 0) {
-            free(text);
-            return NULL;
-        }
-        done += n;
+    if (file_read_at(fd, text, (size_t)part->length, part->at) < 0) {
+        free(text);
+        return NULL;
     }
     text[part->length] = '\0';
     return text;
@@ -187,17 +183,6 @@ int xe_ova_disk(void *ctx, const char *filename, const char *member, int64_t cap
 
 /* ---- writing ---- */
 
-static int write_all(int fd, const void *data, size_t len)
-{
-    for (size_t done = 0; done < len;) {
-        ssize_t n = write(fd, (const char *)data + done, len - done);
-        if (n < 0 && errno != EINTR)
-            return -1;
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
 /* The head of a member whose content begins behind it and ends where the file does now. */
 static int finish_member(int fd, off_t at, const char *name)
 {
@@ -206,7 +191,7 @@ static int finish_member(int fd, off_t at, const char *name)
     off_t end = lseek(fd, 0, SEEK_END);
     int64_t size = end - at - BLOCK;
     unsigned sum = 0;
-    if (end < 0 || write_all(fd, zeroes, (size_t)((BLOCK - size % BLOCK) % BLOCK)) < 0)
+    if (end < 0 || file_write_all(fd, zeroes, (size_t)((BLOCK - size % BLOCK) % BLOCK)) < 0)
         return -1;
     snprintf((char *)head, 100, "%s", name);
     memcpy(head + 100, "0000644\0000000000\0000000000", 23);
@@ -228,7 +213,7 @@ static int finish_member(int fd, off_t at, const char *name)
     char text[8];
     snprintf(text, sizeof(text), "%06o", sum & 0777777);
     memcpy(head + 148, text, 7);
-    return pwrite(fd, head, BLOCK, at) == BLOCK ? 0 : -1;
+    return file_write_at(fd, head, BLOCK, at);
 }
 
 /* Room for a head; where it is, or -1. */
@@ -236,7 +221,7 @@ static off_t begin_member(int fd)
 {
     static const char zeroes[BLOCK];
     off_t at = lseek(fd, 0, SEEK_END);
-    return at < 0 || write_all(fd, zeroes, BLOCK) < 0 ? -1 : at;
+    return at < 0 || file_write_all(fd, zeroes, BLOCK) < 0 ? -1 : at;
 }
 
 static int pack(int to, const char *raw, const struct xe_ova_disk *disk, struct watch *watcher,
@@ -270,7 +255,8 @@ int xe_write_ova(void *ctx, const char *filename, const char *description, const
         return fail(err, partial, strerror(errno));
     int rc = 0;
     off_t at = begin_member(to);
-    if (at < 0 || write_all(to, description, strlen(description)) < 0 || finish_member(to, at, "vm.ovf") < 0)
+    if (at < 0 || file_write_all(to, description, strlen(description)) < 0 ||
+        finish_member(to, at, "vm.ovf") < 0)
         rc = fail(err, partial, strerror(errno));
     for (size_t i = 0; rc == 0 && i < count; i++) {
         int empty = xe_temporary_disk(&raw, err);
@@ -284,7 +270,8 @@ int xe_write_ova(void *ctx, const char *filename, const char *description, const
         xe_drop_disk(ctx, raw);
         free(TAKE_PTR(raw));
     }
-    if (rc == 0 && (write_all(to, end, sizeof(end)) < 0 || fsync(to) < 0 || rename(partial, filename) < 0))
+    if (rc == 0 &&
+        (file_write_all(to, end, sizeof(end)) < 0 || fsync(to) < 0 || rename(partial, filename) < 0))
         rc = fail(err, filename, strerror(errno));
     if (rc < 0)
         unlink(partial);

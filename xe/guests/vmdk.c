@@ -3,9 +3,10 @@
  * the disk. */
 #include "vmdk.h"
 #include "guests.h"
+#include <base/bytes.h>
+#include <base/file.h>
 #include <base/mem.h>
 #include <errno.h>
-#include <stdio.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -30,38 +31,18 @@ static int fail(struct image *v, const char *why)
     return -1;
 }
 
-static uint64_t little(const uint8_t *p, int bytes)
-{
-    uint64_t n = 0;
-    for (int i = bytes; i-- > 0;)
-        n = n << 8 | p[i];
-    return n;
-}
-
 static int read_at(struct image *v, void *to, size_t len, int64_t at)
 {
     if (at < 0 || at > v->length || (int64_t)len > v->length - at)
         return fail(v, "it breaks off");
-    for (size_t done = 0; done < len;) {
-        ssize_t n = pread(v->from, (char *)to + done, len - done, v->start + at + (int64_t)done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return fail(v, n < 0 ? strerror(errno) : "it breaks off");
-        done += (size_t)n;
-    }
+    if (file_read_at(v->from, to, len, v->start + at) < 0)
+        return fail(v, errno == ENODATA ? "it breaks off" : strerror(errno));
     return 0;
 }
 
 static int write_grain(struct image *v, size_t len, int64_t at)
 {
-    for (size_t done = 0; done < len;) {
-        ssize_t n = pwrite(v->to, v->plain + done, len - done, at + (int64_t)done);
-        if (n < 0 && errno != EINTR)
-            return fail(v, strerror(errno));
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return 0;
+    return file_write_at(v->to, v->plain, len, at) < 0 ? fail(v, strerror(errno)) : 0;
 }
 
 /* Of capacity, grains and flags; the rest of the header is for other kinds. */
@@ -72,8 +53,8 @@ static int read_header(struct image *v)
         return -1;
     if (memcmp(head, "KDMV", 4) != 0)
         return fail(v, "it is none");
-    uint64_t capacity = little(head + 12, 8), grain = little(head + 20, 8), over = little(head + 64, 8);
-    if ((little(head + 8, 4) & FLAGS) != FLAGS || little(head + 77, 2) != 1)
+    uint64_t capacity = le64_get(head + 12), grain = le64_get(head + 20), over = le64_get(head + 64);
+    if ((le32_get(head + 8) & FLAGS) != FLAGS || le16_get(head + 77) != 1)
         return fail(
             v,
             "it is not streamOptimized: qemu-img convert -O vmdk -o subformat=streamOptimized makes it so");
@@ -109,11 +90,11 @@ static int read_marker(struct image *v)
     uint8_t marker[SECTOR];
     if (read_at(v, marker, sizeof(marker), v->at) < 0)
         return -1;
-    uint64_t value = little(marker, 8);
-    uint32_t size = (uint32_t)little(marker + 8, 4);
+    uint64_t value = le64_get(marker);
+    uint32_t size = le32_get(marker + 8);
     if (size > 0)
         return read_grain(v, value, size);
-    switch (little(marker + 12, 4)) {
+    switch (le32_get(marker + 12)) {
     case MARKER_END:
         return 1;
     case MARKER_TABLE:

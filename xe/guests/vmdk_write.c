@@ -4,6 +4,8 @@
 #include "guests.h"
 #include "vmdk.h"
 #include <base/buf.h>
+#include <base/bytes.h>
+#include <base/file.h>
 #include <base/mem.h>
 #include <errno.h>
 #include <inttypes.h>
@@ -38,28 +40,13 @@ static int fail(struct writer *w, const char *why)
     return -1;
 }
 
-static void put(uint8_t *to, uint64_t value, int bytes)
-{
-    for (int i = 0; i < bytes; i++)
-        to[i] = (uint8_t)(value >> (8 * i));
-}
-
 /* Whole sectors, filled up with zeroes. */
 static int append(struct writer *w, const void *data, size_t len)
 {
     static const uint8_t zeroes[SECTOR];
     size_t rest = (SECTOR - len % SECTOR) % SECTOR;
-    const struct {
-        const uint8_t *data;
-        size_t len;
-    } parts[] = {{data, len}, {zeroes, rest}};
-    for (size_t i = 0; i < ARRAY_LEN(parts); i++)
-        for (size_t done = 0; done < parts[i].len;) {
-            ssize_t n = write(w->to, parts[i].data + done, parts[i].len - done);
-            if (n < 0 && errno != EINTR)
-                return fail(w, strerror(errno));
-            done += n > 0 ? (size_t)n : 0;
-        }
+    if (file_write_all(w->to, data, len) < 0 || file_write_all(w->to, zeroes, rest) < 0)
+        return fail(w, strerror(errno));
     w->sector += (len + rest) / SECTOR;
     return 0;
 }
@@ -67,8 +54,8 @@ static int append(struct writer *w, const void *data, size_t len)
 static int append_marker(struct writer *w, enum marker type, uint64_t sectors)
 {
     uint8_t marker[SECTOR] = {0};
-    put(marker, sectors, 8);
-    put(marker + 12, type, 4);
+    le64_put(marker, sectors);
+    le32_put(marker + 12, type);
     return append(w, marker, sizeof(marker));
 }
 
@@ -76,17 +63,17 @@ static int append_header(struct writer *w, uint64_t folder)
 {
     uint8_t head[SECTOR] = {0};
     memcpy(head, "KDMV", 4);
-    put(head + 4, 3, 4);
-    put(head + 8, 0x30001, 4); /* compressed grains, markers, line ends below */
-    put(head + 12, (uint64_t)w->capacity / SECTOR, 8);
-    put(head + 20, GRAIN_SECTORS, 8);
-    put(head + 28, 1, 8);
-    put(head + 36, DESCRIPTOR_SECTORS, 8);
-    put(head + 44, TABLE, 4);
-    put(head + 56, folder, 8);
-    put(head + 64, OVERHEAD_SECTORS, 8);
+    le32_put(head + 4, 3);
+    le32_put(head + 8, 0x30001); /* compressed grains, markers, line ends below */
+    le64_put(head + 12, (uint64_t)w->capacity / SECTOR);
+    le64_put(head + 20, GRAIN_SECTORS);
+    le64_put(head + 28, 1);
+    le64_put(head + 36, DESCRIPTOR_SECTORS);
+    le32_put(head + 44, TABLE);
+    le64_put(head + 56, folder);
+    le64_put(head + 64, OVERHEAD_SECTORS);
     memcpy(head + 73, "\n \r\n", 4);
-    put(head + 77, 1, 2); /* deflate */
+    le16_put(head + 77, 1); /* deflate */
     return append(w, head, sizeof(head));
 }
 
@@ -109,14 +96,8 @@ static int read_grain(struct writer *w, int64_t at)
 {
     size_t want = w->capacity - at < (int64_t)GRAIN ? (size_t)(w->capacity - at) : GRAIN;
     memset(w->plain, 0, GRAIN);
-    for (size_t done = 0; done < want;) {
-        ssize_t n = pread(w->from, w->plain + done, want - done, at + (int64_t)done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return fail(w, n < 0 ? strerror(errno) : "it is shorter than its size");
-        done += (size_t)n;
-    }
+    if (file_read_at(w->from, w->plain, want, at) < 0)
+        return fail(w, errno == ENODATA ? "it is shorter than its size" : strerror(errno));
     return 0;
 }
 
@@ -132,8 +113,8 @@ static int append_grain(struct writer *w, int64_t at)
     if (compress2(w->packed + 12, &size, w->plain, GRAIN, Z_BEST_SPEED) != Z_OK)
         return fail(w, "its data cannot be deflated");
     w->table[at / (int64_t)GRAIN % TABLE] = (uint32_t)w->sector;
-    put(w->packed, (uint64_t)at / SECTOR, 8);
-    put(w->packed + 8, size, 4);
+    le64_put(w->packed, (uint64_t)at / SECTOR);
+    le32_put(w->packed + 8, size);
     return append(w, w->packed, size + 12);
 }
 
@@ -141,7 +122,7 @@ static int append_numbers(struct writer *w, const uint32_t *numbers, size_t coun
 {
     AUTO_FREE uint8_t *bytes = xcalloc(count, 4);
     for (size_t i = 0; i < count; i++)
-        put(bytes + 4 * i, numbers[i], 4);
+        le32_put(bytes + 4 * i, numbers[i]);
     return append(w, bytes, 4 * count);
 }
 

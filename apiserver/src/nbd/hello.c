@@ -34,8 +34,8 @@ enum {
 
 static void put16(struct buf *out, uint16_t n)
 {
-    buf_add_char(out, (char)(n >> 8));
-    buf_add_char(out, (char)n);
+    be16_put(buf_reserve(out, sizeof(n)), n);
+    buf_advance(out, sizeof(n));
 }
 
 static void put32(struct buf *out, uint32_t n)
@@ -48,11 +48,6 @@ static void put64(struct buf *out, uint64_t n)
 {
     be64_put(buf_reserve(out, sizeof(n)), n);
     buf_advance(out, sizeof(n));
-}
-
-static uint16_t get16(const char *at)
-{
-    return (uint16_t)((unsigned char)at[0] << 8 | (unsigned char)at[1]);
 }
 
 static void reply(struct buf *out, uint32_t option, uint32_t type, const char *text)
@@ -95,7 +90,7 @@ static enum nbd_want choose_info(struct nbd_hello *h, uint32_t option, const cha
                                  struct buf *out)
 {
     uint32_t name_len = len >= 6 ? be32_get(data) : 0;
-    if (len < 6 || name_len > len - 6 || len - 6 - name_len != 2 * (size_t)get16(data + 4 + name_len)) {
+    if (len < 6 || name_len > len - 6 || len - 6 - name_len != 2 * (size_t)be16_get(data + 4 + name_len)) {
         reply(out, option, REP_ERR_INVALID, "");
         return NBD_WANT_MORE;
     }

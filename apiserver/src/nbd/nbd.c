@@ -12,6 +12,7 @@
 #include "upstream.h"
 #include <arpa/inet.h>
 #include <base/clock.h>
+#include <base/listen.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <base/secret.h>
@@ -321,46 +322,17 @@ static void *listen_run(void *arg)
 
 /* ---- life ---- */
 
-static int listen_at(const char *address, uint16_t port)
-{
-    const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_PASSIVE, .ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    const int on = 1;
-    char service[8];
-    snprintf(service, sizeof(service), "%u", port);
-    if (getaddrinfo(address, service, &hints, &found) != 0) {
-        errno = EADDRNOTAVAIL;
-        return -1;
-    }
-    int fd AUTO_CLOSE = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    int rc = fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-                     bind(fd, found->ai_addr, found->ai_addrlen) < 0 || listen(fd, 64) < 0
-                 ? -1
-                 : 0;
-    freeaddrinfo(found);
-    return rc < 0 ? -1 : TAKE_FD(fd);
-}
-
-static uint16_t port_of(int fd)
-{
-    struct sockaddr_storage own;
-    socklen_t len = sizeof(own);
-    if (getsockname(fd, (struct sockaddr *)&own, &len) < 0)
-        return 0;
-    return ntohs(own.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&own)->sin6_port
-                                           : ((struct sockaddr_in *)&own)->sin_port);
-}
-
 struct nbd *nbd_open(struct server *server, const char *address, uint16_t port)
 {
-    int fd = listen_at(address, port);
+    char error[200];
+    uint16_t bound;
+    int fd = listen_tcp(address, port, &bound, error, sizeof(error));
     if (fd < 0) {
-        log_error("nbd", "cannot listen", "address", address, "port", LOG_INT(port), "cause",
-                  strerror(errno));
+        log_error("nbd", "disks are not served", "cause", error);
         return NULL;
     }
     struct nbd *nbd = xcalloc(1, sizeof(*nbd));
-    *nbd = (struct nbd){.server = server, .fd = fd, .port = port_of(fd)};
+    *nbd = (struct nbd){.server = server, .fd = fd, .port = bound};
     pthread_mutex_init(&nbd->lock, NULL);
     pthread_cond_init(&nbd->ended, NULL);
     if (pthread_create(&nbd->thread, NULL, listen_run, nbd) != 0)

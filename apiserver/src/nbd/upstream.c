@@ -56,6 +56,6 @@ int upstream_begin(struct stream *s, bool structured, int64_t timeout_ms, struct
         read_exactly(s, export, sizeof(export), deadline_ms) < 0)
         return -1;
     out->size = be64_get(export);
-    out->flags = (uint16_t)((unsigned char)export[8] << 8 | (unsigned char)export[9]);
+    out->flags = be16_get(export + 8);
     return 0;
 }

@@ -17,7 +17,9 @@
         memcpy(at, &n, sizeof(n));                                                                           \
     }
 
+BYTES_ACCESS(16, be)
 BYTES_ACCESS(32, be)
 BYTES_ACCESS(64, be)
+BYTES_ACCESS(16, le)
 BYTES_ACCESS(32, le)
 BYTES_ACCESS(64, le)
