@@ -1,21 +1,30 @@
-/* The HTTP client: handles with kept connections, and calls. Upgrades are in http_client_upgrade.c,
- * what TLS needs beyond libcurl's options in http_client_tls.c. */
+/* What both clients of http_client.h have in common: the target with its kept connections, names of failures,
+ * and requests that are what they look like. Leaving HTTP is in http_client_upgrade.c, trust in
+ * http_client_tls.c. */
 #include "http_client_internal.h"
 #include <base/mem.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
-/* Kept connections must be younger than the idle timeout of the servers (60 s): a call that goes out
- * just while the server closes is lost. */
-#define KEEP_SECONDS 30L
+static const char *const failure_names[] = {
+    "cannot connect", "TLS refused", "timed out",        "connection lost", "answer too large",
+    "cancelled",      "given up",    "not the protocol", "address refused",
+};
 
-static void global_init(void)
+const char *http_failure_name(enum http_failure kind)
 {
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
-        abort(); /* only memory can be missing */
-    /* A peer that goes away must show as an error, not as a signal. */
-    signal(SIGPIPE, SIG_IGN);
+    return failure_names[kind];
 }
+
+int client_fail(struct http_error *error, enum http_failure kind, const char *text)
+{
+    error->kind = kind;
+    snprintf(error->text, sizeof(error->text), "%.*s", (int)sizeof(error->text) - 1, text);
+    return -1;
+}
+
+/* ---- the target ---- */
 
 static char *copy_or_null(const char *s)
 {
@@ -24,25 +33,23 @@ static char *copy_or_null(const char *s)
 
 struct http_client *http_client_new(const struct http_client_config *config)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, global_init);
-    struct http_client *client = xcalloc(1, sizeof(*client));
-    client->url = xstrdup(config->url);
-    client->ca_file = copy_or_null(config->ca_file);
-    client->cert_file = copy_or_null(config->cert_file);
-    client->key_file = copy_or_null(config->key_file);
-    client->root_sha256 = copy_or_null(config->root_sha256);
-    client->leaf_sha256 = copy_or_null(config->leaf_sha256);
-    client->socket_path = copy_or_null(config->socket_path);
-    client->no_name_check = (config->no_name_check && config->root_sha256) || config->leaf_sha256;
-    client->connect_timeout_ms = config->connect_timeout_ms ? (long)config->connect_timeout_ms : 5000;
-    client->idle_max = config->idle_max ? config->idle_max : 8;
+    struct http_client *client = xmalloc(sizeof(*client));
+    signal(SIGPIPE, SIG_IGN); /* a peer that goes away must show as an error */
+    *client = (struct http_client){
+        .url = xstrdup(config->url),
+        .connect_to = copy_or_null(config->connect_to),
+        .socket_path = copy_or_null(config->socket_path),
+        .ca_file = copy_or_null(config->ca_file),
+        .cert_file = copy_or_null(config->cert_file),
+        .key_file = copy_or_null(config->key_file),
+        .root_sha256 = copy_or_null(config->root_sha256),
+        .leaf_sha256 = copy_or_null(config->leaf_sha256),
+        .no_name_check = (config->no_name_check && config->root_sha256) || config->leaf_sha256,
+        .connect_timeout_ms = config->connect_timeout_ms ? config->connect_timeout_ms : 5000,
+        .idle_max = config->idle_max ? config->idle_max : 8,
+    };
     client->idle = xcalloc(client->idle_max, sizeof(*client->idle));
     pthread_mutex_init(&client->lock, NULL);
-    if (config->connect_to) {
-        AUTO_FREE char *entry = xasprintf("::%s", config->connect_to);
-        client->connect_to = curl_slist_append(NULL, entry);
-    }
     return client;
 }
 
@@ -50,307 +57,81 @@ void http_client_free(struct http_client *client)
 {
     if (!client)
         return;
+    char *const texts[] = {client->url,       client->connect_to, client->socket_path, client->ca_file,
+                           client->cert_file, client->key_file,   client->root_sha256, client->leaf_sha256};
     for (unsigned i = 0; i < client->idle_count; i++)
-        easy_free(client->idle[i]);
-    curl_slist_free_all(client->connect_to);
+        client_close_kept(client->idle[i]);
+    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
+        free(texts[i]);
     pthread_mutex_destroy(&client->lock);
     free(client->idle);
-    free(client->url);
-    free(client->ca_file);
-    free(client->cert_file);
-    free(client->key_file);
-    free(client->root_sha256);
-    free(client->leaf_sha256);
-    free(client->socket_path);
     free(client);
 }
 
-/* ---- handles ---- */
-
-static int on_request_goes_out(void *arg, char *remote, char *local, int remote_port, int local_port)
+const char *client_authority(const struct http_client *client)
 {
-    (void)remote, (void)local, (void)remote_port, (void)local_port;
-    struct easy *e = arg;
-    e->sent++;
-    return CURL_PREREQFUNC_OK;
+    const char *p = strstr(client->url, "://");
+    return p ? p + 3 : client->url;
 }
 
-/* libcurl repeats a request when a kept connection was closed before any answer. That is fine only for
- * requests without effect. */
-static int on_request_goes_out_once(void *arg, char *remote, char *local, int remote_port, int local_port)
-{
-    struct easy *e = arg;
-    if (e->sent > 0)
-        return CURL_PREREQFUNC_ABORT;
-    return on_request_goes_out(arg, remote, local, remote_port, local_port);
-}
-
-static CURLcode tls_context_ready(CURL *curl, void *ssl_ctx, void *arg)
-{
-    (void)curl;
-    client_trust_install(ssl_ctx, &((struct easy *)arg)->trust);
-    return CURLE_OK;
-}
-
-struct easy *easy_new(const struct http_client *client)
-{
-    struct easy *e = xcalloc(1, sizeof(*e));
-    CURL *c = e->curl = curl_easy_init();
-    if (!c)
-        abort(); /* only memory can be missing */
-    e->trust.root_sha256 = client->root_sha256;
-    e->trust.leaf_sha256 = client->leaf_sha256;
-    curl_easy_setopt(c, CURLOPT_ERRORBUFFER, e->error);
-    curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c, CURLOPT_NOPROXY, "*");
-    curl_easy_setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(c, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS, client->connect_timeout_ms);
-    curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, KEEP_SECONDS);
-    curl_easy_setopt(c, CURLOPT_MAXCONNECTS, 1L);
-    curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 131072L);
-    curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 131072L);
-    curl_easy_setopt(c, CURLOPT_CONNECT_TO, client->connect_to);
-    curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
-    curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
-    curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, client->no_name_check ? 0L : 2L);
-    /* The system's are some hundred: who has pinned a certificate does without reading them. */
-    if (client->ca_file || client->root_sha256 || client->leaf_sha256) {
-        curl_easy_setopt(c, CURLOPT_CAINFO, client->ca_file);
-        curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
-    }
-    if (client->cert_file) {
-        curl_easy_setopt(c, CURLOPT_SSLCERT, client->cert_file);
-        curl_easy_setopt(c, CURLOPT_SSLKEY, client->key_file);
-    }
-    curl_easy_setopt(c, CURLOPT_SSL_CTX_FUNCTION, tls_context_ready);
-    curl_easy_setopt(c, CURLOPT_SSL_CTX_DATA, e);
-    curl_easy_setopt(c, CURLOPT_PREREQDATA, e);
-    return e;
-}
-
-void easy_free(struct easy *e)
-{
-    curl_easy_cleanup(e->curl);
-    free(e);
-}
-
-/* From the idle ones, or new. */
-static struct easy *easy_get(struct http_client *client)
-{
-    struct easy *e = NULL;
-    pthread_mutex_lock(&client->lock);
-    if (client->idle_count > 0)
-        e = client->idle[--client->idle_count];
-    pthread_mutex_unlock(&client->lock);
-    return e ? e : easy_new(client);
-}
-
-static void easy_put(struct http_client *client, struct easy *e)
+void *client_take_kept(struct http_client *client)
 {
     pthread_mutex_lock(&client->lock);
-    bool keep = client->idle_count < client->idle_max;
-    if (keep)
-        client->idle[client->idle_count++] = e;
+    void *kept = client->idle_count > 0 ? client->idle[--client->idle_count] : NULL;
     pthread_mutex_unlock(&client->lock);
-    if (!keep)
-        easy_free(e);
+    return kept;
 }
 
-/* ---- one call ---- */
-
-struct transfer {
-    struct easy *easy;
-    const struct http_call *call;
-    struct http_reply *reply;
-    size_t body_max;
-    bool too_large, gave_up, cancelled;
-};
-
-static size_t on_answer_data(char *data, size_t one, size_t len, void *arg)
+void client_keep(struct http_client *client, void *kept)
 {
-    (void)one;
-    struct transfer *t = arg;
-    long status = 0;
-    curl_easy_getinfo(t->easy->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (t->call->sink && status >= 200 && status < 300) {
-        if (t->call->sink(t->call->arg, data, len) == 0)
-            return len;
-        t->gave_up = true;
-        return CURL_WRITEFUNC_ERROR;
-    }
-    if (len > t->body_max - t->reply->body.len) {
-        t->too_large = true;
-        return CURL_WRITEFUNC_ERROR;
-    }
-    buf_add(&t->reply->body, data, len);
-    return len;
+    pthread_mutex_lock(&client->lock);
+    bool room = client->idle_count < client->idle_max;
+    if (room)
+        client->idle[client->idle_count++] = kept;
+    pthread_mutex_unlock(&client->lock);
+    if (!room)
+        client_close_kept(kept);
 }
 
-static size_t on_upload(char *to, size_t one, size_t max, void *arg)
+/* ---- requests and answers ---- */
+
+static bool is_one_line(const char *s)
 {
-    struct transfer *t = arg;
-    ssize_t n = t->call->source(t->call->arg, to, one * max);
-    if (n >= 0)
-        return (size_t)n;
-    t->gave_up = true;
-    return CURL_READFUNC_ABORT;
+    return strpbrk(s, "\r\n") == NULL;
 }
 
-static int on_progress(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+int client_check_call(const struct http_call *call, struct http_error *error)
 {
-    (void)a, (void)b, (void)c, (void)d;
-    struct transfer *t = arg;
-    if (!t->call->cancel || !*t->call->cancel)
-        return 0;
-    t->cancelled = true;
-    return 1;
+    bool clean = call->path[0] == '/' && is_one_line(call->path) && strchr(call->path, ' ') == NULL &&
+                 (!call->method || is_one_line(call->method)) &&
+                 (!call->content_type || is_one_line(call->content_type));
+    for (const struct http_header *h = call->headers; h && h->name; h++)
+        clean = clean && is_one_line(h->name) && is_one_line(h->value);
+    return clean
+               ? 0
+               : client_fail(error, HTTP_PROTOCOL, "the path or a header has characters that it cannot have");
 }
 
-static struct curl_slist *build_headers(const struct http_call *call)
+const char *client_method(const struct http_call *call)
 {
-    struct curl_slist *list = NULL;
-    for (const struct http_header *h = call->headers; h && h->name; h++) {
-        AUTO_FREE char *line = *h->value ? xasprintf("%s: %s", h->name, h->value) : xasprintf("%s;", h->name);
-        list = curl_slist_append(list, line);
-    }
-    if (call->body || call->source) {
-        AUTO_FREE char *line =
-            xasprintf("Content-Type: %s", call->content_type ? call->content_type : "application/json");
-        list = curl_slist_append(list, line);
-    }
-    if (call->source && call->source_len < 0)
-        list = curl_slist_append(list, "Transfer-Encoding: chunked");
-    return list;
+    return call->method ? call->method : call->body || call->source ? "POST" : "GET";
 }
 
-static void set_body(CURL *c, struct transfer *t, const char *method)
+size_t client_body_max(const struct http_call *call)
 {
-    const struct http_call *call = t->call;
-    if (call->source) {
-        curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
-        curl_easy_setopt(c, CURLOPT_READFUNCTION, on_upload);
-        curl_easy_setopt(c, CURLOPT_READDATA, t);
-        curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)call->source_len);
-    } else if (call->body || strcmp(method, "GET") != 0) {
-        /* Also without a body: a POST or PUT then says Content-Length: 0. */
-        curl_easy_setopt(c, CURLOPT_POST, 1L);
-        curl_easy_setopt(c, CURLOPT_POSTFIELDS, call->body ? call->body : "");
-        curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)(call->body ? call->body_len : 0));
-    } else {
-        curl_easy_setopt(c, CURLOPT_HTTPGET, 1L);
-    }
-    if (streq(method, "HEAD"))
-        curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
-    curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, method);
+    return call->body_max ? call->body_max : (size_t)16 << 20;
 }
 
-/* Every option that differs between calls is set on every call. */
-static void set_call(CURL *c, struct transfer *t, const char *url, struct curl_slist *headers,
-                     const char *method)
+unsigned client_status_of(const char *head)
 {
-    const struct http_call *call = t->call;
-    bool limit = call->timeout_ms >= 0;
-    unsigned stall = call->stall_ms ? call->stall_ms : 60000;
-    curl_easy_setopt(c, CURLOPT_URL, url);
-    curl_easy_setopt(c, CURLOPT_UPLOAD, 0L);
-    curl_easy_setopt(c, CURLOPT_NOBODY, 0L);
-    curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_answer_data);
-    curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
-    curl_easy_setopt(c, CURLOPT_NOPROGRESS, call->cancel ? 0L : 1L);
-    curl_easy_setopt(c, CURLOPT_XFERINFOFUNCTION, on_progress);
-    curl_easy_setopt(c, CURLOPT_XFERINFODATA, t);
-    curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, limit ? (long)(call->timeout_ms ? call->timeout_ms : 30000) : 0L);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, limit ? 0L : 1L);
-    curl_easy_setopt(c, CURLOPT_LOW_SPEED_TIME, limit ? 0L : (long)((stall + 999) / 1000));
-    bool harmless = streq(method, "GET") || streq(method, "HEAD");
-    curl_easy_setopt(c, CURLOPT_PREREQFUNCTION, harmless ? on_request_goes_out : on_request_goes_out_once);
-    set_body(c, t, method);
+    unsigned status = 0;
+    return sscanf(head, "HTTP/1.1 %3u", &status) == 1 ? status : 0;
 }
 
-enum http_failure failure_of(const struct easy *e, CURLcode code)
+void http_reply_done(struct http_reply *reply)
 {
-    if (e->trust.refused_by_peer)
-        return HTTP_TLS_REFUSED;
-    switch (code) {
-    case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_COULDNT_RESOLVE_PROXY:
-    case CURLE_COULDNT_CONNECT:
-        /* After a lost request even a failure to connect again leaves open what the first one did. */
-        return e->sent ? HTTP_LOST : HTTP_CANNOT_CONNECT;
-    case CURLE_OPERATION_TIMEDOUT:
-        return e->sent ? HTTP_TIMED_OUT : HTTP_CANNOT_CONNECT;
-    case CURLE_SSL_CONNECT_ERROR:
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CERTPROBLEM:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_CIPHER:
-    case CURLE_SSL_ISSUER_ERROR:
-        return e->sent ? HTTP_LOST : HTTP_TLS_REFUSED;
-    case CURLE_UNSUPPORTED_PROTOCOL:
-    case CURLE_URL_MALFORMAT:
-    case CURLE_WEIRD_SERVER_REPLY:
-    case CURLE_BAD_CONTENT_ENCODING:
-        return HTTP_PROTOCOL;
-    default:
-        return HTTP_LOST;
-    }
-}
-
-static int explain(const struct transfer *t, CURLcode code, struct http_error *error)
-{
-    if (t->cancelled)
-        return client_fail(error, HTTP_CANCELLED, "cancelled");
-    if (t->too_large)
-        return client_fail(error, HTTP_TOO_LARGE, "the answer is longer than allowed");
-    if (t->gave_up)
-        return client_fail(error, HTTP_CALLBACK, "the transfer was given up on this side");
-    if (code == CURLE_ABORTED_BY_CALLBACK)
-        return client_fail(error, HTTP_LOST, "the kept connection was closed before an answer");
-    return client_fail(error, failure_of(t->easy, code),
-                       t->easy->error[0] ? t->easy->error : curl_easy_strerror(code));
-}
-
-static char *header_or_null(CURL *c, const char *name)
-{
-    struct curl_header *header;
-    return curl_easy_header(c, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK ? xstrdup(header->value)
-                                                                                : NULL;
-}
-
-int http_client_call(struct http_client *client, const struct http_call *call, struct http_reply *reply,
-                     struct http_error *error)
-{
-    if (!client_is_clean(call))
-        return client_fail(error, HTTP_PROTOCOL, "the path or a header has characters that it cannot have");
-    struct http_reply got = HTTP_REPLY_INIT;
-    struct easy *e = easy_get(client);
-    struct transfer t = {.easy = e, .call = call, .reply = &got};
-    t.body_max = call->body_max ? call->body_max : (size_t)16 << 20;
-    AUTO_FREE char *url = xasprintf("%s%s", client->url, call->path);
-    const char *method = call->method ? call->method : call->body || call->source ? "POST" : "GET";
-    struct curl_slist *headers = build_headers(call);
-    set_call(e->curl, &t, url, headers, method);
-    e->error[0] = '\0';
-    e->sent = 0;
-    e->trust.refused_by_peer = false;
-    CURLcode code = curl_easy_perform(e->curl);
-    int result = code == CURLE_OK ? 0 : explain(&t, code, error);
-    if (result == 0) {
-        long status = 0;
-        curl_easy_getinfo(e->curl, CURLINFO_RESPONSE_CODE, &status);
-        got.status = (unsigned)status;
-        got.content_type = header_or_null(e->curl, "Content-Type");
-        got.location = header_or_null(e->curl, "Location");
-        *reply = got;
-    } else {
-        http_reply_done(&got);
-    }
-    curl_easy_setopt(e->curl, CURLOPT_HTTPHEADER, NULL);
-    curl_slist_free_all(headers);
-    easy_put(client, e);
-    return result;
+    buf_done(&reply->body);
+    free(reply->content_type);
+    free(reply->location);
+    *reply = HTTP_REPLY_INIT;
 }

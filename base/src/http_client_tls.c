@@ -1,6 +1,6 @@
 /* TLS beyond a CA file: trust in one certificate or root by its fingerprint, and knowing that the other side
  * refused us. */
-#include "http_client_common.h"
+#include "http_client_internal.h"
 #include <base/mem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>

@@ -1,132 +1,126 @@
-/* Connections of the client that leave HTTP: the handshake by hand on a libcurl connection, and the stream.
- */
+/* Connections of both clients that leave HTTP, and looking at a server's certificates. */
 #include "http_client_internal.h"
 #include <base/clock.h>
-#include <base/mem.h>
 #include <errno.h>
-#include <poll.h>
-#include <stdio.h>
-#include <strings.h>
+#include <string.h>
 
-struct client_stream {
-    struct stream stream;
-    struct easy *easy;
-    struct buf early; /* came behind the head */
-};
+#define HEAD_MAX 16384
+#define DEFAULT_MS 30000
 
-static ssize_t from_curl(CURLcode code, size_t n)
+static int64_t end_of(int64_t timeout_ms)
 {
-    if (code == CURLE_OK)
-        return (ssize_t)n;
-    errno = code == CURLE_AGAIN ? EAGAIN : ECONNRESET;
-    return -1;
+    return clock_mono_ms() + (timeout_ms > 0 ? timeout_ms : DEFAULT_MS);
 }
 
-static ssize_t client_read(struct stream *s, void *to, size_t max)
+size_t client_take_early(struct client_link *link, void *to, size_t max)
 {
-    struct client_stream *c = (struct client_stream *)s;
-    if (c->early.len > 0) {
-        size_t n = c->early.len < max ? c->early.len : max;
-        memcpy(to, c->early.data, n);
-        buf_consume(&c->early, n);
-        return (ssize_t)n;
+    size_t n = link->early.len < max ? link->early.len : max;
+    if (n > 0) {
+        memcpy(to, link->early.data, n);
+        buf_consume(&link->early, n);
     }
-    size_t n = 0;
-    CURLcode code = curl_easy_recv(c->easy->curl, to, max, &n);
-    return from_curl(code, n);
+    return n;
 }
 
-static ssize_t client_write(struct stream *s, const void *from, size_t len)
+static int write_request(struct buf *b, const struct http_client *client, const struct http_call *call,
+                         const char *protocol, struct http_error *error)
 {
-    struct client_stream *c = (struct client_stream *)s;
-    size_t n = 0;
-    CURLcode code = curl_easy_send(c->easy->curl, from, len, &n);
-    return from_curl(code, n);
+    if (client_check_call(call, error) < 0)
+        return -1;
+    buf_printf(b, "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: Upgrade\r\nUpgrade: %s\r\n", call->path,
+               client_authority(client), protocol);
+    for (const struct http_header *h = call->headers; h && h->name; h++)
+        buf_printf(b, "%s: %s\r\n", h->name, h->value);
+    buf_add_str(b, "\r\n");
+    return 0;
 }
 
-static void client_close(struct stream *s)
+/* Reads up to the empty line; what comes behind it stays in `got` behind *head_len. */
+static int read_head(struct stream *s, struct buf *got, int64_t end, size_t *head_len,
+                     struct http_error *error)
 {
-    struct client_stream *c = (struct client_stream *)s;
-    buf_done(&c->early);
-    easy_free(c->easy);
-    free(c);
+    for (;;) {
+        char *blank = got->len ? strstr(got->data, "\r\n\r\n") : NULL;
+        if (blank) {
+            *head_len = (size_t)(blank - got->data) + 4;
+            return 0;
+        }
+        if (got->len > HEAD_MAX || (got->len && memchr(got->data, '\0', got->len)))
+            return client_fail(error, HTTP_PROTOCOL, "the answer to the upgrade is not HTTP");
+        char piece[4096];
+        ssize_t n = stream_read(s, piece, sizeof(piece));
+        if (n > 0) {
+            buf_add(got, piece, (size_t)n);
+        } else if (n == 0 || errno != EAGAIN) {
+            return client_fail(error, HTTP_LOST, "the connection was closed during the upgrade");
+        } else {
+            int64_t left = end - clock_mono_ms();
+            if (left <= 0 || !stream_wait_readable(s, left))
+                return client_fail(error, HTTP_TIMED_OUT, "no answer to the upgrade in time");
+        }
+    }
 }
 
-static const struct stream_ops client_ops = {client_read, client_write, NULL, client_close};
-
-/* Opens the connection (and TLS) without sending anything. */
-static int open_connection(struct easy *e, const char *url, int64_t timeout_ms, curl_socket_t *fd,
-                           struct http_error *error)
+/* The handshake on a new connection. */
+static int leave_http(struct client_link *link, const struct buf *request, int64_t end, unsigned *status,
+                      struct http_error *error)
 {
-    curl_easy_setopt(e->curl, CURLOPT_URL, url);
-    curl_easy_setopt(e->curl, CURLOPT_CONNECT_ONLY, 1L);
-    curl_easy_setopt(e->curl, CURLOPT_TIMEOUT_MS, timeout_ms > 0 ? (long)timeout_ms : 0L);
-    CURLcode code = curl_easy_perform(e->curl);
-    if (code == CURLE_OK)
-        code = curl_easy_getinfo(e->curl, CURLINFO_ACTIVESOCKET, fd);
-    if (code == CURLE_OK)
-        return 0;
-    return client_fail(error, failure_of(e, code), e->error[0] ? e->error : curl_easy_strerror(code));
+    AUTO_BUF struct buf got = BUF_INIT;
+    size_t head_len = 0;
+    if (stream_write_all(&link->stream, request->data, request->len, end - clock_mono_ms()) < 0)
+        return client_fail(error, HTTP_LOST, "the connection was closed during the upgrade");
+    if (read_head(&link->stream, &got, end, &head_len, error) < 0)
+        return -1;
+    unsigned code = client_status_of(got.data);
+    if (code != 101) {
+        *status = code;
+        return client_fail(error, HTTP_PROTOCOL, "the server did not upgrade the connection");
+    }
+    buf_add(&link->early, got.data + head_len, got.len - head_len);
+    return 0;
 }
 
 int http_client_upgrade(struct http_client *client, const char *path, const char *protocol,
                         const struct http_header *headers, int64_t timeout_ms, struct stream **out,
                         unsigned *status, struct http_error *error)
 {
-    int64_t end = clock_mono_ms() + (timeout_ms > 0 ? timeout_ms : 30000);
-    struct client_stream *c = xcalloc(1, sizeof(*c));
-    c->easy = easy_new(client);
-    c->stream = (struct stream){&client_ops, -1};
-    AUTO_BUF struct buf head = BUF_INIT;
-    AUTO_BUF struct buf got = BUF_INIT;
-    size_t head_len = 0;
-    curl_socket_t fd = -1;
-    unsigned code = 0;
-    if (status)
-        *status = 0;
-    if (client_write_upgrade(&head, client->url, path, protocol, headers, error) < 0 ||
-        open_connection(c->easy, client->url, end - clock_mono_ms(), &fd, error) < 0)
-        goto fail;
-    c->stream.fd = fd;
-    if (stream_write_all(&c->stream, head.data, head.len, end - clock_mono_ms()) < 0) {
-        client_fail(error, HTTP_LOST, "the connection was closed during the upgrade");
-        goto fail;
+    const struct http_call call = {.path = path, .headers = headers};
+    AUTO_BUF struct buf request = BUF_INIT;
+    struct client_link *link = NULL;
+    int64_t end = end_of(timeout_ms);
+    unsigned ignored;
+    status = status ? status : &ignored;
+    *status = 0;
+    if (write_request(&request, client, &call, protocol, error) < 0 ||
+        client_connect(client, false, end, &link, error) < 0)
+        return -1;
+    if (leave_http(link, &request, end, status, error) < 0) {
+        if (link->trust->refused_by_peer)
+            error->kind = HTTP_TLS_REFUSED;
+        stream_close(&link->stream);
+        return -1;
     }
-    if (client_read_head(&c->stream, &got, end, &head_len, error) < 0)
-        goto fail;
-    code = client_status_of(got.data);
-    if (code != 101) {
-        if (status)
-            *status = code;
-        client_fail(error, HTTP_PROTOCOL, "the server did not upgrade the connection");
-        goto fail;
-    }
-    buf_add(&c->early, got.data + head_len, got.len - head_len);
-    *out = &c->stream;
+    *out = &link->stream;
     return 0;
-fail:
-    if (c->easy->trust.refused_by_peer)
-        error->kind = HTTP_TLS_REFUSED;
-    client_close(&c->stream);
-    return -1;
 }
+
+/* ---- certificates ---- */
 
 static int probe(const char *url, const char *connect_to, int64_t timeout_ms, bool root,
                  char out[static SHA256_TEXT_SIZE], struct http_error *error)
 {
     struct http_client *client =
         http_client_new(&(struct http_client_config){.url = url, .connect_to = connect_to});
-    struct easy *e = easy_new(client);
-    e->trust.accept_any_root = true;
-    curl_easy_setopt(e->curl, CURLOPT_SSL_VERIFYHOST, 0L);
-    curl_socket_t fd;
-    int result = open_connection(e, url, timeout_ms, &fd, error);
-    const char *seen = root ? e->trust.seen_root : e->trust.seen_leaf;
-    if (result == 0 && seen[0] == '\0')
-        result = client_fail(error, HTTP_TLS_REFUSED, "the server has no certificate");
-    if (result == 0)
-        memcpy(out, seen, SHA256_TEXT_SIZE);
-    easy_free(e);
+    struct client_link *link = NULL;
+    int result = client_connect(client, true, end_of(timeout_ms), &link, error);
+    if (result == 0) {
+        const char *seen = root ? link->trust->seen_root : link->trust->seen_leaf;
+        if (*seen)
+            memcpy(out, seen, SHA256_TEXT_SIZE);
+        else
+            result = client_fail(error, HTTP_TLS_REFUSED, "the server has no certificate");
+        stream_close(&link->stream);
+    }
     http_client_free(client);
     return result;
 }

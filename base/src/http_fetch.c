@@ -2,7 +2,7 @@
  * server is not read from) while what came waits. Redirects are followed here, so that each is looked at. */
 #include <base/http_fetch.h>
 
-#include "http_client_internal.h"
+#include "http_curl_internal.h"
 #include <base/clock.h>
 #include <base/mem.h>
 #include <stdio.h>
@@ -82,8 +82,7 @@ static int explain(struct http_fetch *f, struct http_error *error)
         return client_fail(error, HTTP_ADDRESS_REFUSED, "the address is not one that may be fetched from");
     if (f->too_large)
         return client_fail(error, HTTP_TOO_LARGE, "the answer is longer than allowed");
-    return client_fail(error, failure_of(f->easy, f->code),
-                       f->easy->error[0] ? f->easy->error : curl_easy_strerror(f->code));
+    return easy_failed(f->easy, f->code, error);
 }
 
 /* Moves what can move, waiting a little for it. -1: cancelled or too late. */

@@ -6,108 +6,29 @@
 #include <base/mem.h>
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <string.h>
 
-#define KEEP_MS 30000      /* as of the other client: servers close after 60 s */
 #define EXPECT_ABOVE 65536 /* larger uploads ask first: a refusal is not lost among their bytes */
 #define EXPECT_MS 1000     /* for a server that does not know how to answer that */
 #define PIECE ((size_t)64 << 10)
 
-static char *copy_or_null(const char *s)
-{
-    return s ? xstrdup(s) : NULL;
-}
-
-/* "host:port", "[v6]:port", "host": the parts are the caller's. */
-static void split(const char *text, const char *default_port, char **host, char **port)
-{
-    bool bracketed = *text == '[';
-    const char *end = bracketed ? strchr(text, ']') : strrchr(text, ':');
-    if (bracketed && end) {
-        *host = xstrndup(text + 1, (size_t)(end - text) - 1);
-        end++;
-    } else {
-        end = end ? end : text + strlen(text);
-        *host = xstrndup(text, (size_t)(end - text));
-    }
-    *port = xstrdup(*end == ':' ? end + 1 : default_port);
-}
-
-struct http_client *http_client_new(const struct http_client_config *config)
-{
-    struct http_client *client = xcalloc(1, sizeof(*client));
-    signal(SIGPIPE, SIG_IGN); /* a peer that goes away must show as an error */
-    client->url = xstrdup(config->url);
-    client->tls = strncmp(config->url, "https://", 8) == 0;
-    client->broken = !client->tls && strncmp(config->url, "http://", 7) != 0;
-    split(client->broken ? "" : config->url + (client->tls ? 8 : 7), client->tls ? "443" : "80",
-          &client->host, &client->port);
-    split(config->connect_to ? config->connect_to : "", client->port, &client->connect_host,
-          &client->connect_port);
-    if (!*client->connect_host) {
-        free(client->connect_host);
-        client->connect_host = xstrdup(client->host);
-    }
-    client->ca_file = copy_or_null(config->ca_file);
-    client->cert_file = copy_or_null(config->cert_file);
-    client->key_file = copy_or_null(config->key_file);
-    client->root_sha256 = copy_or_null(config->root_sha256);
-    client->leaf_sha256 = copy_or_null(config->leaf_sha256);
-    client->socket_path = copy_or_null(config->socket_path);
-    client->no_name_check = (config->no_name_check && config->root_sha256) || config->leaf_sha256;
-    client->connect_timeout_ms = config->connect_timeout_ms ? config->connect_timeout_ms : 5000;
-    client->idle_max = config->idle_max ? config->idle_max : 8;
-    client->idle = xcalloc(client->idle_max, sizeof(*client->idle));
-    pthread_mutex_init(&client->lock, NULL);
-    return client;
-}
-
-void http_client_free(struct http_client *client)
-{
-    if (!client)
-        return;
-    char *const texts[] = {client->url,          client->host,         client->port,
-                           client->connect_host, client->connect_port, client->socket_path,
-                           client->ca_file,      client->cert_file,    client->key_file,
-                           client->root_sha256,  client->leaf_sha256};
-    for (unsigned i = 0; i < client->idle_count; i++)
-        wire_close(client->idle[i]);
-    for (size_t i = 0; i < ARRAY_LEN(texts); i++)
-        free(texts[i]);
-    pthread_mutex_destroy(&client->lock);
-    free(client->idle);
-    free(client);
-}
-
 /* ---- kept connections ---- */
 
 /* NULL: none that still lives. */
-static struct wire *take_idle(struct http_client *client)
+static struct wire *take_living(struct http_client *client)
 {
-    for (;;) {
-        struct wire *w = NULL;
-        pthread_mutex_lock(&client->lock);
-        if (client->idle_count > 0)
-            w = client->idle[--client->idle_count];
-        pthread_mutex_unlock(&client->lock);
-        if (!w || (clock_mono_ms() - w->idle_since_ms < KEEP_MS && !wire_is_stale(w)))
-            return w;
+    struct wire *w;
+    while ((w = client_take_kept(client)) != NULL) {
+        if (clock_mono_ms() - w->idle_since_ms < CLIENT_KEEP_S * 1000 && !wire_is_stale(w))
+            break;
         wire_close(w);
     }
+    return w;
 }
 
-static void put_idle(struct http_client *client, struct wire *w)
+void client_close_kept(void *kept)
 {
-    w->used = true;
-    w->idle_since_ms = clock_mono_ms();
-    pthread_mutex_lock(&client->lock);
-    bool keep = client->idle_count < client->idle_max;
-    if (keep)
-        client->idle[client->idle_count++] = w;
-    pthread_mutex_unlock(&client->lock);
-    if (!keep)
-        wire_close(w);
+    wire_close(kept);
 }
 
 /* ---- the request ---- */
@@ -130,8 +51,8 @@ static bool expects(const struct exchange *x)
 static void write_head(const struct exchange *x, struct buf *b)
 {
     const struct http_call *call = x->call;
-    const char *authority = strstr(x->client->url, "://") + 3;
-    buf_printf(b, "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: */*\r\n", x->method, call->path, authority);
+    buf_printf(b, "%s %s HTTP/1.1\r\nHost: %s\r\nAccept: */*\r\n", x->method, call->path,
+               client_authority(x->client));
     for (const struct http_header *h = call->headers; h && h->name; h++)
         buf_printf(b, "%s: %s\r\n", h->name, h->value);
     if (call->body || call->source)
@@ -158,7 +79,7 @@ static bool is_refused(struct exchange *x)
 static int send_all(struct exchange *x, const char *data, size_t len, struct http_error *error)
 {
     while (len > 0 && !is_refused(x)) {
-        ssize_t n = stream_write(&x->wire->stream, data, len);
+        ssize_t n = stream_write(&x->wire->link.stream, data, len);
         if (n > 0) {
             data += n;
             len -= (size_t)n;
@@ -172,7 +93,7 @@ static int send_all(struct exchange *x, const char *data, size_t len, struct htt
                 continue;
             return x->refused ? 0 : client_fail(error, HTTP_LOST, "the connection was closed while sending");
         }
-        if (patience_wait(&x->patience, x->wire->stream.fd, x->call->source ? POLLOUT | POLLIN : POLLOUT,
+        if (patience_wait(&x->patience, x->wire->link.stream.fd, x->call->source ? POLLOUT | POLLIN : POLLOUT,
                           error) < 0 ||
             (x->call->source && answer_peek(&x->answer, error) < 0))
             return -1;
@@ -191,7 +112,7 @@ static int ask_first(struct exchange *x, struct http_error *error)
         int n = answer_peek(&x->answer, error);
         if (n < 0)
             return -1;
-        if (n == 0 && patience_wait(&brief, x->wire->stream.fd, POLLIN, error) < 0)
+        if (n == 0 && patience_wait(&brief, x->wire->link.stream.fd, POLLIN, error) < 0)
             return error->kind == HTTP_TIMED_OUT ? 0 : -1;
     }
     return 0;
@@ -242,38 +163,37 @@ static int send_request(struct exchange *x, struct http_error *error)
 
 static int exchange_on(struct exchange *x, struct http_reply *got, struct http_error *error)
 {
-    size_t max = x->call->body_max ? x->call->body_max : (size_t)16 << 20;
     x->refused = false;
-    x->answer = (struct answer){.stream = &x->wire->stream,
+    x->answer = (struct answer){.stream = &x->wire->link.stream,
                                 .patience = &x->patience,
                                 .call = x->call,
                                 .reply = got,
                                 .in = BUF_INIT,
-                                .body_max = max};
+                                .body_max = client_body_max(x->call)};
     int rc = send_request(x, error) < 0 ? -1 : answer_read(&x->answer, error);
     if (rc < 0 && error->kind == HTTP_LOST && x->wire->trust.refused_by_peer)
         error->kind = HTTP_TLS_REFUSED;
     bool keep = rc == 0 && x->answer.reusable && !x->refused && x->answer.in.len == 0;
     buf_done(&x->answer.in);
-    if (keep)
-        put_idle(x->client, x->wire);
-    else
+    if (keep) {
+        x->wire->idle_since_ms = clock_mono_ms();
+        client_keep(x->client, x->wire);
+    } else {
         wire_close(x->wire);
+    }
     return rc;
 }
 
 int http_client_call(struct http_client *client, const struct http_call *call, struct http_reply *reply,
                      struct http_error *error)
 {
-    if (!client_is_clean(call))
-        return client_fail(error, HTTP_PROTOCOL, "the path or a header has characters that it cannot have");
+    if (client_check_call(call, error) < 0)
+        return -1;
     struct http_reply got = HTTP_REPLY_INIT;
     int64_t now = clock_mono_ms();
     struct exchange x = {.client = client,
                          .call = call,
-                         .method = call->method                 ? call->method
-                                   : call->body || call->source ? "POST"
-                                                                : "GET",
+                         .method = client_method(call),
                          .patience = {.cancel = call->cancel,
                                       .end_ms = call->timeout_ms < 0
                                                     ? -1
@@ -282,7 +202,7 @@ int http_client_call(struct http_client *client, const struct http_call *call, s
                                       .moved_ms = now}};
     bool harmless = (streq(x.method, "GET") || streq(x.method, "HEAD")) && !call->source;
     for (;;) {
-        bool kept = (x.wire = take_idle(client)) != NULL;
+        bool kept = (x.wire = take_living(client)) != NULL;
         if (!kept && wire_open(client, false, &x.patience, &x.wire, error) < 0)
             return -1;
         if (exchange_on(&x, &got, error) == 0)
@@ -293,75 +213,4 @@ int http_client_call(struct http_client *client, const struct http_call *call, s
     }
     *reply = got;
     return 0;
-}
-
-/* ---- leaving HTTP, and looking at certificates ---- */
-
-int http_client_upgrade(struct http_client *client, const char *path, const char *protocol,
-                        const struct http_header *headers, int64_t timeout_ms, struct stream **out,
-                        unsigned *status, struct http_error *error)
-{
-    struct patience p = {.end_ms = clock_mono_ms() + (timeout_ms > 0 ? timeout_ms : 30000)};
-    struct wire *w = NULL;
-    AUTO_BUF struct buf head = BUF_INIT;
-    AUTO_BUF struct buf got = BUF_INIT;
-    size_t head_len = 0;
-    if (status)
-        *status = 0;
-    if (client_write_upgrade(&head, client->url, path, protocol, headers, error) < 0 ||
-        wire_open(client, false, &p, &w, error) < 0)
-        return -1;
-    if (stream_write_all(&w->stream, head.data, head.len, p.end_ms - clock_mono_ms()) < 0) {
-        client_fail(error, HTTP_LOST, "the connection was closed during the upgrade");
-        goto fail;
-    }
-    if (client_read_head(&w->stream, &got, p.end_ms, &head_len, error) < 0)
-        goto fail;
-    unsigned code = client_status_of(got.data);
-    if (code != 101) {
-        if (status)
-            *status = code;
-        client_fail(error, HTTP_PROTOCOL, "the server did not upgrade the connection");
-        goto fail;
-    }
-    buf_add(&w->early, got.data + head_len, got.len - head_len);
-    *out = &w->stream;
-    return 0;
-fail:
-    if (w->trust.refused_by_peer)
-        error->kind = HTTP_TLS_REFUSED;
-    wire_close(w);
-    return -1;
-}
-
-static int probe(const char *url, const char *connect_to, int64_t timeout_ms, bool root,
-                 char out[static SHA256_TEXT_SIZE], struct http_error *error)
-{
-    struct http_client *client =
-        http_client_new(&(struct http_client_config){.url = url, .connect_to = connect_to});
-    struct patience p = {.end_ms = clock_mono_ms() + (timeout_ms > 0 ? timeout_ms : 30000)};
-    struct wire *w = NULL;
-    int result = wire_open(client, true, &p, &w, error);
-    if (result == 0) {
-        const char *seen = root ? w->trust.seen_root : w->trust.seen_leaf;
-        if (*seen)
-            memcpy(out, seen, SHA256_TEXT_SIZE);
-        else
-            result = client_fail(error, HTTP_TLS_REFUSED, "the server has no certificate");
-    }
-    wire_close(w);
-    http_client_free(client);
-    return result;
-}
-
-int http_probe_root(const char *url, const char *connect_to, int64_t timeout_ms,
-                    char out[static SHA256_TEXT_SIZE], struct http_error *error)
-{
-    return probe(url, connect_to, timeout_ms, true, out, error);
-}
-
-int http_probe_leaf(const char *url, const char *connect_to, int64_t timeout_ms,
-                    char out[static SHA256_TEXT_SIZE], struct http_error *error)
-{
-    return probe(url, connect_to, timeout_ms, false, out, error);
 }

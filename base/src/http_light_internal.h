@@ -1,26 +1,13 @@
 /* Shared by the files of the light HTTP client. */
 #pragma once
-#include "http_client_common.h"
-#include <pthread.h>
+#include "http_client_internal.h"
 
-/* One connection, plain or TLS: a stream that first gives `early`, what came behind the last answer. */
+/* One connection, plain or TLS. */
 struct wire {
-    struct stream stream;
+    struct client_link link;
     void *ssl, *context; /* SSL, SSL_CTX; NULL: plain */
     struct client_trust trust;
-    struct buf early;
     int64_t idle_since_ms;
-    bool used; /* an answer came over it */
-};
-
-struct http_client {
-    char *url, *host, *port, *connect_host, *connect_port;
-    char *socket_path, *ca_file, *cert_file, *key_file, *root_sha256, *leaf_sha256;
-    bool tls, no_name_check, broken; /* broken: the URL is none */
-    unsigned connect_timeout_ms;
-    pthread_mutex_t lock; /* guards idle */
-    struct wire **idle;
-    unsigned idle_count, idle_max;
 };
 
 /* How long something may take, and who may stop it. */

@@ -55,12 +55,9 @@ static ssize_t from_ssl(struct wire *w, int n)
 static ssize_t wire_read(struct stream *s, void *to, size_t max)
 {
     struct wire *w = (struct wire *)s;
-    if (w->early.len > 0) {
-        size_t n = w->early.len < max ? w->early.len : max;
-        memcpy(to, w->early.data, n);
-        buf_consume(&w->early, n);
+    size_t n = client_take_early(&w->link, to, max);
+    if (n > 0)
         return (ssize_t)n;
-    }
     return w->ssl ? from_ssl(w, SSL_read(w->ssl, to, max > INT_MAX ? INT_MAX : (int)max))
                   : recv(s->fd, to, max, 0);
 }
@@ -87,16 +84,16 @@ void wire_close(struct wire *w)
         ERR_clear_error();
     }
     SSL_CTX_free(w->context);
-    if (w->stream.fd >= 0)
-        close(w->stream.fd);
-    buf_done(&w->early);
+    if (w->link.stream.fd >= 0)
+        close(w->link.stream.fd);
+    buf_done(&w->link.early);
     free(w);
 }
 
 bool wire_is_stale(const struct wire *w)
 {
-    struct pollfd p = {.fd = w->stream.fd, .events = POLLIN};
-    return w->early.len > 0 || poll(&p, 1, 0) != 0;
+    struct pollfd p = {.fd = w->link.stream.fd, .events = POLLIN};
+    return w->link.early.len > 0 || poll(&p, 1, 0) != 0;
 }
 
 /* ---- TCP ---- */
@@ -179,7 +176,7 @@ static int tls_failed(const struct wire *w, struct http_error *error)
     return client_fail(error, HTTP_TLS_REFUSED, cause ? cause : "the TLS handshake failed");
 }
 
-static bool prepare(const struct http_client *client, bool any, struct wire *w)
+static bool prepare(const struct http_client *client, const char *host, bool any, struct wire *w)
 {
     SSL_CTX *context = w->context = SSL_CTX_new(TLS_client_method());
     if (!context)
@@ -201,24 +198,24 @@ static bool prepare(const struct http_client *client, bool any, struct wire *w)
     w->ssl = SSL_new(context);
     if (!w->ssl)
         abort();
-    SSL_set_fd(w->ssl, w->stream.fd);
-    return is_address(client->host) || SSL_set_tlsext_host_name(w->ssl, client->host) == 1;
+    SSL_set_fd(w->ssl, w->link.stream.fd);
+    return is_address(host) || SSL_set_tlsext_host_name(w->ssl, host) == 1;
 }
 
 /* Pinned roots come with the name, too, unless that was given up. */
-static bool name_is_right(const struct http_client *client, bool any, SSL *ssl)
+static bool name_is_right(const struct http_client *client, const char *host, bool any, SSL *ssl)
 {
     if (any || client->no_name_check)
         return true;
     X509 *cert = SSL_get0_peer_certificate(ssl);
-    return cert && (is_address(client->host) ? X509_check_ip_asc(cert, client->host, 0)
-                                             : X509_check_host(cert, client->host, 0, 0, NULL)) == 1;
+    return cert && (is_address(host) ? X509_check_ip_asc(cert, host, 0)
+                                     : X509_check_host(cert, host, 0, 0, NULL)) == 1;
 }
 
-static int handshake(const struct http_client *client, bool any, struct wire *w, struct patience *p,
-                     struct http_error *error)
+static int handshake(const struct http_client *client, const char *host, bool any, struct wire *w,
+                     struct patience *p, struct http_error *error)
 {
-    if (!prepare(client, any, w))
+    if (!prepare(client, host, any, w))
         return tls_failed(w, error);
     for (;;) {
         int n = SSL_connect(w->ssl);
@@ -227,38 +224,78 @@ static int handshake(const struct http_client *client, bool any, struct wire *w,
         int code = SSL_get_error(w->ssl, n);
         if (code != SSL_ERROR_WANT_READ && code != SSL_ERROR_WANT_WRITE)
             return tls_failed(w, error);
-        if (patience_wait(p, w->stream.fd, code == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, error) < 0) {
+        if (patience_wait(p, w->link.stream.fd, code == SSL_ERROR_WANT_READ ? POLLIN : POLLOUT, error) < 0) {
             error->kind = error->kind == HTTP_TIMED_OUT ? HTTP_CANNOT_CONNECT : error->kind;
             return -1;
         }
     }
-    return name_is_right(client, any, w->ssl)
+    return name_is_right(client, host, any, w->ssl)
                ? 0
                : client_fail(error, HTTP_TLS_REFUSED, "the certificate is of another name");
+}
+
+/* ---- both ---- */
+
+/* "host:port", "[v6]:port", "host": the parts are the caller's. */
+static void split(const char *text, const char *default_port, char **host, char **port)
+{
+    bool bracketed = *text == '[';
+    const char *end = bracketed ? strchr(text, ']') : strrchr(text, ':');
+    if (bracketed && end) {
+        *host = xstrndup(text + 1, (size_t)(end - text) - 1);
+        end++;
+    } else {
+        end = end ? end : text + strlen(text);
+        *host = xstrndup(text, (size_t)(end - text));
+    }
+    *port = xstrdup(*end == ':' ? end + 1 : default_port);
+}
+
+/* By the address that the client was given, or else by the URL's name. */
+static int connect_somewhere(const struct http_client *client, const char *host, const char *port,
+                             struct patience *p, struct http_error *error)
+{
+    AUTO_FREE char *other_host = NULL, *other_port = NULL;
+    if (client->socket_path)
+        return connect_unix(client->socket_path, p, error);
+    split(client->connect_to ? client->connect_to : "", port, &other_host, &other_port);
+    return connect_tcp(*other_host ? other_host : host, other_port, p, error);
 }
 
 int wire_open(const struct http_client *client, bool any, struct patience *p, struct wire **out,
               struct http_error *error)
 {
     static const struct stream_ops ops = {wire_read, wire_write, NULL, wire_end};
+    AUTO_FREE char *host = NULL, *port = NULL;
     struct patience connecting = *p;
     int64_t end = clock_mono_ms() + client->connect_timeout_ms;
-    if (client->broken)
+    bool tls = strncmp(client->url, "https://", 8) == 0;
+    if (!tls && strncmp(client->url, "http://", 7) != 0)
         return client_fail(error, HTTP_PROTOCOL, "only http:// and https:// are spoken");
     if (connecting.end_ms < 0 || connecting.end_ms > end)
         connecting.end_ms = end;
-    int fd = client->socket_path
-                 ? connect_unix(client->socket_path, &connecting, error)
-                 : connect_tcp(client->connect_host, client->connect_port, &connecting, error);
+    split(client_authority(client), tls ? "443" : "80", &host, &port);
+    int fd = connect_somewhere(client, host, port, &connecting, error);
     if (fd < 0)
         return -1;
     struct wire *w = xcalloc(1, sizeof(*w));
-    w->stream = (struct stream){&ops, fd};
-    if (client->tls && handshake(client, any, w, &connecting, error) < 0) {
+    w->link = (struct client_link){.stream = {&ops, fd}, .trust = &w->trust, .early = BUF_INIT};
+    if (tls && handshake(client, host, any, w, &connecting, error) < 0) {
         wire_close(w);
         return -1;
     }
     p->moved_ms = clock_mono_ms();
     *out = w;
+    return 0;
+}
+
+int client_connect(const struct http_client *client, bool any, int64_t end_ms, struct client_link **out,
+                   struct http_error *error)
+{
+    struct patience p = {.end_ms = end_ms};
+    struct wire *w = NULL;
+    if (wire_open(client, any, &p, &w, error) < 0)
+        return -1;
+    *out = &w->link;
     return 0;
 }
