@@ -4,42 +4,26 @@
  * libmicrohttpd leaves it alone, and its socket and TLS session are used directly by one thread; closing
  * the stream resumes the connection, which then ends. */
 #include "http_internal.h"
+#include "tls_record.h"
 #include <base/buf.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
-#include <gnutls/gnutls.h>
 #include <sys/socket.h>
-
-/* At most this goes into one TLS record, so that an interrupted record is known to hold all of a write. */
-#define RECORD_MAX 16000
 
 struct upgraded_stream {
     struct stream stream;
     struct http_request *req;
-    gnutls_session_t tls; /* NULL: plain */
-    bool interrupted;     /* gnutls holds a record that the socket did not take yet */
-    struct buf head;      /* of the answer: what is not sent yet */
-    struct link link;     /* server->lock */
+    struct tls_record tls; /* without a session: plain */
+    struct buf head;       /* of the answer: what is not sent yet */
+    struct link link;      /* server->lock */
 };
-
-static ssize_t from_tls(ssize_t rc)
-{
-    if (rc >= 0)
-        return rc;
-    errno = rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED ? EAGAIN : ECONNRESET;
-    return -1;
-}
 
 /* Like send(2). After EAGAIN the caller comes again with the same bytes at the front. */
 static ssize_t send_some(struct upgraded_stream *u, const void *from, size_t len)
 {
-    if (!u->tls)
-        return send(u->stream.fd, from, len, MSG_DONTWAIT | MSG_NOSIGNAL);
-    ssize_t rc = u->interrupted ? gnutls_record_send(u->tls, NULL, 0)
-                                : gnutls_record_send(u->tls, from, len < RECORD_MAX ? len : RECORD_MAX);
-    u->interrupted = rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED;
-    return from_tls(rc);
+    return u->tls.session ? tls_record_write(&u->tls, from, len)
+                          : send(u->stream.fd, from, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 int direct_send(struct http_request *req, const void *from, size_t len)
@@ -48,7 +32,7 @@ int direct_send(struct http_request *req, const void *from, size_t len)
     if (req->server->tls) {
         const union MHD_ConnectionInfo *info =
             MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
-        n = from_tls(gnutls_record_send((gnutls_session_t)info->tls_session, from, len));
+        n = gnutls_record_send((gnutls_session_t)info->tls_session, from, len);
     } else {
         n = send(req->socket->fd, from, len, MSG_DONTWAIT | MSG_NOSIGNAL);
     }
@@ -79,16 +63,14 @@ static ssize_t upgraded_read(struct stream *s, void *to, size_t max)
     struct upgraded_stream *u = (struct upgraded_stream *)s;
     if (u->head.len > 0 && send_head(u) < 0 && errno != EAGAIN)
         return -1;
-    if (!u->tls)
-        return recv(s->fd, to, max, MSG_DONTWAIT);
-    return from_tls(gnutls_record_recv(u->tls, to, max));
+    return u->tls.session ? tls_record_read(&u->tls, to, max) : recv(s->fd, to, max, MSG_DONTWAIT);
 }
 
 static void upgraded_shut_write(struct stream *s)
 {
     struct upgraded_stream *u = (struct upgraded_stream *)s;
-    if (u->tls)
-        gnutls_bye(u->tls, GNUTLS_SHUT_WR);
+    if (u->tls.session)
+        gnutls_bye(u->tls.session, GNUTLS_SHUT_WR);
     shutdown(s->fd, SHUT_WR);
 }
 
@@ -122,7 +104,7 @@ void upgrade_begin(struct http_request *req)
     u->head = req->upgrade_head;
     req->upgrade_head = BUF_INIT;
     if (server->tls)
-        u->tls =
+        u->tls.session =
             (gnutls_session_t)MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION)
                 ->tls_session;
     pthread_mutex_lock(&server->lock);

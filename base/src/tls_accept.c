@@ -1,68 +1,39 @@
-/* GnuTLS on a socket of our own, as in http_upgrade.c. */
+/* GnuTLS on a socket of our own. */
+#include "tls_record.h"
 #include <base/clock.h>
 #include <base/mem.h>
 #include <base/tls_accept.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <gnutls/gnutls.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
-/* At most this goes into one TLS record, so that an interrupted record is known to hold all of a write. */
-#define RECORD_MAX 16000
-
 struct tls_stream {
     struct stream stream;
     gnutls_certificate_credentials_t credentials;
-    gnutls_session_t session;
-    bool interrupted; /* gnutls holds a record that the socket did not take yet */
+    struct tls_record record;
 };
-
-static bool would_block(ssize_t rc)
-{
-    return rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED;
-}
-
-static ssize_t with_errno(ssize_t rc)
-{
-    if (rc >= 0)
-        return rc;
-    errno = would_block(rc) ? EAGAIN : ECONNRESET;
-    return -1;
-}
 
 static ssize_t tls_read(struct stream *s, void *to, size_t max)
 {
-    struct tls_stream *t = (struct tls_stream *)s;
-    ssize_t rc;
-    do
-        rc = gnutls_record_recv(t->session, to, max);
-    while (rc == GNUTLS_E_REHANDSHAKE); /* asked for, and not granted */
-    if (rc == GNUTLS_E_PREMATURE_TERMINATION)
-        return 0; /* what comes over it frames itself */
-    return with_errno(rc);
+    return tls_record_read(&((struct tls_stream *)s)->record, to, max);
 }
 
-/* After EAGAIN the caller comes again with the same bytes at the front. */
 static ssize_t tls_write(struct stream *s, const void *from, size_t len)
 {
-    struct tls_stream *t = (struct tls_stream *)s;
-    ssize_t rc = t->interrupted ? gnutls_record_send(t->session, NULL, 0)
-                                : gnutls_record_send(t->session, from, len < RECORD_MAX ? len : RECORD_MAX);
-    t->interrupted = would_block(rc);
-    return with_errno(rc);
+    return tls_record_write(&((struct tls_stream *)s)->record, from, len);
 }
 
 static void tls_shut_write(struct stream *s)
 {
-    gnutls_bye(((struct tls_stream *)s)->session, GNUTLS_SHUT_WR);
+    gnutls_bye(((struct tls_stream *)s)->record.session, GNUTLS_SHUT_WR);
 }
 
 static void tls_free(struct tls_stream *t)
 {
-    if (t->session)
-        gnutls_deinit(t->session);
+    if (t->record.session)
+        gnutls_deinit(t->record.session);
     if (t->credentials)
         gnutls_certificate_free_credentials(t->credentials);
     free(t);
@@ -71,8 +42,8 @@ static void tls_free(struct tls_stream *t)
 static void tls_close(struct stream *s)
 {
     struct tls_stream *t = (struct tls_stream *)s;
-    if (!t->interrupted)
-        gnutls_bye(t->session, GNUTLS_SHUT_WR);
+    if (!t->record.interrupted)
+        gnutls_bye(t->record.session, GNUTLS_SHUT_WR);
     close(s->fd);
     tls_free(t);
 }
@@ -88,13 +59,14 @@ static int prepare(struct tls_stream *t, const char *certificate_pem, const char
     if (rc == 0)
         rc = gnutls_certificate_set_x509_key_mem(t->credentials, &certificate, &key, GNUTLS_X509_FMT_PEM);
     if (rc >= 0)
-        rc = gnutls_init(&t->session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL);
+        rc = gnutls_init(&t->record.session, GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL);
     if (rc == 0)
-        rc = gnutls_priority_set_direct(t->session, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2", NULL);
+        rc =
+            gnutls_priority_set_direct(t->record.session, "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2", NULL);
     if (rc == 0)
-        rc = gnutls_credentials_set(t->session, GNUTLS_CRD_CERTIFICATE, t->credentials);
+        rc = gnutls_credentials_set(t->record.session, GNUTLS_CRD_CERTIFICATE, t->credentials);
     if (rc == 0)
-        gnutls_transport_set_int(t->session, t->stream.fd);
+        gnutls_transport_set_int(t->record.session, t->stream.fd);
     return rc;
 }
 
@@ -102,12 +74,12 @@ static int shake_hands(struct tls_stream *t, int64_t timeout_ms)
 {
     int64_t end = clock_mono_ms() + timeout_ms;
     for (;;) {
-        int rc = gnutls_handshake(t->session);
+        int rc = gnutls_handshake(t->record.session);
         if (rc == 0 || (rc < 0 && gnutls_error_is_fatal(rc)))
             return rc;
         int64_t left = end - clock_mono_ms();
         struct pollfd p = {.fd = t->stream.fd,
-                           .events = gnutls_record_get_direction(t->session) ? POLLOUT : POLLIN};
+                           .events = gnutls_record_get_direction(t->record.session) ? POLLOUT : POLLIN};
         if (left <= 0 || (poll(&p, 1, (int)left) < 0 && errno != EINTR))
             return GNUTLS_E_TIMEDOUT;
     }
