@@ -3,6 +3,7 @@
 #include "storage.h"
 #include <base/buf.h>
 #include <base/mem.h>
+#include <base/rc_json.h>
 #include <base/xml.h>
 #include <handlers.h>
 #include <inttypes.h>
@@ -79,13 +80,9 @@ int handle_sr_probe_ext(struct call *call, const struct sr_probe_ext_args *args,
     char disks[24];
     if (probe(call, args->host, args->device_config, args->type, &got, err) < 0)
         return -1;
-    json_t *config = json_object();
-    for (size_t i = 0; args->device_config && i < args->device_config->count; i++)
-        json_object_set_new(config, args->device_config->pairs[i].key,
-                            json_string(args->device_config->pairs[i].value));
     snprintf(disks, sizeof(disks), "%" PRId64, got.found.disks);
-    json_t *record =
-        json_pack("{so, sb, s{ss}}", "configuration", config, "complete", 1, "extra_info", "disks", disks);
+    json_t *record = json_pack("{so, sb, s{ss}}", "configuration", str_map_json(args->device_config),
+                               "complete", 1, "extra_info", "disks", disks);
     if (is_sr(&got.found))
         json_object_set_new(record, "sr", stat_of(&got.found));
     hv_sr_probe_result_done(&got);

@@ -14,6 +14,7 @@
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
+#include <base/rc_json.h>
 #include <errno.h>
 #include <model/errors.h>
 #include <pthread.h>
@@ -56,27 +57,10 @@ static void sending_done(struct sending *s)
 
 /* ---- the other pool ---- */
 
-/* That it could not be reached has a name of its own among errors of joining. */
-static bool is_lost(const struct api_err *err)
-{
-    return err->code && streq(err->code, "JOINING_HOST_CONNECTION_FAILED");
-}
-
-static void translate(const struct sending *s, struct api_err *err)
-{
-    if (!is_lost(err))
-        return;
-    api_err_done(err);
-    err_cannot_contact_host(err, str_map_get(s->what->dest, "host"));
-}
-
 /* A message there with the session first; decref the answer. NULL with *err. */
 static json_t *ask(struct sending *s, const char *name, json_t *params, struct api_err *err)
 {
-    json_t *answer = remote_ask(s->remote, name, params, err);
-    if (!answer)
-        translate(s, err);
-    return answer;
+    return remote_ask(s->remote, name, params, err);
 }
 
 /* The same where the answer does not matter. */
@@ -158,7 +142,7 @@ static char *upload(struct sending *s, const char *path, source_fn *source, int6
     char *result = NULL;
     if (rc == 0) {
         result = await_task(s, task, -1, err);
-    } else if (is_lost(err)) {
+    } else if (remote_is_lost(s->remote)) {
         /* The other side closes the connection when it has all, which may look like a loss: its task knows.
          */
         api_err_done(err);
@@ -304,32 +288,16 @@ static int send_content(struct sending *s, const struct sent_disk *disk, double 
     return rc;
 }
 
-static json_t *map_json(const struct str_map *map)
-{
-    json_t *out = json_object();
-    for (size_t i = 0; map && i < map->count; i++)
-        json_object_set_new(out, map->pairs[i].key, json_string(map->pairs[i].value));
-    return out;
-}
-
-static json_t *set_json(const struct str_set *set)
-{
-    json_t *out = json_array();
-    for (size_t i = 0; set && i < set->count; i++)
-        json_array_append_new(out, json_string(set->items[i]));
-    return out;
-}
-
 static int send_disk(struct sending *s, size_t index, struct api_err *err)
 {
     struct sent_disk *disk = &s->disks[index];
     const struct vdi_row *vdi = disk->vdi;
-    json_t *record = json_pack("{ss, ss, ss, sI, ss, sb, sb, so, so, so, so}", "name_label", vdi->name_label,
-                               "name_description", vdi->name_description, "SR", disk->sr, "virtual_size",
-                               (json_int_t)vdi->virtual_size, "type", model_enum_vdi_type.values[vdi->type],
-                               "sharable", vdi->sharable, "read_only", false, "other_config",
-                               map_json(vdi->other_config), "xenstore_data", map_json(vdi->xenstore_data),
-                               "sm_config", json_object(), "tags", set_json(vdi->tags));
+    json_t *record = json_pack(
+        "{ss, ss, ss, sI, ss, sb, sb, so, so, so, so}", "name_label", vdi->name_label, "name_description",
+        vdi->name_description, "SR", disk->sr, "virtual_size", (json_int_t)vdi->virtual_size, "type",
+        model_enum_vdi_type.values[vdi->type], "sharable", vdi->sharable, "read_only", false, "other_config",
+        str_map_json(vdi->other_config), "xenstore_data", str_map_json(vdi->xenstore_data), "sm_config",
+        json_object(), "tags", str_set_json(vdi->tags));
     disk->made = ask_ref(s, "VDI.create", json_pack("[o]", record), err);
     if (!disk->made)
         return -1;
@@ -384,10 +352,10 @@ static int send_card(struct sending *s, const struct vif_row *vif, struct api_er
         json_pack("{ss, ss, ss, ss, sI, so, ss, so, ss, so, so}", "VM", s->vm, "network",
                   str_map_get(s->what->nics, REF_TEXT(vif->row.ref)), "device", vif->device, "MAC",
                   s->what->copy ? "" : vif->MAC, "MTU", (json_int_t)vif->MTU, "other_config",
-                  map_json(vif->other_config), "qos_algorithm_type", vif->qos_algorithm_type,
-                  "qos_algorithm_params", map_json(vif->qos_algorithm_params), "locking_mode",
+                  str_map_json(vif->other_config), "qos_algorithm_type", vif->qos_algorithm_type,
+                  "qos_algorithm_params", str_map_json(vif->qos_algorithm_params), "locking_mode",
                   model_enum_vif_locking_mode.values[vif->locking_mode], "ipv4_allowed",
-                  set_json(vif->ipv4_allowed), "ipv6_allowed", set_json(vif->ipv6_allowed));
+                  str_set_json(vif->ipv4_allowed), "ipv6_allowed", str_set_json(vif->ipv6_allowed));
     return tell(s, "VIF.create", json_pack("[o]", record), err);
 }
 
@@ -465,7 +433,7 @@ static int open_remote(struct sending *s, struct api_err *err)
         return err_invalid_value(err, "dest", url ? "session_id is missing" : "master is missing");
     s->trusted = fetch_trusted_file(s->call->snapshot, trusted);
     s->remote = remote_pool(url, str_map_get(s->what->dest, VM_SEND_PIN), s->trusted >= 0 ? trusted : NULL,
-                            session, err);
+                            str_map_get(s->what->dest, "host"), session, err);
     if (!s->remote)
         return -1;
     return tell(s, "host.get_uuid", json_pack("[s]", str_map_get(s->what->dest, "host")), err);

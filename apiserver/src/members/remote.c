@@ -19,6 +19,8 @@ struct remote {
     struct http_client *http;
     char *secret;  /* of the pool; NULL: none */
     char *session; /* NULL: not logged in */
+    char *host;    /* of another pool, for errors; NULL: of one that is, or becomes, this pool */
+    bool lost;     /* the last call had no answer */
     const _Atomic bool *cancel;
 };
 
@@ -78,20 +80,39 @@ struct remote *remote_stranger(const struct peer *peer, const char *fingerprint,
     return make(&config);
 }
 
-struct remote *remote_pool(const char *url, const char *leaf_sha256, const char *ca_file, const char *session,
-                           struct api_err *err)
+struct remote *remote_pool(const char *url, const char *leaf_sha256, const char *ca_file, const char *host,
+                           const char *session, struct api_err *err)
 {
     static const char scheme[] = "https://";
-    const char *host = url + sizeof(scheme) - 1;
-    if (strncmp(url, scheme, sizeof(scheme) - 1) != 0 || strcspn(host, "/?#@ \\") == 0) {
+    const char *authority = url + sizeof(scheme) - 1;
+    if (strncmp(url, scheme, sizeof(scheme) - 1) != 0 || strcspn(authority, "/?#@ \\") == 0) {
         err_invalid_value(err, "dest", url);
         return NULL;
     }
-    AUTO_FREE char *base = xstrndup(url, sizeof(scheme) - 1 + strcspn(host, "/?#@ \\"));
+    AUTO_FREE char *base = xstrndup(url, sizeof(scheme) - 1 + strcspn(authority, "/?#@ \\"));
     const struct http_client_config config = {.url = base, .ca_file = ca_file, .leaf_sha256 = leaf_sha256};
     struct remote *remote = make(&config);
+    remote->host = xstrdup(host);
     keep(&remote->session, session);
     return remote;
+}
+
+bool remote_is_lost(const struct remote *remote)
+{
+    return remote->lost;
+}
+
+/* Makes a call of the API; `what` is for the log. 0, or -1 with *err: there was no answer. */
+static int call_api(struct remote *remote, const char *what, const struct http_call *call,
+                    struct http_reply *reply, struct api_err *err)
+{
+    struct http_error error;
+    remote->lost = http_client_call(remote->http, call, reply, &error) < 0;
+    if (!remote->lost)
+        return 0;
+    log_warn("members", "another server does not answer", "call", what, "cause", error.text);
+    return remote->host ? err_cannot_contact_host(err, remote->host)
+                        : err_joining_host_connection_failed(err);
 }
 
 void remote_free(struct remote *remote)
@@ -101,6 +122,7 @@ void remote_free(struct remote *remote)
     http_client_free(remote->http);
     secret_free_cleanup(&remote->secret);
     secret_free_cleanup(&remote->session);
+    free(remote->host);
     free(remote);
 }
 
@@ -143,14 +165,13 @@ static json_t *take_error(const json_t *error, struct api_err *err)
 }
 
 /* One message of the API by JSON-RPC; `params` moves. The result (decref), or NULL with the error that the
- * other side gave, or JOINING_HOST_CONNECTION_FAILED. */
+ * other side gave, or that there was no answer. */
 static json_t *remote_call(struct remote *remote, const char *name, json_t *params, struct api_err *err)
 {
     AUTO_JSON json_t *request =
         json_pack("{sssssosi}", "jsonrpc", "2.0", "method", name, "params", params, "id", 1);
     AUTO_BUF struct buf body = BUF_INIT;
     AUTO_HTTP_REPLY struct http_reply reply = HTTP_REPLY_INIT;
-    struct http_error error;
     struct json_error bad;
     json_write(&body, request);
     const struct http_call call = {.path = "/jsonrpc",
@@ -158,13 +179,10 @@ static json_t *remote_call(struct remote *remote, const char *name, json_t *para
                                    .body_len = body.len,
                                    .timeout_ms = CALL_TIMEOUT_MS,
                                    .body_max = ANSWER_MAX};
-    int rc = http_client_call(remote->http, &call, &reply, &error);
+    int rc = call_api(remote, name, &call, &reply, err);
     secret_wipe(body.data, body.len);
-    if (rc < 0) {
-        log_warn("members", "another server does not answer", "message", name, "cause", error.text);
-        err_joining_host_connection_failed(err);
+    if (rc < 0)
         return NULL;
-    }
     AUTO_JSON json_t *answer = reply.body.len ? json_parse(reply.body.data, reply.body.len, &bad) : NULL;
     json_t *result = json_object_get(answer, "result");
     if (!result || json_object_get(answer, "error"))
@@ -281,13 +299,10 @@ char *remote_pool_secret(struct remote *remote, struct api_err *err)
     const struct http_call call = {
         .path = "/api/v1/pool/secret", .headers = headers, .timeout_ms = CALL_TIMEOUT_MS};
     AUTO_HTTP_REPLY struct http_reply reply = HTTP_REPLY_INIT;
-    struct http_error error;
     struct json_error bad;
     const char *secret;
-    if (http_client_call(remote->http, &call, &reply, &error) < 0) {
-        err_joining_host_connection_failed(err);
+    if (call_api(remote, call.path, &call, &reply, err) < 0)
         return NULL;
-    }
     AUTO_JSON json_t *answer =
         reply.status == 200 && reply.body.len ? json_parse(reply.body.data, reply.body.len, &bad) : NULL;
     char *result = json_get_string(answer, "secret", &secret) ? xstrdup(secret) : NULL;
@@ -303,7 +318,6 @@ int remote_put(struct remote *remote, const char *path, ssize_t (*source)(void *
 {
     AUTO_SECRET char *cookie = xasprintf("session_id=%s", remote->session ? remote->session : "");
     AUTO_HTTP_REPLY struct http_reply reply = HTTP_REPLY_INIT;
-    struct http_error error;
     const struct http_header headers[] = {{"Cookie", cookie}, {NULL, NULL}};
     const struct http_call call = {.method = "PUT",
                                    .path = path,
@@ -315,10 +329,8 @@ int remote_put(struct remote *remote, const char *path, ssize_t (*source)(void *
                                    .timeout_ms = -1,
                                    .stall_ms = STALL_MS,
                                    .cancel = cancel};
-    if (http_client_call(remote->http, &call, &reply, &error) < 0) {
-        log_warn("members", "another server did not take an upload", "path", path, "cause", error.text);
-        return err_joining_host_connection_failed(err);
-    }
+    if (call_api(remote, call.path, &call, &reply, err) < 0)
+        return -1;
     if (reply.status == 200)
         return 0;
     take_refusal(&reply, err);
@@ -335,13 +347,10 @@ char *remote_join_token(struct remote *remote, struct api_err *err)
                                    .body = "",
                                    .timeout_ms = CALL_TIMEOUT_MS};
     AUTO_HTTP_REPLY struct http_reply reply = HTTP_REPLY_INIT;
-    struct http_error error;
     struct json_error bad;
     const char *token;
-    if (http_client_call(remote->http, &call, &reply, &error) < 0) {
-        err_joining_host_connection_failed(err);
+    if (call_api(remote, call.path, &call, &reply, err) < 0)
         return NULL;
-    }
     AUTO_JSON json_t *answer = reply.body.len ? json_parse(reply.body.data, reply.body.len, &bad) : NULL;
     if (reply.status != 201 || !json_get_string(answer, "token", &token)) {
         take_refusal(&reply, err);

@@ -15,9 +15,12 @@ struct remote *remote_stranger(const struct peer *peer, const char *fingerprint,
                                char root[static SHA256_TEXT_SIZE], struct api_err *err);
 /* The server of a pool that stays another one, at this https URL, with a session there. Trusts the
  * certificate with this sha256; NULL: those that vouch for the name in the URL and are in `ca_file` (NULL:
- * the system's). NULL with INVALID_VALUE [dest]. */
-struct remote *remote_pool(const char *url, const char *leaf_sha256, const char *ca_file, const char *session,
-                           struct api_err *err);
+ * the system's). NULL with INVALID_VALUE [dest]. When it does not answer, calls fail with CANNOT_CONTACT_HOST
+ * [host]; those to other servers with JOINING_HOST_CONNECTION_FAILED. */
+struct remote *remote_pool(const char *url, const char *leaf_sha256, const char *ca_file, const char *host,
+                           const char *session, struct api_err *err);
+/* True if the last call had no answer: what it did is not known. */
+bool remote_is_lost(const struct remote *remote);
 void remote_free(struct remote *remote);
 void remote_free_cleanup(struct remote **remote);
 #define AUTO_REMOTE __attribute__((cleanup(remote_free_cleanup)))
@@ -39,7 +42,7 @@ json_t *remote_tell(struct remote *remote, const char *action, json_t *body, int
 int remote_get(struct remote *remote, const char *path, int64_t timeout_ms, struct http_reply *reply,
                struct http_error *error);
 /* PUT with the session, `len` bytes that `source` gives (see http_client_call), until `cancel` is set. The
- * answer's status is 200, or -1 with *err: what the other side said, or JOINING_HOST_CONNECTION_FAILED. */
+ * answer's status is 200, or -1 with *err. */
 int remote_put(struct remote *remote, const char *path, ssize_t (*source)(void *arg, char *to, size_t max),
                int64_t len, void *arg, const _Atomic bool *cancel, struct api_err *err);
 /* A join token of the other pool; the caller frees. */

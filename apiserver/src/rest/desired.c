@@ -4,6 +4,7 @@
 
 #include <base/json.h>
 #include <base/mem.h>
+#include <base/rc_json.h>
 #include <inttypes.h>
 #include <model/errors.h>
 #include <stdio.h>
@@ -153,9 +154,7 @@ static void want_map(struct work *w, const struct row *row, const json_t *wish, 
     json_t *value;
     const char *key;
     bool same = true;
-    AUTO_JSON json_t *merged = json_object(), *wanted = desired_config(wish);
-    for (size_t i = 0; now && i < now->count; i++)
-        json_object_set_new(merged, now->pairs[i].key, json_string(now->pairs[i].value));
+    AUTO_JSON json_t *merged = str_map_json(now), *wanted = desired_config(wish);
     json_object_foreach(wanted, key, value)
     {
         const char *old = str_map_get(now, key);

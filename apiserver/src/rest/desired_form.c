@@ -4,6 +4,7 @@
 #include "../plan/cloud_init.h"
 #include <base/json.h>
 #include <base/mem.h>
+#include <base/rc_json.h>
 #include <ctype.h>
 #include <model/errors.h>
 #include <stdio.h>
@@ -204,14 +205,6 @@ struct writing {
     json_t *list;
 };
 
-static json_t *texts(const struct str_set *set)
-{
-    json_t *list = json_array();
-    for (size_t i = 0; set && i < set->count; i++)
-        json_array_append_new(list, json_string(set->items[i]));
-    return list;
-}
-
 /* A name that several objects have would name none. */
 static bool is_alone(const struct snapshot *snap, const struct class_desc *cls, const char *name)
 {
@@ -232,7 +225,7 @@ static bool add_network(const struct row *row, void *arg)
     if (is_alone(w->snap, CLASS_network, network->name_label))
         json_object_set_new(w->list, network->name_label,
                             json_pack("{ss,sI,so}", "description", network->name_description, "mtu",
-                                      (json_int_t)network->MTU, "tags", texts(network->tags)));
+                                      (json_int_t)network->MTU, "tags", str_set_json(network->tags)));
     return true;
 }
 
@@ -244,7 +237,7 @@ static bool add_sr(const struct row *row, void *arg)
         json_object_set_new(w->list, sr->name_label,
                             json_pack("{ss,ss,ss,sb,so}", "description", sr->name_description, "type",
                                       sr->type, "content_type", sr->content_type, "shared", sr->shared,
-                                      "tags", texts(sr->tags)));
+                                      "tags", str_set_json(sr->tags)));
     return true;
 }
 
@@ -305,8 +298,9 @@ static bool add_vm(const struct row *row, void *arg)
     if (vm->is_a_template || vm->is_control_domain || vm->is_a_snapshot ||
         !is_alone(w->snap, CLASS_VM, vm->name_label))
         return true;
-    json_t *shown = json_pack("{ss,so,so,so}", "description", vm->name_description, "tags", texts(vm->tags),
-                              "disks", disks_of(w->snap, vm), "nics", nics_of(w->snap, vm));
+    json_t *shown =
+        json_pack("{ss,so,so,so}", "description", vm->name_description, "tags", str_set_json(vm->tags),
+                  "disks", disks_of(w->snap, vm), "nics", nics_of(w->snap, vm));
     bool one_size =
         vm->memory_dynamic_min == vm->memory_static_max && vm->memory_dynamic_max == vm->memory_static_max;
     if (one_size)
