@@ -152,7 +152,7 @@ static void certificates_round(void *arg)
     struct tx *tx = store_begin(n->server->store);
     notices_certificates(tx, clock_unix_seconds());
     if (server_commit(tx, &err) < 0)
-        log_error("notices", "that certificates end soon could not be recorded");
+        log_error("notices", "that certificates end soon could not be recorded", "error", err.code);
 }
 
 /* ---- logins ---- */
@@ -244,7 +244,7 @@ void notices_tell_logins(struct notices *n)
     const struct pool_row *pool = pool_row(tx_get(tx, CLASS_pool, n->server->pool_ref));
     alert_add(tx, ALERT_FAILED_LOGIN_ATTEMPTS, CLS_POOL, pool->uuid, body.data);
     if (server_commit(tx, &err) < 0)
-        log_error("notices", "that logins failed could not be recorded");
+        log_error("notices", "that logins failed could not be recorded", "error", err.code);
 }
 
 static void logins_round(void *arg)

@@ -110,6 +110,16 @@ static bool is_over(const struct agent_op *op)
 }
 
 /* Forgets what ended long ago, and the oldest when there are too many. */
+/* Takes out what the pointer in the table points to. */
+static void table_cut(struct ops *ops, struct agent_op **at)
+{
+    struct agent_op *op = *at;
+    *at = op->next_in_table;
+    ops->count--;
+    journal_drop(ops->journal, &op->place);
+    agent_op_unref(op);
+}
+
 static void sweep(struct ops *ops, int64_t now)
 {
     int64_t keep = ops->count > KEEP_MAX ? 600 : KEEP_SECONDS;
@@ -118,15 +128,10 @@ static void sweep(struct ops *ops, int64_t now)
     ops->swept = now;
     for (size_t i = 0; i < TABLE_SIZE; i++)
         for (struct agent_op **at = &ops->table[i]; *at;) {
-            struct agent_op *op = *at;
-            if (!is_over(op) || now - op->finished < keep) {
-                at = &op->next_in_table;
-                continue;
-            }
-            *at = op->next_in_table;
-            ops->count--;
-            journal_drop(ops->journal, &op->place);
-            agent_op_unref(op);
+            if (is_over(*at) && now - (*at)->finished >= keep)
+                table_cut(ops, at);
+            else
+                at = &(*at)->next_in_table;
         }
 }
 
@@ -549,9 +554,7 @@ static void table_remove(struct ops *ops, struct agent_op *op)
     struct agent_op **at = &ops->table[slot_of(op->id)];
     while (*at != op)
         at = &(*at)->next_in_table;
-    *at = op->next_in_table;
-    ops->count--;
-    agent_op_unref(op);
+    table_cut(ops, at);
 }
 
 /* A later record of an operation is in place of the earlier one. */
@@ -559,10 +562,8 @@ static void take_record(void *arg, const char *line, size_t len, struct journal_
 {
     struct ops *ops = arg;
     struct agent_op *op = read_record(line, len), *before = op ? table_find(ops, op->id) : NULL;
-    if (before) {
-        journal_drop(ops->journal, &before->place);
+    if (before)
         table_remove(ops, before);
-    }
     if (!op || (is_over(op) && clock_unix_seconds() - op->finished > KEEP_SECONDS)) {
         journal_drop(ops->journal, &place);
     } else {
