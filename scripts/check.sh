@@ -41,6 +41,8 @@ long_run() {
         say "at length: $name"
         python3 -B "$corral_root/tests/api/test_$name.py" </dev/null || rc=1
     done
+    say "at length: a bit flipped in each byte of a database"
+    CORRAL_FLIPS=1 "$1/db/test_sums" --filter 'sums/a_flip*' </dev/null || rc=1
     races_run || rc=1
     say "at length: an image made by xe"
     CORRAL_CREATE_IMAGE=1 CORRAL_TEST_IMAGES=$corral_root/build/images \

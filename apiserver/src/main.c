@@ -55,12 +55,13 @@
 #define LOCAL_CONNECTIONS_MAX 128
 #define SWEEP_MAX_MS 60000
 #define CA_DAYS 7300
+#define EXIT_DAMAGED 3 /* to start again would not help */
 #define LEAF_DAYS 3650
 
 struct options {
     const char *pam_dir, *state_dir, *listen, *web_dir, *log_level, *call_log, *socket, *fetch_allow;
     const char *noted_sum;
-    bool verify_audit;
+    bool verify_audit, accept_database;
     long long port, http_port, nbd_port, session_idle_s, operation_wait_s, event_heartbeat_s, rate_limit,
         rate_burst, call_limit, call_burst;
 };
@@ -71,6 +72,7 @@ struct pool_server {
     struct web *web;
     struct http_server *https, *http, *local;
     unsigned connections_max;
+    bool damaged; /* the database is, so that it could not be opened */
 };
 
 /* ---- first start: folders and certificates ---- */
@@ -143,16 +145,35 @@ static int start_workers(struct server *s)
     return -1;
 }
 
-static int open_store(struct server *s)
+static int open_store(struct pool_server *p)
 {
+    struct server *s = &p->server;
     struct store_err cause;
     AUTO_FREE char *path = xasprintf("%s/pool.db", s->state_dir);
     /* A member keeps the pool's database for the day when it leads; for itself it needs none. */
     const struct store_config config = {.path = members_is_member(s) ? NULL : path};
     if (store_open(&s->store, &config, &cause) == 0)
         return 0;
+    p->damaged = cause.code == STORE_E_CORRUPT;
+    if (p->damaged)
+        log_error("poold",
+                  "nothing was changed: put a copy of the database in its place, or take it as it is with "
+                  "--accept-database when another program has written it (docs/recovery.md)");
     log_error("poold", "the database could not be opened", "cause", cause.text);
     return -1;
+}
+
+/* poold --accept-database; returns the exit code. */
+static int accept_database(const struct options *o)
+{
+    struct store_err cause;
+    AUTO_FREE char *path = xasprintf("%s/pool.db", o->state_dir);
+    if (store_accept_file(path, &cause) != 0) {
+        fprintf(stderr, "poold: %s\n", cause.text);
+        return cause.code == STORE_E_CORRUPT ? EXIT_DAMAGED : 1;
+    }
+    printf("%s: what it holds is taken for right from now on\n", path);
+    return 0;
 }
 
 /* As many open descriptors as the system allows; returns how many connections each of the two servers may
@@ -300,7 +321,7 @@ static int start(struct pool_server *p)
     s->pam_dir = p->options.pam_dir;
     p->connections_max = raise_limits();
     if (make_dir(s->state_dir) < 0 || make_certificates(s->state_dir) < 0 || auth_init(s) < 0 ||
-        open_store(s) < 0 || bootstrap(s, &err) < 0 || start_workers(s) < 0)
+        open_store(p) < 0 || bootstrap(s, &err) < 0 || start_workers(s) < 0)
         return -1;
     s->trail = trail_open(s->state_dir);
     s->timers = timers_new();
@@ -471,6 +492,9 @@ static int parse_options(int argc, char **argv, struct options *o)
          false},
         {"noted-sum", ARG_TEXT, "SUM", "with --verify-audit: this sum has to be among them", &o->noted_sum, 0,
          0, false},
+        {"accept-database", ARG_FLAG, NULL,
+         "another program has written the database: take what it holds for right, say so and end",
+         &o->accept_database, 0, 0, false},
         {"log-level", ARG_TEXT, "LEVEL", "error, warn, info or debug (default info)", &o->log_level, 0, 0,
          false},
     };
@@ -509,6 +533,8 @@ int main(int argc, char **argv)
         rc = chain_verify(path, p.options.noted_sum, stdout);
         return rc < 0 ? 2 : rc;
     }
+    if (p.options.accept_database)
+        return accept_database(&p.options);
     if (!log_level_parse(p.options.log_level, &level)) {
         fprintf(stderr, "poold: --log-level is error, warn, info or debug, not '%s'\n", p.options.log_level);
         return 2;
@@ -534,7 +560,7 @@ int main(int argc, char **argv)
         stop(&p);
         if (rc > 0)
             self_again();
-        return 1;
+        return p.damaged ? EXIT_DAMAGED : 1;
     }
     log_info("poold", "serving", "port", LOG_INT(p.server.port), "state", p.server.state_dir);
     int signal_number;

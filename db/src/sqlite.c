@@ -1,5 +1,6 @@
 /* The SQLite engine: the file, its lock, opening and closing. One connection writes, in WAL mode with
  * synchronous=FULL (NORMAL for what need not be synced); see sqlite_write.c for how. */
+#include "page_sums.h"
 #include "sqlite_impl.h"
 #include <base/log.h>
 #include <base/mem.h>
@@ -30,6 +31,8 @@ static enum store_errno errno_of(sqlite3 *db)
     case SQLITE_FULL:
         return STORE_E_DISK_FULL;
     case SQLITE_IOERR: {
+        if (sqlite3_extended_errcode(db) == SQLITE_IOERR_DATA)
+            return STORE_E_CORRUPT;
         int cause = log_errno(db);
         return cause == ENOSPC || cause == EDQUOT || cause == EFBIG ? STORE_E_DISK_FULL : STORE_E_IO;
     }
@@ -46,7 +49,13 @@ static enum store_errno errno_of(sqlite3 *db)
 
 int sqlite_fail_on(const struct sqlite_engine *engine, sqlite3 *db, struct store_err *err, const char *doing)
 {
-    return store_err_set(err, errno_of(db), "%s: could not %s: %s", engine->path, doing, sqlite3_errmsg(db));
+    int64_t page = page_sums_damaged();
+    if (page == 0)
+        return store_err_set(err, errno_of(db), "%s: could not %s: %s", engine->path, doing,
+                             sqlite3_errmsg(db));
+    return store_err_set(err, STORE_E_CORRUPT,
+                         "%s: could not %s: page %lld is damaged, or another program has written it",
+                         engine->path, doing, (long long)page);
 }
 
 int sqlite_fail(struct sqlite_engine *engine, struct store_err *err, const char *doing)
@@ -99,6 +108,7 @@ static int engine_load(struct engine *base, const struct schema *schema, const s
     engine->classes = xcalloc(schema->class_count, sizeof(engine->classes[0]));
     if (sqlite_schema_update(engine, &meta->fresh, err) != 0)
         return -1;
+    sqlite_add_sums(engine);
     engine->loaded = sqlite_load(engine, sink, meta, err) == 0;
     return engine->loaded ? 0 : -1;
 }
@@ -145,17 +155,17 @@ static void engine_close(struct engine *base)
 
 /* One process at a time. The lock is on a file of its own, so that a person can read the database with
  * other tools while it is in use. */
-static int lock_file(struct sqlite_engine *engine, struct store_err *err)
+int sqlite_lock(const char *path, struct store_err *err)
 {
-    AUTO_FREE char *path = xasprintf("%s.lock", engine->path);
-    engine->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (engine->lock_fd < 0)
-        return store_err_set(err, STORE_E_IO, "%s: %s", path, strerror(errno));
-    if (flock(engine->lock_fd, LOCK_EX | LOCK_NB) == 0)
-        return 0;
+    AUTO_FREE char *lock = xasprintf("%s.lock", path);
+    AUTO_CLOSE int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return store_err_set(err, STORE_E_IO, "%s: %s", lock, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return TAKE_FD(fd);
     if (errno == EWOULDBLOCK)
-        return store_err_set(err, STORE_E_BUSY, "%s is in use by another process", engine->path);
-    return store_err_set(err, STORE_E_IO, "%s: %s", path, strerror(errno));
+        return store_err_set(err, STORE_E_BUSY, "%s is in use by another process", path);
+    return store_err_set(err, STORE_E_IO, "%s: %s", lock, strerror(errno));
 }
 
 /* Makes the file, for its owner only, before SQLite would make it as the umask says; its log and index
@@ -177,10 +187,14 @@ static int make_file(struct sqlite_engine *engine, struct store_err *err)
     return 0;
 }
 
-static int set_up(struct sqlite_engine *engine, struct store_err *err)
+static int connect_file(struct sqlite_engine *engine, struct store_err *err)
 {
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+    if (sqlite3_open_v2(engine->path, &engine->db, flags, engine->vfs) != SQLITE_OK)
+        return sqlite_fail(engine, err, "open it");
     sqlite3_extended_result_codes(engine->db, 1);
     sqlite3_busy_timeout(engine->db, BUSY_TIMEOUT_MS);
+    sqlite_want_sums(engine->db);
     sqlite3_db_config(engine->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     static const char pragmas[] =
         "PRAGMA trusted_schema = OFF;"
@@ -209,18 +223,14 @@ int engine_sqlite_open(struct engine **out, const char *path, const struct sqlit
     struct sqlite_engine *engine = xcalloc(1, sizeof(*engine));
     engine->engine.ops = &ops;
     engine->path = xstrdup(path);
-    engine->lock_fd = -1;
-    engine->vfs = options ? options->vfs : NULL;
+    engine->vfs = page_sums_over(options ? options->vfs : NULL);
     engine->migrations = options && options->migrations ? options->migrations : store_migrations;
     engine->migration_count =
         options && options->migrations ? options->migration_count : store_migration_count;
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
-    int result = lock_file(engine, err) || make_file(engine, err) ? -1 : 0;
-    if (result == 0 && sqlite3_open_v2(path, &engine->db, flags, engine->vfs) != SQLITE_OK)
-        result = sqlite_fail(engine, err, "open it");
-    if (result == 0)
-        result = set_up(engine, err);
-    if (result != 0) {
+    if (!engine->vfs)
+        store_err_set(err, STORE_E_IO, "%s: SQLite's layer of files is not there", path);
+    engine->lock_fd = engine->vfs ? sqlite_lock(path, err) : -1;
+    if (engine->lock_fd < 0 || make_file(engine, err) != 0 || connect_file(engine, err) != 0) {
         engine_close(&engine->engine);
         return -1;
     }

@@ -1,4 +1,5 @@
 /* A copy of the whole file, for another machine: SQLite's own, so that what is still in the log is in it. */
+#include "page_sums.h"
 #include "sqlite_impl.h"
 
 #define BUSY_MS 10000
@@ -8,7 +9,8 @@ int store_copy_file(const char *path, const char *to, struct store_err *err)
     sqlite3 *db = NULL;
     AUTO_STMT sqlite3_stmt *stmt = NULL;
     int rc = -1;
-    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL) == SQLITE_OK) {
+    if (sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, page_sums_over(NULL)) == SQLITE_OK) {
+        sqlite_want_sums(db);
         sqlite3_busy_timeout(db, BUSY_MS);
         if (sqlite3_prepare_v2(db, "VACUUM INTO ?1", -1, &stmt, NULL) == SQLITE_OK &&
             sqlite3_bind_text(stmt, 1, to, -1, SQLITE_STATIC) == SQLITE_OK &&

@@ -4,6 +4,7 @@
  *   sqlite_write.c   the writing of a batch, and what a failed commit has left
  *   sqlite_schema.c  tables, columns, versions, migrations
  *   sqlite_load.c    reading everything
+ *   sqlite_sums.c    sums of pages: asked for, added to a file that has none (page_sums.c makes them)
  *   sqlite_value.c   one value to a parameter, from a column, as a literal */
 #pragma once
 #include "engine.h"
@@ -20,7 +21,7 @@ struct class_statements {
 struct sqlite_engine {
     struct engine engine;
     char *path;
-    const char *vfs; /* NULL: the usual one */
+    const char *vfs; /* with sums of pages, over the one that was asked for */
     int lock_fd;     /* of <path>.lock, held for the life of the engine */
     sqlite3 *db;
     bool unsynced; /* PRAGMA synchronous is NORMAL now */
@@ -41,6 +42,8 @@ int sqlite_run(struct sqlite_engine *engine, const char *sql, struct store_err *
 int sqlite_prepare(struct sqlite_engine *engine, sqlite3_stmt **slot, const char *sql, struct store_err *err);
 /* Prepares, runs, and gives the first column of the first row as a number. */
 int sqlite_number(struct sqlite_engine *engine, const char *sql, int64_t *out, struct store_err *err);
+/* The lock that keeps a second process out, held until the descriptor is closed. -1 with *err. */
+int sqlite_lock(const char *path, struct store_err *err);
 void sqlite_finalize(sqlite3_stmt **stmt);
 #define AUTO_STMT __attribute__((cleanup(sqlite_finalize)))
 
@@ -55,6 +58,12 @@ uint64_t sqlite_newest(const struct sqlite_engine *engine);
 void sqlite_note_newest(const struct sqlite_engine *engine, uint64_t reserve);
 /* Before the file is closed. */
 void sqlite_note_end(struct sqlite_engine *engine);
+
+/* ---- sqlite_sums.c ---- */
+/* A new file's pages shall have sums. */
+void sqlite_want_sums(sqlite3 *db);
+/* Writes a file that has none anew, with sums. That it could not be done is logged, and does no harm. */
+void sqlite_add_sums(struct sqlite_engine *engine);
 
 /* ---- sqlite_schema.c ---- */
 /* Makes or brings up to date all tables. *fresh: there were none. */

@@ -1,6 +1,7 @@
 /* The store on SQLite: what is kept over a restart, what is refused, layout and migrations. */
 #include "engine.h"
 #include "fixture.h"
+#include "page_sums.h"
 #include <base/clock.h>
 #include <base/file.h>
 #include <base/mem.h>
@@ -32,6 +33,7 @@ static void sql(const char *path, const char *text)
     cr_assert_eq(sqlite3_open(path, &db), SQLITE_OK);
     cr_assert_eq(sqlite3_exec(db, text, NULL, NULL, &error), SQLITE_OK, "%s", error);
     sqlite3_close(db);
+    page_sums_renew(path); /* false: it is no store's file */
 }
 
 /* The first column of the first row, as text; the caller frees it. */

@@ -14,7 +14,7 @@ import tempfile
 import threading
 import unittest
 
-from pool import BUILD, Failure, TestPool, until
+from pool import BUILD, Failure, TestPool, program, until
 from test_events import network_record, vm_record
 
 SIZE = 24 * 1024 * 1024
@@ -207,9 +207,21 @@ class Damaged(unittest.TestCase):
                 for page in range(8, len(whole) // 4096, 3):
                     file.seek(page * 4096)
                     file.write(b"\x5a" * 2048)  # the first half: torn
-            with self.assertRaisesRegex(AssertionError, "malformed|damaged"):
+            with self.assertRaisesRegex(AssertionError, r"page \d+ is damaged"):
                 pool.start()
-            self.assertEqual(pool.poold.process.wait(), 1)
+            self.assertEqual(pool.poold.process.wait(), 3)
+            with open(path, "wb") as file:
+                file.write(whole.replace(b"59 xxxx", b"59 xxXx"))  # one bit, inside of a name
+            with self.assertRaisesRegex(AssertionError, r"page \d+ is damaged"):
+                pool.start()
+            self.assertEqual(pool.poold.process.wait(), 3)
+            run = subprocess.run([program("poold"), "--state", pool.state, "--accept-database"], check=False,
+                                 capture_output=True, text=True)
+            self.assertEqual((run.returncode, run.stderr), (0, ""))
+            pool.start()
+            self.assertIn("59 xxXx", {record["name_label"][:7] for record in
+                                      pool.login().network.get_all_records().values()})
+            pool.stop()
             with open(path, "wb") as file:
                 file.write(whole)
             pool.start()

@@ -72,6 +72,10 @@ void store_close(struct store *store);
  * file may be open as a store, by this process or none. Slow; any thread. */
 int store_copy_file(const char *path, const char *to, struct store_err *err);
 
+/* The file at `path`, which nobody has open, was written by another program since it was a store's: what it holds
+ * now is taken for right, when SQLite finds no damage in it. */
+int store_accept_file(const char *path, struct store_err *err);
+
 /* ---- reading; any thread ---- */
 struct snapshot *store_snapshot(struct store *store);
 struct snapshot *snapshot_ref(struct snapshot *snap);
