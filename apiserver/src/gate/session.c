@@ -4,6 +4,7 @@
 #include "../dr/database.h"
 #include "../http/console.h"
 #include "../nbd/nbd.h"
+#include "../rules/pool.h"
 #include "../server.h"
 #include "accounts.h"
 #include "event.h"
@@ -216,12 +217,6 @@ static void make_room(struct server *server, const char *user, const char *origi
 
 /* ---- opening and closing ---- */
 
-static bool first_row(const struct row *row, void *arg)
-{
-    *(struct ref *)arg = row->ref;
-    return false;
-}
-
 struct granted {
     const struct session *session;
     enum role role;
@@ -263,7 +258,7 @@ int session_open(struct server *server, const struct identity *who, const char *
     struct row *row = tx_create(tx, CLASS_session);
     struct session_row *record = session_row_mut(row);
     struct ref ref = row->ref;
-    tx_each(tx, CLASS_host, first_row, &record->this_host);
+    record->this_host = pool_coordinator(tx);
     record->pool = who->pool;
     record->is_local_superuser = who->superuser;
     record->subject = who->subject;

@@ -1,6 +1,7 @@
 /* Records of tasks and the flags of those that run. */
 #include "task.h"
 
+#include "../rules/pool.h"
 #include "../server.h"
 #include "session.h"
 #include <base/clock.h>
@@ -129,12 +130,6 @@ bool task_cancel(struct server *server, struct ref ref)
 
 /* ---- rows ---- */
 
-static bool first_row(const struct row *row, void *arg)
-{
-    *(struct ref *)arg = row->ref;
-    return false;
-}
-
 /* Outlives the session. Not the subject: a group is one for all who are in it. */
 static const char *owner_of(const struct session *session)
 {
@@ -156,7 +151,7 @@ struct ref task_create(struct tx *tx, const struct task_spec *spec)
     task->status = TASK_STATUS_TYPE_PENDING;
     task->created = clock_unix_seconds();
     str_assign(&task->type, "<none/>");
-    tx_each(tx, CLASS_host, first_row, &task->resident_on);
+    task->resident_on = pool_coordinator(tx);
     if (spec->owner) {
         str_assign(&task->owner, owner_of(spec->owner));
         if (tx_get(tx, CLASS_session, spec->owner->ref))

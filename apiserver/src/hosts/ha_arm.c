@@ -4,6 +4,7 @@
 #include "ha.h"
 
 #include "../handlers/storage.h"
+#include "../rules/pool.h"
 #include "hosts.h"
 #include <base/log.h>
 #include <base/mem.h>
@@ -150,12 +151,11 @@ static bool find_statefile(const struct row *row, void *arg)
 static void discard(struct tx *tx, void *arg)
 {
     struct leftovers *l = arg;
-    const struct row *pool = NULL;
+    const struct pool_row *pool = pool_in(tx);
     bool armed = false;
     l->vdi = REF_NULL;
-    tx_each(tx, CLASS_pool, first_pool, &pool);
     tx_each(tx, CLASS_host, is_armed, &armed);
-    if (!pool || pool_row(pool)->ha_enabled || armed)
+    if (!pool || pool->ha_enabled || armed)
         return;
     tx_each(tx, CLASS_VDI, find_statefile, l);
     if (!ref_is_null(l->vdi))

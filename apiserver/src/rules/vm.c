@@ -1,6 +1,8 @@
 /* The tables of VM operations and the walk over them. */
 #include "vm.h"
 
+#include "pool.h"
+
 #include <base/buf.h>
 #include <base/mem.h>
 #include <model/errors.h>
@@ -144,12 +146,6 @@ static void look_at_disks(struct tx *tx, const struct vm_row *vm, struct vm_view
     }
 }
 
-static bool first_pool(const struct row *row, void *arg)
-{
-    *(const struct row **)arg = row;
-    return false;
-}
-
 struct vm_view vm_view_of(struct tx *tx, const struct vm_row *vm)
 {
     struct vm_view view = {
@@ -173,10 +169,9 @@ struct vm_view vm_view_of(struct tx *tx, const struct vm_row *vm)
     };
     look_at_disks(tx, vm, &view);
     if (vm->power_state == VM_POWER_STATE_SUSPENDED) {
-        const struct row *pool = NULL;
-        tx_each(tx, CLASS_pool, first_pool, &pool);
+        const struct pool_row *pool = pool_in(tx);
         view.allow_clone_suspended =
-            pool && is_true(str_map_get(pool_row(pool)->other_config, "allow_clone_suspended_vm"));
+            pool && is_true(str_map_get(pool->other_config, "allow_clone_suspended_vm"));
     }
     return view;
 }

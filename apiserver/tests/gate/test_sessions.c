@@ -7,6 +7,7 @@
 #include <gate/permissions.h>
 #include <gate/role_rows.h>
 #include <gate/session.h>
+#include <gate/task.h>
 #include <pthread.h>
 #include <stdio.h>
 
@@ -52,6 +53,30 @@ static void unref_all(struct session **all, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         session_unref(all[i]);
+}
+
+/* Of a pool of many hosts, whatever order their rows have. */
+Test(sessions, sessions_and_tasks_are_the_coordinators)
+{
+    struct ref hosts[16];
+    struct api_err err = API_ERR_INIT;
+    struct tx *tx = store_begin(trial.server.store);
+    for (size_t i = 0; i < ARRAY_LEN(hosts); i++)
+        hosts[i] = tx_create(tx, CLASS_host)->ref;
+    cr_assert_eq(server_commit(tx, &err), 0);
+    for (size_t i = 0; i < 3; i++) {
+        tx = store_begin(trial.server.store);
+        pool_row_mut(tx_edit(tx, CLASS_pool, trial.server.pool_ref))->master = hosts[i];
+        cr_assert_eq(server_commit(tx, &err), 0);
+        struct session *session = open_as("user", "app");
+        tx = store_begin(trial.server.store);
+        const struct task_spec spec = {.label = "a task", .description = "", .owner = session};
+        struct ref task = task_create(tx, &spec);
+        cr_assert(ref_eq(session_row(tx_get(tx, CLASS_session, session->ref))->this_host, hosts[i]));
+        cr_assert(ref_eq(task_row(tx_get(tx, CLASS_task, task))->resident_on, hosts[i]));
+        tx_abort(tx);
+        session_unref(session);
+    }
 }
 
 /* Also when all of them were active in the same millisecond: then the order of logins decides. */
