@@ -93,6 +93,7 @@ struct agent {
     struct hv_system *system; /* the host's own system */
     char *system_note, *system_model;
     struct ha *ha;
+    _Atomic bool ready; /* operations may be submitted */
     _Atomic bool again; /* after its end the agent starts anew */
     int stop_fd;        /* eventfd: readable when consoles have to end */
 
@@ -277,6 +278,9 @@ int devices_give(const struct agent *agent, const struct domain_config *config, 
 void users_choose(struct agent *agent);
 
 /* ---- handlers_domain.c ---- */
+/* The driver's word that the guest has rebooted: an operation of the agent's own gives it another device
+ * model. -1: not yet. */
+int domain_reboot_later(struct agent *agent, const char *uuid);
 /* What has to be free for it, on a real host. */
 int domain_check_memory(struct agent *agent, const struct domain_config *config, struct hv_err *err);
 /* One chain for each of its disks, or none. */

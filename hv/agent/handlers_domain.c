@@ -3,6 +3,7 @@
 #include "agent.h"
 #include <base/clock.h>
 #include <base/mem.h>
+#include <base/ref.h>
 #include <io/kept.h>
 
 int domain_check_memory(struct agent *agent, const struct domain_config *config, struct hv_err *err)
@@ -137,6 +138,38 @@ int agent_domain_hard_reboot(struct agent *agent, struct agent_op *op,
 {
     (void)result;
     return agent->driver->reset(agent->state, args->domain, &op->deadline, err);
+}
+
+/* A host that may start no domain ends this one: its device model waits in vain. */
+int agent_domain_anew(struct agent *agent, struct agent_op *op, const struct hv_domain_anew_args *args,
+                      struct hv_domain_anew_result *result, struct hv_err *err)
+{
+    (void)result;
+    if (!agent->driver->anew)
+        return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "Guests of this driver reboot by themselves.");
+    if (ha_check_start(agent, err) < 0) {
+        agent->driver->destroy(agent->state, args->domain, &op->deadline, NULL);
+        return -1;
+    }
+    return agent->driver->anew(agent->state, args->domain, &op->deadline, err);
+}
+
+int domain_reboot_later(struct agent *agent, const char *uuid)
+{
+    struct hv_domain_anew_args *args = xcalloc(1, sizeof(*args));
+    char id[UUID_TEXT_SIZE];
+    struct agent_op *op;
+    struct hv_err err;
+    if (!atomic_load(&agent->ready)) {
+        free(args);
+        return -1;
+    }
+    hv_domain_anew_args_init(args);
+    str_assign(&args->domain, uuid);
+    if (ops_submit(agent, uuid_format(ref_new(), id), &hv_calls[HV_CALL_DOMAIN_ANEW], args, 0, &op, &err) < 0)
+        return -1;
+    agent_op_unref(op);
+    return 0;
 }
 
 int agent_domain_forget(struct agent *agent, struct agent_op *op, const struct hv_domain_forget_args *args,

@@ -216,6 +216,17 @@ static int give(void *ctx, const struct domain_config *config, uid_t uid, gid_t 
     return devices_give(ctx, config, uid, gid, err);
 }
 
+static int rebooted(void *ctx, const char *uuid)
+{
+    return domain_reboot_later(ctx, uuid);
+}
+
+static int open_disks(void *ctx, const struct domain_config *config, struct disk_chain *chains,
+                      struct hv_err *err)
+{
+    return domain_open_chains(ctx, config, chains, err);
+}
+
 static int set_up(struct agent *agent, struct hv_err *err)
 {
     struct agent_options *o = &agent->options;
@@ -241,6 +252,8 @@ static int set_up(struct agent *agent, struct hv_err *err)
                                         .min_uptime_s = o->min_uptime_s,
                                         .changed = on_changed,
                                         .give = give,
+                                        .rebooted = rebooted,
+                                        .open_disks = open_disks,
                                         .ctx = agent};
     users_choose(agent);
     storage_set_launcher(agent->launcher);
@@ -358,6 +371,7 @@ static int start(struct agent *agent, struct hv_err *err)
     ops_recover(agent);
     if (ha_open(agent, err) < 0)
         return -1;
+    atomic_store(&agent->ready, true);
     if (agent->driver == &hv_qemu_driver && worker_submit(agent->workers, sweep_once, NULL) < 0)
         log_warn("main", "rules of taps that are gone stay");
     return start_server(agent, err);

@@ -305,6 +305,7 @@ static bool gives_way(const struct agent_op *op)
     switch ((enum hv_call_id)(op->call - hv_calls)) {
     case HV_CALL_DOMAIN_SHUTDOWN:
     case HV_CALL_DOMAIN_REBOOT:
+    case HV_CALL_DOMAIN_ANEW:
     case HV_CALL_DOMAIN_SUSPEND:
     case HV_CALL_DOMAIN_RESUME:
     case HV_CALL_DOMAIN_SNAPSHOT:

@@ -63,16 +63,29 @@ void rundir_close(struct rundir *dir)
     dir->fd = -1;
 }
 
+static void remove_all_but(const struct rundir *dir, const char *const *keep, size_t keep_count)
+{
+    DIR *list = dir->fd >= 0 ? fdopendir(openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) : NULL;
+    for (struct dirent *e; list && (e = readdir(list));) {
+        bool kept = streq(e->d_name, ".") || streq(e->d_name, "..");
+        for (size_t i = 0; i < keep_count; i++)
+            kept = kept || streq(e->d_name, keep[i]);
+        if (!kept)
+            unlinkat(dir->fd, e->d_name, 0);
+    }
+    if (list)
+        closedir(list);
+}
+
+void rundir_clear(const struct rundir *dir)
+{
+    static const char *const keep[] = {"config.json", "serial.log"};
+    remove_all_but(dir, keep, ARRAY_LEN(keep));
+}
+
 void rundir_remove(const char *state_dir, const char *uuid, struct rundir *dir)
 {
-    if (dir->fd >= 0) {
-        DIR *list = fdopendir(dup(dir->fd));
-        for (struct dirent *e; list && (e = readdir(list));)
-            if (!streq(e->d_name, ".") && !streq(e->d_name, ".."))
-                unlinkat(dir->fd, e->d_name, 0);
-        if (list)
-            closedir(list);
-    }
+    remove_all_but(dir, NULL, 0);
     rundir_close(dir);
     char *path AUTO_FREE = xasprintf("%s/run/%s", state_dir, uuid);
     if (rmdir(path) < 0 && errno != ENOENT)
@@ -106,6 +119,8 @@ int rundir_write_record(const struct rundir *dir, const struct rundir_record *re
                record->incoming ? "true" : "false");
     buf_printf(&text, ",\"frozen\":%s,\"data_version\":%lld", record->frozen ? "true" : "false",
                (long long)record->data_version);
+    buf_printf(&text, ",\"anew\":%lld,\"tells_off\":%s", (long long)record->anew,
+               record->tells_off ? "true" : "false");
     if (record->layout) {
         buf_add_str(&text, ",\"layout\":");
         json_write(&text, record->layout);
@@ -162,6 +177,8 @@ int rundir_read_record(const struct rundir *dir, struct rundir_record *record)
     json_get_bool(json, "incoming", &read.incoming);
     json_get_bool(json, "frozen", &read.frozen);
     json_get_int(json, "data_version", &read.data_version);
+    json_get_int(json, "anew", &read.anew);
+    json_get_bool(json, "tells_off", &read.tells_off);
     const char *offer;
     if (json_get_string(json, "offer", &offer))
         read.offer = str_new(offer);

@@ -21,6 +21,9 @@ struct rundir_record {
     bool incoming;               /* being resumed: no guest code has run yet */
     bool frozen;                 /* the guest's file systems are, or may be: whoever finds it so thaws them */
     int64_t data_version;        /* of config.data; 0: as it was started */
+    int64_t anew; /* number of the process that another one is to take the place of, since its guest rebooted;
+                   * 0: none */
+    bool tells_off;    /* its qemu.log says when the guest powers off */
     const char *offer; /* rc string: another host may run it now (driver.h: hv_send.peer); NULL: none may */
     json_t *layout;    /* where its devices are, in the driver's words; NULL: none */
 };
@@ -39,6 +42,8 @@ int rundir_create(const char *state_dir, const char *uuid, struct rundir *dir, s
 /* -1 with errno. */
 int rundir_open(const char *state_dir, const char *uuid, struct rundir *dir);
 void rundir_close(struct rundir *dir);
+/* Removes what belongs to a process: all but the record and what the serial port has said. */
+void rundir_clear(const struct rundir *dir);
 /* Closes it and removes it with all that is in it. */
 void rundir_remove(const char *state_dir, const char *uuid, struct rundir *dir);
 

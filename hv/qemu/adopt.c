@@ -125,6 +125,20 @@ static void undo_resume(struct hv_driver_state *state, struct qemu_domain *d, pi
     rundir_remove(state->state_dir, d->uuid, &d->dir);
 }
 
+static void between_on_loop(void *arg)
+{
+    domain_reboot_found(arg);
+}
+
+/* Its guest rebooted, the old process is gone, and there is no other yet. */
+static void adopt_between(struct hv_driver_state *state, struct qemu_domain *d)
+{
+    fill_info(d);
+    domain_table_add(state, d);
+    loop_call(state->loop, between_on_loop, d);
+    log_info("qemu", "a guest is in the middle of a reboot", "domain", d->uuid);
+}
+
 static void adopt_one(struct hv_driver_state *state, const char *uuid)
 {
     struct qemu_domain *d AUTO_DOMAIN = domain_new(state, uuid);
@@ -137,11 +151,16 @@ static void adopt_one(struct hv_driver_state *state, const char *uuid)
     }
     if (d->record.domid >= state->domid_next)
         state->domid_next = d->record.domid + 1;
-    if (rundir_read_pid(&d->dir, &pid) < 0) {
+    bool same_boot = streq(d->record.boot_id, state->boot_id), has_pid = rundir_read_pid(&d->dir, &pid) == 0;
+    if (!has_pid && !d->record.anew) {
         undo_start(state, d);
         return;
     }
-    int pidfd = streq(d->record.boot_id, state->boot_id) ? open_process(&pid) : -1;
+    int pidfd = has_pid && same_boot ? open_process(&pid) : -1;
+    if (same_boot && d->record.anew && pidfd < 0 && (!has_pid || d->record.anew == pid.pid)) {
+        adopt_between(state, d);
+        return;
+    }
     if (d->record.incoming && pidfd >= 0) {
         undo_resume(state, d, pid.pid, pidfd);
     } else if (d->record.incoming) {

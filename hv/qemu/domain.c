@@ -15,7 +15,8 @@
 #define REARM_MS 3000
 #define SOON_MS 20000
 #define ANSWER_MS 2000
-#define SYNC_MS 3600000     /* one that hangs says its state when it goes on */
+#define SYNC_MS 3600000 /* one that hangs says its state when it goes on */
+#define LOG_TAIL 65536
 #define AGENT_PORT "agent0" /* id in plan.c */
 
 struct qemu_domain *domain_new(struct hv_driver_state *driver, const char *uuid)
@@ -353,7 +354,7 @@ static void on_event(void *arg, const char *name, const json_t *data)
         domain_guest_ended(d, END_REASON_GUEST_CRASH);
     else if (streq(name, "RESET"))
         on_reset(d);
-    else if (streq(name, "STOP") && live && d->pending == END_REASON_NONE && !is_held(d)) {
+    else if (streq(name, "STOP") && live && d->pending == END_REASON_NONE && !d->record.anew && !is_held(d)) {
         if (set_state(d, DOMAIN_STATE_PAUSED))
             domain_publish(d, false);
     } else if (streq(name, "RESUME")) {
@@ -535,7 +536,7 @@ static void attach_on_loop(void *arg)
     domain_watch(d);
     qmp_connect(d);
     if (d->record.config.serial)
-        serial_open(d, !d->is_child);
+        serial_open(d, !d->is_child || d->is_anew);
     if (d->record.config.guest_agent) {
         struct qga_callbacks callbacks = {.info = on_guest_info,
                                           .lost = on_guest_lost,
@@ -579,6 +580,14 @@ struct status_report {
     bool port_open;
 };
 
+/* Of a guest that left its device model waiting while nobody listened. */
+static bool powered_off(struct qemu_domain *d)
+{
+    size_t len;
+    char *log AUTO_FREE = rundir_tail(&d->dir, "qemu.log", LOG_TAIL, &len);
+    return !d->record.tells_off || memmem(log, len, QEMU_OFF_TRACE, strlen(QEMU_OFF_TRACE)) != NULL;
+}
+
 static void apply_status(void *arg)
 {
     const struct status_report *report = arg;
@@ -590,10 +599,15 @@ static void apply_status(void *arg)
         qga_port(d->qga, report->port_open);
     if (!d->is_child)
         rearm_on_loop(d);
-    if (streq(status, "running"))
+    bool waits = d->record.anew == d->proc.pid;
+    if (!waits && !d->is_child)
+        domain_rebooted(d);
+    if (waits)
+        domain_reboot_found(d);
+    else if (streq(status, "running"))
         set_state(d, DOMAIN_STATE_RUNNING);
     else if (streq(status, "shutdown"))
-        domain_guest_ended(d, END_REASON_GUEST_SHUTDOWN);
+        domain_guest_ended(d, powered_off(d) ? END_REASON_GUEST_SHUTDOWN : END_REASON_GUEST_REBOOT);
     else if (streq(status, "guest-panicked") || streq(status, "internal-error"))
         domain_guest_ended(d, END_REASON_GUEST_CRASH);
     else if (!is_held(d))

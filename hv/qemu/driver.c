@@ -126,6 +126,7 @@ static void detach(void *arg)
     loop_timer_cancel(d->driver->loop, &d->kill_timer);
     loop_timer_cancel(d->driver->loop, &d->rearm_timer);
     loop_timer_cancel(d->driver->loop, &d->watch_timer);
+    loop_timer_cancel(d->driver->loop, &d->anew_timer);
     serial_close(d);
     qga_free(TAKE_PTR(d->qga));
     domain_data_close(d);
@@ -295,6 +296,7 @@ const struct hv_driver hv_qemu_driver = {
     .reboot = qemu_reboot,
     .destroy = qemu_destroy,
     .reset = qemu_reset,
+    .anew = qemu_anew,
     .forget = qemu_forget,
     .purge = qemu_purge,
     .list = qemu_list,

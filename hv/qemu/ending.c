@@ -15,9 +15,14 @@
 #define QUIT_MS 5000
 #define LOG_TAIL 800
 
-static enum end_action action_for(const struct domain_config *config, enum end_reason reason)
+/* Of reboots only those are heard of that the device model leaves to us. */
+static enum end_action action_for(const struct qemu_domain *d, enum end_reason reason)
 {
+    const struct domain_config *config = &d->record.config;
     switch (reason) {
+    case END_REASON_GUEST_REBOOT:
+        return d->must_reboot || config->on_reboot == END_ACTION_RESTART ? END_ACTION_RESTART
+                                                                         : END_ACTION_DESTROY;
     case END_REASON_GUEST_SHUTDOWN:
         return config->on_shutdown;
     case END_REASON_GUEST_CRASH:
@@ -59,6 +64,10 @@ static bool bounces(struct qemu_domain *d)
 
 static void restart(struct qemu_domain *d)
 {
+    if (domain_boots_anew(d)) {
+        domain_reboot(d);
+        return;
+    }
     if (!d->qmp)
         return;
     qmp_send(d->qmp, "system_reset", NULL);
@@ -116,9 +125,10 @@ static void act(struct qemu_domain *d, enum end_reason reason)
 {
     pthread_mutex_lock(&d->lock);
     bool leaving = d->leaving;
-    enum end_action action = action_for(&d->record.config, reason);
+    enum end_action action = action_for(d, reason);
     pthread_mutex_unlock(&d->lock);
-    if (leaving || action == END_ACTION_DESTROY || (action == END_ACTION_RESTART && bounces(d)))
+    bool again = action == END_ACTION_RESTART && reason != END_REASON_GUEST_REBOOT;
+    if (leaving || action == END_ACTION_DESTROY || (again && bounces(d)))
         quit(d, reason);
     else if (action == END_ACTION_RESTART)
         restart(d);
@@ -172,7 +182,8 @@ static char *describe_plainly(struct qemu_domain *d, enum end_reason reason, boo
     case END_REASON_GUEST_SHUTDOWN:
         return xstrdup("The guest powered off.");
     case END_REASON_GUEST_REBOOT:
-        return xstrdup("The guest rebooted, and its configuration says to end it then.");
+        return xstrdup(d->record.anew ? "The guest rebooted."
+                                      : "The guest rebooted, and its configuration says to end it then.");
     case END_REASON_GUEST_CRASH:
         return xstrdup("The guest's kernel panicked.");
     case END_REASON_MIGRATED:
@@ -201,8 +212,7 @@ static char *describe(struct qemu_domain *d, enum end_reason reason, bool known,
     return more;
 }
 
-/* Everything of it on the host goes away. */
-static void release(struct qemu_domain *d)
+void domain_let_go(struct qemu_domain *d)
 {
     struct loop *loop = d->driver->loop;
     loop_remove(TAKE_PTR(d->process_source));
@@ -210,6 +220,7 @@ static void release(struct qemu_domain *d)
     loop_timer_cancel(loop, &d->kill_timer);
     loop_timer_cancel(loop, &d->rearm_timer);
     loop_timer_cancel(loop, &d->watch_timer);
+    loop_timer_cancel(loop, &d->anew_timer);
     serial_close(d);
     qga_free(TAKE_PTR(d->qga));
     domain_data_close(d);
@@ -230,39 +241,25 @@ static void fill_info(struct qemu_domain *d, enum end_reason reason, const char 
     d->info.guest.live = false;
 }
 
-void domain_process_ended(struct qemu_domain *d)
+void domain_end(struct qemu_domain *d, enum end_reason reason, const char *text)
 {
-    int status = 0;
-    bool known = d->is_child && waitpid(d->proc.pid, &status, WNOHANG) == d->proc.pid;
-    release(d);
-    pthread_mutex_lock(&d->lock);
-    bool starting = d->starting, leaving = d->leaving;
-    enum end_reason reason = leaving                         ? END_REASON_ASKED
-                             : d->pending != END_REASON_NONE ? d->pending
-                             : d->record.offer ? END_REASON_MIGRATED /* as far as is known here */
-                                               : END_REASON_DEVICE_MODEL_DIED;
-    if (reason == END_REASON_MIGRATED && d->record.offer) {
-        char *to AUTO_FREE = domain_offer_host(d->record.offer);
-        str_assign(&d->info.moved_to, to);
-    }
-    pthread_mutex_unlock(&d->lock);
-    char *text AUTO_FREE = describe(d, reason, known, status);
-    log_info("qemu", "a domain ended", "domain", d->uuid, "reason", end_reason_name(reason), "text", text,
-             NULL);
-
-    failpoint("end:process-gone");
     struct domain_info info AUTO_DOMAIN_INFO;
     char mark[KEPT_MARK_SIZE];
+    log_info("qemu", "a domain ended", "domain", d->uuid, "reason", end_reason_name(reason), "text", text,
+             NULL);
+    failpoint("end:process-gone");
     tpm_end(d);
     kept_mark(d->driver->state_dir, d->uuid, mark);
     pthread_mutex_lock(&d->lock);
+    bool starting = d->starting, leaving = d->leaving;
     str_assign(&d->info.kept_mark, mark);
     scheduling_remove(d->driver, d->uuid);
     serial_keep(d);
     rundir_remove(d->driver->state_dir, d->uuid, &d->dir);
     fill_info(d, reason, text);
     domain_info_copy(&info, &d->info);
-    close(d->proc.pidfd);
+    if (d->proc.pidfd >= 0)
+        close(d->proc.pidfd);
     d->proc = (struct proc){-1, -1};
     pthread_mutex_unlock(&d->lock);
     failpoint("end:folder-gone");
@@ -278,5 +275,28 @@ void domain_process_ended(struct qemu_domain *d)
     pthread_mutex_unlock(&d->lock);
     if (!starting)
         domain_publish(d, false);
+}
+
+void domain_process_ended(struct qemu_domain *d)
+{
+    int status = 0;
+    bool known = d->is_child && waitpid(d->proc.pid, &status, WNOHANG) == d->proc.pid;
+    domain_let_go(d);
+    if (domain_goes_on(d)) {
+        domain_unref(d);
+        return;
+    }
+    pthread_mutex_lock(&d->lock);
+    enum end_reason reason = d->leaving                      ? END_REASON_ASKED
+                             : d->pending != END_REASON_NONE ? d->pending
+                             : d->record.offer ? END_REASON_MIGRATED /* as far as is known here */
+                                               : END_REASON_DEVICE_MODEL_DIED;
+    if (reason == END_REASON_MIGRATED && d->record.offer) {
+        char *to AUTO_FREE = domain_offer_host(d->record.offer);
+        str_assign(&d->info.moved_to, to);
+    }
+    pthread_mutex_unlock(&d->lock);
+    char *text AUTO_FREE = describe(d, reason, known, status);
+    domain_end(d, reason, text);
     domain_unref(d);
 }

@@ -59,7 +59,8 @@ struct qemu_domain {
         fs_thawing; /* what is known of the guest's file systems: frozen; a thaw is not confirmed yet */
     int64_t resets, guest_answers, device_news; /* counters that operations wait on */
     bool holding;                               /* an operation keeps it stopped: nobody is told */
-    int64_t job_news;                           /* counts what was heard of migrations and block jobs */
+    bool must_reboot;               /* an operation asked the guest to: its configuration has no say */
+    int64_t job_news;               /* counts what was heard of migrations and block jobs */
     bool job_failed;                /* a block job ended with an error since this was last cleared */
     int64_t stopped_us;             /* mono us at which the guest stopped last */
     bool offers_disks;              /* those of a domain that comes are written to from outside */
@@ -68,6 +69,7 @@ struct qemu_domain {
 
     /* Loop thread only. */
     bool is_child;
+    bool is_anew; /* not the domain's first process */
     struct rundir dir;
     struct loop_source *process_source, *serial_source;
     struct fanout *serial;
@@ -82,7 +84,7 @@ struct qemu_domain {
     struct loop_timer data_timer; /* until it fires, news of the data wait */
     struct loop_timer data_again; /* connects to the port that was cut off */
     bool data_news;
-    struct loop_timer reconnect, kill_timer, rearm_timer, watch_timer;
+    struct loop_timer reconnect, kill_timer, rearm_timer, watch_timer, anew_timer;
     int64_t watch_ms, watch_step_ms; /* until the next question about drivers, and to the one after it */
     int64_t last_reset_ms;
     bool dumping;            /* its memory is being written */
@@ -228,6 +230,10 @@ int qemu_disk_move(struct hv_driver_state *state, const char *uuid, const struct
                    struct disk_chain *chain, const struct disk_chain *from,
                    void (*progress)(void *ctx, double fraction), void *ctx,
                    const struct hv_deadline *deadline, struct hv_err *err);
+/* The process of a domain that has its folder and record, until its guest runs. After a failure there may be
+ * one (proc) or none. start.c */
+int domain_start_process(struct qemu_domain *d, const struct disk_chain *chains,
+                         const struct hv_deadline *deadline, struct hv_err *err);
 /* A device model that waits for a domain's state, unlisted. start.c */
 int domain_start_incoming(struct hv_driver_state *state, const struct domain_config *config,
                           const struct save_header *header, struct disk_chain *chains,
@@ -283,6 +289,27 @@ void domain_dump(struct qemu_domain *d, void (*then)(struct qemu_domain *d, cons
 void domain_guest_ended(struct qemu_domain *d, enum end_reason reason);
 /* The process is gone. */
 void domain_process_ended(struct qemu_domain *d);
+
+/* Its process is gone, or never came: everything of it on the host goes, and the record says why. */
+void domain_end(struct qemu_domain *d, enum end_reason reason, const char *text);
+/* Lets go of the process: its connections and timers. */
+void domain_let_go(struct qemu_domain *d);
+
+/* ---- anew.c: guests that bring their own kernel reboot into another process ---- */
+/* Whether the reset of a device model would boot the old kernel. */
+bool domain_boots_anew(const struct qemu_domain *d);
+/* Loop thread: the guest has rebooted. Written down first; then the agent is told until it takes it up. */
+void domain_reboot(struct qemu_domain *d);
+/* Loop thread: what domain_reboot has written down, found by a later agent. */
+void domain_reboot_found(struct qemu_domain *d);
+/* Loop thread: the other process runs. */
+void domain_rebooted(struct qemu_domain *d);
+/* Loop thread: the process has ended. True: another one takes its place, and the domain goes on. */
+bool domain_goes_on(struct qemu_domain *d);
+/* On the thread of an operation: the other process. */
+int domain_replace(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err);
+int qemu_anew(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+              struct hv_err *err);
 
 /* ---- serial.c: loop thread ---- */
 void serial_open(struct qemu_domain *d, bool adopted);

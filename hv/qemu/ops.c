@@ -204,6 +204,13 @@ static int wait_reset(struct qemu_domain *d, int64_t before, const struct hv_dea
     return outcome;
 }
 
+static void set_must_reboot(struct qemu_domain *d, bool must)
+{
+    pthread_mutex_lock(&d->lock);
+    d->must_reboot = must;
+    pthread_mutex_unlock(&d->lock);
+}
+
 static int64_t resets_now(struct qemu_domain *d)
 {
     pthread_mutex_lock(&d->lock);
@@ -216,17 +223,27 @@ int qemu_reboot(struct hv_driver_state *state, const char *uuid, const struct hv
                 struct hv_err *err)
 {
     struct qemu_domain *d AUTO_DOMAIN = find_in(state, uuid, DOMAIN_STATE_RUNNING, "rebooted", err);
-    if (!d || allow_reset(d, deadline, err) < 0)
+    bool anew = d && domain_boots_anew(d);
+    if (!d || (!anew && allow_reset(d, deadline, err) < 0))
         return -1;
     int64_t before = resets_now(d);
+    set_must_reboot(d, anew);
     int outcome =
         ask_agent(d, "reboot")
             ? wait_reset(d, before, deadline, err)
             : hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
                       "No agent answers in the guest, and the power button can only power off: a clean "
                       "reboot is not possible.");
+    set_must_reboot(d, false);
+    if (anew)
+        return outcome == 0 ? domain_replace(d, deadline, err) : -1;
     domain_rearm_reboot(d);
     return outcome;
+}
+
+static void reboot_on_loop(void *arg)
+{
+    domain_reboot(arg);
 }
 
 int qemu_reset(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
@@ -237,6 +254,11 @@ int qemu_reset(struct hv_driver_state *state, const char *uuid, const struct hv_
         return -1;
     if (state_now(d) == DOMAIN_STATE_GONE)
         return hv_fail(err, HV_ERR_KIND_NOT_FOUND, "The domain does not run on this host.");
+    if (domain_boots_anew(d)) {
+        loop_call(state->loop, reboot_on_loop, d);
+        failpoint("reset:sent");
+        return domain_replace(d, deadline, err);
+    }
     if (allow_reset(d, deadline, err) < 0)
         return -1;
     pthread_mutex_lock(&d->lock);

@@ -568,6 +568,11 @@ int qemu_plan_check(const struct domain_config *config, struct hv_err *err)
     return 0;
 }
 
+bool qemu_resets(const struct domain_config *config)
+{
+    return config->on_reboot == END_ACTION_RESTART && config->firmware != FIRMWARE_GUEST_KERNEL;
+}
+
 static void plan_security(struct qemu_plan *plan)
 {
     option(plan, "-no-user-config", NULL);
@@ -590,7 +595,10 @@ int qemu_plan_make(const struct qemu_plan_input *in, struct qemu_plan *plan, str
     /* A guest that powers off or panics is kept, so that its end can still be told from a crash of the device
      * model by an agent that was away. */
     optionf(plan, "-action", "shutdown=pause,panic=pause,reboot=%s",
-            config->on_reboot == END_ACTION_RESTART ? "reset" : "shutdown");
+            qemu_resets(config) ? "reset" : "shutdown");
+    /* Then both ends leave it in one state: its log tells them apart. */
+    if (!qemu_resets(config))
+        option(plan, "-trace", QEMU_OFF_TRACE);
     option(plan, "-device", "pvpanic");
     if (config->generation && *config->generation)
         optionf(plan, "-device", "vmgenid,id=generation0,guid=%s", config->generation);

@@ -51,6 +51,11 @@ struct qemu_plan {
 };
 #define QEMU_PLAN_INIT ((struct qemu_plan){0})
 
+/* A reboot of the guest's own accord is QEMU's matter alone; else it leaves QEMU waiting, as a power-off
+ * does. */
+bool qemu_resets(const struct domain_config *config);
+/* Only a power-off is traced, into QEMU's log. */
+#define QEMU_OFF_TRACE "qemu_system_shutdown_request"
 /* What QEMU cannot have, beyond domain_config_check: too many devices, a read-only disk on SATA. */
 int qemu_plan_check(const struct domain_config *config, struct hv_err *err);
 /* 0, or -1: UNSUPPORTED or BAD_ARGUMENT. */

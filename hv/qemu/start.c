@@ -289,6 +289,7 @@ static void fill(struct qemu_domain *d, const struct domain_config *config, cons
         header ? json_deep_copy(json_object_get(header->layout, "slots")) : qemu_layout_new(config);
     d->record.domid = take_domid(d->driver);
     d->record.uid = own_uid(d->driver, d->record.domid);
+    d->record.tells_off = !qemu_resets(config);
     d->record.start_time = d->record.boot_time = clock_unix_seconds();
     snprintf(d->record.boot_id, sizeof(d->record.boot_id), "%s", d->driver->boot_id);
     str_assign(&d->info.name, config->name);
@@ -334,12 +335,10 @@ struct saved {
     const struct hv_save *from; /* NULL: that comes later, and it is not listed until then */
 };
 
-static int start_in_folder(struct qemu_domain *d, const struct disk_chain *chains, const struct saved *saved,
-                           const struct hv_deadline *deadline, struct hv_err *err)
+static int begin_process(struct qemu_domain *d, const struct disk_chain *chains, struct hv_err *err)
 {
     if (prepare_and_spawn(d, chains, err) < 0) {
         tpm_end(d);
-        rundir_remove(d->driver->state_dir, d->uuid, &d->dir);
         return -1;
     }
     pthread_mutex_lock(&d->lock);
@@ -347,6 +346,25 @@ static int start_in_folder(struct qemu_domain *d, const struct disk_chain *chain
     pthread_mutex_unlock(&d->lock);
     failpoint("start:spawned");
     domain_attach(d);
+    return 0;
+}
+
+int domain_start_process(struct qemu_domain *d, const struct disk_chain *chains,
+                         const struct hv_deadline *deadline, struct hv_err *err)
+{
+    if (begin_process(d, chains, err) < 0 || wait_until_up(d, deadline, err) < 0)
+        return -1;
+    failpoint("start:up");
+    return domain_schedule(d, deadline, err) < 0 ? -1 : balloon_first(d, deadline, err);
+}
+
+static int start_in_folder(struct qemu_domain *d, const struct disk_chain *chains, const struct saved *saved,
+                           const struct hv_deadline *deadline, struct hv_err *err)
+{
+    if (begin_process(d, chains, err) < 0) {
+        rundir_remove(d->driver->state_dir, d->uuid, &d->dir);
+        return -1;
+    }
     bool up = wait_until_up(d, deadline, err) == 0;
     if (up)
         failpoint("start:up");

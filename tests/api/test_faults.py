@@ -34,6 +34,7 @@ ELSEWHERE = {
     "eject-step:": ("tests/api/test_pool_members.py",),
     "standing-decided:": ("tests/api/test_pool_members.py",),
     "ha-step:": ("tests/api/test_ha.py",),
+    "anew:": ("tests/e2e/test_boot.py",),
     "heir-has-copy:": ("tests/api/test_pool_members.py",),
     "merge-begun:": ("hv/storage/tests/test_merge.c", "hv/tests/merge_test.c"),
     "merge-written:": ("hv/storage/tests/test_merge.c", "hv/tests/merge_test.c"),

@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """Guests that are started by the kernel on their own disk: partitions and file systems of every kind, menus of
 GRUB, extlinux and the Boot Loader Specification; and a guest with Secure Boot and a TPM."""
+import glob
 import os
 import shutil
 import subprocess
 import unittest
 
-from installation import Failure, Installation
+from installation import Failure, Installation, alive
+from waiting import until
 
 IMAGES = os.environ.get("CORRAL_TEST_IMAGES", "")
+LONG = os.environ.get("CORRAL_FAULTS") == "all"
 MIB = 1 << 20
 ARGUMENTS = "console=ttyS0"
 
@@ -137,8 +140,7 @@ class BootTest(unittest.TestCase):
         return path
 
     def test_own_kernels(self):
-        cases = (("gpt-ext4", "gpt", "ext4", "boot/grub/grub.cfg", GRUB, "menu=grub"),
-                 ("dos-xfs", "dos", "xfs", "boot/extlinux/extlinux.conf", EXTLINUX, "menu=extlinux"),
+        cases = (("dos-xfs", "dos", "xfs", "boot/extlinux/extlinux.conf", EXTLINUX, "menu=extlinux"),
                  ("whole-btrfs", None, "btrfs", "boot/loader/entries/tiny-1.conf", BLS, "menu=bls"))
         for name, label, kind, menu, text, mark in cases:
             with self.subTest(name=name):
@@ -149,9 +151,74 @@ class BootTest(unittest.TestCase):
                 self.site.xe("vm-start", f"uuid={uuid}")
                 serial = self.site.serial(self.pool, vm)
                 serial.expect(f"{mark} more=words", 200)
-                if name == "gpt-ext4":
-                    serial.login()
                 self.site.xe("vm-shutdown", f"uuid={uuid}", "force=true")
+
+    def test_a_reboot_takes_the_new_kernel(self):
+        """What a guest writes into its boot menu holds from its next reboot on, as after an upgrade: whether it reboots by
+        itself or the pool resets it, and whatever its agent was doing when it died."""
+        points = os.path.join(self.site.folder, "points")
+        os.mkdir(points)
+        os.environ["CORRAL_FAILPOINTS"] = points
+        self.addCleanup(os.environ.pop, "CORRAL_FAILPOINTS")
+        self.kill_agent()
+        self.site.up()
+        uuid, vm = self.machine("upgraded", self.disk("upgraded", "gpt", "ext4", "boot/grub/grub.cfg", GRUB),
+                                PV_bootloader="pygrub")
+        self.site.xe("vm-start", f"uuid={uuid}")
+        domid, mark = self.pool.VM.get_domid(vm), "grub"
+        ways = ["inside", "anew:cleared"]
+        if LONG:
+            ways += ["anew:noted", "anew:ended", "start:spawned", "start:up", "away", "reset"]
+        for number, way in enumerate(ways):
+            with self.subTest(way=way):
+                shell = self.boots_with(uuid, vm, f"menu={mark}")
+                last, mark = mark, f"new{number}"
+                code, said = shell.run(f"mkdir -p /disk && mount /dev/vda2 /disk && sed -i s/menu={last}/menu={mark}/ "
+                                       "/disk/boot/grub/grub.cfg && umount /disk && sync")
+                self.assertEqual(code, 0, said)
+                self.reboot(way, points, uuid, vm, shell)
+        self.boots_with(uuid, vm, f"menu={mark}")
+        self.assertEqual((self.pool.VM.get_power_state(vm), self.pool.VM.get_domid(vm)), ("Running", domid))
+        self.site.xe("vm-shutdown", f"uuid={uuid}", "force=true")
+        self.assertIsNone(self.site.device_model(uuid))
+
+    def boots_with(self, uuid, vm, word):
+        """The shell of a guest that was started with this as its last argument."""
+        until("the device model", lambda: self.site.device_model(uuid), 120)
+        shell = self.site.serial(self.pool, vm)
+        shell.expect(f"{word}\r\n", 200)  # what was said before the reboot comes first
+        shell.login(200)
+        self.assertTrue(shell.run("cat /proc/cmdline")[1].endswith(word))
+        return shell
+
+    def kill_agent(self):
+        self.site.kill("hostd-1")
+
+    def reboot(self, way, points, uuid, vm, shell):
+        before = self.site.device_model(uuid)
+        if way == "reset":
+            self.pool.VM.hard_reboot(vm)
+        elif way == "away":
+            log, = glob.glob(os.path.join(self.site.state, "**", "run", uuid, "serial.log"), recursive=True)
+            shell.send("sleep 3; reboot -f\n")
+            self.kill_agent()
+
+            def restarts():
+                with open(log, encoding="utf-8", errors="replace") as file:
+                    return "reboot: Restarting system" in file.read().rpartition("sleep 3")[2]
+            until("the guest's reboot", restarts, 120)
+            self.assertEqual(self.site.device_model(uuid), before)
+            self.site.up()
+        elif way == "inside":
+            shell.send("reboot -f\n")
+        else:
+            agent = self.site.daemon("hostd-1")
+            with open(os.path.join(points, "armed"), "w", encoding="ascii") as file:
+                file.write(f"kill {way}")
+            shell.send("reboot -f\n")
+            until(f"the agent's end at {way}", lambda: not alive(agent), 120)
+            self.site.up()
+        until("another device model", lambda: self.site.device_model(uuid) not in (None, before), 120)
 
     def test_what_cannot_be_found_is_said(self):
         empty = os.path.join(self.site.folder, "empty.raw")

@@ -84,6 +84,12 @@ struct hv_driver_env {
     /* Gives the user of a domain that is about to start those files of the host that its device model opens
      * itself: devices that are passed through. NULL: there are none. */
     int (*give)(void *ctx, const struct domain_config *config, uid_t uid, gid_t gid, struct hv_err *err);
+    /* The guest of this domain has rebooted, and `anew` is to be called for it, when nothing else is done to
+     * the domain. Loop thread. -1: not now; it is told again in a moment. NULL: nobody would. */
+    int (*rebooted)(void *ctx, const char *uuid);
+    /* Opens the disks of a domain, one chain for each, or none (`anew`). */
+    int (*open_disks)(void *ctx, const struct domain_config *config, struct disk_chain *chains,
+                      struct hv_err *err);
     void *ctx;
 };
 /* More than a host can run, so that a number is not soon used again. */
@@ -201,6 +207,11 @@ struct hv_driver {
                    struct hv_err *err);
     int (*reset)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
                  struct hv_err *err);
+    /* After env.rebooted: gives the domain another device model that boots what the disks say now. Success
+     * when it has one. After a failure the domain is gone, with the reason. NULL: guests reboot by
+     * themselves. */
+    int (*anew)(struct hv_driver_state *state, const char *uuid, const struct hv_deadline *deadline,
+                struct hv_err *err);
     /* Drops the record of a domain that is gone. */
     int (*forget)(struct hv_driver_state *state, const char *uuid, struct hv_err *err);
     /* The same, and what is kept between runs (UEFI variables). */

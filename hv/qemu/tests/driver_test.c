@@ -359,6 +359,49 @@ Test(qemu, a_reboot_ends_the_domain_when_the_configuration_says_so)
     close(fd);
 }
 
+/* Talks to the device model itself, while no driver does, until it says that the guest has ended. */
+static void end_guest_unseen(char key)
+{
+    static const char hello[] = "{\"execute\":\"qmp_capabilities\"}\n";
+    const char *const names[] = {"qmp", "serial"};
+    int fds[2];
+    for (size_t i = 0; i < 2; i++) {
+        struct sockaddr_un address = {.sun_family = AF_UNIX};
+        snprintf(address.sun_path, sizeof(address.sun_path), "%s/run/" VM "/%s", w.dir, names[i]);
+        fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        cr_assert_eq(connect(fds[i], (struct sockaddr *)&address, sizeof(address)), 0, "%s: %s", names[i],
+                     strerror(errno));
+    }
+    cr_assert_eq(write(fds[0], hello, sizeof(hello) - 1), (ssize_t)sizeof(hello) - 1);
+    expect(fds[0], "return");
+    cr_assert_eq(write(fds[1], &key, 1), 1);
+    expect(fds[0], "SHUTDOWN");
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void check_end_unseen(char key, enum end_reason reason)
+{
+    started(end_on_reboot);
+    int fd = open_serial();
+    expect(fd, BOOT_SECTOR_GREETING);
+    close(fd);
+    drv->close(w.state);
+    end_guest_unseen(key);
+    open_driver();
+    expect_state(DOMAIN_STATE_GONE, reason, 20000);
+}
+
+Test(qemu, a_reboot_that_no_driver_saw_is_one)
+{
+    check_end_unseen('r', END_REASON_GUEST_REBOOT);
+}
+
+Test(qemu, a_power_off_that_no_driver_saw_is_one)
+{
+    check_end_unseen('p', END_REASON_GUEST_SHUTDOWN);
+}
+
 Test(qemu, a_panic_is_a_crash)
 {
     started(NULL);
