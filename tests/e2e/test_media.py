@@ -4,10 +4,12 @@ installer from CD and from its template, to its first screen."""
 import glob
 import os
 import subprocess
+import sys
 import tarfile
 import unittest
 
 import bootmedia
+import preseed
 from installation import ROOT, Installation
 from waiting import until
 
@@ -111,6 +113,39 @@ class MediaTest(unittest.TestCase):
         self.assertEqual([key for key in self.pool.VM.get_other_config(vm) if key.startswith("corral:install")], [])
         self.site.serial(self.pool, vm).expect("Select a language", 400)
         self.site.xe("vm-shutdown", f"uuid={uuid}", "force=true")
+        self.assertEqual(self.pool.VM.get_power_state(vm), "Halted")
+
+    @unittest.skipUnless(os.environ.get("CORRAL_CREATE_IMAGE"), "a whole installation is done by './corral test --long' alone")
+    def test_debian_installs_itself_from_its_template(self):
+        """From the first screen to a login in what was installed, with nobody at the keyboard."""
+        missing = preseed.missing_parts()
+        if missing:
+            words = f"the Debian archive of this machine lacks parts of the installer ({', '.join(missing)}): NOTHING was tried"
+            print("SKIPPED:", words, file=sys.stderr)
+            self.skipTest(words)
+        server = preseed.Server(preseed.answers())
+        self.addCleanup(server.close)
+        # What the guest calls the host's loopback.
+        uuid = self.site.xe("vm-install", "template=Debian 12 (installer)", "new-name-label=installed",
+                            f"preseed=http://10.0.2.2:{server.port}/preseed.cfg")
+        self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={uuid}", "force=true"))
+        vm = self.pool.VM.get_by_uuid(uuid)
+        self.site.xe("vm-start", f"uuid={uuid}")
+        until("the installer asks for its answers", lambda: server.asked, 1200, 1)
+        # Its last step is a reboot, which leaves the VM halted.
+        until("the installation's end", lambda: self.pool.VM.get_power_state(vm) == "Halted", 4 * 3600, 5)
+        self.site.xe("vm-start", f"uuid={uuid}")
+        serial = self.site.serial(self.pool, vm)
+        serial.expect(f"{preseed.HOSTNAME} login:", 900)
+        serial.send("root\n")
+        serial.expect("Password:", 120)
+        serial.send(preseed.PASSWORD + "\n")
+        serial.expect("# ", 120)
+        serial.send("bind 'set enable-bracketed-paste off'; stty columns 500; PS1='# '\n")
+        serial.expect("# ", 60)
+        code, said = serial.run(". /etc/os-release; echo $ID-$VERSION_ID; findmnt -n -o FSTYPE /", 60)
+        self.assertEqual((code, said.split()), (0, ["debian-12", "ext4"]))
+        self.site.xe("vm-shutdown", f"uuid={uuid}", limit_s=300)
         self.assertEqual(self.pool.VM.get_power_state(vm), "Halted")
 
     def test_ova_is_a_machine_with_its_disks(self):
