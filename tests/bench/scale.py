@@ -1,13 +1,22 @@
 """Scale: many VMs with ten objects each. Memory, size of the database, cold start; and how long reads, durable changes and
 starts take (99 of 100) beside those of a pool with 100 VMs, at most twice as long. Starts are on a simulated host. The
-whole size, 100,000 VMs and 1,000,000 objects in 4 GiB and started in 5 s, is measured with --long."""
+whole size, 100,000 VMs and 1,000,000 objects in 4 GiB and started in 5 s, is measured with --long. Then the hosts: the
+same calls while 2,500 of them say every 5 s how they are doing. They are simulated by one process (agents.c) that
+answers over as many TLS connections as real ones would, and shares the processors with the server."""
 
+import json
+import signal
+import subprocess
 import time
+from pathlib import Path
 
-from common import LONG, MIB, Bench, Pool, Report, build_folder, memory_kib, percentile, timed
+from common import LONG, MIB, Bench, Pool, Report, build_folder, cpu_us, memory_kib, percentile, timed, until
 from restart import first_answer
 
 SIZES = (100, 1000, 10000, 100000) if LONG else (100, 1000, 10000)
+HOSTS = 2500
+PERIOD_S = 5
+WATCHED_S = 30
 CALLS = 400
 STARTS = 60
 
@@ -45,6 +54,83 @@ def measure(bench, build, count):
     return result
 
 
+# ---- many hosts ----
+
+
+class Agents:
+    """The process that plays the agents of all hosts but one."""
+
+    def __init__(self, bench, build, pool):
+        self.log = bench.dir / "agents.log"
+        ready, pki = bench.dir / "agents.port", pool.state / "pki"
+        names, key, request, cert = (bench.dir / f"agents.{what}" for what in ("names", "key", "csr", "pem"))
+        names.write_text("subjectAltName=DNS:*.host.corral.internal\nextendedKeyUsage=serverAuth\n", encoding="ascii")
+        for arguments in (("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=agents",
+                           "-keyout", key, "-out", request),
+                          ("x509", "-req", "-in", request, "-CA", pki / "ca.pem", "-CAkey", pki / "ca.key", "-CAcreateserial",
+                           "-days", "2", "-extfile", names, "-out", cert)):  # fmt: skip
+            subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True)
+        self.process = bench.spawn([build / "tests/bench/bench_agents", pki / "ca.pem", cert, key, ready], self.log.name)
+        self.port = bench.port(ready, self.process, self.log.name)
+
+    def since_before(self):
+        """What they have counted since this was asked last."""
+        lines = len(self.log.read_text(encoding="ascii").splitlines())
+        self.process.send_signal(signal.SIGUSR1)
+        found = until(lambda: self.log.read_text(encoding="ascii").splitlines()[lines:], "the simulated agents count nothing")
+        return json.loads(found[0])
+
+
+def live(pool):
+    return sum(m["live"] for m in pool.client("host_metrics.get_all_records").values())
+
+
+def reports(pool, agents, meanwhile):
+    """What `meanwhile` returns, beside what the hosts cost and how they were asked during it."""
+    agents.since_before()
+    begun, server, theirs = time.monotonic(), cpu_us(pool.poold.pid), cpu_us(agents.process.pid)
+    found = meanwhile()
+    of_one = (time.monotonic() - begun) * 1e4  # microseconds of a percent
+    return found, {"server": (cpu_us(pool.poold.pid) - server) / of_one, "agents": (cpu_us(agents.process.pid) - theirs) / of_one,
+                   **agents.since_before()}  # fmt: skip
+
+
+def calls_for_a_while(pool, vm):
+    begun, calls = time.monotonic(), latencies(pool, vm)
+    while time.monotonic() - begun < WATCHED_S:
+        for what, values in latencies(pool, vm).items():
+            calls[what] += values
+    return calls
+
+
+def many_hosts(bench, build, report):
+    pool = Pool(bench, build, hosts=1, driver="sim", name="hosts")
+    small = {f"memory_{edge}": 16 * MIB for edge in ("static_max", "dynamic_max", "dynamic_min")}
+    vm, _ = pool.vm("started", 1, 1, MIB, **small)
+    few = latencies(pool, vm)
+    agents = Agents(bench, build, pool)
+    pool.fill(1000, HOSTS, "127.0.0.1", agents.port)
+    begun = time.monotonic()
+    pool.start()
+    until(lambda: live(pool) == HOSTS + 1, "the simulated hosts do not all come up", 300)
+    report.row(f"{HOSTS} hosts, all live after", time.monotonic() - begun, "s", hosts=HOSTS)
+    time.sleep(2 * PERIOD_S)  # each was asked, and has its archives
+    _, found = reports(pool, agents, lambda: time.sleep(WATCHED_S))
+    report.row("  that have reported meanwhile", found["hosts"], "", at_least=HOSTS)
+    report.row("  processor time of the server, of one", found["server"], "%")
+    report.row("  that of the simulated agents", found["agents"], "%")
+    report.row("  from one report to the next, half", found["half_ms"], "ms")
+    report.row("  the same, 99 of 100", found["p99_ms"], "ms", at_most=1.2 * 1000 * PERIOD_S)
+    calls, found = reports(pool, agents, lambda: calls_for_a_while(pool, vm))
+    report.row("  the same while clients call", found["p99_ms"], "ms", at_most=1.2 * 1000 * PERIOD_S)
+    report.row("  memory of the server", memory_kib(pool.poold.pid) / 1024, "MiB")
+    report.row("  its threads", sum(1 for _ in Path(f"/proc/{pool.poold.pid}/task").iterdir()), "")
+    for what, values in calls.items():
+        report.row(f"  {what}, 99 of 100", percentile(values, 0.99), "ms", percentile(few[what], 0.99), "with 1 host",
+                   at_most=2, of="ratio")  # fmt: skip
+    pool.stop()
+
+
 def main():
     build = build_folder(__doc__)
     with Bench() as bench:
@@ -64,6 +150,7 @@ def main():
             for what, values in found["calls"].items():
                 report.row(f"  {what}, 99 of 100", percentile(values, 0.99), "ms", percentile(least["calls"][what], 0.99),
                            f"with {SIZES[0]}", curve=what, plot="latency", at_most=2, of="ratio", **curve)  # fmt: skip
+        many_hosts(bench, build, report)
         report.done()
 
 

@@ -1,6 +1,7 @@
-/* The rounds of measuring. A timer hands one round to a worker every 5 seconds; that one hands each host that
- * is live and not still being asked to another, so a host that does not answer delays nobody. Values are
- * placed at the moment at which the agent read them, by its own clock, unless that is far from ours. */
+/* The rounds of measuring, one every 5 seconds, in slices: a timer hands a slice to a worker, which hands
+ * each host whose turn it is, that is live and not still being asked, to another. So a host that does not
+ * answer delays nobody, and thousands of hosts are asked evenly, not all at once. Values are placed at the
+ * moment at which the agent read them, by its own clock, unless that is far from ours. */
 #include "metrics.h"
 
 #include "../hosts/hosts.h"
@@ -18,17 +19,21 @@
 #include <stdio.h>
 
 #define PERIOD_MS 5000
+#define SLICE_MS 250
+#define AT_ONCE 32 /* hosts that are asked when a round begins; the others follow in its slices */
 #define ANSWER_MS 4500
 #define CLOCKS_APART_US 2000000
 #define SWEEP_ROUNDS 12
 #define THREADS_MAX 32
+#define QUEUE_MAX 16384 /* one job a host, and some more */
+#define SAMPLER_BUCKETS 1024
 #define READERS_MAX 2
 #define READERS_QUEUE 256
 
 /* A host that is asked. Entries stay as long as the server. */
 struct sampler {
     struct metrics *metrics;
-    struct sampler *next;
+    struct sampler *next; /* in its bucket */
     struct ref host;
     char uuid[UUID_TEXT_SIZE];
     _Atomic bool busy;
@@ -41,8 +46,12 @@ struct metrics {
     struct meters *meters;
     struct alarms *alarms;
     struct worker_pool *workers, *readers;
-    struct sampler *samplers; /* of the round's thread */
-    _Atomic bool round_runs, stopping;
+    _Atomic bool slice_runs, stopping;
+    /* What follows belongs to the slice that runs. */
+    struct sampler *samplers[SAMPLER_BUCKETS];
+    struct sampler **due; /* of this round */
+    size_t due_count, due_cap, asked;
+    int64_t round_ms; /* when it began; 0: none did */
     unsigned rounds;
 };
 
@@ -204,7 +213,7 @@ static void ask_host(void *arg)
 
 static struct sampler *sampler_of(struct metrics *m, const struct host_row *host)
 {
-    struct sampler *s = m->samplers;
+    struct sampler **bucket = &m->samplers[host->row.ref.lo % SAMPLER_BUCKETS], *s = *bucket;
     while (s && !ref_eq(s->host, host->row.ref))
         s = s->next;
     if (s)
@@ -213,8 +222,8 @@ static struct sampler *sampler_of(struct metrics *m, const struct host_row *host
     s->metrics = m;
     s->host = host->row.ref;
     snprintf(s->uuid, sizeof(s->uuid), "%s", host->uuid);
-    s->next = m->samplers;
-    m->samplers = s;
+    s->next = *bucket;
+    *bucket = s;
     return s;
 }
 
@@ -231,10 +240,23 @@ static bool visit_host(const struct row *row, void *arg)
         host_metrics_row(snapshot_get(round->snap, CLASS_host_metrics, host->metrics));
     if (!metrics || !metrics->live)
         return true;
-    struct sampler *s = sampler_of(round->metrics, host);
-    if (!atomic_exchange(&s->busy, true) && worker_submit(round->metrics->workers, ask_host, s) < 0)
-        atomic_store(&s->busy, false);
+    struct metrics *m = round->metrics;
+    if (m->due_count == m->due_cap) {
+        m->due_cap = m->due_cap ? 2 * m->due_cap : AT_ONCE;
+        m->due = xreallocarray(m->due, m->due_cap, sizeof(*m->due));
+    }
+    m->due[m->due_count++] = sampler_of(m, host);
     return true;
+}
+
+/* Until so many of this round were. */
+static void ask_hosts(struct metrics *m, size_t count)
+{
+    for (; m->asked < count && m->asked < m->due_count; m->asked++) {
+        struct sampler *s = m->due[m->asked];
+        if (!atomic_exchange(&s->busy, true) && worker_submit(m->workers, ask_host, s) < 0)
+            atomic_store(&s->busy, false);
+    }
 }
 
 static bool visit_sr(const struct row *row, void *arg)
@@ -261,26 +283,41 @@ static bool object_exists(enum meter_kind kind, const char *uuid, void *arg)
     return snapshot_by_uuid(snap, classes[kind], uuid) != NULL;
 }
 
-static void run_round(void *arg)
+static void run_round(struct metrics *m)
 {
-    struct metrics *m = arg;
     struct snapshot *snap = store_snapshot(m->server->store);
     struct round round = {.metrics = m, .snap = snap};
+    m->asked = m->due_count = 0;
     snapshot_each(snap, CLASS_host, visit_host, &round);
+    ask_hosts(m, AT_ONCE);
     snapshot_each(snap, CLASS_SR, visit_sr, &round);
     snapshot_unref(snap);
     alarms_round(m->alarms, m->server, m->meters, now_s());
     meters_save(m->meters, now_s(), false);
     if (m->rounds++ % SWEEP_ROUNDS == 0)
         meters_sweep(m->meters, object_exists, m->server);
-    atomic_store(&m->round_runs, false);
 }
 
-static void begin_round(void *arg)
+static void run_slice(void *arg)
 {
     struct metrics *m = arg;
-    if (!atomic_exchange(&m->round_runs, true) && worker_submit(m->workers, run_round, m) < 0)
-        atomic_store(&m->round_runs, false);
+    int64_t passed = clock_mono_ms() - m->round_ms;
+    if (m->round_ms == 0 || passed >= PERIOD_MS - SLICE_MS / 2) {
+        ask_hosts(m, m->due_count);
+        /* By the clock, so that rounds neither drift nor catch up. */
+        m->round_ms = m->round_ms && passed < 2 * PERIOD_MS ? m->round_ms + PERIOD_MS : clock_mono_ms();
+        run_round(m);
+    } else {
+        ask_hosts(m, AT_ONCE + m->due_count * (size_t)(passed + SLICE_MS) / PERIOD_MS);
+    }
+    atomic_store(&m->slice_runs, false);
+}
+
+static void begin_slice(void *arg)
+{
+    struct metrics *m = arg;
+    if (!atomic_exchange(&m->slice_runs, true) && worker_submit(m->workers, run_slice, m) < 0)
+        atomic_store(&m->slice_runs, false);
 }
 
 /* ---- saving on request ---- */
@@ -314,7 +351,7 @@ struct metrics *metrics_new(struct server *server)
 {
     struct metrics *m = xcalloc(1, sizeof(*m));
     const struct worker_config workers = {
-        .name = "metrics", .threads_min = 1, .threads_max = THREADS_MAX, .queue_max = 1024};
+        .name = "metrics", .threads_min = 1, .threads_max = THREADS_MAX, .queue_max = QUEUE_MAX};
     const struct worker_config readers = {
         .name = "rrd", .threads_min = 1, .threads_max = READERS_MAX, .queue_max = READERS_QUEUE};
     AUTO_FREE char *dir = xasprintf("%s/rrd", server->state_dir);
@@ -325,8 +362,8 @@ struct metrics *metrics_new(struct server *server)
         abort();
     m->meters = meters_new(dir);
     m->alarms = alarms_new();
-    begin_round(m);
-    timers_every(server->timers, PERIOD_MS, begin_round, m);
+    begin_slice(m);
+    timers_every(server->timers, SLICE_MS, begin_slice, m);
     return m;
 }
 
@@ -344,11 +381,13 @@ void metrics_free(struct metrics *m)
 {
     if (!m)
         return;
-    while (m->samplers) {
-        struct sampler *s = m->samplers;
-        m->samplers = s->next;
-        free(s);
-    }
+    for (size_t b = 0; b < SAMPLER_BUCKETS; b++)
+        while (m->samplers[b]) {
+            struct sampler *s = m->samplers[b];
+            m->samplers[b] = s->next;
+            free(s);
+        }
+    free(m->due);
     meters_free(m->meters);
     alarms_free(m->alarms);
     free(m);
