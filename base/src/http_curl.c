@@ -25,9 +25,10 @@ static int on_request_goes_out_once(void *arg, char *remote, char *local, int re
 
 static CURLcode tls_context_ready(CURL *curl, void *ssl_ctx, void *arg)
 {
+    struct easy *e = arg;
     (void)curl;
-    client_trust_install(ssl_ctx, &((struct easy *)arg)->trust);
-    return CURLE_OK;
+    client_trust_install(ssl_ctx, &e->trust);
+    return !e->shows || client_identity_install(e->shows, ssl_ctx) ? CURLE_OK : CURLE_SSL_CERTPROBLEM;
 }
 
 static void global_init(void)
@@ -66,12 +67,13 @@ struct easy *easy_new(const struct http_client *client)
     curl_easy_setopt(c, CURLOPT_UNIX_SOCKET_PATH, client->socket_path);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, client->no_name_check ? 0L : 2L);
+    e->shows = client->ca_file && client->cert_file && client->key_file ? client : NULL;
     /* The system's are some hundred: who has pinned a certificate does without reading them. */
     if (client->ca_file || client->root_sha256 || client->leaf_sha256) {
-        curl_easy_setopt(c, CURLOPT_CAINFO, client->ca_file);
+        curl_easy_setopt(c, CURLOPT_CAINFO, e->shows ? NULL : client->ca_file);
         curl_easy_setopt(c, CURLOPT_CAPATH, NULL);
     }
-    if (client->cert_file) {
+    if (client->cert_file && !e->shows) {
         curl_easy_setopt(c, CURLOPT_SSLCERT, client->cert_file);
         curl_easy_setopt(c, CURLOPT_SSLKEY, client->key_file);
     }

@@ -125,6 +125,37 @@ Test(tls, the_client_checks_the_server)
     pool_files_done(&files);
 }
 
+/* As if the pool had replaced it. */
+static void replace(const char *path, const char *by)
+{
+    AUTO_FREE char *text = file_read(by, 100000, NULL);
+    cr_assert_eq(file_write_atomic(path, text, strlen(text), 0600), 0);
+}
+
+Test(tls, a_client_with_a_certificate_checks_the_server_too_by_the_files_as_they_are)
+{
+    struct http_server *server = secure(true);
+    struct pool_files other = pool_files_new(), used = pool_files_new();
+    const struct http_client_config shown = {
+        .ca_file = used.ca, .cert_file = used.client, .key_file = used.client_key};
+    cr_assert_str_eq(outcome(server, "server.test", shown), "TLS refused");
+    replace(used.ca, files.ca);
+    cr_assert_str_neq(outcome(server, "server.test", shown), "ok", "the certificate is still another CA's");
+    replace(used.client, files.client);
+    cr_assert_str_eq(outcome(server, "server.test", shown), "TLS refused", "the key does not fit");
+    replace(used.client_key, files.client_key);
+    cr_assert_str_eq(outcome(server, "server.test", shown), "ok");
+    cr_assert_str_eq(outcome(server, "other.test", shown), "TLS refused");
+    replace(used.ca, other.ca);
+    cr_assert_str_eq(outcome(server, "server.test", shown), "TLS refused");
+    cr_assert_eq(unlink(used.ca), 0);
+    cr_assert_str_eq(outcome(server, "server.test", shown), "TLS refused");
+    http_server_stop(server);
+    pool_files_done(&used);
+    pool_files_done(&other);
+    pool_files_done(&files);
+}
+
 Test(tls, a_pin_does_not_accept_a_stranger_who_shows_our_root)
 {
     /* The stranger's own certificate, followed by our CA's: the pinned root is in the chain, but did not

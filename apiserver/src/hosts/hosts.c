@@ -36,6 +36,7 @@
 #define DEAD_AFTER_MS 15000 /* without an answer: the host is not live */
 #define LEAVING_MS 15000    /* so long a machine may take to end after it was asked to */
 #define RECHECK_MS 300      /* when a domain's row was busy with an operation */
+#define CONNECTS_MAX 64     /* hosts that are looked at for the first time at once: each has its deadlines */
 
 struct host_entry {
     struct hosts *hosts;
@@ -61,9 +62,10 @@ struct hosts {
     char *ca_file, *cert_file, *key_file;
     pthread_mutex_t refresh; /* one adds hosts at a time; taken before lock */
     pthread_mutex_t lock;    /* guards what follows */
-    pthread_cond_t changed;
+    pthread_cond_t changed, turn;
     struct host_entry **entries;
     size_t count;
+    unsigned connecting;      /* at most CONNECTS_MAX */
     struct hv_host **retired; /* connections to former addresses, closed with the rest */
     size_t retired_count;
     bool stop;
@@ -294,12 +296,31 @@ static bool exists(const struct host_entry *e)
     return snapshot_get(snap, CLASS_host, e->ref) != NULL;
 }
 
+/* When thousands of hosts are to be connected to, they take turns: all at once, none would be done in time,
+ * and all would try again. */
+static bool connect_in_turn(struct host_entry *e)
+{
+    struct hosts *h = e->hosts;
+    pthread_mutex_lock(&h->lock);
+    while (!h->stop && h->connecting >= CONNECTS_MAX)
+        pthread_cond_wait(&h->turn, &h->lock);
+    h->connecting++;
+    bool stop = h->stop;
+    pthread_mutex_unlock(&h->lock);
+    bool ok = !stop && connected(e);
+    pthread_mutex_lock(&h->lock);
+    h->connecting--;
+    pthread_cond_signal(&h->turn);
+    pthread_mutex_unlock(&h->lock);
+    return ok;
+}
+
 static void *host_run(void *arg)
 {
     struct host_entry *e = arg;
     int64_t retry_ms = RETRY_MIN_MS;
     while (!stopping(e->hosts) && exists(e)) {
-        bool ok = connected(e);
+        bool ok = connect_in_turn(e);
         settled(e);
         if (ok) {
             retry_ms = RETRY_MIN_MS;
@@ -404,6 +425,7 @@ struct hosts *hosts_new(struct server *server, int settle_ms)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&h->changed, &attr);
     pthread_condattr_destroy(&attr);
+    pthread_cond_init(&h->turn, NULL);
     server->hosts = h; /* the threads of hosts undo what was interrupted: they look for agents themselves */
     hosts_refresh(h);
     wait_settled(h, clock_mono_ms() + settle_ms);
@@ -418,6 +440,7 @@ void hosts_stop(struct hosts *h)
     pthread_mutex_lock(&h->lock);
     h->stop = true;
     pthread_cond_broadcast(&h->changed);
+    pthread_cond_broadcast(&h->turn);
     pthread_mutex_unlock(&h->lock);
     pthread_mutex_unlock(&h->refresh);
     for (size_t i = 0; i < h->count; i++)
@@ -442,6 +465,7 @@ void hosts_free(struct hosts *h)
         hv_host_close(h->retired[i]);
     free(h->retired);
     pthread_cond_destroy(&h->changed);
+    pthread_cond_destroy(&h->turn);
     pthread_mutex_destroy(&h->lock);
     pthread_mutex_destroy(&h->refresh);
     free(h->ca_file);
