@@ -451,6 +451,37 @@ void ops_cancel(struct agent *agent, const char *id)
     agent_op_unref(op);
 }
 
+/* So that a server which wants none of these disks any more finds who is at it. */
+static void list_made(const struct agent_op *op, struct operation_status *status)
+{
+    const char *disk = NULL;
+    const struct hv_domain_snapshot_args *snapshot = NULL;
+    switch ((enum hv_call_id)(op->call - hv_calls)) {
+    case HV_CALL_DISK_CREATE:
+        disk = ((const struct hv_disk_create_args *)op->args)->disk;
+        break;
+    case HV_CALL_DISK_COPY:
+        disk = ((const struct hv_disk_copy_args *)op->args)->new_disk;
+        break;
+    case HV_CALL_DISK_CLONE:
+        disk = ((const struct hv_disk_clone_args *)op->args)->new_disk;
+        break;
+    case HV_CALL_DISK_IMPORT:
+        disk = ((const struct hv_disk_import_args *)op->args)->disk;
+        break;
+    case HV_CALL_DOMAIN_SNAPSHOT:
+        snapshot = op->args;
+        disk = snapshot->memory_disk;
+        break;
+    default:
+        return;
+    }
+    if (disk && *disk)
+        wire_strings_add(&status->makes, &status->makes_count, disk);
+    for (size_t i = 0; snapshot && i < snapshot->disks_count; i++)
+        wire_strings_add(&status->makes, &status->makes_count, snapshot->disks[i].new_disk);
+}
+
 static void fill_status(const struct agent_op *op, struct operation_status *status)
 {
     str_assign(&status->id, op->id);

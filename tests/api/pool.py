@@ -206,10 +206,17 @@ class TestPool:
 
     def __exit__(self, kind, value, trace):
         if kind:
+            self.keep_logs()
             sys.stderr.write(f"--- end of poold's log\n{self.poold.log()[-3000:]}\n")
             for host in self.hosts:
                 sys.stderr.write(f"--- end of {host.name}'s log\n{host.log()[-2000:]}\n")
         self.close(check=kind is None)
+
+    def keep_logs(self):
+        """The whole logs of what failed, where CORRAL_TEST_LOGS says."""
+        folder = os.environ.get("CORRAL_TEST_LOGS")
+        for daemon in (self.poold, *self.hosts) if folder else ():
+            shutil.copy(daemon.log_path, os.path.join(folder, f"{os.path.basename(self.folder)}-{daemon.name}.log"))
 
     # ---- poold ----
 

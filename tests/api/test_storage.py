@@ -465,6 +465,35 @@ class TwoHosts(unittest.TestCase):
         return self.api.VDI.create({"SR": sr, "virtual_size": MIB, "type": "user", "sharable": False, "read_only": False,
                                     "other_config": {}})
 
+    def restart(self, host, failpoint=None):
+        host.kill()
+        if failpoint:
+            os.environ["CORRAL_FAILPOINT"] = failpoint
+        try:
+            host.start("hostd.port")
+        finally:
+            os.environ.pop("CORRAL_FAILPOINT", None)
+
+    def test_a_disk_that_a_host_makes_when_it_is_back_does_not_stay(self):
+        """Agent and server die when the agent has written down that it makes a disk. While it is away the other host sees
+        no disk, which says nothing: the agent goes on when it is back."""
+        sr = self.create("late", self.hosts[0], True)
+        for host in self.pool.hosts:
+            self.restart(host, "agent-begun:disk_create")
+        until("the hosts are live", lambda: self.pool.live_hosts(self.api) == 2)
+        self.api.call("Async.VDI.create", self.api.session, {
+            "SR": sr, "virtual_size": MIB, "type": "user", "sharable": False, "read_only": False, "other_config": {}})
+        until("an agent is dead", lambda: not all(host.running for host in self.pool.hosts))
+        self.pool.kill()
+        self.pool.start()  # and it has looked at the other host before it serves
+        type(self).api = self.api = self.pool.login()
+        for host in self.pool.hosts:
+            self.restart(host)
+        until("the hosts are live", lambda: self.pool.live_hosts(self.api) == 2)
+        until("there is no disk", lambda: not disk_files(os.path.join(self.pool.folder, "late")), 60)
+        self.api.SR.scan(sr)
+        self.assertEqual(self.api.SR.get_VDIs(sr), [])
+
     def test_a_shared_sr_outlives_a_host(self):
         sr = self.create("shared", self.hosts[0], True)
         pbds = [self.api.PBD.get_record(pbd) for pbd in self.api.SR.get_PBDs(sr)]

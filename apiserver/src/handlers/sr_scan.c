@@ -48,8 +48,9 @@ static void introduce(struct tx *tx, const struct snapshot *before, const struct
                  disk->name);
         return;
     }
-    if (str_map_get(sr->unfinished_disks, uuid))
-        return; /* whoever makes it will add its row */
+    const struct sr_row *then = sr_row(snapshot_get(before, CLASS_SR, sr->row.ref));
+    if (str_map_get(sr->unfinished_disks, uuid) || (then && str_map_get(then->unfinished_disks, uuid)))
+        return; /* whoever makes it will add its row, or has removed it since the list was made */
     if (snapshot_by_uuid(before, CLASS_VDI, uuid))
         return; /* destroyed since the list was made */
     const struct vdi_row *other = vdi_row(tx_by_uuid(tx, CLASS_VDI, uuid));

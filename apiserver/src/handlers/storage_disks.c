@@ -4,13 +4,16 @@
  * of this run waits for is removed. */
 #include "storage.h"
 
+#include "../hosts/hosts.h"
 #include "../hosts/recover.h"
+#include "../server.h"
 #include <base/log.h>
 #include <base/mem.h>
 #include <model/errors.h>
 #include <pthread.h>
 
 #define CANCEL_WAIT_MS 20000
+#define LIST_MS 5000
 
 /* Names this run of the server. */
 static char run_id[UUID_TEXT_SIZE];
@@ -79,9 +82,11 @@ static void record(struct server *server, struct ref sr, const char *uuid, bool 
         log_error("storage", "what became of a disk could not be recorded", "disk", uuid);
 }
 
-void storage_undo_disk(const struct storage_agent *at, const struct sr_row *sr, const char *uuid, bool made)
+void storage_undo_disk(const struct storage_agent *at, const struct sr_row *sr, const char *uuid,
+                       enum disk_left left)
 {
-    record(at->server, sr->row.ref, uuid, !made || (at->agent && destroy(at->agent, sr->uuid, uuid)));
+    bool gone = left == DISK_NONE || (left == DISK_MADE && at->agent && destroy(at->agent, sr->uuid, uuid));
+    record(at->server, sr->row.ref, uuid, gone);
 }
 
 void storage_discard_vdi(struct tx *tx, struct ref ref)
@@ -136,42 +141,99 @@ void storage_end_operation(struct hv_host *agent, const char *id)
     hv_operation_get_args_done(&get);
 }
 
-/* A copy may still run on the host for a server that is no more. Snapshots have their domain for a key; those
- * of an earlier run have nobody who would record them. */
-static void cancel_operations_on(struct hv_host *agent, const char *disk_uuid, bool earlier_run)
+/* No call of this run waits for it. */
+static bool is_left(struct server *server, const struct str_pair *disk)
+{
+    return !streq(disk->value, this_run()) && !recovery_owns_disk(server, disk->key);
+}
+
+static bool makes_left(struct server *server, const struct sr_row *sr, const struct operation_status *op)
+{
+    for (size_t i = 0; i < op->makes_count; i++)
+        for (size_t k = 0; k < sr->unfinished_disks->count; k++)
+            if (streq(op->makes[i], sr->unfinished_disks->pairs[k].key) &&
+                is_left(server, &sr->unfinished_disks->pairs[k]))
+                return true;
+    return false;
+}
+
+/* Ends what a host still does, or has taken up again after a restart, to make such a disk for a server that
+ * is no more or for a call that was given up. False: it does not answer. */
+static bool end_operations_on(struct server *server, const struct sr_row *sr, struct hv_host *agent)
 {
     struct hv_operation_list_args args;
     struct hv_operation_list_result result;
     struct hv_err cause;
+    const struct hv_op op = {.timeout_ms = LIST_MS};
     hv_operation_list_args_init(&args);
-    int rc = hv_operation_list(agent, NULL, &args, &result, &cause);
+    int rc = hv_operation_list(agent, &op, &args, &result, &cause);
     hv_operation_list_args_done(&args);
     if (rc < 0)
-        return;
+        return false;
     for (size_t i = 0; i < result.operations_count; i++)
-        if (streq(result.operations[i].key, disk_uuid) ||
-            (earlier_run && streq(result.operations[i].call, "domain_snapshot")))
+        if (makes_left(server, sr, &result.operations[i]))
             storage_end_operation(agent, result.operations[i].id);
     hv_operation_list_result_done(&result);
+    return true;
+}
+
+/* The same on all hosts that have the SR attached. One that is away may have begun to make a disk and goes on
+ * when it is back: until then nobody can say that there is no such disk, so that false stands for it. `agent`
+ * is known to be there. */
+static bool end_operations(struct server *server, const struct snapshot *snap, const struct sr_row *sr,
+                           struct hv_host *agent)
+{
+    bool all = true;
+    for (size_t i = 0; all && sr->PBDs && i < sr->PBDs->count; i++) {
+        const struct pbd_row *pbd = pbd_row(snapshot_get(snap, CLASS_PBD, sr->PBDs->items[i]));
+        AUTO_API_ERR struct api_err ignored = API_ERR_INIT;
+        if (!pbd || !pbd->currently_attached)
+            continue;
+        struct hv_host *other = hosts_get(server->hosts, pbd->host, &ignored);
+        all = other && (other == agent || storage_host_is_live(snap, pbd->host)) &&
+              end_operations_on(server, sr, other);
+        if (other)
+            hosts_put(server->hosts, other);
+    }
+    return all;
+}
+
+static bool has_left(struct server *server, const struct sr_row *sr)
+{
+    bool found = false;
+    for (size_t i = 0; sr && sr->unfinished_disks && !found && i < sr->unfinished_disks->count; i++)
+        found = is_left(server, &sr->unfinished_disks->pairs[i]);
+    return found;
 }
 
 void storage_sweep_disks(struct server *server, struct ref ref, struct hv_host *agent)
 {
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
     const struct sr_row *sr = sr_row(snapshot_get(snap, CLASS_SR, ref));
-    for (size_t i = 0; sr && sr->unfinished_disks && i < sr->unfinished_disks->count; i++) {
+    if (!has_left(server, sr) || !end_operations(server, snap, sr, agent))
+        return;
+    for (size_t i = 0; i < sr->unfinished_disks->count; i++) {
         const struct str_pair *disk = &sr->unfinished_disks->pairs[i];
-        if (streq(disk->value, this_run()) || recovery_owns_disk(server, disk->key))
+        if (!is_left(server, disk))
             continue;
-        bool earlier_run = *disk->value != '\0';
-        cancel_operations_on(agent, disk->key, earlier_run);
         bool gone = destroy(agent, sr->uuid, disk->key);
         if (gone)
             log_info("storage", "a disk that was never finished is removed", "sr", sr->uuid, "disk",
                      disk->key);
-        if (gone || earlier_run)
+        if (gone || *disk->value)
             record(server, ref, disk->key, gone);
     }
+}
+
+/* Of the hosts that have the SR attached one is enough: the first that is live. */
+static bool is_first(const struct snapshot *snap, const struct sr_row *sr, struct ref host)
+{
+    for (size_t i = 0; sr->PBDs && i < sr->PBDs->count; i++) {
+        const struct pbd_row *pbd = pbd_row(snapshot_get(snap, CLASS_PBD, sr->PBDs->items[i]));
+        if (pbd && pbd->currently_attached && storage_host_is_live(snap, pbd->host))
+            return ref_eq(pbd->host, host);
+    }
+    return false;
 }
 
 void storage_sweep_host(struct server *server, struct ref host)
@@ -181,11 +243,7 @@ void storage_sweep_host(struct server *server, struct ref host)
     for (size_t i = 0; row && row->PBDs && i < row->PBDs->count; i++) {
         const struct pbd_row *pbd = pbd_row(snapshot_get(snap, CLASS_PBD, row->PBDs->items[i]));
         const struct sr_row *sr = pbd ? sr_row(snapshot_get(snap, CLASS_SR, pbd->SR)) : NULL;
-        const struct str_map *disks = sr && pbd->currently_attached ? sr->unfinished_disks : NULL;
-        bool left = false;
-        for (size_t k = 0; disks && !left && k < disks->count; k++)
-            left = !streq(disks->pairs[k].value, this_run());
-        if (left)
+        if (sr && pbd->currently_attached && has_left(server, sr) && is_first(snap, sr, host))
             storage_sweep(server, sr->row.ref);
     }
 }

@@ -108,7 +108,7 @@ static int fresh_begin(struct fresh *fresh, const struct storage_agent *at, cons
 static void fresh_failed(const struct fresh *fresh, const struct hv_err *cause)
 {
     bool unknown = cause->kind == HV_ERR_KIND_UNREACHABLE || cause->kind == HV_ERR_KIND_DEADLINE;
-    storage_undo_disk(fresh->at, fresh->sr, fresh->uuid, unknown);
+    storage_undo_disk(fresh->at, fresh->sr, fresh->uuid, unknown ? DISK_MAYBE : DISK_NONE);
 }
 
 /* Takes over `info`. */
@@ -133,7 +133,7 @@ static int record_fresh(struct call *call, const struct fresh *fresh, struct dis
     }
     disk_info_done(info);
     if (rc < 0)
-        storage_undo_disk(fresh->at, fresh->sr, fresh->uuid, true);
+        storage_undo_disk(fresh->at, fresh->sr, fresh->uuid, DISK_MADE);
     else if (call->method)
         failpoint_of("made", call->method->name);
     return rc;

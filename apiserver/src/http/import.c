@@ -125,7 +125,7 @@ static void undo_disks(struct import *im)
 {
     for (size_t i = 0; i < im->disk_count; i++)
         if (im->disks[i].announced)
-            storage_undo_disk(&im->at, im->sr, im->disks[i].uuid, true);
+            storage_undo_disk(&im->at, im->sr, im->disks[i].uuid, DISK_MADE);
 }
 
 /* ---- the whole ---- */
