@@ -164,7 +164,7 @@ int sim_resume(struct hv_driver_state *sim, const struct domain_config *config,
         return hv_fail(err, HV_ERR_KIND_FORMAT, "The domain was suspended on \"%s\", not on the simulator.",
                        header->platform);
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = sim_make(sim, config, err);
+    struct sim_domain *d = sim_make(sim, config, true, err);
     int64_t ms = d ? sim_word(d, "sim.resume_ms") : 0;
     bool fails = d && sim_word(d, "sim.resume_fails") >= 0;
     if (d)
@@ -189,10 +189,11 @@ int sim_resume(struct hv_driver_state *sim, const struct domain_config *config,
         outcome =
             hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The domain could not be resumed: its arguments say so.");
     d->starting = false;
-    if (outcome == 0)
+    if (outcome == 0) {
         sim_restore(d, header);
-    if (outcome == 0)
+        d->record.incoming = false;
         outcome = sim_write_down(d, err);
+    }
     if (outcome == 0)
         domain_info_copy(info, &d->info);
     pthread_mutex_unlock(&sim->lock);

@@ -212,10 +212,9 @@ int sim_receive(struct hv_driver_state *sim, const struct domain_config *config,
 {
     (void)mirror, (void)mirror_count, (void)deadline;
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = sim_make(sim, config, err);
+    struct sim_domain *d = sim_make(sim, config, true, err);
     if (d) {
         d->starting = true;
-        d->record.incoming = true;
         d->coming = xcalloc(config->disks_count + 1, sizeof(*d->coming));
         memcpy(d->coming, chains, config->disks_count * sizeof(*chains));
         sim_restore(d, header);

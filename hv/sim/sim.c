@@ -441,12 +441,12 @@ static int64_t take_domid(struct hv_driver_state *sim)
     return sim->domid_next++;
 }
 
-struct sim_domain *sim_make(struct hv_driver_state *sim, const struct domain_config *config,
+struct sim_domain *sim_make(struct hv_driver_state *sim, const struct domain_config *config, bool incoming,
                             struct hv_err *err)
 {
     struct sim_domain *old = find(sim, config->uuid);
     struct rundir dir = RUNDIR_INIT;
-    struct rundir_record record = {.domid = 0};
+    struct rundir_record record = {.domid = 0, .incoming = incoming};
     if (old && old->info.state != DOMAIN_STATE_GONE) {
         hv_fail(err, HV_ERR_KIND_EXISTS, "The domain runs on this host already.");
         return NULL;
@@ -485,7 +485,7 @@ static int sim_start(struct hv_driver_state *sim, const struct domain_config *co
     for (size_t i = 0; i < config->disks_count; i++)
         disk_chain_done(&chains[i]);
     pthread_mutex_lock(&sim->lock);
-    struct sim_domain *d = sim_make(sim, config, err);
+    struct sim_domain *d = sim_make(sim, config, false, err);
     if (d)
         domain_info_copy(info, &d->info);
     pthread_mutex_unlock(&sim->lock);

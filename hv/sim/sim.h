@@ -154,8 +154,9 @@ struct sim_domain *sim_find_live(struct hv_driver_state *sim, const char *uuid, 
 int sim_write_down(struct sim_domain *d, struct hv_err *err);
 /* With the lock held: waits a moment for a change. -1: cancelled, or GUEST when the time is over. */
 int sim_wait_change(struct hv_driver_state *sim, const struct hv_deadline *deadline, struct hv_err *err);
-/* With the lock held: a domain that does not run yet, written down; NULL with err. */
-struct sim_domain *sim_make(struct hv_driver_state *sim, const struct domain_config *config,
+/* With the lock held: a domain that does not run yet, written down; NULL with err. `incoming`: it is not this
+ * host's before its record says so, and nothing of it is left if the agent dies before. */
+struct sim_domain *sim_make(struct hv_driver_state *sim, const struct domain_config *config, bool incoming,
                             struct hv_err *err);
 /* Without the lock: (re)arms its timers on the loop. */
 void sim_rearm(struct hv_driver_state *sim, const char *uuid);

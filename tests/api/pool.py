@@ -367,6 +367,14 @@ class TestPool:
         return host
 
     @staticmethod
+    def agent(self, uuid):
+        """The daemon of a host."""
+        for daemon in self.hosts:
+            with open(os.path.join(daemon.folder, "pki", "host-uuid"), encoding="ascii") as file:
+                if file.read().strip() == uuid:
+                    return daemon
+        raise AssertionError(f"no agent has the uuid {uuid}")
+
     def live_hosts(client):
         return sum(m["live"] for m in client.host_metrics.get_all_records().values())
 

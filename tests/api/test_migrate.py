@@ -137,6 +137,26 @@ class PoolMigrate(MigrateCase):
         self.nothing_left(vm)
 
 
+    def test_a_host_that_dies_before_the_vm_is_its_own_does_not_have_it(self):
+        vm, _ = self.running()
+        agent = self.pool.agent(self.api.host.get_uuid(self.second))
+        agent.kill()
+        os.environ["CORRAL_FAILPOINT"] = "start:recorded"
+        try:
+            agent.start("hostd.port")
+        finally:
+            del os.environ["CORRAL_FAILPOINT"]
+        task = self.api.call("Async.VM.pool_migrate", self.api.session, vm, self.second, {})
+        until("the agent dies", lambda: not agent.running)
+        agent.kill()
+        agent.start("hostd.port")
+        until("the task is over", lambda: self.api.task.get_status(task) != "pending", 60)
+        self.assertEqual(self.api.task.get_status(task), "failure")
+        self.assertEqual((self.api.VM.get_resident_on(vm), self.api.VM.get_power_state(vm)), (self.first, "Running"))
+        self.assertNotIn(self.api.VM.get_uuid(vm), os.listdir(os.path.join(agent.folder, "run")))
+        self.nothing_left(vm)
+
+
 class MigrateSend(MigrateCase):
     def test_with_its_local_disk(self):
         here, here_path = self.local_of(self.first, "here")
