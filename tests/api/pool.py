@@ -366,7 +366,6 @@ class TestPool:
             client.logout()
         return host
 
-    @staticmethod
     def agent(self, uuid):
         """The daemon of a host."""
         for daemon in self.hosts:
@@ -375,6 +374,7 @@ class TestPool:
                     return daemon
         raise AssertionError(f"no agent has the uuid {uuid}")
 
+    @staticmethod
     def live_hosts(client):
         return sum(m["live"] for m in client.host_metrics.get_all_records().values())
 
