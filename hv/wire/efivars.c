@@ -151,6 +151,49 @@ void efi_vars_set_keys(struct efi_vars *vars, const struct efi_vars *from)
     }
 }
 
+/* ---- updates (UEFI 2.10: 8.2.6, 32.4.1) ---- */
+
+#define KEY_ATTRIBUTES 0x27u              /* kept, for boot and run time, changed by signed updates alone */
+#define CERTIFICATE_HEAD 24u              /* WIN_CERTIFICATE_UEFI_GUID: length, revision, type, GUID */
+#define CERTIFICATE_UEFI_GUID 0x0ef10200u /* type and revision */
+#define SIGNATURE_LIST_HEAD 28u
+
+/* One EFI_SIGNATURE_LIST; false: it is none. */
+static bool take_signature_list(struct reader *r)
+{
+    uint8_t type[EFI_GUID_SIZE];
+    uint32_t list_len, head_len, signature_len;
+    size_t all = (size_t)(r->end - r->at);
+    if (!take(r, type, sizeof(type)) || !take_u32(r, &list_len) || !take_u32(r, &head_len) ||
+        !take_u32(r, &signature_len) || list_len > all || list_len < SIGNATURE_LIST_HEAD ||
+        head_len > list_len - SIGNATURE_LIST_HEAD || signature_len <= EFI_GUID_SIZE)
+        return false;
+    uint32_t signatures_len = list_len - SIGNATURE_LIST_HEAD - head_len;
+    r->at += list_len - SIGNATURE_LIST_HEAD;
+    return signatures_len > 0 && signatures_len % signature_len == 0;
+}
+
+int efi_vars_put_update(struct efi_vars *vars, size_t key, const void *update, size_t len)
+{
+    struct reader r = {update, (const uint8_t *)update + len};
+    uint8_t time[EFI_TIME_SIZE];
+    uint32_t certificate_len, kind;
+    if (!take(&r, time, sizeof(time)) || !take_u32(&r, &certificate_len) || !take_u32(&r, &kind) ||
+        kind != CERTIFICATE_UEFI_GUID || certificate_len < CERTIFICATE_HEAD ||
+        certificate_len - 2 * sizeof(uint32_t) > (size_t)(r.end - r.at))
+        return -1;
+    r.at += certificate_len - 2 * sizeof(uint32_t);
+    const uint8_t *lists = r.at;
+    size_t lists_len = (size_t)(r.end - r.at);
+    if (lists_len == 0 || lists_len > EFI_VARS_MAX)
+        return -1;
+    while (r.at < r.end)
+        if (!take_signature_list(&r))
+            return -1;
+    efi_vars_put(vars, efi_keys[key].vendor, efi_keys[key].name, KEY_ATTRIBUTES, time, lists, lists_len);
+    return 0;
+}
+
 /* ---- the list ---- */
 
 static const char list_magic[4] = {'V', 'A', 'R', 'S'};

@@ -1,7 +1,9 @@
 """What a VM's firmware keeps (UEFI variables, a TPM), how VMs boot, and what hardware can be asked for."""
 import base64
+import io
 import os
 import struct
+import tarfile
 import unittest
 
 from pool import NULL, until
@@ -24,6 +26,26 @@ def variables(**ascii):
         body += struct.pack("<Q", len(name)) + name + struct.pack("<Q", len(data)) + data
         body += guid + struct.pack("<I", 7) + bytes(16) + bytes(32)
     return base64.b64encode(b"VARS" + struct.pack("<IQQ", 1, len(ascii), len(body)) + body).decode()
+
+
+def update(secret):
+    """An authenticated update of keys with one certificate, signed by nobody."""
+    time = bytes.fromhex("e807010203040500") + bytes(8)
+    certificate = struct.pack("<IHH", 24, 0x0200, 0x0ef1) + bytes.fromhex("9dd2af4adf68ee498aa9347d375665a7")
+    signature = bytes(16) + secret
+    lists = bytes.fromhex("a159c0a5e494a74a87b5ab155c2bf072") + struct.pack("<III", 28 + len(signature), 0, len(signature))
+    return time + certificate + lists + signature
+
+
+def key_archive(**members):
+    """The value of set_custom_uefi_certificates: NAME.auth of each."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(f"./{name}.auth")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return base64.b64encode(out.getvalue()).decode()
 
 
 class Firmware(VmCase):
@@ -245,6 +267,50 @@ class Variables(Firmware):
         mark(True)
         self.assertIn(longer, run(**old, dbx=longer))
         self.fails("OPERATION_NOT_ALLOWED", None, "VM.update_secureboot_certificates_on_boot", self.make(), True)
+
+
+    def test_keys_of_the_pools_own(self):
+        """They take the shipped ones' place wherever VMs get keys, until they are taken away."""
+        pool = self.api.pool.get_all()[0]
+        own = key_archive(PK=update(b"own-pk"), KEK=update(b"own-kek"), db=update(b"own-db"))
+        for value, why in (("?", "no tar archive"), (base64.b64encode(b"text").decode(), "no tar archive"),
+                           ("A" * (256 << 10) + "A", "longer than"), (key_archive(), "not all of"),
+                           (key_archive(PK=update(b"x"), KEK=update(b"x")), "not all of"),
+                           (key_archive(PK=update(b"x"), KEK=update(b"x"), db=update(b"x")[:-1]), "no authenticated update"),
+                           (key_archive(PK=update(b"x"), KEK=update(b"x"), db=b""), "no authenticated update"),
+                           (key_archive(**{f"other{n}": b"x" for n in range(17)}), "more members")):
+            params = self.fails("INVALID_VALUE", None, "pool.set_custom_uefi_certificates", pool, value)
+            self.assertEqual(params[0], "value")
+            self.assertIn(why, params[1])
+        self.api.pool.set_custom_uefi_certificates(pool, own)
+        self.addCleanup(self.api.pool.set_custom_uefi_certificates, pool, "")
+        self.assertEqual((self.api.pool.get_custom_uefi_certificates(pool), self.api.pool.get_uefi_certificates(pool)),
+                         (own, own))
+        self.assertEqual(self.api.pool.get_guest_secureboot_readiness(pool), "ready_no_dbx")
+
+        def keys(vm):
+            text = base64.b64decode(self.api.VM.get_NVRAM(vm).get("EFI-variables", ""))
+            return [name for name in (b"own-pk", b"own-kek", b"own-db", b"old-pk") if name in text]
+        first, renewed = (self.uefi(platform={"secureboot": "true"}) for _ in range(2))
+        self.start(first)
+        self.api.VM.hard_shutdown(first)
+        self.assertEqual(keys(first), [b"own-pk", b"own-kek", b"own-db"])
+        self.assertEqual(self.api.VM.get_secureboot_readiness(first), "ready_no_dbx")
+        self.api.VM.set_NVRAM(renewed, {"EFI-variables": variables(PK=b"old-pk", KEK=b"x", db=b"x")})
+        self.api.VM.update_secureboot_certificates_on_boot(renewed, True)
+        self.start(renewed)
+        self.api.VM.hard_shutdown(renewed)
+        self.assertEqual(keys(renewed), [b"own-pk", b"own-kek", b"own-db"])
+        self.api.VM.set_uefi_mode(first, "setup")
+        self.assertEqual(keys(first), [])
+        self.assertEqual(self.api.VM.set_uefi_mode(first, "user"), "user")
+        self.assertEqual(keys(first), [b"own-pk", b"own-kek", b"own-db"])
+        self.api.pool.set_custom_uefi_certificates(pool, "")
+        self.assertEqual(self.api.pool.get_uefi_certificates(pool), "")
+        later = self.uefi(platform={"secureboot": "true"})
+        self.start(later)
+        self.api.VM.hard_shutdown(later)
+        self.assertEqual(keys(later), [])
 
 
 class Hardware(Firmware):

@@ -1,11 +1,12 @@
 /* VM.set_uefi_mode, get_secureboot_readiness, set_NVRAM_EFI_variables and the pool's side of them: what a
- * VM's UEFI variables say about Secure Boot. The keys that VMs get are those that the hosts' firmware is
- * shipped with. */
+ * VM's UEFI variables say about Secure Boot. The keys that VMs get are the pool's own (uefi_keys.h), else
+ * those that the hosts' firmware is shipped with. */
 #include "vm_firmware.h"
 
 #include "../hosts/hosts.h"
 #include "../rules/vm.h"
 #include "../server.h"
+#include "uefi_keys.h"
 #include "vm_power.h"
 #include <base/mem.h>
 #include <handlers.h>
@@ -60,7 +61,16 @@ int handle_vm_get_secureboot_readiness(struct call *call, const struct vm_get_se
     return 0;
 }
 
-/* ---- shipped keys ---- */
+/* ---- the keys that VMs get ---- */
+
+/* False: the pool has none of its own. */
+static bool keys_of_pool(const struct call *call, struct efi_vars *keys)
+{
+    const struct pool_row *pool = pool_row(snapshot_get(call->snapshot, CLASS_pool, call->server->pool_ref));
+    const char *why;
+    return pool && *pool->custom_uefi_certificates &&
+           uefi_keys_read(pool->custom_uefi_certificates, keys, &why) == 0;
+}
 
 struct key_search {
     struct server *server;
@@ -96,9 +106,11 @@ static bool ask_for_keys(const struct row *host, void *arg)
     return !search->found;
 }
 
-/* The first host that answers and has some. */
-static int shipped_keys(struct call *call, struct efi_vars *keys, struct api_err *err)
+/* The pool's, else those of the first host that answers and has some. */
+static int find_keys(struct call *call, struct efi_vars *keys, struct api_err *err)
 {
+    if (keys_of_pool(call, keys))
+        return 0;
     struct key_search search = {.server = call->server, .keys = keys};
     snapshot_each(call->snapshot, CLASS_host, ask_for_keys, &search);
     return search.found
@@ -116,7 +128,7 @@ int handle_pool_get_guest_secureboot_readiness(struct call *call,
     AUTO_EFI_VARS struct efi_vars keys = EFI_VARS_INIT;
     AUTO_API_ERR struct api_err none = API_ERR_INIT;
     *result = POOL_GUEST_SECUREBOOT_READINESS_NOT_READY;
-    if (shipped_keys(call, &keys, &none) < 0)
+    if (find_keys(call, &keys, &none) < 0)
         return 0;
     enum vm_secureboot_readiness found = judge(&keys);
     if (found == VM_SECUREBOOT_READINESS_READY)
@@ -164,7 +176,7 @@ int handle_vm_set_uefi_mode(struct call *call, const struct vm_set_uefi_mode_arg
     const char *now = str_map_get(vm->NVRAM, VARIABLES);
     if (now && *now && efi_vars_read_text(now, &vars) < 0)
         return err_value_not_supported(err, "NVRAM:" VARIABLES, "...", "it is not a list of UEFI variables");
-    if (user && shipped_keys(call, &keys, err) < 0)
+    if (user && find_keys(call, &keys, err) < 0)
         return -1;
     efi_vars_set_keys(&vars, user ? &keys : NULL);
     AUTO_FREE char *text = efi_vars_write_text(&vars);
@@ -179,7 +191,27 @@ int handle_pool_set_uefi_certificates(struct call *call, const struct pool_set_u
 {
     if (!snapshot_get(call->snapshot, CLASS_pool, args->self))
         return fail_handle(err, CLASS_pool, args->self);
-    return err_operation_not_allowed(err, "VMs get the keys that their hosts' firmware is shipped with.");
+    return err_operation_not_allowed(err, "VMs get the keys that their hosts' firmware is shipped with; "
+                                          "pool.set_custom_uefi_certificates sets others.");
+}
+
+int handle_pool_set_custom_uefi_certificates(struct call *call,
+                                             const struct pool_set_custom_uefi_certificates_args *args,
+                                             struct api_err *err)
+{
+    AUTO_EFI_VARS struct efi_vars keys = EFI_VARS_INIT;
+    const char *why;
+    if (*args->value && uefi_keys_read(args->value, &keys, &why) < 0)
+        return err_invalid_value(err, "value", why);
+    struct tx *tx = store_begin(call->server->store);
+    if (!pool_row(tx_get(tx, CLASS_pool, args->self))) {
+        tx_abort(tx);
+        return fail_handle(err, CLASS_pool, args->self);
+    }
+    struct pool_row *edit = pool_row_mut(tx_edit(tx, CLASS_pool, args->self));
+    str_assign(&edit->custom_uefi_certificates, args->value);
+    str_assign(&edit->uefi_certificates, args->value);
+    return server_commit(tx, err);
 }
 
 /* ---- newer keys at a start ---- */
@@ -218,14 +250,26 @@ static bool renews_all(const struct call *call)
     return pool && pool->auto_update_vm_secureboot_certificates;
 }
 
+/* A VM that never ran gets the shipped keys from its host, which knows nothing of the pool's own. */
+static int give_first(struct call *call, const struct vm_row *vm, struct api_err *err)
+{
+    AUTO_EFI_VARS struct efi_vars keys = EFI_VARS_INIT;
+    if (!keys_of_pool(call, &keys))
+        return 0;
+    AUTO_FREE char *text = efi_vars_write_text(&keys);
+    return set_variables(call, vm->row.ref, text, err);
+}
+
 int vm_firmware_renew(struct call *call, struct hv_host *agent, const struct vm_row *vm, struct api_err *err)
 {
     const char *now = str_map_get(vm->NVRAM, VARIABLES);
     enum vm_secureboot_certificates_state was = vm->secureboot_certificates_state, state;
     bool marked = was == VM_SECUREBOOT_CERTIFICATES_STATE_UPDATE_ON_BOOT;
     AUTO_EFI_VARS struct efi_vars vars = EFI_VARS_INIT, shipped = EFI_VARS_INIT;
-    if (!uses_uefi(vm) || !now || efi_vars_read_text(now, &vars) < 0 || (!marked && !has_key(&vars, 0)) ||
-        !keys_of_host(agent, &shipped))
+    if (uses_uefi(vm) && (!now || !*now))
+        return give_first(call, vm, err);
+    if (!uses_uefi(vm) || efi_vars_read_text(now, &vars) < 0 || (!marked && !has_key(&vars, 0)) ||
+        (!keys_of_pool(call, &shipped) && !keys_of_host(agent, &shipped)))
         return 0;
     bool differs = renew(&vars, &shipped), take = differs && (marked || renews_all(call));
     state = differs && !take ? VM_SECUREBOOT_CERTIFICATES_STATE_UPDATE_AVAILABLE

@@ -68,3 +68,6 @@ struct efi_key {
 extern const struct efi_key efi_keys[EFI_KEY_COUNT];
 /* Takes the keys of `from` in place of its own; NULL: has none afterwards (the firmware's set-up mode). */
 void efi_vars_set_keys(struct efi_vars *vars, const struct efi_vars *from);
+/* Takes efi_keys[key] from an authenticated update (*.auth: EFI_VARIABLE_AUTHENTICATION_2 and signature
+ * lists). Who has signed it is not looked at: that counts for firmware that has keys. -1: it is not one. */
+int efi_vars_put_update(struct efi_vars *vars, size_t key, const void *update, size_t len);

@@ -25,6 +25,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (efi_vars_read(data, size, &vars) == 0)
         again(&vars);
     efi_vars_done(&vars);
+    if (efi_vars_put_update(&vars, EFI_KEY_DBX, data, size) == 0)
+        again(&vars);
+    efi_vars_done(&vars);
     if (efi_flash_read(data, size, &vars) < 0)
         return 0;
     again(&vars);

@@ -99,3 +99,52 @@ Test(efivars, lists_of_other_writers_are_read)
     cr_assert_eq(efi_vars_read(list.data, list.len, &out), 0);
     cr_expect(efi_vars_find(&out, EFI_VENDOR_GLOBAL, "Lang"));
 }
+
+/* An update with one list of one signature. */
+static size_t make_update(uint8_t *out)
+{
+    static const uint8_t fixed[] = {0xe8, 7, 1, 2, 3, 4, 5,    0,   0, 0, 0, 0, 0, 0, 0, 0, /* a time */
+                                    26,   0, 0, 0, 0, 2, 0xf1, 0x0e};
+    memset(out, 0, 128);
+    memcpy(out, fixed, sizeof(fixed));
+    uint8_t *list = out + EFI_TIME_SIZE + 26; /* behind the GUID and two bytes of the signer's */
+    list[16] = 28 + 20;
+    list[24] = 20;
+    memcpy(list + 28 + 16, "key!", 4);
+    return (size_t)(list - out) + 48;
+}
+
+Test(efivars, an_update_gives_a_key)
+{
+    uint8_t update[128];
+    size_t len = make_update(update);
+    struct efi_vars vars AUTO_EFI_VARS = EFI_VARS_INIT;
+    cr_assert_eq(efi_vars_put_update(&vars, EFI_KEY_DBX, update, len), 0);
+    const struct efi_var *dbx = efi_vars_find(&vars, EFI_VENDOR_IMAGE_SECURITY, "dbx");
+    cr_assert(dbx);
+    cr_expect_eq(dbx->attributes, 0x27);
+    cr_expect_eq(dbx->data_len, 48);
+    cr_expect(memcmp(dbx->data + 44, "key!", 4) == 0);
+    cr_expect(memcmp(dbx->time, update, EFI_TIME_SIZE) == 0);
+}
+
+Test(efivars, what_is_no_update_gives_none)
+{
+    static const struct {
+        size_t at;
+        uint8_t value;
+    } wrong[] = {{16, 23},      {16, 200},     {18, 1},       {22, 0},      {42 + 16, 47},
+                 {42 + 16, 49}, {42 + 20, 21}, {42 + 24, 16}, {42 + 24, 19}};
+    uint8_t update[128];
+    size_t len = make_update(update);
+    struct efi_vars vars AUTO_EFI_VARS = EFI_VARS_INIT;
+    for (size_t cut = 0; cut < len; cut++)
+        cr_expect_eq(efi_vars_put_update(&vars, 0, update, cut), -1, "%zu bytes", cut);
+    cr_expect_eq(efi_vars_put_update(&vars, 0, update, len + 1), -1);
+    for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
+        make_update(update);
+        update[wrong[i].at] = wrong[i].value;
+        cr_expect_eq(efi_vars_put_update(&vars, 0, update, len), -1, "byte %zu", wrong[i].at);
+    }
+    cr_expect_eq(vars.count, 0);
+}
