@@ -44,6 +44,14 @@ if(CORRAL_FUZZ)
   add_custom_target(fuzz-programs)
 endif()
 
+# corral_count_branches(TARGET): with CORRAL_BRANCHES, programs that link the library note which of its branches they take.
+function(corral_count_branches target)
+  if(CORRAL_BRANCHES)
+    target_compile_options(${target} PRIVATE --coverage -fprofile-update=atomic)
+    target_link_options(${target} PUBLIC --coverage)
+  endif()
+endfunction()
+
 if(CORRAL_TESTS)
   pkg_check_modules(CRITERION REQUIRED IMPORTED_TARGET criterion)
 endif()

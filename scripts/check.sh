@@ -89,7 +89,34 @@ races_build() {
     ninja -C "$folder" poold hostd xe corral-launch 8>&-
 }
 
+# The tests' own verdicts are those of 'corral test': here they only have to run.
+branches_run() {
+    local folder=$corral_root/build/branches log=$corral_root/build/branches/corral.log part arguments=()
+    if $list; then arguments+=(--list); fi
+    packages_ensure "$log" build run test
+    stage "build for counting" "$log" branches_build "$folder"
+    find "$folder" -name '*.gcda' -delete
+    for part in db apiserver tests/api; do
+        CORRAL_ALLOCATIONS=all ctest --test-dir "$folder/$part" --parallel $(($(nproc) * 2)) </dev/null ||
+            say "some tests failed: they may have left branches out"
+    done
+    python3 -B "$corral_root/scripts/branches.py" "$folder" --json "$folder/branches.json" "${arguments[@]}"
+}
+
+branches_build() {
+    local folder=$1
+    mkdir -p "$folder"
+    exec 8>"$folder/.lock"
+    flock 8
+    build_configure "$folder" -DCMAKE_BUILD_TYPE=Debug -DCORRAL_BRANCHES=ON
+    ninja -C "$folder" db/all apiserver/all tests/api/all poold hostd xe corral-launch 8>&-
+}
+
 command_coverage() {
+    if $branches; then
+        branches_run
+        return
+    fi
     local arguments=(--calls "$corral_root/build/test/calls")
     if $list; then arguments+=(--list); fi
     packages_ensure "$corral_root/build/coverage.log" build

@@ -122,6 +122,53 @@ Test(decode, each_type)
     }
 }
 
+/* Whatever is given for whatever is expected: a value that can be written again, or words. */
+Test(decode, every_kind_of_value_for_every_type)
+{
+    static const char *const given[] = {"{}",
+                                        "[]",
+                                        "\"\"",
+                                        "\"x\"",
+                                        "\"2\"",
+                                        "1",
+                                        "1.5",
+                                        "true",
+                                        "false",
+                                        "null",
+                                        "[null]",
+                                        "[[]]",
+                                        "[\"x\",\"x\"]",
+                                        "[2]",
+                                        "{\"a\":{}}",
+                                        "{\"a\":[]}",
+                                        "{\"2\":\"b\"}",
+                                        "{\"OpaqueRef:NULL\":\"b\"}",
+                                        "[\"pending\",\"start\",\"copy\"]",
+                                        "\"\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4"
+                                        "\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4"
+                                        "\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4\u00e4"
+                                        "\u00e4\u00e4\u00e4x\u00e4\u00e4\u00e4\""};
+    const struct type *seen[512];
+    size_t count = 0;
+    for (size_t m = 0; m < model_method_count; m++)
+        for (size_t p = 0; p < model_methods[m].param_count; p++) {
+            const struct type *type = model_methods[m].params[p].type;
+            size_t at = 0;
+            while (at < count && seen[at] != type)
+                at++;
+            if (at == count && count < ARRAY_LEN(seen))
+                seen[count++] = type;
+        }
+    for (size_t i = 0; i < count; i++)
+        for (size_t k = 0; k < ARRAY_LEN(given); k++)
+            for (enum decode_mode mode = DECODE_STRICT; mode <= DECODE_LENIENT; mode++) {
+                AUTO_FREE char *got = decoded(seen[i], given[k], mode);
+                cr_assert(*got != '!' || strncmp(got, "!INTERNAL_ERROR Expected ", 25) == 0 ||
+                              strncmp(got, "!HANDLE_INVALID ", 16) == 0,
+                          "%s as %s: %s", given[k], seen[i]->name, got);
+            }
+}
+
 /* A refusal shows no more than a little of what was given. */
 Test(decode, refusals_are_short)
 {

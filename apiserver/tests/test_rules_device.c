@@ -7,6 +7,7 @@
 #include <model/rows.h>
 #include <rules/device.h>
 #include <rules/operations.h>
+#include <rules/vm.h>
 
 static struct store *store;
 static struct tx *tx;
@@ -413,4 +414,287 @@ Test(device, hosts)
     cr_expect_str_eq(verdict(&host->row, HOST_ALLOWED_OPERATIONS_POWER_ON), "");
     str_assign(&host->power_on_mode, "");
     cr_expect_str_eq(verdict(&host->row, HOST_ALLOWED_OPERATIONS_POWER_ON), "HOST_POWER_ON_MODE_DISABLED");
+}
+
+/* USB devices, and classes without rules of their own: one operation at a time. */
+Test(device, usb)
+{
+    static const struct {
+        bool vm, running, attached;
+        const char *other;    /* operation under way */
+        const char *stopping; /* on the VM */
+        int operation;
+        const char *wanted;
+    } table[] = {
+        {false, false, false, NULL, NULL, VUSB_OPERATIONS_PLUG, "HANDLE_INVALID"},
+        {true, true, false, "plug", NULL, VUSB_OPERATIONS_PLUG, "OTHER_OPERATION_IN_PROGRESS"},
+        {true, false, false, NULL, NULL, VUSB_OPERATIONS_ATTACH, ""},
+        {true, false, false, NULL, NULL, VUSB_OPERATIONS_PLUG, "VM_BAD_POWER_STATE"},
+        {true, true, false, NULL, NULL, VUSB_OPERATIONS_PLUG, ""},
+        {true, true, true, NULL, NULL, VUSB_OPERATIONS_PLUG, "DEVICE_ALREADY_ATTACHED"},
+        {true, true, false, NULL, NULL, VUSB_OPERATIONS_UNPLUG, "DEVICE_ALREADY_DETACHED"},
+        {true, true, true, NULL, NULL, VUSB_OPERATIONS_UNPLUG, ""},
+        {true, true, false, NULL, "clean_shutdown", VUSB_OPERATIONS_PLUG, "OPERATION_NOT_ALLOWED"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct vm_row *vm = vm_row_mut(tx_create(tx, CLASS_VM));
+        struct vusb_row *vusb = vusb_row_mut(tx_create(tx, CLASS_VUSB));
+        vm->power_state = table[i].running ? VM_POWER_STATE_RUNNING : VM_POWER_STATE_HALTED;
+        vusb->VM = table[i].vm ? vm->row.ref : REF_NULL;
+        vusb->currently_attached = table[i].attached;
+        if (table[i].other)
+            str_map_put(&vusb->current_operations, "OpaqueRef:t", table[i].other);
+        if (table[i].stopping)
+            str_map_put(&vm->current_operations, "OpaqueRef:t", table[i].stopping);
+        cr_expect_str_eq(verdict(&vusb->row, table[i].operation), table[i].wanted, "row %zu", i);
+    }
+    struct row *pool = tx_create(tx, CLASS_pool);
+    cr_expect_str_eq(verdict(pool, 0), "");
+    str_map_put(&pool_row_mut(pool)->current_operations, "OpaqueRef:t", "ha_enable");
+    cr_expect_str_eq(verdict(pool, 0), "OTHER_OPERATION_IN_PROGRESS");
+}
+
+Test(device, appliances)
+{
+    enum { H = VM_POWER_STATE_HALTED, P = VM_POWER_STATE_PAUSED, R = VM_POWER_STATE_RUNNING, NONE = -1 };
+    static const struct {
+        int states[2];
+        bool busy;
+        int operation;
+        const char *wanted;
+    } table[] = {
+        {{NONE, NONE}, false, VM_APPLIANCE_OPERATION_START, "OPERATION_NOT_ALLOWED"},
+        {{H, R}, true, VM_APPLIANCE_OPERATION_START, "OTHER_OPERATION_IN_PROGRESS"},
+        {{H, R}, false, VM_APPLIANCE_OPERATION_START, ""},
+        {{P, R}, false, VM_APPLIANCE_OPERATION_START, "OPERATION_NOT_ALLOWED"},
+        {{H, R}, false, VM_APPLIANCE_OPERATION_CLEAN_SHUTDOWN, ""},
+        {{H, P}, false, VM_APPLIANCE_OPERATION_CLEAN_SHUTDOWN, "OPERATION_NOT_ALLOWED"},
+        {{H, P}, false, VM_APPLIANCE_OPERATION_HARD_SHUTDOWN, ""},
+        {{H, H}, false, VM_APPLIANCE_OPERATION_HARD_SHUTDOWN, "OPERATION_NOT_ALLOWED"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct vm_appliance_row *self = vm_appliance_row_mut(tx_create(tx, CLASS_VM_appliance));
+        struct ref ref = self->row.ref;
+        if (table[i].busy)
+            str_map_put(&self->current_operations, "OpaqueRef:t", "start");
+        for (size_t k = 0; k < 2; k++)
+            if (table[i].states[k] != NONE) {
+                struct vm_row *vm = vm_row_mut(tx_create(tx, CLASS_VM));
+                vm->power_state = (enum vm_power_state)table[i].states[k];
+                vm->appliance = ref;
+            }
+        next_tx();
+        cr_expect_str_eq(verdict(tx_get(tx, CLASS_VM_appliance, ref), table[i].operation), table[i].wanted,
+                         "row %zu", i);
+    }
+}
+
+Test(device, cards_that_are_busy_or_of_a_hosts_own_system)
+{
+    struct vm_row *vm = vm_row_mut(tx_create(tx, CLASS_VM));
+    struct vif_row *vif = vif_row_mut(tx_create(tx, CLASS_VIF));
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    cr_expect_str_eq(verdict(&vif->row, VIF_OPERATIONS_PLUG), "HANDLE_INVALID");
+    vif->VM = vm->row.ref;
+    cr_expect_str_eq(verdict(&vif->row, VIF_OPERATIONS_ATTACH), "");
+    vm->power_state = VM_POWER_STATE_RUNNING;
+    vm->is_control_domain = true;
+    cr_expect_str_eq(verdict(&vif->row, VIF_OPERATIONS_PLUG), "OPERATION_NOT_ALLOWED");
+    str_map_put(&vif->current_operations, "OpaqueRef:a", "plug");
+    str_map_put(&vif->current_operations, "OpaqueRef:b", "attach");
+    cr_expect_eq(device_operation_check(tx, &vif->row, VIF_OPERATIONS_UNPLUG, &err), -1);
+    cr_expect_str_eq(err.params[2], "{plug; attach}");
+    struct vbd_row *vbd = vbd_row_mut(tx_create(tx, CLASS_VBD));
+    vbd->VM = vm->row.ref;
+    str_map_put(&vbd->current_operations, "OpaqueRef:a", "plug");
+    cr_expect_str_eq(verdict(&vbd->row, VBD_OPERATIONS_INSERT), "OTHER_OPERATION_IN_PROGRESS");
+    cr_expect_str_eq(verdict(&vbd->row, VBD_OPERATIONS_PAUSE), ""); /* goes beside */
+}
+
+/* A disk whose other drive is about to have it, and one whose drive names nothing. */
+Test(device, disks_that_are_about_to_be_used)
+{
+    struct storage s = make_storage("file", true, true, false);
+    struct vm_row *vm = vm_row_mut(tx_create(tx, CLASS_VM));
+    struct vbd_row *mine = vbd_row_mut(tx_create(tx, CLASS_VBD)),
+                   *empty = vbd_row_mut(tx_create(tx, CLASS_VBD));
+    vm->power_state = VM_POWER_STATE_RUNNING;
+    mine->VM = empty->VM = vm->row.ref;
+    mine->VDI = s.vdi;
+    mine->type = empty->type = VBD_TYPE_DISK;
+    str_map_put(&vbd_row_mut(tx_edit(tx, CLASS_VBD, s.vbd))->current_operations, "OpaqueRef:t", "plug");
+    struct ref ref = mine->row.ref, of_nothing = empty->row.ref;
+    next_tx();
+    cr_expect_str_eq(verdict(tx_get(tx, CLASS_VBD, ref), VBD_OPERATIONS_PLUG), "VDI_IN_USE");
+    cr_expect_str_eq(verdict(tx_get(tx, CLASS_VBD, of_nothing), VBD_OPERATIONS_PLUG), "");
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    cr_expect_eq(vbd_sharing_check(tx, vbd_row(tx_get(tx, CLASS_VBD, of_nothing)), &err), 0);
+    /* Within one transaction a drive may have gone that the disk still names. */
+    tx_delete(tx, CLASS_VBD, s.vbd);
+    cr_expect_str_eq(verdict(tx_get(tx, CLASS_VBD, ref), VBD_OPERATIONS_PLUG), "");
+    cr_expect_str_eq(verdict(tx_get(tx, CLASS_VDI, s.vdi), VDI_OPERATIONS_FORGET), "");
+    tx_delete(tx, CLASS_PBD, s.pbd);
+    cr_expect_str_eq(verdict(tx_get(tx, CLASS_VDI, s.vdi), VDI_OPERATIONS_DESTROY), "SR_HAS_NO_PBDS");
+    tx_delete(tx, CLASS_SR, s.sr);
+    cr_expect_str_eq(verdict(tx_get(tx, CLASS_VDI, s.vdi), VDI_OPERATIONS_DESTROY), "HANDLE_INVALID");
+}
+
+Test(device, repositories_of_other_kinds)
+{
+    static const struct {
+        const char *type, *running;
+        bool tools, plugged, linked, disk, rrd, managed;
+        int operation;
+        const char *wanted;
+    } table[] = {
+        {"iso", NULL, true, true, true, false, false, false, STORAGE_OPERATIONS_VDI_CREATE,
+         "SR_OPERATION_NOT_SUPPORTED"},
+        {"iso", NULL, true, true, true, false, false, false, STORAGE_OPERATIONS_SCAN, ""},
+        {"none", NULL, false, true, true, false, false, false, STORAGE_OPERATIONS_SCAN,
+         "SR_OPERATION_NOT_SUPPORTED"},
+        {"file", NULL, false, false, false, false, false, false, STORAGE_OPERATIONS_DESTROY,
+         "SR_HAS_NO_PBDS"},
+        {"file", NULL, false, false, true, true, true, true, STORAGE_OPERATIONS_DESTROY, ""},
+        {"file", NULL, false, false, true, true, false, false, STORAGE_OPERATIONS_DESTROY, ""},
+        {"file", NULL, false, false, true, true, false, true, STORAGE_OPERATIONS_DESTROY, "SR_NOT_EMPTY"},
+        {"file", "plug", false, true, true, false, false, false, STORAGE_OPERATIONS_PLUG, ""},
+        {"file", "plug", false, true, true, false, false, false, STORAGE_OPERATIONS_SCAN,
+         "OTHER_OPERATION_IN_PROGRESS"},
+        {"file", "scan", false, true, true, false, false, false, STORAGE_OPERATIONS_PLUG,
+         "OTHER_OPERATION_IN_PROGRESS"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct storage s = make_storage(table[i].type, table[i].plugged, table[i].disk, false);
+        struct sr_row *sr = sr_row_mut(tx_edit(tx, CLASS_SR, s.sr));
+        sr->is_tools_sr = table[i].tools;
+        if (table[i].running)
+            str_map_put(&sr->current_operations, "OpaqueRef:t", table[i].running);
+        if (!table[i].linked)
+            tx_delete(tx, CLASS_PBD, s.pbd);
+        if (table[i].disk) {
+            struct vdi_row *vdi = vdi_row_mut(tx_edit(tx, CLASS_VDI, s.vdi));
+            vdi->managed = table[i].managed;
+            vdi->type = table[i].rrd ? VDI_TYPE_RRD : VDI_TYPE_USER;
+        }
+        next_tx();
+        cr_expect_str_eq(verdict(tx_get(tx, CLASS_SR, s.sr), table[i].operation), table[i].wanted, "row %zu",
+                         i);
+    }
+    struct storage drive = make_storage("udev", true, true, false),
+                   tools = make_storage("file", true, true, false);
+    cr_expect_str_eq(verdict(tx_get(tx, CLASS_VDI, drive.vdi), VDI_OPERATIONS_DESTROY),
+                     "SR_OPERATION_NOT_SUPPORTED");
+    sr_row_mut(tx_edit(tx, CLASS_SR, tools.sr))->is_tools_sr = true;
+    cr_expect_str_eq(verdict(tx_get(tx, CLASS_VDI, tools.vdi), VDI_OPERATIONS_DESTROY),
+                     "SR_OPERATION_NOT_SUPPORTED");
+}
+
+/* Who is about to have a disk, or has it for reading only; and what tracks changes. */
+Test(device, disks_in_use)
+{
+    static const struct {
+        const char *type, *vm, *vbd; /* operations under way */
+        bool attached, reads, tracks;
+        int operation;
+        const char *wanted;
+    } table[] = {
+        {"file", "start", NULL, false, false, false, VDI_OPERATIONS_DESTROY, "OTHER_OPERATION_IN_PROGRESS"},
+        {"file", "start_on", NULL, false, false, false, VDI_OPERATIONS_DESTROY,
+         "OTHER_OPERATION_IN_PROGRESS"},
+        {"file", "snapshot", NULL, false, false, false, VDI_OPERATIONS_DESTROY, ""},
+        {"file", NULL, "plug", false, false, false, VDI_OPERATIONS_DESTROY, "OTHER_OPERATION_IN_PROGRESS"},
+        {"file", NULL, NULL, true, true, false, VDI_OPERATIONS_COPY, ""},
+        {"file", NULL, NULL, true, false, false, VDI_OPERATIONS_COPY, "VDI_IN_USE"},
+        {"file", NULL, NULL, false, false, true, VDI_OPERATIONS_SNAPSHOT, ""},
+        {"iso", NULL, NULL, false, false, false, VDI_OPERATIONS_COPY, "SR_OPERATION_NOT_SUPPORTED"},
+        {"nothing", NULL, NULL, false, false, false, VDI_OPERATIONS_CLONE, "SR_OPERATION_NOT_SUPPORTED"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct storage s = make_storage(table[i].type, true, true, table[i].attached);
+        struct vbd_row *vbd = vbd_row_mut(tx_edit(tx, CLASS_VBD, s.vbd));
+        vdi_row_mut(tx_edit(tx, CLASS_VDI, s.vdi))->cbt_enabled = table[i].tracks;
+        vbd->mode = table[i].reads ? VBD_MODE_RO : VBD_MODE_RW;
+        if (table[i].vbd)
+            str_map_put(&vbd->current_operations, "OpaqueRef:t", table[i].vbd);
+        if (table[i].vm)
+            str_map_put(&vm_row_mut(tx_edit(tx, CLASS_VM, vbd->VM))->current_operations, "OpaqueRef:t",
+                        table[i].vm);
+        cr_expect_str_eq(verdict(tx_get(tx, CLASS_VDI, s.vdi), table[i].operation), table[i].wanted,
+                         "row %zu", i);
+        /* With its VM gone, and with nobody. */
+        tx_delete(tx, CLASS_VM, vbd->VM);
+        verdict(tx_get(tx, CLASS_VDI, s.vdi), table[i].operation);
+        tx_delete(tx, CLASS_VBD, s.vbd);
+        next_tx();
+        verdict(tx_get(tx, CLASS_VDI, s.vdi), table[i].operation);
+        operations_refresh(tx, CLASS_VDI, s.vdi);
+    }
+}
+
+/* What the rules see of a VM, from its rows. */
+Test(device, views_of_vms)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct ref refs[6];
+    static const struct {
+        const char *platform, *value; /* a key of the platform */
+        const char *feature;          /* what the guest says of feature-suspend; NULL: there is no guest */
+        enum on_boot on_boot;
+        bool drive, caching;
+        bool immobile, resets, caches;
+    } table[ARRAY_LEN(refs)] = {
+        {"nomigrate", "true", NULL, ON_BOOT_PERSIST, false, false, true, false, false},
+        {"nested-virt", "1", "0", ON_BOOT_PERSIST, true, false, true, false, false},
+        {"nested-virt", "no", "1", ON_BOOT_RESET, true, false, false, true, false},
+        {"nomigrate", "1", "1", ON_BOOT_RESET, true, true, true, true, true},
+        {"other", "1", NULL, ON_BOOT_PERSIST, true, true, false, false, false},
+        {"nomigrate", "false", "1", ON_BOOT_PERSIST, false, false, false, false, false},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct vm_row *vm = vm_row_mut(tx_create(tx, CLASS_VM));
+        refs[i] = vm->row.ref;
+        vm->power_state = VM_POWER_STATE_SUSPENDED;
+        str_map_put(&vm->platform, table[i].platform, table[i].value);
+        str_map_put(&vm->current_operations, "OpaqueRef:t", "a word of a later version");
+        if (table[i].feature) {
+            struct vm_guest_metrics_row *guest =
+                vm_guest_metrics_row_mut(tx_create(tx, CLASS_VM_guest_metrics));
+            vm->guest_metrics = guest->row.ref;
+            guest->PV_drivers_detected = i == 3;
+            str_map_put(&guest->other, "feature-suspend", table[i].feature);
+        }
+        struct vbd_row *empty = vbd_row_mut(tx_create(tx, CLASS_VBD));
+        empty->VM = refs[i];
+        if (table[i].drive) {
+            struct vbd_row *vbd = vbd_row_mut(tx_create(tx, CLASS_VBD));
+            struct vdi_row *vdi = vdi_row_mut(tx_create(tx, CLASS_VDI));
+            vbd->VM = refs[i];
+            vbd->VDI = vdi->row.ref;
+            vdi->on_boot = table[i].on_boot;
+            vdi->allow_caching = table[i].caching;
+        }
+    }
+    next_tx();
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        struct vm_view view = vm_view_of(tx, vm_row(tx_get(tx, CLASS_VM, refs[i])));
+        cr_expect_eq(view.immobile, table[i].immobile, "row %zu", i);
+        cr_expect_eq(view.resets_disks, table[i].resets, "row %zu", i);
+        cr_expect_eq(view.caches_reset, table[i].caches, "row %zu", i);
+        /* What it does not know is in the way of everything but what ends the VM. */
+        cr_expect_eq(operation_check(tx, CLASS_VM, refs[i], VM_OPERATIONS_DESTROY, &err), -1);
+        view.power_state = VM_POWER_STATE_RUNNING;
+        vm_operations_allowed(&view);
+    }
+    struct pool_row *pool = pool_row_mut(tx_create(tx, CLASS_pool));
+    static const char *const words[] = {NULL, "true", "1", "yes"};
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        if (words[i])
+            str_map_put(&pool->other_config, "allow_clone_suspended_vm", words[i]);
+        struct vm_view view = vm_view_of(tx, vm_row(tx_get(tx, CLASS_VM, refs[0])));
+        cr_expect_eq(view.allow_clone_suspended, i == 1 || i == 2, "%zu", i);
+    }
+    cr_expect_eq(operation_find(CLASS_VM, "start"), (int)VM_OPERATIONS_START);
+    cr_expect_eq(operation_find(CLASS_VM, "nothing"), -1);
+    cr_expect_eq(operation_find(CLASS_network, "x"), -1);
+    cr_expect_eq(operation_find(CLASS_PBD, "x"), -1);
 }

@@ -100,6 +100,48 @@ Test(store, a_transaction_sees_its_own_changes_and_nobody_else_does)
     store_close(store);
 }
 
+static bool stop_at_first(const struct row *row, void *arg)
+{
+    *(const struct row **)arg = row;
+    return false;
+}
+
+Test(store, a_transaction_looks_for_what_it_has_changed_itself)
+{
+    struct store *store = fixture_open(NULL);
+    struct ref one = make_disk(store, "n"), gone = make_disk(store, "n");
+    struct tx *tx = store_begin(store);
+    AUTO_FREE char *uuid = xstrdup(AS(disk, tx_get(tx, DISK, one))->uuid);
+    AUTO_FREE char *of_gone = xstrdup(AS(disk, tx_get(tx, DISK, gone))->uuid);
+    cr_assert_eq(tx_by_uuid(tx, DISK, uuid), tx_get(tx, DISK, one));
+    struct row *edited = tx_edit(tx, DISK, one);
+    cr_assert_eq(tx_by_uuid(tx, DISK, uuid), edited);
+    str_assign(&AS(disk, edited)->uuid, "aaaaaaaa-2222-3333-4444-555555555555");
+    cr_assert_null(tx_by_uuid(tx, DISK, uuid));
+    cr_assert_eq(tx_by_uuid(tx, DISK, "aaaaaaaa-2222-3333-4444-555555555555"), edited);
+    tx_delete(tx, DISK, gone);
+    tx_delete(tx, DISK, gone);
+    tx_delete(tx, DISK, ref_new());
+    tx_renew(tx, DISK, gone);
+    tx_renew(tx, DISK, ref_new());
+    cr_assert_null(tx_by_uuid(tx, DISK, of_gone));
+    for (int i = 0; i < 10; i++)
+        str_assign(&AS(disk, tx_create(tx, DISK))->name_label, "n");
+    tx_create(tx, LINK);
+    const struct row **rows, *first = NULL;
+    cr_assert_eq(tx_by_name(tx, DISK, "n", &rows), 11);
+    free(rows);
+    cr_assert_eq(tx_by_name(tx, LINK, "", &rows), 0, "a class without names");
+    free(rows);
+    tx_each(tx, LINK, stop_at_first, &first);
+    cr_assert_not_null(first, "of the transaction alone");
+    tx_each(tx, DISK, stop_at_first, &first);
+    cr_assert_eq(first, edited);
+    fixture_commit(tx);
+    fixture_check(store);
+    store_close(store);
+}
+
 struct seen {
     size_t count;
     bool has_deleted;

@@ -14,27 +14,20 @@
 
 #define TEXT_SHOWN_MAX 64
 
+/* A value is never NULL here: its place was looked at first. */
+static bool is(const json_t *json, json_type type)
+{
+    return json_typeof(json) == type;
+}
+
 static const char *json_kind(const json_t *json)
 {
-    switch (json_typeof(json)) {
-    case JSON_OBJECT:
-        return "a struct";
-    case JSON_ARRAY:
-        return "an array";
-    case JSON_STRING:
-        return json_string_value(json);
-    case JSON_INTEGER:
-        return "an integer";
-    case JSON_REAL:
-        return "a number with a fraction";
-    case JSON_TRUE:
-        return "true";
-    case JSON_FALSE:
-        return "false";
-    case JSON_NULL:
-        return "null";
-    }
-    return "nothing";
+    static const char *const kinds[] = {
+        [JSON_OBJECT] = "a struct",    [JSON_ARRAY] = "an array", [JSON_STRING] = "",
+        [JSON_INTEGER] = "an integer", [JSON_TRUE] = "true",      [JSON_REAL] = "a number with a fraction",
+        [JSON_FALSE] = "false",        [JSON_NULL] = "null",
+    };
+    return is(json, JSON_STRING) ? json_string_value(json) : kinds[json_typeof(json)];
 }
 
 /* How much of a text an error shows: whole characters. */
@@ -43,8 +36,8 @@ static int shown_len(const char *text)
     size_t len = strlen(text);
     if (len <= TEXT_SHOWN_MAX)
         return (int)len;
-    for (len = TEXT_SHOWN_MAX; len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80; len--)
-        continue;
+    for (len = TEXT_SHOWN_MAX; ((unsigned char)text[len] & 0xc0) == 0x80; len--)
+        continue; /* no character is that long */
     return (int)len;
 }
 
@@ -57,17 +50,17 @@ static int expected(struct api_err *err, const struct type *type, const json_t *
 static int decode_int(const struct type *type, const json_t *json, enum decode_mode mode, int64_t *out,
                       struct api_err *err)
 {
-    if (json_is_integer(json)) {
+    if (is(json, JSON_INTEGER)) {
         *out = json_integer_value(json);
         return 0;
     }
     /* A JSON writer may print a whole number with a fraction part; 2^53 keeps it exact. */
-    if (json_is_real(json) && json_real_value(json) == trunc(json_real_value(json)) &&
+    if (is(json, JSON_REAL) && json_real_value(json) == trunc(json_real_value(json)) &&
         fabs(json_real_value(json)) <= 9007199254740992.0) {
         *out = (int64_t)json_real_value(json);
         return 0;
     }
-    if (mode == DECODE_LENIENT && json_is_string(json)) {
+    if (mode == DECODE_LENIENT && is(json, JSON_STRING)) {
         const char *text = json_string_value(json);
         char *end;
         errno = 0;
@@ -83,11 +76,11 @@ static int decode_int(const struct type *type, const json_t *json, enum decode_m
 static int decode_float(const struct type *type, const json_t *json, enum decode_mode mode, double *out,
                         struct api_err *err)
 {
-    if (json_is_number(json)) {
+    if (is(json, JSON_INTEGER) || is(json, JSON_REAL)) {
         *out = json_number_value(json);
         return 0;
     }
-    if (mode == DECODE_LENIENT && json_is_string(json)) {
+    if (mode == DECODE_LENIENT && is(json, JSON_STRING)) {
         char *end;
         double value = strtod(json_string_value(json), &end);
         if (*json_string_value(json) && !*end) {
@@ -100,7 +93,7 @@ static int decode_float(const struct type *type, const json_t *json, enum decode
 
 static int decode_enum(const struct type *type, const json_t *json, int *out, struct api_err *err)
 {
-    if (!json_is_string(json))
+    if (!is(json, JSON_STRING))
         return expected(err, type, json);
     const char *text = json_string_value(json);
     int index = enum_find(type->en, text);
@@ -112,7 +105,7 @@ static int decode_enum(const struct type *type, const json_t *json, int *out, st
 
 static int decode_ref(const struct type *type, const json_t *json, struct ref *out, struct api_err *err)
 {
-    if (!json_is_string(json))
+    if (!is(json, JSON_STRING))
         return expected(err, type, json);
     if (!ref_parse(json_string_value(json), out))
         return err_handle_invalid(err, type->cls->name, json_string_value(json));
@@ -127,7 +120,7 @@ static int decode_scalar_text(const struct type *type, const json_t *json, enum 
     if (type->kind > TYPE_REF)
         return fail_internal(err, "Expected a scalar, not %s", type->name);
     if (type->kind == TYPE_STRING) {
-        if (!json_is_string(json))
+        if (!is(json, JSON_STRING))
             return expected(err, type, json);
         *out = xstrdup(json_string_value(json));
         return 0;
@@ -199,7 +192,7 @@ static int decode_enum_set(const struct type *type, const json_t *json, uint64_t
 static int decode_str_map(const struct type *type, const json_t *json, enum decode_mode mode,
                           const struct str_map **out, struct api_err *err)
 {
-    if (!json_is_object(json))
+    if (!is(json, JSON_OBJECT))
         return expected(err, type, json);
     size_t size = json_object_size(json), count = 0;
     char **texts = xcalloc(2 * size + 1, sizeof(*texts));
@@ -230,20 +223,20 @@ static int decode_str_map(const struct type *type, const json_t *json, enum deco
 int decode_cell(const struct type *type, const json_t *json, enum decode_mode mode, union cell *out,
                 struct api_err *err)
 {
-    if (type->kind == TYPE_SET && !json_is_array(json))
+    if (type->kind == TYPE_SET && !is(json, JSON_ARRAY))
         return expected(err, type, json);
     switch (type->rep) {
     case REP_VOID:
         return 0;
     case REP_BOOL:
-        if (!json_is_boolean(json))
+        if (!is(json, JSON_TRUE) && !is(json, JSON_FALSE))
             return expected(err, type, json);
-        out->b = json_is_true(json);
+        out->b = is(json, JSON_TRUE);
         return 0;
     case REP_INT:
         if (type->kind == TYPE_INT)
             return decode_int(type, json, mode, &out->i, err);
-        if (!json_is_string(json) || !datetime_parse(json_string_value(json), &out->i))
+        if (!is(json, JSON_STRING) || !datetime_parse(json_string_value(json), &out->i))
             return expected(err, type, json);
         return 0;
     case REP_FLOAT:
@@ -251,7 +244,7 @@ int decode_cell(const struct type *type, const json_t *json, enum decode_mode mo
     case REP_ENUM:
         return decode_enum(type, json, &out->e, err);
     case REP_STRING:
-        if (!json_is_string(json))
+        if (!is(json, JSON_STRING))
             return expected(err, type, json);
         out->str = str_new_len(json_string_value(json), json_string_length(json));
         return 0;
@@ -266,9 +259,9 @@ int decode_cell(const struct type *type, const json_t *json, enum decode_mode mo
     case REP_STR_MAP:
         return decode_str_map(type, json, mode, &out->str_map, err);
     case REP_JSON:
-        if (type->kind == TYPE_RECORD && !json_is_object(json))
+        if (type->kind == TYPE_RECORD && !is(json, JSON_OBJECT))
             return expected(err, type, json);
-        if (type->kind == TYPE_MAP && !json_is_object(json))
+        if (type->kind == TYPE_MAP && !is(json, JSON_OBJECT))
             return expected(err, type, json);
         out->json = json_incref((json_t *)json);
         return 0;
@@ -279,7 +272,7 @@ int decode_cell(const struct type *type, const json_t *json, enum decode_mode mo
 int decode_record(const struct class_desc *cls, const json_t *record, enum decode_mode mode, struct row **out,
                   struct api_err *err)
 {
-    if (!json_is_object(record)) {
+    if (!is(record, JSON_OBJECT)) {
         const char *got = json_kind(record);
         return fail_internal(err, "Expected %s record, got '%.*s'", cls->name, shown_len(got), got);
     }
@@ -339,7 +332,7 @@ int decode_args(const struct method_desc *method, const json_t *params, enum dec
             rc = decode_record(method->cls, json, mode, &((struct args_create *)args)->record, err);
         } else if (json) {
             bool list =
-                method->kind == METHOD_CUSTOM && param->type->rep == REP_STR_SET && json_is_array(json);
+                method->kind == METHOD_CUSTOM && param->type->rep == REP_STR_SET && is(json, JSON_ARRAY);
             rc = list ? decode_str_set(param->type, json, mode, true, &cell.str_set, err)
                       : decode_cell(param->type, json, mode, &cell, err);
             if (rc == 0) {

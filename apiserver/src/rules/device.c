@@ -62,7 +62,7 @@ static bool others_have_disk(struct tx *tx, const struct vbd_row *self, const st
         const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, vdi->VBDs->items[i]));
         if (!vbd || vbd == self || ref_eq(vbd->row.ref, self->row.ref))
             continue;
-        if (!vbd->currently_attached && !(vbd->current_operations && vbd->current_operations->count))
+        if (!vbd->currently_attached && !vbd->current_operations)
             continue;
         any = true;
         *writing |= vbd->mode == VBD_MODE_RW;
@@ -143,7 +143,7 @@ static int check_vbd(struct tx *tx, const struct vbd_row *vbd, enum vbd_operatio
     const struct str_map *current = vbd->current_operations;
     if (!vm)
         return fail_handle(err, CLASS_VM, vbd->VM);
-    if (current && current->count && !(bit & (VBD_OP(PAUSE) | VBD_OP(UNPAUSE))))
+    if (current && !(bit & (VBD_OP(PAUSE) | VBD_OP(UNPAUSE))))
         return operation_in_the_way(err, &vbd->row, &current->pairs[0]);
     if (check_drive(vbd, op, err) < 0 || check_vbd_state(vm, vbd, op, err) < 0)
         return -1;
@@ -185,7 +185,7 @@ static int check_vif(struct tx *tx, const struct vif_row *vif, enum vif_operatio
     const unsigned plugging = VIF_OP(PLUG) | VIF_OP(UNPLUG);
     if (!vm)
         return fail_handle(err, CLASS_VM, vif->VM);
-    if (vif->current_operations && vif->current_operations->count)
+    if (vif->current_operations)
         return vif_in_the_way(vif, err);
     if (!(bit & plugging))
         return 0;
@@ -210,7 +210,7 @@ static int check_vusb(struct tx *tx, const struct vusb_row *vusb, enum vusb_oper
     const struct vm_row *vm = vm_of(tx, vusb->VM);
     if (!vm)
         return fail_handle(err, CLASS_VM, vusb->VM);
-    if (vusb->current_operations && vusb->current_operations->count)
+    if (vusb->current_operations)
         return operation_in_the_way(err, &vusb->row, &vusb->current_operations->pairs[0]);
     if (op == VUSB_OPERATIONS_ATTACH)
         return 0;
@@ -229,9 +229,9 @@ static int check_appliance(struct tx *tx, const struct vm_appliance_row *self, e
                            struct api_err *err)
 {
     size_t halted = 0, running = 0, live = 0;
-    if (self->current_operations && self->current_operations->count)
+    if (self->current_operations)
         return operation_in_the_way(err, &self->row, &self->current_operations->pairs[0]);
-    if (!self->VMs || self->VMs->count == 0)
+    if (!self->VMs)
         return err_operation_not_allowed(err, "Appliance has no VMs.");
     for (size_t i = 0; i < self->VMs->count; i++) {
         const struct vm_row *vm = vm_of(tx, self->VMs->items[i]);
@@ -252,7 +252,7 @@ static int check_appliance(struct tx *tx, const struct vm_appliance_row *self, e
 static int check_exclusive(const struct row *row, struct api_err *err)
 {
     const struct str_map *current = row_cell(row, field_find(row->cls, "current_operations"))->str_map;
-    return current && current->count ? operation_in_the_way(err, row, &current->pairs[0]) : 0;
+    return current ? operation_in_the_way(err, row, &current->pairs[0]) : 0;
 }
 
 int device_operation_check(struct tx *tx, const struct row *row, int operation, struct api_err *err)

@@ -104,7 +104,7 @@ static int check_attachments(struct tx *tx, const struct vdi_row *vdi, enum vdi_
         const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, vdi->VBDs->items[i]));
         if (!vbd)
             continue;
-        if (vbd->current_operations && vbd->current_operations->count)
+        if (vbd->current_operations)
             return err_other_operation_in_progress(err, "VDI", REF_TEXT(vdi->row.ref),
                                                    vbd->current_operations->pairs[0].value,
                                                    vbd->current_operations->pairs[0].key);
@@ -248,7 +248,7 @@ static int check_sr_destroy(struct tx *tx, const struct sr_row *sr, bool plugged
 {
     if (plugged)
         return err_sr_has_pbd(err, REF_TEXT(sr->row.ref));
-    if (!sr->PBDs || sr->PBDs->count == 0)
+    if (!sr->PBDs)
         return err_sr_has_no_pbds(err, REF_TEXT(sr->row.ref));
     for (size_t i = 0; sr->VDIs && i < sr->VDIs->count; i++) {
         const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, sr->VDIs->items[i]));

@@ -157,9 +157,9 @@ struct vm_view vm_view_of(struct tx *tx, const struct vm_row *vm)
         .immobile = is_true(str_map_get(vm->platform, "nomigrate")) ||
                     is_true(str_map_get(vm->platform, "nested-virt")),
         .features = features_of(tx, vm),
-        .has_pci = vm->attached_PCIs && vm->attached_PCIs->count,
-        .has_vgpu = vm->VGPUs && vm->VGPUs->count,
-        .has_vusb = vm->VUSBs && vm->VUSBs->count,
+        .has_pci = vm->attached_PCIs != NULL,
+        .has_vgpu = vm->VGPUs != NULL,
+        .has_vusb = vm->VUSBs != NULL,
         .appliance = vm->appliance,
         .protection_policy = vm->protection_policy,
         .snapshot_schedule = vm->snapshot_schedule,

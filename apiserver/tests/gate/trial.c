@@ -24,15 +24,22 @@
 
 void trial_start(struct trial_server *t)
 {
-    struct server *s = &t->server;
+    struct store *store;
     struct store_err cause;
-    struct api_err err = API_ERR_INIT;
     const struct store_config config = {.path = NULL};
+    cr_assert_eq(store_open(&store, &config, &cause), 0);
+    trial_start_on(t, store);
+}
+
+void trial_start_on(struct trial_server *t, struct store *store)
+{
+    struct server *s = &t->server;
+    struct api_err err = API_ERR_INIT;
     const struct worker_config workers = {
         .name = "work", .threads_min = 2, .threads_max = 4, .queue_max = 100};
     *t = (struct trial_server){0};
     s->state_dir = "/nonexistent";
-    cr_assert_eq(store_open(&s->store, &config, &cause), 0);
+    s->store = store;
     cr_assert_eq(bootstrap(s, &err), 0);
     s->workers = worker_pool_new(&workers);
     s->login_workers = worker_pool_new(&workers);

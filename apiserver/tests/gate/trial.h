@@ -10,6 +10,8 @@ struct trial_server {
 };
 
 void trial_start(struct trial_server *t);
+/* The same over a store of the caller's making, which moves in. */
+void trial_start_on(struct trial_server *t, struct store *store);
 void trial_stop(struct trial_server *t);
 /* A session of that role, no superuser. The caller closes it with session_close and session_unref. */
 struct session *trial_session(struct trial_server *t, enum role role);
