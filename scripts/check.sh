@@ -43,6 +43,10 @@ long_run() {
     done
     say "at length: a bit flipped in each byte of a database"
     CORRAL_FLIPS=1 "$1/db/test_sums" --filter 'sums/a_flip*' </dev/null || rc=1
+    for name in base/test_base_memory db/test_memory apiserver/tests/apiserver_test_memory hv/hv_wire_memory_test; do
+        say "at length: each allocation fails, ${name##*/}"
+        CORRAL_ALLOCATIONS=all "$1/$name" </dev/null || rc=1
+    done
     races_run || rc=1
     say "at length: an image made by xe"
     CORRAL_CREATE_IMAGE=1 CORRAL_TEST_IMAGES=$corral_root/build/images \

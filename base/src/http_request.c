@@ -173,19 +173,24 @@ static enum MHD_Result at_head(struct http_request *req)
     }
 }
 
-/* A collected body that turned out too long: swallow the rest, then answer. */
-static void too_large(struct http_request *req)
+/* A collected body that turned out too long, or for which there is no memory: swallow the rest, then answer.
+ */
+static void turn_away(struct http_request *req, unsigned status, const char *text)
 {
     free(req->body);
     req->body = NULL;
     req->body_len = req->body_cap = 0;
     req->body_mode = BODY_DISCARD;
-    if (request_claim(req)) {
-        char text[80];
-        snprintf(text, sizeof(text), "the request's body is longer than %zu bytes", req->body_max);
-        answer_error_claimed(req, 413, text);
-    }
+    if (request_claim(req))
+        answer_error_claimed(req, status, text);
     http_request_unref(req); /* the handler's callback will not run: it owes nothing */
+}
+
+static void body_too_long(struct http_request *req)
+{
+    char text[80];
+    snprintf(text, sizeof(text), "the request's body is longer than %zu bytes", req->body_max);
+    turn_away(req, 413, text);
 }
 
 static void deliver(struct http_request *req, char *data, size_t len)
@@ -198,7 +203,7 @@ static void deliver(struct http_request *req, char *data, size_t len)
 static void collect(struct http_request *req, const char *data, size_t len)
 {
     if (len > req->body_max - req->body_len) {
-        too_large(req);
+        body_too_long(req);
         return;
     }
     if (req->body_len == 0 && (int64_t)len == req->content_length) {
@@ -211,7 +216,12 @@ static void collect(struct http_request *req, const char *data, size_t len)
         size_t cap = req->body_cap ? req->body_cap * 2 : 16384;
         while (cap - req->body_len < len)
             cap *= 2;
-        req->body = xrealloc(req->body, cap);
+        char *grown = realloc(req->body, cap);
+        if (!grown) {
+            turn_away(req, 503, "the server has no memory for a body of this size now");
+            return;
+        }
+        req->body = grown;
         req->body_cap = cap;
     }
     memcpy(req->body + req->body_len, data, len);
@@ -379,7 +389,7 @@ void http_read_body(struct http_request *req, size_t max,
     req->body_done = done;
     req->body_arg = arg;
     if (req->content_length > 0 && (uint64_t)req->content_length > max)
-        too_large(req);
+        body_too_long(req);
 }
 
 void http_stream_body(struct http_request *req, const struct http_body_sink *sink, void *arg)
