@@ -66,6 +66,7 @@ struct parallel_load {
     const struct engine_sink *sink;
     struct load_job *jobs;
     size_t job_count;
+    bool large; /* some table has more than one range */
     _Atomic size_t next;
     pthread_mutex_t lock; /* of the sink and of what follows */
     bool failed;
@@ -176,6 +177,7 @@ static int add_jobs(struct parallel_load *load, const struct class_plan *plan, s
         add_job(load, (struct load_job){plan, first ? first : INT64_MIN, end, false});
         if (end == INT64_MAX)
             break;
+        load->large = true;
     }
     add_job(load, (struct load_job){.plan = plan, .index = true});
     return 0;
@@ -194,9 +196,7 @@ static int load_rows(struct sqlite_engine *engine, const struct engine_sink *sin
         pthread_mutex_init(&load.lock, NULL);
         pthread_t readers[MAX_READERS];
         size_t count = 0, wanted = (size_t)sysconf(_SC_NPROCESSORS_ONLN) - 1;
-        bool large =
-            load.job_count > 2u * engine->schema->class_count; /* some table has more than one range */
-        while (large && count < wanted && count < MAX_READERS &&
+        while (load.large && count < wanted && count < MAX_READERS &&
                pthread_create(&readers[count], NULL, reader_run, &load) == 0)
             count++;
         reader_run_on(&load, engine->db);
