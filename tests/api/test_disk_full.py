@@ -3,16 +3,20 @@ resumes.
 
 A full disk is a small tmpfs; without the right to mount one that test is skipped. Single writes and syncs are refused
 by a library that is loaded into poold (disk_faults.c)."""
+import contextlib
 import ctypes
 import errno
 import mmap
 import os
+import shutil
+import sqlite3
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
 import unittest
+import xml.etree.ElementTree
 
 from pool import BUILD, Failure, TestPool, program, until
 from test_events import network_record, vm_record
@@ -189,6 +193,69 @@ class Failing(unittest.TestCase):
             return faults.hits > 0 and changed
         until("a refused write and a change after it", done, 60, 0)
         return refused
+
+
+def found_of(path, *networks):
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        return [int(db.execute("SELECT name_description FROM network WHERE _ref = ?", (network,)).fetchone()[0])
+                for network in networks]
+
+
+class Backup(unittest.TestCase):
+    """Copies that are made while clients write: each is the pool as it was at one moment, not before it began."""
+
+    def test_copies_while_clients_write(self):
+        with TestPool() as pool:
+            api = pool.login()
+            first, second = (api.network.create(network_record(name)) for name in ("first", "second"))
+            stop, written = threading.Event(), 0
+
+            def write():
+                nonlocal written
+                own = pool.login()
+                while not stop.is_set():
+                    for network in (first, second):  # one after the other: first is never behind
+                        own.network.set_name_description(network, str(written + 1))
+                    written += 1
+
+            writer = threading.Thread(target=write)
+            writer.start()
+            try:
+                for number in range(6):
+                    before = until("a write", lambda: written)
+                    if number % 2:
+                        found = self.dump(pool, first, second)
+                    else:
+                        copy = self.copy(pool, number)
+                        found = found_of(copy, first, second)
+                    self.assertIn(found[0] - found[1], (0, 1))
+                    self.assertGreaterEqual(found[1], before)
+            finally:
+                stop.set()
+                writer.join()
+            pool.stop()
+            shutil.copyfile(copy, os.path.join(pool.state, "pool.db"))
+            pool.start()
+            api = pool.login()
+            self.assertEqual([int(api.network.get_name_description(network)) for network in (first, second)],
+                             found_of(copy, first, second))
+            self.assertIn("older copy", pool.poold.log())
+
+    @staticmethod
+    def copy(pool, number):
+        """As `sqlite3 pool.db ".backup FILE"`."""
+        path = os.path.join(pool.folder, f"copy-{number}.db")
+        with contextlib.closing(sqlite3.connect(os.path.join(pool.state, "pool.db"))) as source:
+            with contextlib.closing(sqlite3.connect(path)) as target:
+                source.backup(target)
+        return path
+
+    @staticmethod
+    def dump(pool, *networks):
+        status, _, body = pool.http("GET", "/pool/xmldbdump", None, pool.basic())
+        assert status == 200, status
+        rows = {row.get("ref"): row for row in xml.etree.ElementTree.fromstring(body).iter("row")}
+        return [int(rows[network].get("name__description")) for network in networks]
 
 
 class Damaged(unittest.TestCase):
