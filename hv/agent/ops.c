@@ -487,6 +487,7 @@ static void fill_status(const struct agent_op *op, struct operation_status *stat
     str_assign(&status->id, op->id);
     str_assign(&status->call, op->call->name);
     str_assign(&status->key, op->key);
+    list_made(op, status);
     status->state = op->state;
     status->progress = op->progress;
     status->started = op->started;

@@ -315,6 +315,46 @@ Test(sim, a_waiting_shutdown_can_be_cancelled)
     cr_assert_eq(state_now(), DOMAIN_STATE_RUNNING);
 }
 
+#define COPY "33333333-3333-4333-8333-555555555555"
+
+static void *run_snapshot(void *arg)
+{
+    struct waiting *waiting = arg;
+    struct hv_op op = fresh_op();
+    op.cancel = &waiting->cancel;
+    struct snapshot_disk disk = {.sr = SR, .disk = DISK, .new_disk = COPY};
+    struct hv_domain_snapshot_args args = {.domain = VM, .disks = &disk, .disks_count = 1};
+    struct hv_domain_snapshot_result result;
+    waiting->outcome = hv_domain_snapshot(f.host, &op, &args, &result, &waiting->err);
+    atomic_store(&waiting->over, true);
+    return NULL;
+}
+
+Test(sim, an_operation_tells_which_disks_it_makes)
+{
+    fixture_storage(&f);
+    struct domain_config config AUTO_DOMAIN_CONFIG;
+    small_domain(&config);
+    config.firmware = FIRMWARE_KERNEL;
+    str_assign(&config.kernel, "vmlinuz");
+    str_assign(&config.cmdline, "sim.snapshot_ms=60000");
+    run(&config);
+    struct waiting waiting = {.outcome = 1};
+    pthread_create(&waiting.thread, NULL, run_snapshot, &waiting);
+    wait_running(HV_CALL_DOMAIN_SNAPSHOT, &waiting);
+    struct hv_operation_list_args args = {0};
+    struct hv_operation_list_result result;
+    struct hv_err err = {0};
+    cr_assert_eq(hv_operation_list(f.host, NULL, &args, &result, &err), 0, "%s", err.text);
+    cr_assert_eq(result.operations_count, 1);
+    cr_assert_eq(result.operations[0].makes_count, 1);
+    cr_assert_str_eq(result.operations[0].makes[0], COPY);
+    hv_operation_list_result_done(&result);
+    atomic_store(&waiting.cancel, true);
+    pthread_join(waiting.thread, NULL);
+    cr_assert_eq(waiting.err.kind, HV_ERR_KIND_CANCELLED, "%s", waiting.err.text);
+}
+
 Test(sim, a_deadline_ends_a_wait_and_the_guest_runs_on)
 {
     fixture_storage(&f);
