@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
-"""What a person does with a running guest through xe: suspend and resume it, plug a disk in, take snapshots and
-checkpoints and go back to them. Files in the guest, on its disk and in its memory, tell whether it is true."""
+"""What a person does with a running guest through xe: suspend and resume it, send it to another host, plug a disk in, take
+snapshots and checkpoints and go back to them. Files in the guest, on its disk and in its memory, tell whether it is true."""
+import base64
+import os
 import unittest
 
-from installation import Installation
+from installation import Installation, processes
 from waiting import until
 
 TEMPLATE = "Corral tiny Linux"
@@ -12,7 +14,7 @@ TEMPLATE = "Corral tiny Linux"
 class LifeTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.site = Installation()
+        cls.site = Installation("--hosts", "2")
         cls.addClassCleanup(cls.site.close)
 
     def setUp(self):
@@ -91,6 +93,45 @@ class LifeTest(unittest.TestCase):
         self.shell = self.again()
         self.assertEqual(self.say("cat /tmp/mark /data/file").split(), ["one", "one"])
         self.xe("vm-shutdown", f"uuid={self.uuid}", "force=true")
+
+    @unittest.skipUnless(os.path.exists("/usr/bin/swtpm"), "package swtpm")
+    def test_migrate_with_a_tpm(self):
+        """The guest goes on where it was, its disk and the contents of its TPM with it; nothing runs on the first host."""
+        self.xe("vm-shutdown", f"uuid={self.uuid}", "force=true")
+        self.pool.VTPM.create(self.vm, False)
+        self.xe("vm-start", f"uuid={self.uuid}")
+        self.shell = self.login()
+        self.say("echo disk >/data/file; sync; echo memory >/tmp/mark")
+        self.say("(while :; do sleep 1000; done) & echo $! >/tmp/pid")
+        here = self.pool.VM.get_resident_on(self.vm)
+        there, = [host for host in self.pool.host.get_all() if host != here]
+        before = self.tpms()
+        self.xe("vm-migrate", f"uuid={self.uuid}", f"host-uuid={self.pool.host.get_uuid(there)}", "live=true")
+        self.assertEqual((self.pool.VM.get_resident_on(self.vm), self.state()), (there, "running"))
+        self.shell = self.again()
+        self.assertEqual(self.say("cat /data/file /tmp/mark").split(), ["disk", "memory"])
+        self.say("kill -0 $(cat /tmp/pid)")
+        until("one TPM, on the other host", lambda: len(self.tpms()) == 1 and self.tpms().isdisjoint(before), 30)
+        self.xe("vm-shutdown", f"uuid={self.uuid}", "force=true")
+        self.assertEqual(self.tpms(), set())
+        # What the pool has of it now is what the next start, on whichever host, begins with.
+        kept = sorted(base64.b64decode(secret["value"]) for secret in self.pool.secret.get_all_records().values())
+        self.assertTrue(any(kept))
+        self.xe("vm-start", f"uuid={self.uuid}", f"on={self.pool.host.get_name_label(here)}")
+        self.assertEqual(len(self.tpms()), 1)
+        self.xe("vm-shutdown", f"uuid={self.uuid}", "force=true")
+
+    def tpms(self):
+        """Pids of the processes of TPMs of this installation."""
+        run = os.path.realpath(self.site.state)
+
+        def works_here(pid):
+            try:
+                return os.readlink(f"/proc/{pid}/cwd").startswith(run)
+            except OSError:
+                return False
+        return {pid for pid, arguments in processes() if b"swtpm" in os.path.basename(arguments[0]) and
+                (works_here(pid) or run.encode() in b" ".join(arguments))}
 
     def test_plug_and_unplug(self):
         repository = self.xe("vm-disk-list", f"uuid={self.uuid}", "vbd-params=", "vdi-params=sr-uuid", "--minimal")
