@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Bad input on real QEMU: the tables of tests/api/test_bad_input.py against the agent that starts real guests, and what
+QEMU itself is told when a text is odd and allowed."""
+import os
+import shutil
+import sys
+import tempfile
+import unittest
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "api"))
+
+import test_bad_input as bad  # noqa: E402
+from pool import Failure, TestPool  # noqa: E402
+from vms import VmCase  # noqa: E402
+
+KERNEL = os.path.join(os.environ.get("CORRAL_TEST_IMAGES", os.path.join(ROOT, "build", "images")), "tiny.vmlinuz")
+
+
+def setUpModule():
+    images = tempfile.mkdtemp(prefix="corral-images-")
+    unittest.addModuleCleanup(shutil.rmtree, images)
+    fill(images)
+    VmCase.pool = TestPool(hosts=1, host_options=["--driver", "qemu", "--images", images])
+    unittest.addModuleCleanup(VmCase.pool.close)
+    VmCase.api = VmCase.pool.login()
+
+
+def fill(folder):
+    """The host's kernels: one, and what only looks like one."""
+    shutil.copy(KERNEL, os.path.join(folder, "vmlinuz"))
+    os.symlink("vmlinuz", os.path.join(folder, "inside"))
+    os.symlink("/etc/passwd", os.path.join(folder, "out"))
+    os.symlink("../pki/host.key", os.path.join(folder, "up"))
+    os.symlink("/proc/self/environ", os.path.join(folder, "magic"))
+    os.symlink("loop", os.path.join(folder, "loop"))
+    os.mkdir(os.path.join(folder, "folder"))
+    os.mkfifo(os.path.join(folder, "pipe"))
+
+
+class Input(bad.BadInput):
+    # These say nothing of QEMU beyond what they say with simulated guests.
+    test_what_is_only_words = test_arguments_of_a_kernel = test_cards = test_data_of_a_guest = test_names_of_media = None
+    test_limits_of_drives = test_places_of_disks = None
+
+    def start(self, vm):
+        """Before its first instruction: the words are what counts."""
+        self.api.VM.start(vm, True, False)
+
+    def arguments(self, vm):
+        uuid = self.api.VM.get_uuid(vm)
+        with open(os.path.join(self.pool.hosts[0].folder, "run", uuid, "pid"), encoding="ascii") as file:
+            pid = int(file.read().split()[0])
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().decode().split("\0")[:-1]
+
+    def test_odd_words_are_one_argument_each(self):
+        shapes = set()
+        for value in bad.NASTY:
+            with self.subTest(value=value[:20]):
+                words = value if all(" " <= c <= "~" for c in value) and len(value) < 2000 else "plain"
+                vm = self.make(words, name_label=value, name_description=value, platform={"unknown": value, value: "x"},
+                               VCPUs_params={"unknown": value}, other_config={"mac_seed": value, value: value},
+                               recommendations=value)
+                self.start(vm)
+                arguments = self.arguments(vm)
+                self.assertEqual(arguments[arguments.index("-append") + 1], words)
+                # Which options there are depends on nothing of it.
+                shapes.add(tuple(a for a, before in zip(arguments, [""] + arguments) if a.startswith("-") and before != "-append"))
+                self.assertEqual(len([a for a in arguments if len(a) > 2100]), 0)
+                self.destroy(vm)
+        self.assertEqual(len(shapes), 1, shapes)
+
+    def test_kernels_outside_their_folder(self):
+        vm = self.make(PV_kernel="inside")
+        self.start(vm)
+        self.api.VM.hard_shutdown(vm)
+        for field in ("PV_kernel", "PV_ramdisk"):
+            for name in ("out", "up", "magic", "loop", "folder", "pipe", "missing"):
+                with self.subTest(field=field, name=name):
+                    vm = self.make(**{field: name})
+                    before = self.api.VM.get_record(vm)
+                    with self.assertRaises(Failure) as caught:
+                        self.start(vm)
+                    self.assertEqual((caught.exception.code, caught.exception.params),
+                                     ("VM_REQUIRES_VDI", [vm, f"The host has no image {name}."]))
+                    self.unchanged("VM", vm, before)
+                    self.destroy(vm)
+        run = os.path.join(self.pool.hosts[0].folder, "run")
+        self.assertEqual([name for name in os.listdir(run) if not name.startswith(".")], [])
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv)
