@@ -50,6 +50,10 @@ int storage_sr_claim(struct storage_sr *sr, const char *uuid, bool anew, struct 
     if (found && !anew)
         return storage_fail(error, STORAGE_EXISTS,
                             "the directory belongs to SR %s: introduce it under that uuid", owner);
+    if (!found && !anew && folder_is_empty(sr))
+        return storage_fail(error, STORAGE_UNAVAILABLE,
+                            "the directory is empty and not marked as an SR: is its file system mounted? An "
+                            "empty directory becomes one by creating it");
     return write_mark(sr, uuid, found, error);
 }
 

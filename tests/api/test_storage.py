@@ -198,6 +198,20 @@ class Repositories(StorageTest):
         self.assertEqual(caught.exception.code, "SR_BACKEND_FAILURE")
         self.assertEqual(self.api.PBD.get_currently_attached(self.api.SR.get_PBDs(self.sr)[0]), True)
 
+    def test_a_file_system_that_is_not_mounted_is_no_repository(self):
+        """What is seen is then the empty folder to mount it on: nothing is written there, no disk is taken for gone."""
+        vdi, pbd = self.create_vdi(), self.api.SR.get_PBDs(self.sr)[0]
+        self.api.PBD.unplug(pbd)
+        os.rename(self.path, self.path + ".away")
+        os.mkdir(self.path, 0o700)
+        self.assertIn("mounted", self.refuses("SR_BACKEND_FAILURE", self.api.PBD.plug, pbd)[1])
+        self.assertEqual(os.listdir(self.path), [])
+        self.assertEqual((self.api.PBD.get_currently_attached(pbd), self.api.VDI.get_missing(vdi)), (False, False))
+        os.rmdir(self.path)
+        os.rename(self.path + ".away", self.path)
+        self.api.PBD.plug(pbd)
+        self.assertEqual((self.api.PBD.get_currently_attached(pbd), self.api.VDI.get_missing(vdi)), (True, False))
+
     def test_probe(self):
         def probe(kind, location):
             return (self.api.SR.probe(self.host, {"location": location}, kind, {}),

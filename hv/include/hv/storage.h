@@ -72,7 +72,8 @@ void storage_sr_detach(struct storage_sr *sr);
 /* Removes the directory of a `file` SR, which must hold nothing. */
 int storage_sr_destroy(const char *type, const struct str_map *device_config, struct storage_error *error);
 /* Notes in the folder that it is the SR of this uuid; STORAGE_EXISTS when it is another's. `anew`: it was
- * just created, so an old note (of an SR without disks) does not count. Success for an `iso` SR, which has no
+ * just created, so an old note (of an SR without disks) does not count; else an empty folder without a note is
+ * STORAGE_UNAVAILABLE: most likely one whose file system is not mounted. Success for an `iso` SR, which has no
  * note. */
 int storage_sr_claim(struct storage_sr *sr, const char *uuid, bool anew, struct storage_error *error);
 
