@@ -410,11 +410,15 @@ void qga_refresh(struct qga *qga)
 
 bool qga_request_shutdown(struct qga *qga, const char *mode)
 {
-    if (!qga->open || qga->fd < 0 || !qga->known.live)
+    if (!qga->open || qga->fd < 0)
         return false;
     free(qga->request);
     qga->request = xstrdup(mode);
-    if (qga->order == ORDER_NONE && (qga->step == STEP_IDLE || qga->step == STEP_REQUEST))
-        send_request(qga);
+    if (qga->order == ORDER_NONE && (qga->step == STEP_IDLE || qga->step == STEP_REQUEST)) {
+        if (qga->known.live)
+            send_request(qga);
+        else
+            begin_round(qga); /* it goes out once the agent has answered that */
+    }
     return qga->fd >= 0;
 }

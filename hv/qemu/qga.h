@@ -35,8 +35,8 @@ bool qga_is_connected(const struct qga *qga);
 void qga_port(struct qga *qga, bool open);
 /* Asks all questions now instead of at the next turn; `info` follows in any case. */
 void qga_refresh(struct qga *qga);
-/* Sends guest-shutdown of that mode ("powerdown", "reboot") as the next command; success has no reply.
- * False: the agent does not answer at present. */
+/* Sends guest-shutdown of that mode ("powerdown", "reboot") as the next command, as soon as the agent has
+ * answered something; success has no reply. False: the guest has the port closed. */
 bool qga_request_shutdown(struct qga *qga, const char *mode);
 
 /* ---- file systems that stand still ----

@@ -131,7 +131,8 @@ class Faults(VmCase):
         return self.vm, *arguments
 
     def up(self):
-        return "clean_reboot" in self.api.VM.get_allowed_operations(self.vm)
+        metrics = self.api.VM.get_guest_metrics(self.vm)
+        return metrics != NULL and self.api.VM_guest_metrics.get_live(metrics)
 
     def paused(self):
         self.running()

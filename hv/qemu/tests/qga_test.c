@@ -318,8 +318,6 @@ Test(qga, a_shutdown_request_is_sent_when_the_agent_answers)
     struct fixture f;
     start(&f);
     f.mode = "powerdown";
-    loop_call(f.loop, do_shutdown, &f);
-    cr_assert(!f.sent, "an agent that has not answered yet is not asked");
     answer_round(&f, OSINFO, INTERFACES);
     loop_call(f.loop, do_shutdown, &f);
     cr_assert(f.sent);
@@ -327,6 +325,33 @@ Test(qga, a_shutdown_request_is_sent_when_the_agent_answers)
     cr_assert_str_eq(line, "{\"execute\":\"guest-shutdown\",\"arguments\":{\"mode\":\"powerdown\"}}");
     say(&f, "{\"error\":{\"class\":\"GenericError\",\"desc\":\"no\"}}\n");
     wait_for(&f.refused);
+    stop(&f);
+}
+
+Test(qga, a_shutdown_request_waits_for_the_first_answer)
+{
+    struct fixture f;
+    start(&f);
+    f.mode = "reboot";
+    loop_call(f.loop, do_shutdown, &f);
+    cr_assert(f.sent, "the port is open: who is behind it is asked");
+    answer_sync(&f);
+    char *line AUTO_FREE = hear(&f);
+    cr_assert_str_eq(line, "{\"execute\":\"guest-shutdown\",\"arguments\":{\"mode\":\"reboot\"}}");
+    stop(&f);
+}
+
+Test(qga, a_shutdown_request_that_nobody_answers_is_refused)
+{
+    struct fixture f;
+    start(&f);
+    f.mode = "powerdown";
+    loop_call(f.loop, do_shutdown, &f);
+    cr_assert(f.sent);
+    wait_for(&f.refused);
+    loop_call(f.loop, do_close_port, &f);
+    loop_call(f.loop, do_shutdown, &f);
+    cr_assert(!f.sent, "the guest has closed the port");
     stop(&f);
 }
 
