@@ -135,6 +135,9 @@ int ops_begin(struct agent *agent, const char *id, const struct hv_call_desc *ca
               int64_t timeout_ms, struct agent_op **out, bool *known, struct hv_err *err);
 /* `result` (of call->result) is encoded, not taken; NULL: failed with err. */
 void ops_finish(struct agent *agent, struct agent_op *op, const void *result, const struct hv_err *err);
+/* Why an operation on a domain that ran when it began has failed: when the domain has ended meanwhile, that
+ * is why. */
+void ops_blame_end(struct agent *agent, const struct agent_op *op, struct hv_err *err);
 /* An operation on this domain runs or waits. */
 bool ops_busy(struct agent *agent, const char *domain);
 /* A count, or NULL. */

@@ -224,10 +224,53 @@ static bool leaves_images(const struct agent_op *op)
     }
 }
 
+static bool runs(const struct domain_info *info)
+{
+    return info->state == DOMAIN_STATE_RUNNING || info->state == DOMAIN_STATE_PAUSED;
+}
+
+/* Does the operation begin on a domain that runs? */
+static bool has_domain(struct agent *agent, const struct agent_op *op)
+{
+    struct domain_info info;
+    if (op->call->queue != HV_QUEUE_DOMAIN || agent->driver->info(agent->state, op->key, &info, NULL) < 0)
+        return false;
+    bool there = runs(&info);
+    domain_info_done(&info);
+    return there;
+}
+
+void ops_blame_end(struct agent *agent, const struct agent_op *op, struct hv_err *err)
+{
+    struct domain_info info;
+    switch (err->kind) {
+    case HV_ERR_KIND_NOT_FOUND:
+    case HV_ERR_KIND_BAD_STATE:
+    case HV_ERR_KIND_GUEST:
+    case HV_ERR_KIND_DEVICE_MODEL:
+    case HV_ERR_KIND_INTERNAL:
+        break;
+    default:
+        return;
+    }
+    if (agent->driver->info(agent->state, op->key, &info, NULL) < 0) {
+        hv_fail(err, HV_ERR_KIND_HALTED, "The domain was ended meanwhile.");
+        return;
+    }
+    bool crashed = info.state == DOMAIN_STATE_CRASHED || info.end_reason == END_REASON_GUEST_CRASH ||
+                   info.end_reason == END_REASON_DEVICE_MODEL_DIED ||
+                   info.end_reason == END_REASON_HOST_RESTARTED;
+    if (!runs(&info))
+        hv_fail(err, crashed ? HV_ERR_KIND_CRASHED : HV_ERR_KIND_HALTED, "The domain ended meanwhile. %s",
+                info.end_text ? info.end_text : "");
+    domain_info_done(&info);
+}
+
 static void run_handler(struct agent *agent, struct agent_op *op)
 {
     struct hv_err err = {.kind = HV_ERR_KIND_INTERNAL, .text = "It failed without a reason."};
     void *result AUTO_FREE = xcalloc(1, op->call->result->size);
+    bool ran = has_domain(agent, op);
     pthread_mutex_lock(&agent->ops->lock);
     op->state = OPERATION_STATE_RUNNING;
     pthread_mutex_unlock(&agent->ops->lock);
@@ -242,6 +285,8 @@ static void run_handler(struct agent *agent, struct agent_op *op)
             merger_yield_domain(agent->merger, op->key);
         failpoint_of("agent-begun", op->call->name);
         outcome = agent_handlers[op->call - hv_calls](agent, op, op->args, result, &err);
+        if (outcome < 0 && ran)
+            ops_blame_end(agent, op, &err);
         failpoint_of("agent-done", op->call->name);
     }
     if (leaves_images(op))

@@ -18,6 +18,15 @@ static void failed(struct agent *agent, struct agent_op *op, const char *sentenc
     ops_finish(agent, agent_op_ref(op), NULL, &err);
 }
 
+/* Of calls on a domain that ran. */
+static void failed_on(struct agent *agent, struct agent_op *op, const char *sentence)
+{
+    struct hv_err err;
+    hv_fail(&err, HV_ERR_KIND_INTERNAL, "%s", sentence);
+    ops_blame_end(agent, op, &err);
+    ops_finish(agent, agent_op_ref(op), NULL, &err);
+}
+
 static bool live(struct agent *agent, const char *uuid, struct domain_info *info)
 {
     if (agent->driver->info(agent->state, uuid, info, NULL) < 0)
@@ -75,6 +84,22 @@ static void recover_shutdown(struct agent *agent, struct agent_op *op)
     done(agent, op, &result);
 }
 
+/* The driver writes down when a guest began to boot, as soon as it hears of it. */
+static void recover_reboot(struct agent *agent, struct agent_op *op)
+{
+    struct hv_domain_reboot_result result;
+    struct domain_info info;
+    bool there = live(agent, op->key, &info), again = there && info.boot_time > op->started;
+    if (there)
+        domain_info_done(&info);
+    hv_domain_reboot_result_init(&result);
+    if (again)
+        done(agent, op, &result);
+    else
+        failed_on(agent, op,
+                  "The host's agent was restarted meanwhile; whether the guest has rebooted is not known.");
+}
+
 /* The driver lets a domain that was being saved run on. One that is gone left by this operation only if its
  * state is whole, since the state's header is written last. */
 static void recover_suspend(struct agent *agent, struct agent_op *op)
@@ -88,8 +113,8 @@ static void recover_suspend(struct agent *agent, struct agent_op *op)
     int fd AUTO_CLOSE = -1;
     if (live(agent, op->key, &info)) {
         domain_info_done(&info);
-        failed(agent, op,
-               "The host's agent was restarted while the domain was being suspended; the domain runs on.");
+        failed_on(agent, op,
+                  "The host's agent was restarted while the domain was being suspended; the domain runs on.");
         return;
     }
     struct sr *sr = srs_get(agent, args->sr, NULL);
@@ -97,8 +122,9 @@ static void recover_suspend(struct agent *agent, struct agent_op *op)
                  save_header_read(fd, &header, NULL) == 0 && streq(header.config.uuid, args->domain);
     srs_put(agent, sr);
     if (!whole) {
-        failed(agent, op,
-               "The host's agent was restarted while the domain was being suspended, and the domain ended.");
+        failed_on(
+            agent, op,
+            "The host's agent was restarted while the domain was being suspended, and the domain ended.");
         return;
     }
     agent->driver->forget(agent->state, op->key, NULL);
@@ -124,8 +150,8 @@ static void recover_disk_move(struct agent *agent, struct agent_op *op)
     if (moved)
         done(agent, op, &result);
     else
-        failed(agent, op,
-               "The host's agent was restarted while the disk was being moved; it is where it was.");
+        failed_on(agent, op,
+                  "The host's agent was restarted while the disk was being moved; it is where it was.");
 }
 
 /* A domain that was offered is asked after; any other goes on here. */
@@ -139,15 +165,16 @@ static void recover_send(struct agent *agent, struct agent_op *op)
         return;
     }
     if (agent->driver->info(agent->state, op->key, &info, NULL) < 0) {
-        failed(agent, op,
-               "The host's agent was restarted while the domain was being sent, and the domain ended.");
+        failed_on(agent, op,
+                  "The host's agent was restarted while the domain was being sent, and the domain ended.");
         return;
     }
     if (info.end_reason == END_REASON_MIGRATED) {
         hv_domain_send_result_init(&result);
         done(agent, op, &result);
     } else {
-        failed(agent, op, "The host's agent was restarted while the domain was being sent; it was not sent.");
+        failed_on(agent, op,
+                  "The host's agent was restarted while the domain was being sent; it was not sent.");
     }
     domain_info_done(&info);
 }
@@ -164,8 +191,8 @@ static void recover_snapshot(struct agent *agent, struct agent_op *op)
         done(agent, op, &result);
     } else {
         domain_snapshot_drop(agent, args);
-        failed(agent, op,
-               "The host's agent was restarted while the snapshot was being made; nothing of it is left.");
+        failed_on(agent, op,
+                  "The host's agent was restarted while the snapshot was being made; nothing of it is left.");
     }
     hv_domain_snapshot_result_done(&result);
 }
@@ -247,9 +274,7 @@ void recover_operation(struct agent *agent, struct agent_op *op)
                "The host's agent was restarted in the middle of the stream; the disk is as before.");
         return;
     case HV_CALL_DOMAIN_REBOOT:
-    case HV_CALL_DOMAIN_HARD_REBOOT:
-        failed(agent, op,
-               "The host's agent was restarted meanwhile; whether the domain was reset is not known.");
+        recover_reboot(agent, op);
         return;
     default:
         ops_resume(agent, op); /* the same twice is the same as once */

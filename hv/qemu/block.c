@@ -32,13 +32,9 @@ static int add_to_set(const struct block *b, const char *owner, int fd, int64_t 
                       int64_t *added)
 {
     json_t *result AUTO_JSON = NULL, *arguments AUTO_JSON = json_pack("{s:s}", "opaque", owner);
-    struct qmp *qmp = domain_qmp(b->d, b->err);
-    if (!qmp)
-        return -1;
     if (to >= 0)
         json_object_set_new(arguments, "fdset-id", json_integer(to));
-    int outcome = qmp_execute(qmp, "add-fd", arguments, fd, b->deadline, &result, b->err);
-    qmp_unref(qmp);
+    int outcome = domain_execute(b->d, "add-fd", arguments, fd, b->deadline, &result, b->err);
     if (outcome == 0 && (!json_get_int(result, "fdset-id", set) || !json_get_int(result, "fd", added)))
         outcome = hv_fail(b->err, HV_ERR_KIND_DEVICE_MODEL, "The device model did not take the image.");
     return outcome;

@@ -70,14 +70,9 @@ static int write_dump(struct qemu_domain *d, int fd, struct hv_err *err)
     struct hv_deadline deadline = {.mono_ms = clock_mono_ms() + DUMP_MS};
     json_t *name AUTO_JSON = json_pack("{s:s}", "fdname", "dump");
     json_t *what AUTO_JSON = json_pack("{s:b, s:s}", "paging", 0, "protocol", "fd:dump");
-    struct qmp *qmp = domain_qmp(d, err);
-    if (!qmp)
+    if (domain_execute(d, "getfd", name, fd, &deadline, NULL, err) < 0)
         return -1;
-    int outcome = qmp_execute(qmp, "getfd", name, fd, &deadline, NULL, err);
-    if (outcome == 0)
-        outcome = qmp_execute(qmp, "dump-guest-memory", what, -1, &deadline, NULL, err);
-    qmp_unref(qmp);
-    return outcome;
+    return domain_execute(d, "dump-guest-memory", what, -1, &deadline, NULL, err);
 }
 
 static void over(void *arg)

@@ -15,6 +15,7 @@
 #define REARM_MS 3000
 #define SOON_MS 20000
 #define ANSWER_MS 2000
+#define END_MS 3000     /* from the end of the connection until all is released */
 #define SYNC_MS 3600000 /* one that hangs says its state when it goes on */
 #define LOG_TAIL 65536
 #define AGENT_PORT "agent0" /* id in plan.c */
@@ -155,26 +156,36 @@ int domain_wait(struct qemu_domain *d, const struct hv_deadline *deadline, struc
     return 0;
 }
 
-struct qmp *domain_qmp(struct qemu_domain *d, struct hv_err *err)
+bool domain_await_end(struct qemu_domain *d)
+{
+    struct hv_deadline moment = {.mono_ms = clock_mono_ms() + END_MS};
+    pthread_mutex_lock(&d->lock);
+    while (!d->dead && domain_wait(d, &moment, NULL) == 0)
+        ;
+    bool dead = d->dead;
+    pthread_mutex_unlock(&d->lock);
+    return dead;
+}
+
+int domain_execute(struct qemu_domain *d, const char *command, json_t *arguments, int fd,
+                   const struct hv_deadline *deadline, json_t **result, struct hv_err *err)
 {
     pthread_mutex_lock(&d->lock);
     struct qmp *qmp = d->qmp ? qmp_ref(d->qmp) : NULL;
     pthread_mutex_unlock(&d->lock);
-    if (!qmp)
-        hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The device model cannot be reached.");
-    return qmp;
+    int outcome = qmp ? qmp_execute(qmp, command, arguments, fd, deadline, result, err)
+                      : hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The device model cannot be reached.");
+    if (outcome < 0 && (!qmp || qmp_is_lost(qmp)))
+        domain_await_end(d);
+    qmp_unref(qmp);
+    return outcome;
 }
 
 int domain_command(struct qemu_domain *d, const char *command, json_t *moved_arguments,
                    const struct hv_deadline *deadline, json_t **result, struct hv_err *err)
 {
     json_t *arguments AUTO_JSON = moved_arguments;
-    struct qmp *qmp = domain_qmp(d, err);
-    if (!qmp)
-        return -1;
-    int outcome = qmp_execute(qmp, command, arguments, -1, deadline, result, err);
-    qmp_unref(qmp);
-    return outcome;
+    return domain_execute(d, command, arguments, -1, deadline, result, err);
 }
 
 struct hv_deadline domain_soon(void)
@@ -597,8 +608,14 @@ static void apply_status(void *arg)
         return;
     if (d->qga)
         qga_port(d->qga, report->port_open);
-    if (!d->is_child)
+    if (!d->is_child) {
         rearm_on_loop(d);
+        /* An agent that answered the one before us has gone since. */
+        pthread_mutex_lock(&d->lock);
+        if (!report->port_open && d->info.guest.updated == 0)
+            d->info.guest.updated = clock_unix_seconds();
+        pthread_mutex_unlock(&d->lock);
+    }
     bool waits = d->record.anew == d->proc.pid;
     if (!waits && !d->is_child)
         domain_rebooted(d);

@@ -287,6 +287,7 @@ void domain_process_ended(struct qemu_domain *d)
         return;
     }
     pthread_mutex_lock(&d->lock);
+    d->killed = known && WIFSIGNALED(status);
     enum end_reason reason = d->leaving                      ? END_REASON_ASKED
                              : d->pending != END_REASON_NONE ? d->pending
                              : d->record.offer ? END_REASON_MIGRATED /* as far as is known here */

@@ -180,12 +180,7 @@ static int pass_tap(struct qemu_domain *d, const struct domain_nic *nic, struct 
     struct hv_deadline soon = domain_soon();
     json_t *name AUTO_JSON = json_pack("{s:s}", "fdname", TAP_NAME);
     int tap AUTO_CLOSE = nic_open_tap(d->uuid, nic, err);
-    struct qmp *qmp = tap < 0 ? NULL : domain_qmp(d, err);
-    if (!qmp)
-        return -1;
-    int outcome = qmp_execute(qmp, "getfd", name, tap, &soon, NULL, err);
-    qmp_unref(qmp);
-    return outcome;
+    return tap < 0 ? -1 : domain_execute(d, "getfd", name, tap, &soon, NULL, err);
 }
 
 static int make_nic(struct qemu_domain *d, const struct domain_nic *nic, int port,

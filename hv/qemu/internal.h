@@ -53,6 +53,7 @@ struct qemu_domain {
     bool starting;    /* not listed yet */
     bool leaving;     /* the pool asked for its end: no record stays */
     bool dead;        /* the process is gone and all of it released */
+    bool killed;      /* by a signal */
     bool guest_refused;
     int64_t stats_again_ms; /* it was silent when asked for numbers: not before this time again */
     bool fs_frozen,
@@ -120,8 +121,12 @@ void domain_rearm_reboot(struct qemu_domain *d);
 void domain_kill(struct qemu_domain *d);
 /* As whom its processes run. */
 struct kept_user domain_user(const struct qemu_domain *d);
-/* A count of its connection; NULL with err DEVICE_MODEL. */
-struct qmp *domain_qmp(struct qemu_domain *d, struct hv_err *err);
+/* Waits until all of a process that is about to end is released, a moment at most. True: it is. */
+bool domain_await_end(struct qemu_domain *d);
+/* qmp_execute on its connection. When that is lost because the device model has died, the domain is dead by
+ * the time that this returns. Not on the loop's thread. */
+int domain_execute(struct qemu_domain *d, const char *command, json_t *arguments, int fd,
+                   const struct hv_deadline *deadline, json_t **result, struct hv_err *err);
 int domain_command(struct qemu_domain *d, const char *command, json_t *moved_arguments,
                    const struct hv_deadline *deadline, json_t **result, struct hv_err *err);
 /* Tells the agent. Takes a snapshot under the lock. */

@@ -128,12 +128,19 @@ static bool refused(struct qemu_domain *d)
     return refused_now;
 }
 
+/* With d->lock held: does an agent answer that did not at `before` answers? */
+static bool agent_came(const struct qemu_domain *d, int64_t before)
+{
+    return d->guest_answers != before && d->info.guest.live;
+}
+
 /* Until the domain is released. The power button is pressed when the agent did not take the request, and
- * again from time to time. */
+ * again from time to time; a guest that is still booting is asked when its agent comes. */
 static int wait_power_off(struct qemu_domain *d, bool agent, const struct hv_deadline *deadline,
                           struct hv_err *err)
 {
     bool pressed = false;
+    int64_t answers = 0;
     for (int outcome = 0;;) {
         int64_t step = clock_mono_ms() + (agent && !pressed ? 2 * BUTTON_AGAIN_MS : BUTTON_AGAIN_MS);
         if (!agent || pressed || refused(d)) {
@@ -146,12 +153,18 @@ static int wait_power_off(struct qemu_domain *d, bool agent, const struct hv_dea
         struct hv_deadline slice = *deadline;
         slice.mono_ms = step < deadline->mono_ms ? step : deadline->mono_ms;
         while ((outcome = d->dead ? 0 : domain_wait(d, &slice, err)) == 0 && !d->dead)
-            if (agent && !pressed && d->guest_refused)
+            if (agent ? !pressed && d->guest_refused : agent_came(d, answers))
                 break;
-        bool dead = d->dead;
+        bool dead = d->dead, came = !agent && agent_came(d, answers);
+        answers = d->guest_answers;
         pthread_mutex_unlock(&d->lock);
         if (dead)
             return 0;
+        if (came && ask_agent(d, "powerdown")) {
+            agent = true;
+            pressed = false;
+            continue;
+        }
         if (outcome < 0 && err->kind == HV_ERR_KIND_CANCELLED)
             return -1;
         if (clock_mono_ms() >= deadline->mono_ms)
@@ -357,15 +370,11 @@ static int open_vnc(struct qemu_domain *d, int *fd, struct hv_err *err)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
         return hv_fail(err, HV_ERR_KIND_INTERNAL, "No socket for the viewer: %s", strerror(errno));
     int ours AUTO_CLOSE = pair[0], theirs AUTO_CLOSE = pair[1];
-    struct qmp *qmp = domain_qmp(d, err);
-    if (!qmp)
-        return -1;
     json_t *handle AUTO_JSON = json_pack("{s:s}", "fdname", name);
     json_t *client AUTO_JSON = json_pack("{s:s, s:s, s:b}", "protocol", "vnc", "fdname", name, "skipauth", 1);
-    int outcome = qmp_execute(qmp, "getfd", handle, theirs, &deadline, NULL, err);
+    int outcome = domain_execute(d, "getfd", handle, theirs, &deadline, NULL, err);
     if (outcome == 0)
-        outcome = qmp_execute(qmp, "add_client", client, -1, &deadline, NULL, err);
-    qmp_unref(qmp);
+        outcome = domain_execute(d, "add_client", client, -1, &deadline, NULL, err);
     if (outcome == 0)
         *fd = TAKE_FD(ours);
     return outcome;

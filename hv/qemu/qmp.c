@@ -243,8 +243,12 @@ static int transmit(struct qmp *qmp, const char *command, const json_t *argument
     char *text AUTO_FREE = command_text(command, arguments, id);
     int result = lost ? 0 : write_command(qmp->fd, text, strlen(text), fd, deadline);
     int failure = errno;
-    if (result < 0)
+    if (result < 0) {
         shutdown(qmp->fd, SHUT_RDWR); /* half a command may be on the wire */
+        pthread_mutex_lock(&qmp->lock);
+        qmp->lost = true;
+        pthread_mutex_unlock(&qmp->lock);
+    }
     pthread_mutex_unlock(&qmp->send);
     errno = failure;
     return result;
@@ -354,6 +358,14 @@ int qmp_execute(struct qmp *qmp, const char *command, json_t *arguments, int fd,
                       : judge(&waiter, command, deadline, result, err);
     json_decref(waiter.reply);
     return outcome;
+}
+
+bool qmp_is_lost(struct qmp *qmp)
+{
+    pthread_mutex_lock(&qmp->lock);
+    bool lost = qmp->lost;
+    pthread_mutex_unlock(&qmp->lock);
+    return lost;
 }
 
 void qmp_send(struct qmp *qmp, const char *command, json_t *arguments)

@@ -33,5 +33,7 @@ void qmp_unref(struct qmp *qmp);
  * what QEMU said, DEADLINE, CANCELLED. Not on the loop's thread. */
 int qmp_execute(struct qmp *qmp, const char *command, json_t *arguments, int fd,
                 const struct hv_deadline *deadline, json_t **result, struct hv_err *err);
+/* Is the connection over? Then a command failed for that, and later ones will. Any thread. */
+bool qmp_is_lost(struct qmp *qmp);
 /* Sends and does not wait; a failure is logged. Any thread. */
 void qmp_send(struct qmp *qmp, const char *command, json_t *arguments);

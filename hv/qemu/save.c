@@ -14,7 +14,6 @@
 
 #define POLL_MS 50
 #define BANDWIDTH (INT64_C(1) << 33) /* a limit is QEMU's habit; a file needs none */
-#define DEATH_MS 3000
 
 /* ---- standing still ---- */
 
@@ -167,12 +166,7 @@ int domain_pass_fd(struct qemu_domain *d, int fd, const char *name, struct hv_er
 {
     struct hv_deadline soon = domain_soon();
     json_t *arguments AUTO_JSON = json_pack("{s:s}", "fdname", name);
-    struct qmp *qmp = domain_qmp(d, err);
-    if (!qmp)
-        return -1;
-    int outcome = qmp_execute(qmp, "getfd", arguments, fd, &soon, NULL, err);
-    qmp_unref(qmp);
-    return outcome;
+    return domain_execute(d, "getfd", arguments, fd, &soon, NULL, err);
 }
 
 /* Hands the descriptor over under the name that `uri` then says. */
@@ -342,12 +336,11 @@ int domain_check_version(struct qemu_domain *d, const struct save_header *header
 /* A device model that cannot read a state ends, and says why in its log. */
 int domain_explain_death(struct qemu_domain *d, struct hv_err *err)
 {
-    struct hv_deadline moment = {.mono_ms = clock_mono_ms() + DEATH_MS};
+    domain_await_end(d);
     pthread_mutex_lock(&d->lock);
-    while (!d->dead && domain_wait(d, &moment, NULL) == 0)
-        ;
     if (d->dead)
-        hv_fail(err, HV_ERR_KIND_FORMAT, "The device model cannot use the suspended domain. %s",
+        hv_fail(err, d->killed ? HV_ERR_KIND_DEVICE_MODEL : HV_ERR_KIND_FORMAT,
+                "The device model cannot use the suspended domain. %s",
                 d->info.end_text ? d->info.end_text : "");
     pthread_mutex_unlock(&d->lock);
     return -1;

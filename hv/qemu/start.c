@@ -308,11 +308,8 @@ static int wait_until_up(struct qemu_domain *d, const struct hv_deadline *deadli
         return 0;
     if (err->kind != HV_ERR_KIND_DEVICE_MODEL)
         return -1;
-    /* The connection ends a moment before the process, whose last words say why. */
-    struct hv_deadline soon = {.mono_ms = clock_mono_ms() + 2000};
+    /* The last words of the process say why. */
     pthread_mutex_lock(&d->lock);
-    while (!d->dead && domain_wait(d, &soon, NULL) == 0)
-        ;
     if (d->dead && d->info.end_text)
         hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The guest could not be started. %s", d->info.end_text);
     pthread_mutex_unlock(&d->lock);

@@ -72,9 +72,10 @@ void sim_guest_nics(struct sim_domain *d)
 void sim_boot(struct sim_domain *d)
 {
     d->up = false;
-    d->up_at = d->info.state == DOMAIN_STATE_PAUSED ? d->sim->boot_ms : clock_mono_ms() + d->sim->boot_ms;
-    guest_info_done(&d->info.guest);
-    guest_info_init(&d->info.guest);
+    int64_t again_ms = d->resets > 0 ? sim_word(d, "sim.again_ms") : -1;
+    int64_t boot_ms = again_ms >= 0 ? again_ms : d->sim->boot_ms;
+    d->up_at = d->info.state == DOMAIN_STATE_PAUSED ? boot_ms : clock_mono_ms() + boot_ms;
+    d->info.guest.live = false; /* what its agent said last stays known */
     char *line AUTO_FREE = xasprintf("\r\nCorral simulated guest: %s\r\nbooting...\r\n",
                                      *d->record.config.name ? d->record.config.name : "guest");
     sim_say(d, line);
@@ -170,7 +171,8 @@ static void fire(void *arg)
         fill_guest(d);
         sim_say(d, "guest login: ");
         sim_guest_data(d);
-        arm_mishap(d);
+        if (sim_word(d, "sim.when_asked") < 0)
+            arm_mishap(d);
         sim_arm(d);
         sim_changed(d, true);
     }
@@ -191,4 +193,6 @@ void sim_arm(struct sim_domain *d)
         loop_timer_set(loop, &d->timer, d->up_at);
     else if (d->asked_off && sim_word(d, "sim.ignore_shutdown") < 0)
         loop_timer_set(loop, &d->timer, clock_mono_ms() + POWER_OFF_MS);
+    else if (d->asked_reboot && sim_word(d, "sim.when_asked") >= 0)
+        arm_mishap(d);
 }

@@ -586,16 +586,25 @@ static int sim_reboot(struct hv_driver_state *sim, const char *uuid, const struc
     int outcome = 0;
     pthread_mutex_lock(&sim->lock);
     struct sim_domain *d = find_in(sim, uuid, DOMAIN_STATE_RUNNING, "rebooted", err);
+    if (d)
+        d->asked_reboot = true;
+    pthread_mutex_unlock(&sim->lock);
+    sim_rearm(sim, uuid);
+    pthread_mutex_lock(&sim->lock);
+    d = d ? sim_find_live(sim, uuid, err) : NULL;
     if (!d)
         outcome = -1;
     else if (!d->record.config.guest_agent || sim_word(d, "sim.no_agent") >= 0)
         outcome = hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
                           "No agent answers in the guest: a clean reboot is not possible.");
-    while (outcome == 0 && d && (!d->up || sim_word(d, "sim.ignore_shutdown") >= 0)) {
+    while (outcome == 0 && d &&
+           (!d->up || sim_word(d, "sim.ignore_shutdown") >= 0 || sim_word(d, "sim.when_asked") >= 0)) {
         outcome = sim_wait_change(sim, deadline, err);
         d = sim_find_live(sim, uuid, outcome == 0 ? err : NULL);
         outcome = d ? outcome : -1;
     }
+    if (d)
+        d->asked_reboot = false;
     pthread_mutex_unlock(&sim->lock);
     return outcome < 0 ? -1 : sim_reset(sim, uuid, deadline, err);
 }

@@ -5,11 +5,12 @@
  *
  * Words in the kernel's arguments (firmware = kernel) make a guest misbehave, for tests:
  * sim.ignore_shutdown, sim.no_agent, sim.start_fails, sim.crash_ms=N, sim.poweroff_ms=N, sim.reboot_ms=N
- * (milliseconds after it is up); sim.suspend_ms=N, sim.snapshot_ms=N, sim.resume_ms=N (how long that takes,
- * one after another steps of progress), sim.suspend_fails, sim.snapshot_fails, sim.resume_fails,
- * sim.refuse_plug, sim.refuse_unplug, sim.no_vcpu_plug (unsupported), sim.refuse_vcpus (the guest keeps
- * them), sim.no_balloon (it keeps its memory); sim.migrate_ms=N, sim.migrate_fails, sim.receive_fails (as it
- * goes to another host). sim.cpu_percent=N says how busy its processors are.
+ * (milliseconds after it is up; with sim.when_asked after it was asked to reboot, which it does not);
+ * sim.suspend_ms=N, sim.snapshot_ms=N, sim.resume_ms=N (how long that takes, one after another steps of
+ * progress), sim.suspend_fails, sim.snapshot_fails, sim.resume_fails, sim.refuse_plug, sim.refuse_unplug,
+ * sim.no_vcpu_plug (unsupported), sim.refuse_vcpus (the guest keeps them), sim.no_balloon (it keeps its
+ * memory); sim.migrate_ms=N, sim.migrate_fails, sim.receive_fails (as it goes to another host).
+ * sim.cpu_percent=N says how busy its processors are. sim.again_ms=N: how long it boots after a reset.
  * sim.no_freeze: its agent cannot freeze file systems; sim.thaws: it does not keep them frozen. sim.data:
  * once up, the guest writes vm-data/sim/booted, and answers what the pool writes to vm-data/sim/ask in
  * vm-data/sim/answer. */
@@ -30,7 +31,8 @@ struct sim_domain {
     bool held; /* stopped for a snapshot or a suspend; nobody is told */
     bool fs_frozen;
     bool asked_off; /* somebody waits for it to power off */
-    int64_t up_at;  /* mono ms at which it will be up; while paused: what is left */
+    bool asked_reboot;
+    int64_t up_at; /* mono ms at which it will be up; while paused: what is left */
     int64_t resets;
     int64_t paused_at_us, paused_us; /* unix time of the last pause; how long all earlier ones took */
     struct loop_timer timer, mishap;

@@ -1,11 +1,13 @@
 /* kill -9 of hostd at many moments of a suspend, a snapshot and a copy: afterwards the operation says what is
- * true, the guest has lost nothing, and nothing is left of what is not there. */
+ * true, the guest has lost nothing, and nothing is left of what is not there. And kill -9 of the device model
+ * under operations: each says that. */
 #include "agent_fixture.h"
 #include <base/clock.h>
 #include <base/mem.h>
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -32,6 +34,8 @@ struct asking {
     struct hv_op op;
     enum hv_call_id call;
     const void *args;
+    int outcome;
+    struct hv_err err;
     pthread_t thread;
 };
 
@@ -40,8 +44,8 @@ static void *ask(void *arg)
     struct asking *a = arg;
     const struct hv_call_desc *call = &hv_calls[a->call];
     void *result AUTO_FREE = xcalloc(1, call->result->size);
-    struct hv_err err;
-    if (hv_call(a->host, a->call, &a->op, a->args, result, &err) == 0)
+    a->outcome = hv_call(a->host, a->call, &a->op, a->args, result, &a->err);
+    if (a->outcome == 0)
         wire_done(call->result, result);
     return NULL;
 }
@@ -260,4 +264,67 @@ Test(live_crash, kill_9_in_the_middle_of_a_copy)
             destroy(COPY);
     }
     domain_config_done(config);
+}
+
+/* ---- the device model ---- */
+
+static enum operation_state state_of(const char *id)
+{
+    struct hv_operation_get_args args = {.id = id};
+    struct hv_operation_get_result result;
+    struct hv_err err = {0};
+    cr_assert_eq(hv_operation_get(f.host, NULL, &args, &result, &err), 0, "%s", err.text);
+    enum operation_state state = result.status.state;
+    hv_operation_get_result_done(&result);
+    return state;
+}
+
+Test(live_crash, the_device_model_dies_under_an_operation)
+{
+    struct domain_config config;
+    fixture_storage(&f);
+    small_domain(&config);
+    must_create(&f, STATE, 512 << 20);
+    must_create(&f, COPY, 1 << 20);
+    struct snapshot_disk disk = {.sr = SR, .disk = DISK, .new_disk = "33333333-3333-4333-8333-777777777777"};
+    const struct hv_domain_pause_args of = {.domain = VM};
+    const struct hv_domain_snapshot_args snapshot = {.domain = VM, .disks = &disk, .disks_count = 1};
+    const struct hv_domain_suspend_args suspend = {.domain = VM, .sr = SR, .disk = STATE};
+    const struct hv_domain_set_memory_args memory = {.domain = VM, .memory_bytes = 24 << 20};
+    const struct hv_disk_plug_args plug = {
+        .domain = VM,
+        .disk = {.device = "xvdb", .index = 1, .source = DISK_SOURCE_DISK, .sr = SR, .disk = COPY}};
+    const struct hv_nic_unplug_args unplug = {.domain = VM, .index = 0};
+    const struct {
+        enum hv_call_id call;
+        const void *args;
+    } cases[] = {
+        {HV_CALL_DOMAIN_PAUSE, &of},          {HV_CALL_DOMAIN_HARD_REBOOT, &of},
+        {HV_CALL_DOMAIN_SNAPSHOT, &snapshot}, {HV_CALL_DOMAIN_SUSPEND, &suspend},
+        {HV_CALL_DOMAIN_SET_MEMORY, &memory}, {HV_CALL_DISK_PLUG, &plug},
+        {HV_CALL_NIC_UNPLUG, &unplug},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        const char *name = hv_calls[cases[i].call].name;
+        struct domain_info info = must_start(&f, &config);
+        /* It stands still, so that the operation has to wait for it. */
+        cr_assert_eq(kill((pid_t)info.pid, SIGSTOP), 0);
+        struct asking a = {.host = f.host, .op = fresh_op(), .call = cases[i].call, .args = cases[i].args};
+        pthread_create(&a.thread, NULL, ask, &a);
+        int64_t end = clock_mono_ms() + 20000;
+        for (enum operation_state state = OPERATION_STATE_UNKNOWN;
+             state == OPERATION_STATE_UNKNOWN || state == OPERATION_STATE_QUEUED; state = state_of(a.op.id))
+            cr_assert_lt(clock_mono_ms(), end, "%s does not begin", name);
+        cr_assert_eq(kill((pid_t)info.pid, SIGKILL), 0);
+        pthread_join(a.thread, NULL);
+        cr_assert_eq(a.outcome, -1, "%s", name);
+        cr_assert_eq(a.err.kind, HV_ERR_KIND_CRASHED, "%s: %s: %s", name, hv_err_kind_name(a.err.kind),
+                     a.err.text);
+        cr_assert(strstr(a.err.text, "signal 9"), "%s: %s", name, a.err.text);
+        cr_assert_eq(fixture_count(&f, "run"), 0, "%s", name);
+        must_fail(&f, HV_CALL_DOMAIN_PAUSE, VM, HV_ERR_KIND_NOT_FOUND); /* it had ended before */
+        must_call(&f, HV_CALL_DOMAIN_FORGET, VM);
+        domain_info_done(&info);
+    }
+    domain_config_done(&config);
 }

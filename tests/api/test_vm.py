@@ -199,6 +199,20 @@ class Power(Case):
         template = self.make(is_a_template=True)
         self.fails("VM_IS_TEMPLATE", [template, "start"], "VM.start", template, False, False)
 
+    def test_a_guest_that_boots_again_is_not_live(self):
+        """Its agent does not answer until it is up: clean_reboot is not offered, and what it said last stays."""
+        vm = self.make("sim.again_ms=600000")
+        self.api.VM.start(vm, False, False)
+        until("up", lambda: "clean_reboot" in self.api.VM.get_allowed_operations(vm))
+        metrics = self.api.VM.get_guest_metrics(vm)
+        self.assertTrue(self.api.VM_guest_metrics.get_live(metrics))
+        self.api.VM.clean_reboot(vm)
+        until("it boots", lambda: not self.api.VM_guest_metrics.get_live(metrics))
+        self.assertNotIn("clean_reboot", self.api.VM.get_allowed_operations(vm))
+        self.assertIn("clean_shutdown", self.api.VM.get_allowed_operations(vm), "by its power button")
+        self.assertTrue(self.api.VM_guest_metrics.get_os_version(metrics))
+        self.fails("VM_LACKS_FEATURE", [vm], "VM.clean_reboot", vm)
+
     def test_operation_blocked(self):
         vm = self.make()
         self.api.VM.add_to_blocked_operations(vm, "start", "VM_LOCKED")
@@ -287,10 +301,22 @@ class Concurrency(Case):
                     task = self.api.call(f"Async.VM.{message}", self.api.session, vm)
                     until("it ends", lambda: self.api.task.get_status(task) in ("success", "failure"), 60)
                     error = self.api.task.get_error_info(task)
-                    self.assertIn(error[:1], ([], ["VM_BAD_POWER_STATE"]), error)
+                    self.assertIn(error[:1], ([], ["VM_BAD_POWER_STATE"], ["VM_HALTED"]), error)
                     self.api.task.destroy(task)
                     self.assertEqual(self.api.VM.get_current_operations(vm), {})
                     until("its end is known", lambda: self.state(vm) == "Halted", 60)
+
+    def test_a_guest_that_ends_under_an_operation(self):
+        """Its code says how, the state is right, and a repeat is refused by that."""
+        for words, code in (("sim.crash_ms=1", "VM_CRASHED"), ("sim.poweroff_ms=1", "VM_HALTED")):
+            with self.subTest(words):
+                vm = self.make(f"sim.when_asked {words}")
+                self.api.VM.start(vm, False, False)
+                until("up", lambda v=vm: self.api.VM.get_guest_metrics(v) != NULL)
+                self.fails(code, [vm], "VM.clean_reboot", vm)
+                until("its end is known", lambda v=vm: self.state(v) == "Halted", 60)
+                self.assertEqual(self.api.VM.get_current_operations(vm), {})
+                self.fails("VM_BAD_POWER_STATE", [vm, "running", "halted"], "VM.clean_reboot", vm)
 
     def test_cancel_of_a_clean_shutdown(self):
         vm = self.make("sim.ignore_shutdown")

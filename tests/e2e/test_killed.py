@@ -2,6 +2,7 @@
 """The tests of tests/api/test_faults.py on real QEMU: hostd, poold and the device model are killed at the places that
 operations pass, one after the other; and a host that was rebooted. All of it runs in a network namespace of its own:
 whatever is in there afterwards was left by a guest."""
+import contextlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, "tests", "api"))
 
 import test_faults as faults  # noqa: E402
-from pool import NULL, TestPool, until  # noqa: E402
+from pool import NULL, Late, TestPool, until  # noqa: E402
 from vms import MIB, VmCase  # noqa: E402
 
 IMAGES = os.environ.get("CORRAL_TEST_IMAGES", os.path.join(ROOT, "build", "images"))
@@ -119,6 +120,15 @@ class Killed(faults.Faults):
     def up(self):
         return super().up() if self.booting else self.state(self.vm) == "Running"
 
+    def blow(self, message, at, order, place, victim):
+        self.victim = victim
+        return super().blow(message, at, order, place, victim)
+
+    def check(self, record):
+        if self.victim == "qemu":
+            self.assertNotEqual(record["error_info"][:1], ["INTERNAL_ERROR"], "its guest's end has a code of its own")
+        super().check(record)
+
     def strike(self, victim):
         if victim == "qemu":
             kill_guests()
@@ -128,6 +138,14 @@ class Killed(faults.Faults):
     def restore(self, victim):
         if victim != "qemu":
             super().restore(victim)
+
+    def do(self, message):
+        """A guest that boots has no agent yet, and it is known that it boots a moment after it does."""
+        reached = super().do(message)
+        if message == "VM.clean_reboot":
+            with contextlib.suppress(Late):
+                until("the guest boots", lambda: not self.up(), 10)
+        return reached
 
     def write(self, vdi, content):
         write(self.path(vdi), content)

@@ -146,6 +146,9 @@ static int fail_live(const struct disk_copies *c, const struct vm_row *vm, const
         if (checkpoint)
             return err_vm_checkpoint_suspend_failed(err, REF_TEXT(vm->row.ref));
         return err_vm_snapshot_failed(err);
+    case HV_ERR_KIND_CRASHED:
+    case HV_ERR_KIND_HALTED:
+        return hosts_fail_vm(err, vm->row.ref, vm->resident_on, cause);
     case HV_ERR_KIND_UNSUPPORTED:
         return err_operation_not_allowed(err, cause->text);
     default:

@@ -122,11 +122,7 @@ static int take_away(struct call *call, const struct vm_row *vm, struct hv_host 
     str_assign(&args.path, pusb->path);
     int rc = hv_usb_unplug(agent, &op.op, &args, &result, &cause);
     hv_usb_unplug_args_done(&args);
-    if (rc == 0)
-        return 0;
-    return cause.kind == HV_ERR_KIND_NOT_FOUND || cause.kind == HV_ERR_KIND_BAD_STATE
-               ? vm_gone(err, vm)
-               : hosts_fail(err, vm->resident_on, &cause);
+    return rc < 0 ? hosts_fail_vm(err, vm->row.ref, vm->resident_on, &cause) : 0;
 }
 
 int handle_vusb_unplug(struct call *call, const struct vusb_unplug_args *args, struct api_err *err)

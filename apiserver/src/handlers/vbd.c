@@ -241,11 +241,9 @@ static int find_drive(struct call *call, struct ref ref, struct drive *drive, st
 
 static int fail_drive(const struct drive *drive, const struct hv_err *cause, struct api_err *err)
 {
-    if (cause->kind == HV_ERR_KIND_BAD_STATE || cause->kind == HV_ERR_KIND_NOT_FOUND)
-        return err_vm_bad_power_state(err, REF_TEXT(drive->vm->row.ref), "running", "halted");
     if (cause->kind == HV_ERR_KIND_BAD_ARGUMENT)
         return err_vbd_not_removable_media(err, REF_TEXT(drive->vbd->row.ref));
-    return hosts_fail(err, drive->vm->resident_on, cause);
+    return hosts_fail_vm(err, drive->vm->row.ref, drive->vm->resident_on, cause);
 }
 
 static int insert_live(struct call *call, struct hv_host *agent, const struct drive *drive,

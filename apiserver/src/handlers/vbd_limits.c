@@ -33,7 +33,7 @@ static int push(struct call *call, const struct vbd_row *vbd, const struct vm_ro
     hv_disk_limit_args_done(&args);
     hosts_put(call->server->hosts, agent);
     if (rc < 0)
-        return hosts_fail(err, vm->resident_on, &cause);
+        return hosts_fail_vm(err, vm->row.ref, vm->resident_on, &cause);
     hv_disk_limit_result_done(&result);
     return 0;
 }

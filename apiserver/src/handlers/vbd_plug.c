@@ -47,7 +47,9 @@ static int fail_drive(const struct call *call, const struct drive *drive, const 
     case HV_ERR_KIND_DEADLINE:
         return err_device_detach_timeout(err, "VBD", self);
     case HV_ERR_KIND_BAD_STATE:
-        return vm_gone(err, drive->vm);
+    case HV_ERR_KIND_CRASHED:
+    case HV_ERR_KIND_HALTED:
+        return hosts_fail_vm(err, drive->vm->row.ref, drive->vm->resident_on, cause);
     case HV_ERR_KIND_EXISTS:
         return err_device_already_attached(err, self);
     case HV_ERR_KIND_BAD_ARGUMENT:

@@ -127,15 +127,12 @@ static int fail_card(const struct card *card, const struct hv_err *cause, struct
         return err_device_detach_rejected(err, "VIF", self, cause->text);
     case HV_ERR_KIND_DEADLINE:
         return err_device_detach_timeout(err, "VIF", self);
-    case HV_ERR_KIND_NOT_FOUND:
-    case HV_ERR_KIND_BAD_STATE:
-        return vm_gone(err, card->vm);
     case HV_ERR_KIND_EXISTS:
         return err_device_already_attached(err, self);
     case HV_ERR_KIND_BAD_ARGUMENT:
         return err_operation_not_allowed(err, cause->text);
     default:
-        return hosts_fail(err, card->vm->resident_on, cause);
+        return hosts_fail_vm(err, card->vm->row.ref, card->vm->resident_on, cause);
     }
 }
 

@@ -20,14 +20,11 @@ static int update_failed(const struct vif_row *vif, const struct vm_row *vm, con
                          struct api_err *err)
 {
     switch (cause->kind) {
-    case HV_ERR_KIND_NOT_FOUND:
-    case HV_ERR_KIND_BAD_STATE:
-        return vm_gone(err, vm);
     case HV_ERR_KIND_BAD_ARGUMENT:
     case HV_ERR_KIND_IO:
         return err_cannot_plug_vif(err, REF_TEXT(vif->row.ref));
     default:
-        return hosts_fail(err, vm->resident_on, cause);
+        return hosts_fail_vm(err, vm->row.ref, vm->resident_on, cause);
     }
 }
 

@@ -333,9 +333,6 @@ static int step_failed(struct api_err *err, const struct vm_row *vm, enum step s
     bool waits = step == STEP_SHUTDOWN || step == STEP_REBOOT;
     switch (cause->kind) {
     case HV_ERR_KIND_GUEST:
-        if (step == STEP_HARD_REBOOT) /* it ended, of its own accord, before the reset came */
-            return vm_gone(err, vm);
-        /* fall through */
     case HV_ERR_KIND_DEADLINE:
         if (waits)
             return err_vm_failed_shutdown_acknowledgment(err, REF_TEXT(vm->row.ref));
@@ -344,13 +341,10 @@ static int step_failed(struct api_err *err, const struct vm_row *vm, enum step s
         if (step == STEP_REBOOT)
             return err_vm_lacks_feature(err, REF_TEXT(vm->row.ref));
         break;
-    case HV_ERR_KIND_NOT_FOUND:
-    case HV_ERR_KIND_BAD_STATE:
-        return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), "running", "halted");
     default:
         break;
     }
-    return hosts_fail(err, vm->resident_on, cause);
+    return hosts_fail_vm(err, vm->row.ref, vm->resident_on, cause);
 }
 
 static int step_vm(struct call *call, const struct vm_row *vm, enum step step, struct api_err *err)

@@ -85,11 +85,12 @@ static int tell_domain(struct call *call, const struct vm_row *vm, const struct 
         return -1;
     int rc = ask(agent, call, vm, change, &cause);
     hosts_put(call->server->hosts, agent);
-    if (rc == 0 || cause.kind == HV_ERR_KIND_NOT_FOUND || cause.kind == HV_ERR_KIND_UNSUPPORTED)
+    if (rc == 0 || cause.kind == HV_ERR_KIND_NOT_FOUND || cause.kind == HV_ERR_KIND_CRASHED ||
+        cause.kind == HV_ERR_KIND_HALTED || cause.kind == HV_ERR_KIND_UNSUPPORTED)
         return 0;
     if (cause.kind == HV_ERR_KIND_BAD_ARGUMENT)
         return err_invalid_value(err, "xenstore_data", cause.text);
-    return hosts_fail(err, vm->resident_on, &cause);
+    return hosts_fail_vm(err, vm->row.ref, vm->resident_on, &cause);
 }
 
 void vm_data_settle(struct call *call, struct ref ref, const struct str_map *started)

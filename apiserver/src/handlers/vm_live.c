@@ -18,16 +18,13 @@
 static int fail_live(const struct vm_row *vm, const struct hv_err *cause, struct api_err *err)
 {
     switch (cause->kind) {
-    case HV_ERR_KIND_NOT_FOUND:
-    case HV_ERR_KIND_BAD_STATE:
-        return vm_gone(err, vm);
     case HV_ERR_KIND_GUEST:
         return err_vm_lacks_feature(err, REF_TEXT(vm->row.ref));
     case HV_ERR_KIND_BAD_ARGUMENT:
     case HV_ERR_KIND_UNSUPPORTED:
         return err_operation_not_allowed(err, cause->text);
     default:
-        return hosts_fail(err, vm->resident_on, cause);
+        return hosts_fail_vm(err, vm->row.ref, vm->resident_on, cause);
     }
 }
 

@@ -320,8 +320,9 @@ static int migrate_failed(struct call *call, const struct journey *j, const stru
     int rc;
     if (sent->kind == HV_ERR_KIND_CANCELLED)
         rc = err_task_cancelled(err, REF_TEXT(call->task));
-    else if (sent->kind == HV_ERR_KIND_NOT_FOUND || sent->kind == HV_ERR_KIND_BAD_STATE)
-        rc = vm_gone(err, j->vm);
+    else if (sent->kind == HV_ERR_KIND_NOT_FOUND || sent->kind == HV_ERR_KIND_BAD_STATE ||
+             sent->kind == HV_ERR_KIND_CRASHED || sent->kind == HV_ERR_KIND_HALTED)
+        rc = hosts_fail_vm(err, j->vm->row.ref, j->vm->resident_on, sent);
     else if (cause->kind == HV_ERR_KIND_FORMAT)
         rc = err_vm_incompatible_with_this_host(err, vm, to, cause->text);
     else if (cause->kind == HV_ERR_KIND_NO_MEMORY) {
@@ -511,8 +512,10 @@ static int move_disk(struct call *call, const struct journey *j, struct ref *res
     if (rc < 0) {
         if (cause.kind != HV_ERR_KIND_UNREACHABLE && cause.kind != HV_ERR_KIND_DEADLINE)
             drop_now(call, j);
-        return cause.kind == HV_ERR_KIND_CANCELLED
-                   ? err_task_cancelled(err, REF_TEXT(call->task))
+        if (cause.kind == HV_ERR_KIND_CANCELLED)
+            return err_task_cancelled(err, REF_TEXT(call->task));
+        return cause.kind == HV_ERR_KIND_CRASHED || cause.kind == HV_ERR_KIND_HALTED
+                   ? hosts_fail_vm(err, j->vm->row.ref, j->host, &cause)
                    : storage_fail(err, j->host, disk->sr, disk->vdi->row.ref, "mirror", &cause);
     }
     hv_disk_move_result_done(&moved);

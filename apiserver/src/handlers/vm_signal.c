@@ -30,11 +30,7 @@ static int send(struct call *call, struct ref ref, enum domain_signal signal, co
     int rc = hv_domain_trigger(agent, &op.op, &args, &result, &cause);
     hv_domain_trigger_args_done(&args);
     hosts_put(call->server->hosts, agent);
-    if (rc == 0)
-        return 0;
-    if (cause.kind == HV_ERR_KIND_NOT_FOUND || cause.kind == HV_ERR_KIND_BAD_STATE)
-        return vm_gone(err, vm);
-    return hosts_fail(err, vm->resident_on, &cause);
+    return rc < 0 ? hosts_fail_vm(err, vm->row.ref, vm->resident_on, &cause) : 0;
 }
 
 int handle_vm_send_trigger(struct call *call, const struct vm_send_trigger_args *args, struct api_err *err)

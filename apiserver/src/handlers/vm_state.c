@@ -261,11 +261,25 @@ static const struct str_map *filesystems(const struct guest_info *guest)
     return map;
 }
 
-static const struct str_map *features(const struct guest_info *guest)
+static const struct str_map *features(void)
 {
     static const struct str_pair pairs[] = {
         {"feature-shutdown", "1"}, {"feature-poweroff", "1"}, {"feature-reboot", "1"}};
-    return guest->live ? str_map_new(pairs, ARRAY_LEN(pairs)) : NULL;
+    return str_map_new(pairs, ARRAY_LEN(pairs));
+}
+
+/* What its agent said last stays. */
+static void guest_silent(struct tx *tx, const struct vm_row *vm)
+{
+    const struct vm_guest_metrics_row *now =
+        vm_guest_metrics_row(tx_get(tx, CLASS_VM_guest_metrics, vm->guest_metrics));
+    if (!now || !now->live)
+        return;
+    struct vm_guest_metrics_row *edit =
+        vm_guest_metrics_row_mut(tx_edit(tx, CLASS_VM_guest_metrics, now->row.ref));
+    edit->live = edit->PV_drivers_detected = edit->PV_drivers_up_to_date = false;
+    str_map_assign(&edit->other, NULL);
+    operations_refresh(tx, CLASS_VM, vm->row.ref);
 }
 
 void vm_state_guest(struct tx *tx, struct ref ref, const struct guest_info *guest)
@@ -273,14 +287,18 @@ void vm_state_guest(struct tx *tx, struct ref ref, const struct guest_info *gues
     const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, ref));
     if (!vm || guest->updated == 0)
         return;
+    if (!guest->live) {
+        guest_silent(tx, vm);
+        return;
+    }
     AUTO_STR_MAP const struct str_map *os = os_version(guest);
     AUTO_STR_MAP const struct str_map *nets = networks(guest);
     AUTO_STR_MAP const struct str_map *disks = filesystems(guest);
-    AUTO_STR_MAP const struct str_map *other = features(guest);
+    AUTO_STR_MAP const struct str_map *other = features();
     const struct vm_guest_metrics_row *now =
         vm_guest_metrics_row(tx_get(tx, CLASS_VM_guest_metrics, vm->guest_metrics));
-    if (now && now->live == guest->live && str_map_equal(now->os_version, os) &&
-        str_map_equal(now->networks, nets) && str_map_equal(now->disks, disks))
+    if (now && now->live && str_map_equal(now->os_version, os) && str_map_equal(now->networks, nets) &&
+        str_map_equal(now->disks, disks))
         return;
     struct vm_guest_metrics_row *edit;
     if (now) {
@@ -289,9 +307,7 @@ void vm_state_guest(struct tx *tx, struct ref ref, const struct guest_info *gues
         edit = vm_guest_metrics_row_mut(tx_create(tx, CLASS_VM_guest_metrics));
         vm_row_mut(tx_edit(tx, CLASS_VM, ref))->guest_metrics = edit->row.ref;
     }
-    edit->live = guest->live;
-    edit->PV_drivers_detected = guest->live;
-    edit->PV_drivers_up_to_date = guest->live;
+    edit->live = edit->PV_drivers_detected = edit->PV_drivers_up_to_date = true;
     edit->last_updated = guest->updated;
     str_map_assign(&edit->os_version, TAKE_PTR(os));
     str_map_assign(&edit->networks, TAKE_PTR(nets));

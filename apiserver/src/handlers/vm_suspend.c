@@ -91,7 +91,9 @@ static int suspend_failed(struct call *call, const struct vm_row *vm, const stru
     switch (cause->kind) {
     case HV_ERR_KIND_NOT_FOUND:
     case HV_ERR_KIND_BAD_STATE:
-        return vm_gone(err, vm);
+    case HV_ERR_KIND_CRASHED:
+    case HV_ERR_KIND_HALTED:
+        return hosts_fail_vm(err, vm->row.ref, vm->resident_on, cause);
     case HV_ERR_KIND_CANCELLED:
         return err_task_cancelled(err, REF_TEXT(call->task));
     default:

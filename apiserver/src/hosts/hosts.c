@@ -630,10 +630,27 @@ int hosts_fail(struct api_err *err, struct ref host, const struct hv_err *cause)
     case HV_ERR_KIND_NO_MEMORY:
     case HV_ERR_KIND_GUEST:
     case HV_ERR_KIND_DEVICE_MODEL:
+    case HV_ERR_KIND_CRASHED:
+    case HV_ERR_KIND_HALTED:
     case HV_ERR_KIND_DENIED:
     case HV_ERR_KIND_SUPERSEDED:
     case HV_ERR_KIND_INTERNAL:
         break;
     }
     return fail_internal(err, "%s", cause->text);
+}
+
+int hosts_fail_vm(struct api_err *err, struct ref vm, struct ref host, const struct hv_err *cause)
+{
+    switch (cause->kind) {
+    case HV_ERR_KIND_CRASHED:
+        return err_vm_crashed(err, REF_TEXT(vm));
+    case HV_ERR_KIND_HALTED:
+        return err_vm_halted(err, REF_TEXT(vm));
+    case HV_ERR_KIND_NOT_FOUND:
+    case HV_ERR_KIND_BAD_STATE:
+        return err_vm_bad_power_state(err, REF_TEXT(vm), "running", "halted");
+    default:
+        return hosts_fail(err, host, cause);
+    }
 }

@@ -46,3 +46,6 @@ void hosts_op_next(struct hosts_op *op);
 /* Translates an agent's error into one of the API: the kinds that mean the same everywhere; what a kind means
  * for one message (VM_BAD_POWER_STATE, SR_FULL) is decided by its handler before calling this. Returns -1. */
 int hosts_fail(struct api_err *err, struct ref host, const struct hv_err *cause);
+/* The same for a call about the domain of a VM that should run: VM_CRASHED and VM_HALTED when it ended under
+ * the call's hands, VM_BAD_POWER_STATE when it had ended before. */
+int hosts_fail_vm(struct api_err *err, struct ref vm, struct ref host, const struct hv_err *cause);

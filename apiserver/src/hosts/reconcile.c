@@ -338,7 +338,9 @@ static bool row_is_right(const struct snapshot *snap, const struct vm_row *vm, s
         return false;
     if (info->guest.updated == 0)
         return true;
-    return guest && guest->live == info->guest.live && guest->last_updated == info->guest.updated;
+    if (!info->guest.live)
+        return !guest || !guest->live;
+    return guest && guest->live && guest->last_updated == info->guest.updated;
 }
 
 static struct reboot_count *count_of(struct reconcile *state, struct ref vm)

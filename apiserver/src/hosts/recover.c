@@ -551,17 +551,34 @@ static int destroy_made(struct server *server, const struct interrupted *e)
     return rc;
 }
 
-static void fail(const struct interrupted *e, struct api_err *err)
+/* As the handlers of power say it. */
+static void fail_domain(const struct interrupted *e, struct ref vm, struct api_err *err)
 {
+    bool reboot = streq(e->call, "domain_reboot"), waits = reboot || streq(e->call, "domain_shutdown");
+    if (waits && (e->failure.kind == HV_ERR_KIND_GUEST || e->failure.kind == HV_ERR_KIND_DEADLINE))
+        err_vm_failed_shutdown_acknowledgment(err, REF_TEXT(vm));
+    else if (reboot && e->failure.kind == HV_ERR_KIND_UNSUPPORTED)
+        err_vm_lacks_feature(err, REF_TEXT(vm));
+    else
+        hosts_fail_vm(err, vm, e->host, &e->failure);
+}
+
+static void fail(struct server *server, const struct interrupted *e, struct api_err *err)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct row *vm = snapshot_by_uuid(snap, CLASS_VM, e->key);
     bool cancelled = *e->cancel || e->failure.kind == HV_ERR_KIND_CANCELLED;
+    bool ended = e->state == OPERATION_STATE_FAILED &&
+                 (e->failure.kind == HV_ERR_KIND_CRASHED || e->failure.kind == HV_ERR_KIND_HALTED);
     if (cancelled && *e->cancel) {
         err_task_cancelled(err, REF_TEXT(e->task));
+    } else if (vm && ended) {
+        hosts_fail_vm(err, vm->ref, e->host, &e->failure);
     } else if (e->state == OPERATION_STATE_FAILED && is_single_step(e) && !cancelled) {
         if (e->owns_disk || e->cls == CLASS_VDI)
             storage_fail(err, e->host, REF_NULL, e->object, "", &e->failure);
-        else if (streq(e->call, "domain_shutdown") &&
-                 (e->failure.kind == HV_ERR_KIND_GUEST || e->failure.kind == HV_ERR_KIND_DEADLINE))
-            err_vm_failed_shutdown_acknowledgment(err, REF_TEXT(e->object));
+        else if (vm)
+            fail_domain(e, vm->ref, err);
         else
             hosts_fail(err, e->host, &e->failure);
     } else if (streq(e->call, "nic_update")) {
@@ -596,7 +613,7 @@ int recovery_finish(struct server *server, struct ref host)
         } else if (destroy_made(server, e) < 0) {
             waiting++;
         } else {
-            fail(e, &err);
+            fail(server, e, &err);
             conclude(server, e, &err);
         }
     }
