@@ -355,7 +355,7 @@ static void undo(struct disk_copies *c, const struct disk_copy *item)
     AUTO_API_ERR struct api_err ignored = API_ERR_INIT;
     struct storage_agent at = {.server = c->call->server};
     const struct sr_row *sr = sr_of(c, item->sr);
-    if (item->made && storage_agent_get(c->call->server, c->snap, item->sr, REF_NULL, &at, &ignored) < 0)
+    if (item->maybe && storage_agent_get(c->call->server, c->snap, item->sr, REF_NULL, &at, &ignored) < 0)
         log_warn("storage", "a disk made in vain stays until its SR is seen again", "disk", item->uuid);
     storage_undo_disk(&at, sr, item->uuid, item->made ? DISK_MADE : item->maybe ? DISK_MAYBE : DISK_NONE);
     storage_agent_put(&at);

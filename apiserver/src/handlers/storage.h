@@ -90,7 +90,7 @@ void storage_settle_disk(struct tx *tx, struct ref sr, const char *uuid);
 enum disk_left {
     DISK_NONE,
     DISK_MADE,  /* it is removed now, or if that fails by a later sweep */
-    DISK_MAYBE, /* the host fell silent and may still make it: only a sweep can tell (it asks all hosts) */
+    DISK_MAYBE, /* the host fell silent and may still make it: a sweep, now or later, asks all hosts */
 };
 void storage_undo_disk(const struct storage_agent *at, const struct sr_row *sr, const char *uuid,
                        enum disk_left left);
@@ -104,8 +104,8 @@ void storage_discard_vdi(struct tx *tx, struct ref vdi);
 void storage_sweep(struct server *server, struct ref sr);
 /* Destroys a VDI that no VBD refers to, with its disk. 0: it is gone, or in use. -1: not possible now. */
 int storage_destroy_unused(struct server *server, const struct snapshot *snap, struct ref vdi);
-/* Removes disks that nobody waits for: of an earlier run of the server, or that could not be undone. Later if a host
- * that has the SR attached is away: it may have been asked to make one of them. */
+/* Removes disks that nobody waits for: of an earlier run of the server, or that could not be undone. Later if
+ * a host that has the SR attached is away: it may have been asked to make one of them. */
 void storage_sweep_disks(struct server *server, struct ref sr, struct hv_host *agent);
 
 /* storage_sweep of those SRs that the host has attached and that have such disks. */

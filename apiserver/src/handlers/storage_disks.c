@@ -87,6 +87,8 @@ void storage_undo_disk(const struct storage_agent *at, const struct sr_row *sr, 
 {
     bool gone = left == DISK_NONE || (left == DISK_MADE && at->agent && destroy(at->agent, sr->uuid, uuid));
     record(at->server, sr->row.ref, uuid, gone);
+    if (left == DISK_MAYBE && at->agent)
+        storage_sweep_disks(at->server, sr->row.ref, at->agent);
 }
 
 void storage_discard_vdi(struct tx *tx, struct ref ref)
