@@ -33,7 +33,7 @@ function Page({ at }: { at: Route }) {
     case "vms": return <VmsPage />;
     case "vm": return <VmPage key={first} uuid={first} tab={second} />;
     case "hosts": return <HostsPage />;
-    case "host": return <HostPage key={first} uuid={first} />;
+    case "host": return <HostPage key={first} uuid={first} tab={second} />;
     case "storage": return first === "" ? <StoragePage /> : <SrPage key={first} uuid={first} />;
     case "networks": return <NetworksPage />;
     default:

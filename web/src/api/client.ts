@@ -97,29 +97,46 @@ export class Client {
 
   /** A token for one web socket to this console: single use, short-lived. */
   async consoleToken(console: Ref<"console">): Promise<string> {
-    let response: Response;
-    try {
-      response = await fetch("/api/v1/console-tokens", {
-        method: "POST",
-        headers: { "Content-Type": "application/json", Authorization: `Bearer ${this.session}` },
-        body: JSON.stringify({ console }),
-        cache: "no-store",
-        credentials: "omit",
-      });
-    } catch {
-      throw new ConnectionError("The server cannot be reached.");
-    }
-    const text = await response.text();
-    let body: Record<string, unknown> = {};
-    try {
-      body = JSON.parse(text) as Record<string, unknown>;
-    } catch {
-      // reported below with the status
-    }
+    const { body, response, text } = await this.#door("/api/v1/console-tokens", {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ console }),
+    });
     if (response.ok && typeof body.token === "string") {
       return body.token;
     }
     throw refusal(body, response, text);
+  }
+
+  /** The JSON of one of the server's other doors; null when it says that there is nothing (404). */
+  async getJson(path: string, query: Record<string, string>, signal: AbortSignal): Promise<Record<string, unknown> | null> {
+    const { body, response, text } = await this.#door(`${path}?${new URLSearchParams(query).toString()}`, { signal });
+    if (response.status === 404) {
+      return null;
+    }
+    if (response.ok) {
+      return body;
+    }
+    throw refusal(body, response, text);
+  }
+
+  /** One request beside the RPC. The session goes in a header: an address is kept in too many places. */
+  async #door(path: string, init: RequestInit): Promise<{ body: Record<string, unknown>; response: Response; text: string }> {
+    let response: Response;
+    let text: string;
+    try {
+      response = await fetch(path, {
+        ...init, headers: { ...init.headers, Authorization: `Bearer ${this.session}` }, cache: "no-store", credentials: "omit",
+      });
+      text = await response.text();
+    } catch {
+      throw new ConnectionError("The server cannot be reached.");
+    }
+    let body: Record<string, unknown> = {};
+    try {
+      body = JSON.parse(text) as Record<string, unknown>;
+    } catch {
+      // no JSON: whoever needs some reports the status
+    }
+    return { body, response, text };
   }
 }
 

@@ -1,5 +1,5 @@
 // The hosts of the pool, and one host in full.
-import { go, href } from "../state/router.js";
+import { go, href, replace } from "../state/router.js";
 import { runTask } from "../state/jobs.js";
 import { useStore } from "../state/store.js";
 import { hostView, versionOf, type HostView } from "../state/hosts.js";
@@ -9,6 +9,8 @@ import { bytes, parseTime, percent, plural } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
 import { DataTable, type Column } from "../ui/table.js";
 import { ask } from "../ui/dialog.js";
+import { Tabs, type Tab } from "../ui/tabs.js";
+import { Graphs } from "./graphs.js";
 
 function HostState({ view }: { view: HostView }) {
   const css = view.state === "Live" ? "running" : view.state === "Disabled" ? "paused" : "failed";
@@ -55,7 +57,9 @@ const vmColumns: readonly Column<VmView>[] = [
   { id: "memory", label: "Memory", class: "num", sort: (v) => v.memory, render: (v) => bytes(v.memory) },
 ];
 
-export function HostPage({ uuid }: { uuid: string }) {
+const TABS: readonly Tab[] = [{ id: "overview", label: "Overview", icon: "info" }, { id: "graphs", label: "Graphs", icon: "chart" }];
+
+export function HostPage({ uuid, tab }: { uuid: string; tab: string }) {
   const data = useStore();
   const found = data.byUuid("host", uuid);
   if (!found) {
@@ -63,15 +67,7 @@ export function HostPage({ uuid }: { uuid: string }) {
   }
   const [ref, host] = found;
   const view = hostView(data, ref, host);
-  const vms = host.resident_VMs.flatMap((vmRef) => {
-    const vm = data.get("vm", vmRef);
-    return vm && isOrdinaryVm(vm) ? [vmView(data, vmRef, vm)] : [];
-  });
-  const pifs = host.PIFs.flatMap((pifRef) => {
-    const pif = data.get("pif", pifRef);
-    return pif ? [{ ref: pifRef, pif, network: data.get("network", pif.network)?.name_label ?? "" }] : [];
-  });
-  const boot = Number(host.other_config.boot_time);
+  const chosen = TABS.some((t) => t.id === tab) ? tab : "overview";
   const setEnabled = (on: boolean) => on
     ? void runTask("Enable", host.name_label, "host.enable", ref)
     : ask({
@@ -85,57 +81,77 @@ export function HostPage({ uuid }: { uuid: string }) {
       <PageHead title={host.name_label} sub={<HostState view={view} />}
         before={<a class="button quiet icon-only back" href={href("hosts")} aria-label="All hosts" title="All hosts"><Icon name="arrowLeft" /></a>}
         actions={host.enabled ? <Button icon="cancel" label="Disable" onClick={() => setEnabled(false)} /> : <Button kind="primary" icon="check" label="Enable" onClick={() => setEnabled(true)} />} />
-      <div class="grid">
-        <Card title="General">
-          <Facts>
-            <Fact name="Address">{host.address ? <Copyable text={host.address} what="address" /> : <span class="faint">–</span>}</Fact>
-            <Fact name="Role">{view.coordinator ? "coordinator of the pool" : "member of the pool"}</Fact>
-            <Fact name="Software">{versionOf(host) || <span class="faint">–</span>}</Fact>
-            {view.state === "Not answering" && <Fact name="Last heard"><When time={data.get("host_metrics", host.metrics)?.last_updated} /></Fact>}
-            {boot > 0 && <Fact name="Booted"><When time={new Date(boot * 1000)} /></Fact>}
-            <Fact name="UUID"><Copyable text={host.uuid} what="UUID" /></Fact>
-          </Facts>
+      <Tabs label="Parts of the host" tabs={TABS} chosen={chosen} choose={(id) => replace("host", uuid, id)} />
+      <div class="tab-panel" role="tabpanel" id="tab-panel" aria-labelledby={`tab-${chosen}`} tabIndex={0}>
+        {chosen === "graphs" ? <Graphs subject={{ kind: "host", uuid, live: true }} /> : <HostOverview view={view} />}
+      </div>
+    </div>
+  );
+}
+
+function HostOverview({ view }: { view: HostView }) {
+  const data = useStore();
+  const { host } = view;
+  const vms = host.resident_VMs.flatMap((vmRef) => {
+    const vm = data.get("vm", vmRef);
+    return vm && isOrdinaryVm(vm) ? [vmView(data, vmRef, vm)] : [];
+  });
+  const pifs = host.PIFs.flatMap((pifRef) => {
+    const pif = data.get("pif", pifRef);
+    return pif ? [{ ref: pifRef, pif, network: data.get("network", pif.network)?.name_label ?? "" }] : [];
+  });
+  const boot = Number(host.other_config.boot_time);
+  return (
+    <div class="grid">
+      <Card title="General">
+        <Facts>
+          <Fact name="Address">{host.address ? <Copyable text={host.address} what="address" /> : <span class="faint">–</span>}</Fact>
+          <Fact name="Role">{view.coordinator ? "coordinator of the pool" : "member of the pool"}</Fact>
+          <Fact name="Software">{versionOf(host) || <span class="faint">–</span>}</Fact>
+          {view.state === "Not answering" && <Fact name="Last heard"><When time={data.get("host_metrics", host.metrics)?.last_updated} /></Fact>}
+          {boot > 0 && <Fact name="Booted"><When time={new Date(boot * 1000)} /></Fact>}
+          <Fact name="UUID"><Copyable text={host.uuid} what="UUID" /></Fact>
+        </Facts>
+      </Card>
+      <Card title="Processors and memory">
+        <Facts>
+          <Fact name="Processors">{view.cpus || "–"}{view.cpuModel && <span class="faint"> × {view.cpuModel}</span>}</Fact>
+          <Fact name="In use by VMs">{plural(view.vcpus, "vCPU")}{view.cpus > 0 && <Bar value={percent(view.vcpus, view.cpus)} label="vCPUs in use" />}</Fact>
+          <Fact name="Memory">{view.memoryTotal > 0 ? <Usage used={view.memoryUsed} total={view.memoryTotal} label="Memory used" /> : <span class="faint">–</span>}</Fact>
+          <Fact name="Runs guests by">
+            {view.accelerator
+              ? <span class="stack"><b>{view.accelerator.name}</b>{view.accelerator.reason && <span class="faint">{view.accelerator.reason}</span>}</span>
+              : <span class="faint">not told</span>}
+          </Fact>
+        </Facts>
+      </Card>
+      <div class="span">
+        <Card title={`Virtual machines here (${vms.length})`} flush>
+          {vms.length > 0
+            ? <DataTable label="Virtual machines on this host" columns={vmColumns} rows={vms} keyOf={(v) => v.ref} nameOf={(v) => v.vm.name_label} sortedBy="name" open={(v) => go("vm", v.vm.uuid)} />
+            : <Empty icon="vm" title="No VM runs here"><p>Started VMs are placed on the host that fits them best.</p><a class="button plain" href={href("vms")}>Virtual machines</a></Empty>}
         </Card>
-        <Card title="Processors and memory">
-          <Facts>
-            <Fact name="Processors">{view.cpus || "–"}{view.cpuModel && <span class="faint"> × {view.cpuModel}</span>}</Fact>
-            <Fact name="In use by VMs">{plural(view.vcpus, "vCPU")}{view.cpus > 0 && <Bar value={percent(view.vcpus, view.cpus)} label="vCPUs in use" />}</Fact>
-            <Fact name="Memory">{view.memoryTotal > 0 ? <Usage used={view.memoryUsed} total={view.memoryTotal} label="Memory used" /> : <span class="faint">–</span>}</Fact>
-            <Fact name="Runs guests by">
-              {view.accelerator
-                ? <span class="stack"><b>{view.accelerator.name}</b>{view.accelerator.reason && <span class="faint">{view.accelerator.reason}</span>}</span>
-                : <span class="faint">not told</span>}
-            </Fact>
-          </Facts>
-        </Card>
+      </div>
+      {pifs.length > 0 && (
         <div class="span">
-          <Card title={`Virtual machines here (${vms.length})`} flush>
-            {vms.length > 0
-              ? <DataTable label="Virtual machines on this host" columns={vmColumns} rows={vms} keyOf={(v) => v.ref} nameOf={(v) => v.vm.name_label} sortedBy="name" open={(v) => go("vm", v.vm.uuid)} />
-              : <Empty icon="vm" title="No VM runs here"><p>Started VMs are placed on the host that fits them best.</p><a class="button plain" href={href("vms")}>Virtual machines</a></Empty>}
+          <Card title="Network interfaces" flush>
+            <DataTable label="Network interfaces" rows={pifs} keyOf={(p) => p.ref} nameOf={(p) => p.pif.device} sortedBy="device" columns={[
+              { id: "device", label: "Device", class: "main", sort: (p) => p.pif.device, render: (p) => <span class="mono">{p.pif.device}{p.pif.VLAN >= 0 ? `.${p.pif.VLAN}` : ""}</span> },
+              { id: "network", label: "Network", sort: (p) => p.network, render: (p) => p.network },
+              { id: "ip", label: "Address", render: (p) => p.pif.IP ? <span class="mono">{p.pif.IP}</span> : <span class="faint">–</span> },
+              { id: "mac", label: "MAC", class: "wide", render: (p) => <span class="mono">{p.pif.MAC}</span> },
+              { id: "use", label: "Use", render: (p) => <span class="tags">{p.pif.management && <span class="tag">management</span>}{p.pif.currently_attached && <span class="tag good">up</span>}</span> },
+            ]} />
           </Card>
         </div>
-        {pifs.length > 0 && (
-          <div class="span">
-            <Card title="Network interfaces" flush>
-              <DataTable label="Network interfaces" rows={pifs} keyOf={(p) => p.ref} nameOf={(p) => p.pif.device} sortedBy="device" columns={[
-                { id: "device", label: "Device", class: "main", sort: (p) => p.pif.device, render: (p) => <span class="mono">{p.pif.device}{p.pif.VLAN >= 0 ? `.${p.pif.VLAN}` : ""}</span> },
-                { id: "network", label: "Network", sort: (p) => p.network, render: (p) => p.network },
-                { id: "ip", label: "Address", render: (p) => p.pif.IP ? <span class="mono">{p.pif.IP}</span> : <span class="faint">–</span> },
-                { id: "mac", label: "MAC", class: "wide", render: (p) => <span class="mono">{p.pif.MAC}</span> },
-                { id: "use", label: "Use", render: (p) => <span class="tags">{p.pif.management && <span class="tag">management</span>}{p.pif.currently_attached && <span class="tag good">up</span>}</span> },
-              ]} />
-            </Card>
-          </div>
-        )}
-        <div class="span">
-          <Card title="All that the host tells" flush>
-            <details><summary>Processor</summary><MapTable map={host.cpu_info} label="Processor" /></details>
-            <details><summary>Software</summary><MapTable map={host.software_version} label="Software" /></details>
-            <details><summary>Other settings</summary><MapTable map={Object.fromEntries(Object.entries(host.other_config).map(([k, v]) => [k, parseTime(v)?.toLocaleString() ?? v]))} label="Other settings" /></details>
-            {host.capabilities.length > 0 && <details><summary>Capabilities</summary><p class="pad tags">{host.capabilities.map((c) => <span key={c} class="tag">{c}</span>)}</p></details>}
-          </Card>
-        </div>
+      )}
+      <div class="span">
+        <Card title="All that the host tells" flush>
+          <details><summary>Processor</summary><MapTable map={host.cpu_info} label="Processor" /></details>
+          <details><summary>Software</summary><MapTable map={host.software_version} label="Software" /></details>
+          <details><summary>Other settings</summary><MapTable map={Object.fromEntries(Object.entries(host.other_config).map(([k, v]) => [k, parseTime(v)?.toLocaleString() ?? v]))} label="Other settings" /></details>
+          {host.capabilities.length > 0 && <details><summary>Capabilities</summary><p class="pad tags">{host.capabilities.map((c) => <span key={c} class="tag">{c}</span>)}</p></details>}
+        </Card>
       </div>
     </div>
   );

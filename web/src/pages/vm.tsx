@@ -8,6 +8,7 @@ import { vmView } from "../state/vms.js";
 import { EditableText, Empty, PageHead, StateBadge } from "../ui/basics.js";
 import { Icon } from "../ui/icons.js";
 import { Tabs, type Tab } from "../ui/tabs.js";
+import { Graphs } from "./graphs.js";
 import { DisksTab } from "./vm-disks.js";
 import { NetworkTab } from "./vm-network.js";
 import { OverviewTab } from "./vm-overview.js";
@@ -39,6 +40,7 @@ export function VmPage({ uuid, tab }: { uuid: string; tab: string }) {
   const view = vmView(data, ref, vm);
   const tabs: Tab[] = [
     { id: "overview", label: "Overview", icon: "info" },
+    { id: "graphs", label: "Graphs", icon: "chart" },
     { id: "console", label: "Console", icon: "terminal" },
     { id: "screen", label: "Screen", icon: "monitor" },
     { id: "disks", label: "Disks", icon: "disk", count: vm.VBDs.length },
@@ -59,6 +61,7 @@ export function VmPage({ uuid, tab }: { uuid: string; tab: string }) {
       <Tabs label="Parts of the VM" tabs={tabs} chosen={chosen} choose={(id) => replace("vm", uuid, id)} />
       <div class="tab-panel" role="tabpanel" id="tab-panel" aria-labelledby={`tab-${chosen}`} tabIndex={chosen === "console" || chosen === "screen" ? undefined : 0}>
         {chosen === "overview" && <OverviewTab view={view} />}
+        {chosen === "graphs" && <Graphs subject={{ kind: "vm", uuid: vm.uuid, live: view.state === "Running" || view.state === "Paused" }} />}
         {chosen === "disks" && <DisksTab view={view} />}
         {chosen === "network" && <NetworkTab view={view} />}
         {chosen === "snapshots" && <SnapshotsTab view={view} />}

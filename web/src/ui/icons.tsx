@@ -8,6 +8,7 @@ const paths = {
   camera: <><path d="M2.5 6.5h3.2L7.2 4h5.6l1.5 2.5h3.2v10h-15z" /><circle cx="10" cy="11" r="3" /></>,
   cancel: <><circle cx="10" cy="10" r="7" /><path d="m5.2 5.2 9.6 9.6" /></>,
   cd: <><circle cx="10" cy="10" r="7" /><circle cx="10" cy="10" r="2" /></>,
+  chart: <path d="M3 3.5v13h14M6 13l3.2-4.5 3 2.5L16.5 5" />,
   check: <path d="m4 10.5 4 4 8-9" />,
   chevronDown: <path d="m5 7.5 5 5 5-5" />,
   chevronRight: <path d="m7.5 5 5 5-5 5" />,

@@ -7,6 +7,7 @@ import { dirname, extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
 import { WebSocketServer } from "ws";
 import { serveScreen, serveSerial } from "./consoles.mjs";
+import { rrdUpdates, vmRrd } from "./measurements.mjs";
 import { ApiFailure, Model } from "./model.mjs";
 import { Operations } from "./operations.mjs";
 import { seed } from "./seed.mjs";
@@ -77,6 +78,8 @@ export class FakeServer {
       await this.#rpc(request, response);
     } else if (request.method === "POST" && url.pathname === "/api/v1/console-tokens") {
       await this.#consoleToken(request, response);
+    } else if (request.method === "GET" && ["/rrd_updates", "/vm_rrd"].includes(url.pathname)) {
+      this.#measurements(request, url, response);
     } else if (request.method === "GET" && url.pathname === "/api/v1/openapi.json") {
       response.writeHead(200, { "Content-Type": "application/json" }).end(await readFile(DESCRIPTION));
     } else if (request.method === "GET") {
@@ -156,8 +159,26 @@ export class FakeServer {
     for (const stop of this.polls) stop.abort();
   }
 
+  #sessionOf(request) {
+    return /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1];
+  }
+
+  #measurements(request, url, response) {
+    if (!this.sessions.has(this.#sessionOf(request))) {
+      response.writeHead(401).end("no session");
+      return;
+    }
+    const now = Math.floor(Date.now() / 1000);
+    const answer = url.pathname === "/vm_rrd" ? vmRrd(this.model, url.searchParams.get("uuid"), now) : rrdUpdates(this.model, url.searchParams, now);
+    if (answer) {
+      response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(answer));
+    } else {
+      response.writeHead(404).end("nothing was measured of it yet");
+    }
+  }
+
   async #consoleToken(request, response) {
-    const session = /^Bearer (.+)$/.exec(request.headers.authorization ?? "")?.[1];
+    const session = this.#sessionOf(request);
     const { console } = await this.#body(request);
     if (!this.sessions.has(session)) {
       response.writeHead(401, { "Content-Type": "application/problem+json" }).end(JSON.stringify({ title: "Not logged in", code: "SESSION_INVALID", params: [session ?? ""] }));

@@ -17,6 +17,7 @@ for (const [name, options] of [["light", { viewport: WIDE }], ["dark", { viewpor
     for (const [view, at, ready] of [
       ["vms", "vms", () => page.getByRole("link", { name: "web1", exact: true })],
       ["vm", `vm/${vm}`, () => page.getByText("Debian GNU/Linux 12").first()],
+      ["vm-graphs", `vm/${vm}/graphs`, () => page.getByRole("slider", { name: "Disks: moment" })],
       ["vm-disks", `vm/${vm}/disks`, () => page.getByText("web1 system")],
       ["vm-network", `vm/${vm}/network`, () => page.getByText("NIC 0")],
       ["vm-snapshots", `vm/${vm}/snapshots`, () => page.getByText("No snapshots")],
@@ -24,6 +25,7 @@ for (const [name, options] of [["light", { viewport: WIDE }], ["dark", { viewpor
       ["vm-screen", `vm/${vm}/screen`, () => page.locator(".screen-host canvas").first()],
       ["hosts", "hosts", () => page.getByText("birch").first()],
       ["host", `host/${model.get("host", refs.hosts[1]).uuid}`, () => page.getByText("Runs guests by")],
+      ["host-graphs", `host/${model.get("host", refs.hosts[1]).uuid}/graphs`, () => page.getByRole("slider", { name: "Network: moment" })],
       ["storage", "storage", () => page.getByText("Fast").first()],
       ["sr", `storage/${model.get("SR", refs.local).uuid}`, () => page.getByText("Promised to disks")],
       ["networks", "networks", () => page.getByText("Internal").first()],
