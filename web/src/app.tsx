@@ -15,7 +15,7 @@ import { Drawer, drawerOpen, isRunning } from "./pages/tasks.js";
 import { VmPage } from "./pages/vm.js";
 import { VmsPage } from "./pages/vms.js";
 import { Button, Empty, useNow } from "./ui/basics.js";
-import { QuestionHost } from "./ui/dialog.js";
+import { DialogHost } from "./ui/dialog.js";
 import { Icon, Logo, type IconName } from "./ui/icons.js";
 import { Menu } from "./ui/menu.js";
 import { Notices } from "./ui/notices.js";
@@ -145,7 +145,7 @@ function Shell({ user }: { user: string }) {
       </main>
       <Drawer />
       <Notices />
-      <QuestionHost />
+      <DialogHost />
     </div>
   );
 }

@@ -73,6 +73,13 @@ const sentences: Record<string, Sentence> = {
   VM_MISSING_PV_DRIVERS: () => "The guest has no agent or drivers for this.",
   VM_REQUIRES_SR: (p, name) => `The host does not see storage ${name(p[1] ?? "")}, which this VM needs.`,
   VM_REQUIRES_NETWORK: (p, name) => `The host is not on network ${name(p[1] ?? "")}, which this VM needs.`,
+  VM_REQUIRES_GPU: () => "The host has no free graphics processor of the kind this VM needs.",
+  VM_HAS_PCI_ATTACHED: () => "The VM has a device of its host passed through: it cannot leave this host.",
+  VM_IS_IMMOBILE: () => "The VM is set not to be moved while it runs.",
+  VM_MIGRATE_FAILED: (p) => `The migration failed: ${p[3] ?? p[0] ?? "no reason given"}`,
+  VM_INCOMPATIBLE_WITH_THIS_HOST: (p) => `The VM cannot run on this host: ${p[2] ?? "its processor lacks something"}`,
+  VM_HOST_INCOMPATIBLE_VERSION: () => "This host runs an older version than the one the VM is on.",
+  CANNOT_EVACUATE_HOST: (p) => `Not all VMs can leave this host: ${p[0] ?? "no reason given"}`,
   VM_NO_VCPUS: () => "The VM has no vCPUs.",
   MEMORY_CONSTRAINT_VIOLATION: () =>
     "The memory limits contradict each other: static minimum ≤ dynamic minimum ≤ dynamic maximum ≤ static maximum.",

@@ -269,6 +269,7 @@ export interface EventBatch {
 export interface Methods {
   "event.from": (classes: readonly string[], token: string, timeout: number) => EventBatch;
   "session.logout": () => void;
+  "host.compute_free_memory": (host: Ref<"host">) => number;
   "host.enable": (host: Ref<"host">) => void;
   "host.disable": (host: Ref<"host">) => void;
   "message.destroy": (self: Ref<"message">) => void;
@@ -286,20 +287,25 @@ export interface Methods {
   "VDI.destroy": (self: Ref<"VDI">) => void;
   "VDI.get_VBDs": (self: Ref<"VDI">) => Ref<"VBD">[];
   "VM.add_to_other_config": (self: Ref<"VM">, key: string, value: string) => void;
+  "VM.assert_can_boot_here": (self: Ref<"VM">, host: Ref<"host">) => void;
   "VM.checkpoint": (vm: Ref<"VM">, name: string) => Ref<"VM">;
   "VM.clean_reboot": (vm: Ref<"VM">) => void;
   "VM.clean_shutdown": (vm: Ref<"VM">) => void;
   "VM.clone": (vm: Ref<"VM">, name: string) => Ref<"VM">;
+  "VM.copy": (vm: Ref<"VM">, name: string, sr: Ref<"SR">) => Ref<"VM">;
   "VM.destroy": (self: Ref<"VM">) => void;
   "VM.get_record": (self: Ref<"VM">) => VM;
   "VM.get_VBDs": (self: Ref<"VM">) => Ref<"VBD">[];
   "VM.hard_reboot": (vm: Ref<"VM">) => void;
   "VM.hard_shutdown": (vm: Ref<"VM">) => void;
   "VM.pause": (vm: Ref<"VM">) => void;
+  "VM.pool_migrate": (vm: Ref<"VM">, host: Ref<"host">, options: StringMap) => void;
   "VM.provision": (vm: Ref<"VM">) => void;
   "VM.remove_from_other_config": (self: Ref<"VM">, key: string) => void;
   "VM.resume": (vm: Ref<"VM">, paused: boolean, force: boolean) => void;
+  "VM.resume_on": (vm: Ref<"VM">, host: Ref<"host">, paused: boolean, force: boolean) => void;
   "VM.revert": (snapshot: Ref<"VM">) => void;
+  "VM.set_is_a_template": (self: Ref<"VM">, value: boolean) => void;
   "VM.set_memory_limits": (
     self: Ref<"VM">, staticMin: number, staticMax: number, dynamicMin: number, dynamicMax: number) => void;
   "VM.set_name_description": (self: Ref<"VM">, value: string) => void;
@@ -308,6 +314,7 @@ export interface Methods {
   "VM.set_VCPUs_max": (self: Ref<"VM">, value: number) => void;
   "VM.snapshot": (vm: Ref<"VM">, name: string) => Ref<"VM">;
   "VM.start": (vm: Ref<"VM">, paused: boolean, force: boolean) => void;
+  "VM.start_on": (vm: Ref<"VM">, host: Ref<"host">, paused: boolean, force: boolean) => void;
   "VM.suspend": (vm: Ref<"VM">) => void;
   "VM.unpause": (vm: Ref<"VM">) => void;
 }

@@ -5,12 +5,13 @@ import { runJob, runTask } from "../state/jobs.js";
 import { useStore } from "../state/store.js";
 import { href } from "../state/router.js";
 import { cdDrive } from "../state/vm-actions.js";
-import { disksOf, insertableDiscs, type DiskView, type VmView } from "../state/vms.js";
+import { diskSrs, disksOf, insertableDiscs, type DiskView, type VmView } from "../state/vms.js";
 import { Bar, Button, Card, Empty, Field } from "../ui/basics.js";
 import { Dialog, ask } from "../ui/dialog.js";
-import { bytes, collator, percent } from "../ui/format.js";
+import { bytes, percent } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
 import { DataTable, type Column } from "../ui/table.js";
+import { SrSelect } from "./sr-select.js";
 
 const GIB = 1024 ** 3;
 
@@ -168,8 +169,7 @@ function InsertDialog({ drive, vmName, onClose }: { drive: DiskView; vmName: str
 
 function NewDiskDialog({ view, running, onClose }: { view: VmView; running: boolean; onClose: () => void }) {
   const data = useStore();
-  const srs = data.all("sr").filter(([, sr]) => sr.content_type !== "iso" && sr.type !== "iso" && sr.allowed_operations.includes("vdi_create"))
-    .sort(([, a], [, b]) => collator.compare(a.name_label, b.name_label));
+  const srs = diskSrs(data);
   const pool = data.all("pool")[0]?.[1];
   const [name, setName] = useState(`${view.vm.name_label} data`);
   const [size, setSize] = useState(8);
@@ -204,16 +204,9 @@ function NewDiskDialog({ view, running, onClose }: { view: VmView; running: bool
             <Field label="Size (GiB)">
               {(ties) => <input {...ties} class="input" type="number" min={0.001} step="any" required value={size} onInput={(e) => setSize(e.currentTarget.valueAsNumber || 0)} />}
             </Field>
-            <Field label="Storage">
-              {(ties) => (
-                <select {...ties} class="input" value={srRef} onChange={(e) => setSrRef(e.currentTarget.value)}>
-                  {srs.map(([ref, sr]) => <option key={ref} value={ref}>{sr.name_label} – {bytes(sr.physical_size - sr.physical_utilisation)} free</option>)}
-                </select>
-              )}
-            </Field>
+            <SrSelect label="Storage" srs={srs} value={srRef} choose={setSrRef} />
           </div>
           {running && <small class="faint">The running VM sees the disk when it is next started.</small>}
-          {srs.length === 0 && <small class="warn-text">No storage takes new disks.</small>}
         </div>
         <footer class="dialog-foot">
           <Button label="Cancel" onClick={onClose} />

@@ -1,11 +1,13 @@
 // The actions of VMs as buttons and menu entries, with the questions that some need first.
-import { ask } from "../ui/dialog.js";
+import { ask, openDialog } from "../ui/dialog.js";
 import { bytes, plural } from "../ui/format.js";
 import { Menu, type MenuItem } from "../ui/menu.js";
 import { Button } from "../ui/basics.js";
-import { allowed, deleteVm, runOnAll, VM_ACTIONS, type VmAction } from "../state/vm-actions.js";
+import { allowed, deleteVm, HOST_ACTIONS, makeTemplate, runOnAll, VM_ACTIONS, type VmAction } from "../state/vm-actions.js";
 import { store } from "../state/store.js";
 import { disksOf, ownedDisks, savedMemory, type VmView } from "../state/vms.js";
+import { CopyDialog } from "./vm-copy.js";
+import { HostDialog } from "./vm-hosts.js";
 
 /** Runs the action on the VMs that allow it, after its question. */
 export function perform(action: VmAction, views: readonly VmView[]): void {
@@ -94,6 +96,39 @@ function reason(views: readonly VmView[]): string | undefined {
     : `Not possible while the VM is ${only.state.toLowerCase()}.`;
 }
 
+/** What is done on a host that is asked for. */
+function hostItems(views: readonly VmView[]): MenuItem[] {
+  return HOST_ACTIONS.filter((a) => views.some((v) => allowed(v.vm, a))).map((action) => ({
+    id: action.id, label: `${action.label}…`, icon: action.icon,
+    run: () => openDialog((close) => <HostDialog action={action} refs={views.filter((v) => allowed(v.vm, action)).map((v) => v.ref)} onClose={close} />),
+  }));
+}
+
+/** What makes something new of a VM; for one at a time, since it needs a name. */
+function copyItems(views: readonly VmView[]): (MenuItem | "line")[] {
+  const [view] = views;
+  if (!view || views.length > 1) {
+    return [];
+  }
+  const can = (operation: string) => ({
+    disabled: !view.vm.allowed_operations.includes(operation),
+    title: view.vm.allowed_operations.includes(operation) ? undefined : reason(views),
+  });
+  return [
+    "line",
+    { id: "clone", label: "Clone…", icon: "copy", ...can("clone"), run: () => openDialog((close) => <CopyDialog view={view} full={false} onClose={close} />) },
+    { id: "copy", label: "Copy in full…", icon: "copy", ...can("copy"), run: () => openDialog((close) => <CopyDialog view={view} full onClose={close} />) },
+    {
+      id: "template", label: "Make a template…", icon: "paste", ...can("make_into_template"),
+      run: () => ask({
+        title: `Make a template of ${view.vm.name_label}?`,
+        body: <p>The VM can then no longer be started. It leaves the list of VMs and is offered when a new VM is made.</p>,
+        confirm: "Make a template", icon: "paste", run: () => void makeTemplate(view),
+      }),
+    },
+  ];
+}
+
 export function vmMenuItems(views: readonly VmView[], except: readonly string[] = [], deleted?: () => void) {
   const items: (MenuItem | "line")[] = [];
   for (const action of VM_ACTIONS) {
@@ -102,13 +137,14 @@ export function vmMenuItems(views: readonly VmView[], except: readonly string[] 
       continue;
     }
     if (action.id === "force-off") {
-      items.push("line");
+      items.push(...hostItems(views), "line");
     }
     items.push({
       id: action.id, label: action.label, icon: action.icon, danger: action.danger ?? false, disabled: !able,
       title: able ? undefined : reason(views), run: () => perform(action, views),
     });
   }
+  items.push(...copyItems(views));
   const canDelete = views.some((v) => v.vm.allowed_operations.includes("destroy"));
   items.push("line", {
     id: "delete", label: "Delete…", icon: "trash", danger: true, disabled: !canDelete,

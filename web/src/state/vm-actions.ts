@@ -2,6 +2,7 @@
 // same names, by what the server says is allowed.
 import { NULL_REF, type VM } from "../api/types.js";
 import { runJob, runTask, type Steps } from "./jobs.js";
+import { client } from "./session.js";
 import { ownedDisks, savedMemory, type VmView } from "./vms.js";
 import { store } from "./store.js";
 import type { IconName } from "../ui/icons.js";
@@ -64,6 +65,40 @@ export const VM_ACTIONS: readonly VmAction[] = [
     run: (v) => runTask("Force reboot", v.vm.name_label, "VM.hard_reboot", v.ref),
   },
 ];
+
+/** What is done on a host that the user chooses. */
+export interface HostAction {
+  id: string;
+  label: string;
+  icon: IconName;
+  needs: string;
+  run: (view: VmView, host: string) => Promise<boolean>;
+}
+
+export const HOST_ACTIONS: readonly HostAction[] = [
+  {
+    id: "migrate", label: "Migrate", icon: "move", needs: "pool_migrate",
+    run: (v, host) => runTask("Migrate", v.vm.name_label, "VM.pool_migrate", v.ref, host, { live: "true" }),
+  },
+  {
+    id: "start-on", label: "Start on", icon: "play", needs: "start_on",
+    run: (v, host) => runTask("Start", v.vm.name_label, "VM.start_on", v.ref, host, false, false),
+  },
+  {
+    id: "resume-on", label: "Resume on", icon: "play", needs: "resume_on",
+    run: (v, host) => runTask("Resume", v.vm.name_label, "VM.resume_on", v.ref, host, false, false),
+  },
+];
+
+/** A VM like this one. `sr` null: each disk is cloned where it is, at once where the storage can; else copied in full. */
+export function copyVm(view: VmView, name: string, sr: string | null): Promise<boolean> {
+  const words = `${view.vm.name_label} as ${name}`;
+  return sr === null ? runTask("Clone", words, "VM.clone", view.ref, name) : runTask("Copy", words, "VM.copy", view.ref, name, sr);
+}
+
+export function makeTemplate(view: VmView): Promise<boolean> {
+  return runJob("Make a template of", view.vm.name_label, async () => client().call("VM.set_is_a_template", view.ref, true));
+}
 
 export function allowed(vm: VM, action: { needs: string }): boolean {
   return vm.allowed_operations.includes(action.needs);

@@ -1,5 +1,6 @@
 // What the page says about a VM, gathered from its record and the records around it.
-import { NULL_REF, type PowerState, type VBD, type VDI, type VM } from "../api/types.js";
+import { NULL_REF, type PowerState, type SR, type VBD, type VDI, type VM } from "../api/types.js";
+import { collator } from "../ui/format.js";
 import { type Store } from "./store.js";
 
 export interface Operation {
@@ -137,6 +138,12 @@ export function ownedDisks(store: Store, vm: VM): DiskView[] {
 export function savedMemory(store: Store, vm: VM): { ref: string; vdi: VDI } | null {
   const vdi = store.get("vdi", vm.suspend_VDI);
   return vdi ? { ref: vm.suspend_VDI, vdi } : null;
+}
+
+/** Storage that takes new disks, by name. */
+export function diskSrs(store: Store): [ref: string, sr: SR][] {
+  return store.all("sr").filter(([, sr]) => sr.content_type !== "iso" && sr.type !== "iso" && sr.allowed_operations.includes("vdi_create"))
+    .sort(([, a], [, b]) => collator.compare(a.name_label, b.name_label));
 }
 
 /** The discs that may be put into a CD drive, by the library that holds them. */

@@ -48,13 +48,25 @@ export interface Question {
 }
 
 const asked = new Cell<Question | null>(null);
+const opened = new Cell<((close: () => void) => ComponentChildren) | null>(null);
+
+/** Shows a dialog that belongs to no part of the page: a menu's, whose row may go meanwhile. */
+export function openDialog(render: (close: () => void) => ComponentChildren): void {
+  opened.set(render);
+}
 
 /** Asks before something that cannot be undone. */
 export function ask(question: Question): void {
   asked.set(question);
 }
 
-export function QuestionHost() {
+/** Where questions and opened dialogs are shown. */
+export function DialogHost() {
+  const render = useCell(opened);
+  return <>{render?.(() => opened.set(null))}<QuestionHost /></>;
+}
+
+function QuestionHost() {
   const question = useCell(asked);
   if (!question) {
     return null;

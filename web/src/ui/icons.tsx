@@ -26,6 +26,7 @@ const paths = {
   monitor: <><rect x="2.5" y="3.5" width="15" height="10" rx="1.5" /><path d="M7 17h6M10 13.5V17" /></>,
   moon: <path d="M16.5 12A7 7 0 0 1 8 3.5a7 7 0 1 0 8.5 8.5z" />,
   more: <path d="M4.5 10h.1M10 10h.1M15.5 10h.1" stroke-width="2.6" />,
+  move: <path d="M3 10h11M10 5.5l4.5 4.5-4.5 4.5M17 4v12" />,
   network: <><rect x="7.5" y="2.5" width="5" height="4.5" rx="1" /><rect x="2.5" y="13" width="5" height="4.5" rx="1" /><rect x="12.5" y="13" width="5" height="4.5" rx="1" /><path d="M10 7v3M5 13v-1.5A1.5 1.5 0 0 1 6.5 10h7A1.5 1.5 0 0 1 15 11.5V13" /></>,
   paste: <><rect x="4" y="4" width="12" height="13" rx="1.5" /><path d="M7.5 5.5v-2h5v2zM7 9.5h6M7 12.5h4" /></>,
   pause: <path d="M7 4.5v11M13 4.5v11" stroke-width="2.2" />,

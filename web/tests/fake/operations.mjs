@@ -4,15 +4,16 @@ import { ApiFailure, NULL_REF, wireTime } from "./model.mjs";
 
 const BY_STATE = {
   Halted: ["start", "start_on", "clone", "copy", "destroy", "export", "snapshot", "changing_static_range", "make_into_template"],
-  Running: ["pause", "clean_shutdown", "clean_reboot", "hard_shutdown", "hard_reboot", "suspend", "snapshot", "checkpoint"],
+  Running: ["pause", "clean_shutdown", "clean_reboot", "hard_shutdown", "hard_reboot", "suspend", "snapshot", "checkpoint", "pool_migrate"],
   Paused: ["unpause", "hard_shutdown", "hard_reboot"],
-  Suspended: ["resume", "hard_shutdown", "destroy"],
+  Suspended: ["resume", "resume_on", "hard_shutdown", "destroy"],
 };
 /** Operation of a VM call: the states it needs, and what it is called in current_operations. */
 const VM_CALLS = {
   start: { from: ["Halted"] }, clean_shutdown: { from: ["Running"] }, hard_shutdown: { from: ["Running", "Paused", "Suspended"] },
   clean_reboot: { from: ["Running"] }, hard_reboot: { from: ["Running", "Paused"] }, pause: { from: ["Running"] },
   unpause: { from: ["Paused"] }, suspend: { from: ["Running"] }, resume: { from: ["Suspended"] }, clone: { from: ["Halted"] },
+  start_on: { from: ["Halted"] }, resume_on: { from: ["Suspended"] }, pool_migrate: { from: ["Running"] }, copy: { from: ["Halted"] },
   provision: { from: ["Halted"] }, destroy: { from: ["Halted", "Suspended"] },
   snapshot: { from: ["Halted", "Running"] }, checkpoint: { from: ["Running"] }, revert: { from: ["Halted", "Suspended"] },
 };
@@ -53,7 +54,7 @@ export class Operations {
     if (other && name !== "hard_shutdown") {
       throw new ApiFailure("OTHER_OPERATION_IN_PROGRESS", "VM", ref, other[1], other[0]);
     }
-    if (vm.is_a_template && !["clone", "provision", "destroy", "revert"].includes(name)) {
+    if (vm.is_a_template && !["clone", "copy", "provision", "destroy", "revert"].includes(name)) {
       throw new ApiFailure("VM_IS_TEMPLATE", ref, name);
     }
     this.model.update(ref, { current_operations: { ...vm.current_operations, [task]: name } });
@@ -80,14 +81,38 @@ export class Operations {
     }
   }
 
-  #boot(ref, state) {
+  /** What keeps the VM off the host. */
+  #assertFits(ref, host) {
+    const m = this.model;
+    const vm = m.get("VM", ref);
+    const { enabled, metrics } = m.get("host", host);
+    if (!enabled) {
+      throw new ApiFailure("HOST_DISABLED", host);
+    }
+    for (const vbd of vm.VBDs) {
+      const { VDI } = m.get("VBD", vbd);
+      const sr = VDI === NULL_REF ? NULL_REF : m.get("VDI", VDI).SR;
+      if (sr !== NULL_REF && m.find("PBD", (pbd) => pbd.SR === sr && pbd.host === host && pbd.currently_attached).length === 0) {
+        throw new ApiFailure("VM_REQUIRES_SR", ref, sr);
+      }
+    }
+    const free = m.get("host_metrics", metrics).memory_free;
+    if (free < vm.memory_dynamic_max) {
+      throw new ApiFailure("HOST_NOT_ENOUGH_FREE_MEMORY", vm.memory_dynamic_max, free);
+    }
+  }
+
+  #boot(ref, state, chosen = null) {
     const m = this.model;
     const vm = m.get("VM", ref);
     const hosts = m.find("host", (h) => h.enabled);
     if (hosts.length === 0) {
       throw new ApiFailure("NO_HOSTS_AVAILABLE");
     }
-    const host = hosts[m.generation % hosts.length];
+    if (chosen) {
+      this.#assertFits(ref, chosen);
+    }
+    const host = chosen ?? hosts[m.generation % hosts.length];
     m.update(vm.metrics, { memory_actual: vm.memory_dynamic_max, VCPUs_number: vm.VCPUs_at_startup, start_time: wireTime() });
     for (const protocol of ["rfb", "vt100"]) {
       m.create("console", { protocol, VM: ref, location: "https://127.0.0.1/console" });
@@ -188,12 +213,16 @@ export class Operations {
         switch (name) {
           case "start": return this.#boot(self, rest[0] ? "Paused" : "Running");
           case "resume": return this.#boot(self, "Running");
+          case "start_on": case "resume_on": return this.#boot(self, "Running", rest[0]);
+          case "pool_migrate":
+            this.#assertFits(self, rest[0]);
+            return m.update(self, { resident_on: rest[0] });
           case "unpause": return m.update(self, { power_state: "Running" });
           case "pause": return m.update(self, { power_state: "Paused" });
           case "suspend": return this.#halt(self, "Suspended");
           case "clean_shutdown": case "hard_shutdown": return this.#halt(self);
           case "clean_reboot": case "hard_reboot": return m.update(m.get("VM", self).metrics, { start_time: wireTime() });
-          case "clone": return this.#cloneVm(self, rest[0]);
+          case "clone": case "copy": return this.#cloneVm(self, rest[0]);
           case "provision": return this.#provision(self);
           case "snapshot": return this.#snapshot(self, rest[0], "Halted");
           case "checkpoint": return this.#snapshot(self, rest[0], "Suspended");
@@ -209,6 +238,11 @@ export class Operations {
       });
     }
     switch (method) {
+      case "host.compute_free_memory": return m.get("host_metrics", m.get("host", self).metrics).memory_free;
+      case "VM.assert_can_boot_here": return this.#assertFits(self, rest[0]);
+      case "VM.set_is_a_template":
+        m.update(self, { is_a_template: rest[0] });
+        return this.refreshAllowed(self);
       case "VM.set_memory_limits": {
         const [staticMin, staticMax, dynamicMin, dynamicMax] = rest;
         if (!(staticMin <= dynamicMin && dynamicMin <= dynamicMax && dynamicMax <= staticMax)) {
