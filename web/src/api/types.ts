@@ -283,9 +283,18 @@ export interface Methods {
   "VBD.eject": (vbd: Ref<"VBD">) => void;
   "VBD.insert": (vbd: Ref<"VBD">, vdi: Ref<"VDI">) => void;
   "VBD.get_record": (self: Ref<"VBD">) => VBD;
+  "VBD.plug": (self: Ref<"VBD">) => void;
+  "VBD.unplug": (self: Ref<"VBD">) => void;
   "VDI.create": (args: object) => Ref<"VDI">;
   "VDI.destroy": (self: Ref<"VDI">) => void;
   "VDI.get_VBDs": (self: Ref<"VDI">) => Ref<"VBD">[];
+  "VDI.resize": (vdi: Ref<"VDI">, size: number) => void;
+  "VDI.resize_online": (vdi: Ref<"VDI">, size: number) => void;
+  "VIF.create": (args: object) => Ref<"VIF">;
+  "VIF.destroy": (self: Ref<"VIF">) => void;
+  "VIF.move": (self: Ref<"VIF">, network: Ref<"network">) => void;
+  "VIF.plug": (self: Ref<"VIF">) => void;
+  "VIF.unplug": (self: Ref<"VIF">) => void;
   "VM.add_to_other_config": (self: Ref<"VM">, key: string, value: string) => void;
   "VM.assert_can_boot_here": (self: Ref<"VM">, host: Ref<"host">) => void;
   "VM.checkpoint": (vm: Ref<"VM">, name: string) => Ref<"VM">;
@@ -294,6 +303,7 @@ export interface Methods {
   "VM.clone": (vm: Ref<"VM">, name: string) => Ref<"VM">;
   "VM.copy": (vm: Ref<"VM">, name: string, sr: Ref<"SR">) => Ref<"VM">;
   "VM.destroy": (self: Ref<"VM">) => void;
+  "VM.get_allowed_VIF_devices": (vm: Ref<"VM">) => string[];
   "VM.get_record": (self: Ref<"VM">) => VM;
   "VM.get_VBDs": (self: Ref<"VM">) => Ref<"VBD">[];
   "VM.hard_reboot": (vm: Ref<"VM">) => void;

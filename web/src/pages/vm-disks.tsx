@@ -1,24 +1,22 @@
-// The VM's disks and CD drives: sizes, where they are, discs in and out, a new disk.
+// The VM's disks and CD drives: sizes, where they are, discs in and out.
 import { useState } from "preact/hooks";
 import { client } from "../state/session.js";
 import { runJob, runTask } from "../state/jobs.js";
 import { useStore } from "../state/store.js";
 import { href } from "../state/router.js";
-import { cdDrive } from "../state/vm-actions.js";
-import { diskSrs, disksOf, insertableDiscs, type DiskView, type VmView } from "../state/vms.js";
-import { Bar, Button, Card, Empty, Field } from "../ui/basics.js";
-import { Dialog, ask } from "../ui/dialog.js";
+import { cdDrive } from "../state/devices.js";
+import { disksOf, insertableDiscs, type DiskView, type VmView } from "../state/vms.js";
+import { Bar, Button, Card, Empty } from "../ui/basics.js";
+import { Dialog, openDialog } from "../ui/dialog.js";
 import { bytes, percent } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
+import { Menu } from "../ui/menu.js";
 import { DataTable, type Column } from "../ui/table.js";
-import { SrSelect } from "./sr-select.js";
-
-const GIB = 1024 ** 3;
+import { AttachDiskDialog, diskItems, NewDiskDialog } from "./vm-disk-dialogs.js";
 
 export function DisksTab({ view }: { view: VmView }) {
   const data = useStore();
   const [inserting, setInserting] = useState<DiskView | null>(null);
-  const [adding, setAdding] = useState(false);
   const all = disksOf(data, view.vm);
   const disks = all.filter((d) => d.vbd.type !== "CD");
   const drives = all.filter((d) => d.vbd.type === "CD");
@@ -27,17 +25,6 @@ export function DisksTab({ view }: { view: VmView }) {
 
   const addDrive = () => void runJob("New CD drive for", name, async () => {
     await client().call("VBD.create", cdDrive(view.ref, null));
-  });
-  const remove = (d: DiskView) => ask({
-    title: `Delete disk “${d.vdi?.name_label || d.vbd.userdevice}”?`,
-    body: <p>{bytes(d.vdi?.virtual_size)} on {d.srName}. What is on the disk is lost for good.</p>,
-    confirm: "Delete", icon: "trash",
-    run: () => void runJob("Delete disk", d.vdi?.name_label || name, async (steps) => {
-      await steps.run("VBD.destroy", d.vbdRef);
-      if (d.vdiRef) {
-        await steps.run("VDI.destroy", d.vdiRef);
-      }
-    }),
   });
 
   const columns: readonly Column<DiskView>[] = [
@@ -71,17 +58,18 @@ export function DisksTab({ view }: { view: VmView }) {
     },
     {
       id: "actions", label: "Actions", class: "row-actions",
-      render: (d) => (
-        <Button kind="quiet" icon="trash" iconOnly label={`Delete disk ${d.vdi?.name_label ?? ""}`}
-          disabled={d.vbd.currently_attached} title={d.vbd.currently_attached ? "Not while the disk is attached." : undefined}
-          onClick={() => remove(d)} />
-      ),
+      render: (d) => <Menu label={`Actions for disk ${d.vdi?.name_label || d.vbd.userdevice}`} items={diskItems(view, d)} />,
     },
   ];
 
   return (
     <div class="stack-wide">
-      <Card title="Disks" flush actions={<Button kind="quiet" icon="plus" label="New disk" onClick={() => setAdding(true)} />}>
+      <Card title="Disks" flush actions={
+        <>
+          <Button kind="quiet" icon="plus" label="Attach…" onClick={() => openDialog((close) => <AttachDiskDialog view={view} onClose={close} />)} />
+          <Button kind="quiet" icon="plus" label="New disk" onClick={() => openDialog((close) => <NewDiskDialog view={view} onClose={close} />)} />
+        </>
+      }>
         {disks.length > 0
           ? <DataTable label="Disks" columns={columns} rows={disks} keyOf={(d) => d.vbdRef} nameOf={(d) => d.vdi?.name_label ?? ""} sortedBy="device" />
           : <Empty icon="disk" title="No disks"><p>This VM has nothing to keep data on. Add a disk to change that.</p></Empty>}
@@ -105,7 +93,6 @@ export function DisksTab({ view }: { view: VmView }) {
         </ul>
       </Card>
       {inserting && <InsertDialog drive={inserting} vmName={name} onClose={() => setInserting(null)} />}
-      {adding && <NewDiskDialog view={view} running={running} onClose={() => setAdding(false)} />}
     </div>
   );
 }
@@ -163,56 +150,6 @@ function InsertDialog({ drive, vmName, onClose }: { drive: DiskView; vmName: str
             </footer>
           </form>
         )}
-    </Dialog>
-  );
-}
-
-function NewDiskDialog({ view, running, onClose }: { view: VmView; running: boolean; onClose: () => void }) {
-  const data = useStore();
-  const srs = diskSrs(data);
-  const pool = data.all("pool")[0]?.[1];
-  const [name, setName] = useState(`${view.vm.name_label} data`);
-  const [size, setSize] = useState(8);
-  const [srRef, setSrRef] = useState(srs.find(([ref]) => ref === pool?.default_SR)?.[0] ?? srs[0]?.[0] ?? "");
-  const submit = (e: Event) => {
-    e.preventDefault();
-    void runJob("New disk", name, async (steps) => {
-      const vdi = await steps.run("VDI.create", {
-        name_label: name, name_description: "", SR: srRef, virtual_size: Math.round(size * GIB), type: "user", sharable: false,
-        read_only: false, other_config: {}, xenstore_data: {}, sm_config: {}, tags: [],
-      });
-      if (!vdi) {
-        throw new Error("The server did not name the new disk.");
-      }
-      steps.hint("The disk is made, but the VM does not have it.");
-      await client().call("VBD.create", {
-        VM: view.ref, VDI: vdi, userdevice: "autodetect", bootable: false, mode: "RW", type: "Disk", unpluggable: true,
-        empty: false, other_config: { owner: "" }, qos_algorithm_type: "", qos_algorithm_params: {},
-      });
-      steps.hint("");
-    });
-    onClose();
-  };
-  return (
-    <Dialog title="New disk" onClose={onClose}>
-      <form onSubmit={submit}>
-        <div class="dialog-body form">
-          <Field label="Name">
-            {(ties) => <input {...ties} class="input" required value={name} onInput={(e) => setName(e.currentTarget.value)} autoFocus />}
-          </Field>
-          <div class="field-row">
-            <Field label="Size (GiB)">
-              {(ties) => <input {...ties} class="input" type="number" min={0.001} step="any" required value={size} onInput={(e) => setSize(e.currentTarget.valueAsNumber || 0)} />}
-            </Field>
-            <SrSelect label="Storage" srs={srs} value={srRef} choose={setSrRef} />
-          </div>
-          {running && <small class="faint">The running VM sees the disk when it is next started.</small>}
-        </div>
-        <footer class="dialog-foot">
-          <Button label="Cancel" onClick={onClose} />
-          <Button type="submit" kind="primary" icon="plus" label="Make the disk" disabled={srRef === ""} />
-        </footer>
-      </form>
     </Dialog>
   );
 }

@@ -4,7 +4,8 @@ import { sentenceOf } from "../api/errors.js";
 import { disksIn, oneDisk } from "./provision.js";
 import { client } from "./session.js";
 import { runJob, type Steps } from "./jobs.js";
-import { cdDrive, destroyWithDisks } from "./vm-actions.js";
+import { cdDrive } from "./devices.js";
+import { destroyWithDisks } from "./vm-actions.js";
 
 export interface InstallOrder {
   template: string;

@@ -1,6 +1,6 @@
 // What can be done to a VM: one table, so that list, detail view and bulk bar offer the same, under the
 // same names, by what the server says is allowed.
-import { NULL_REF, type VM } from "../api/types.js";
+import type { VM } from "../api/types.js";
 import { runJob, runTask, type Steps } from "./jobs.js";
 import { client } from "./session.js";
 import { ownedDisks, savedMemory, type VmView } from "./vms.js";
@@ -117,14 +117,6 @@ export function deleteVm(view: VmView): Promise<boolean> {
     disks.push({ ref: memory.ref, name: memory.vdi.name_label });
   }
   return runJob("Delete", view.vm.name_label, async (steps) => destroyWithDisks(steps, view.ref, disks));
-}
-
-/** The record of a new CD drive for the VM, with a disc in it or empty. */
-export function cdDrive(vm: string, disc: string | null): object {
-  return {
-    VM: vm, VDI: disc ?? NULL_REF, userdevice: "autodetect", bootable: true, mode: "RO", type: "CD", unpluggable: false,
-    empty: disc === null, other_config: {}, qos_algorithm_type: "", qos_algorithm_params: {},
-  };
 }
 
 /** The VM first, so that a failure leaves no VM that points to a disk that is gone. */

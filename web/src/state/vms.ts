@@ -1,5 +1,5 @@
 // What the page says about a VM, gathered from its record and the records around it.
-import { NULL_REF, type PowerState, type SR, type VBD, type VDI, type VM } from "../api/types.js";
+import { NULL_REF, type PowerState, type SR, type VBD, type VDI, type VIF, type VM } from "../api/types.js";
 import { collator } from "../ui/format.js";
 import { type Store } from "./store.js";
 
@@ -125,6 +125,38 @@ export function disksOf(store: Store, vm: VM): DiskView[] {
   }
   return views.sort((a, b) => Number(a.vbd.userdevice) - Number(b.vbd.userdevice) ||
     a.vbd.userdevice.localeCompare(b.vbd.userdevice));
+}
+
+export interface NicView {
+  ref: string;
+  vif: VIF;
+  network: string;
+  addresses: string[];
+}
+
+/** The VM's NICs, each with the addresses that the guest told of it. */
+export function nicsOf(store: Store, view: VmView): NicView[] {
+  const running = view.state === "Running" || view.state === "Paused";
+  const told = running ? store.get("vm_guest_metrics", view.vm.guest_metrics)?.networks ?? {} : {};
+  return view.vm.VIFs.flatMap((ref) => {
+    const vif = store.get("vif", ref);
+    if (!vif) {
+      return [];
+    }
+    const own = Object.fromEntries(Object.entries(told).filter(([key]) => key.startsWith(`${vif.device}/`)));
+    return [{ ref, vif, network: store.get("network", vif.network)?.name_label ?? "", addresses: addressesOf(own) }];
+  });
+}
+
+/** Disks that the VM could be given: those of nobody, and those that may be shared. */
+export function attachableDisks(store: Store, vm: VM): { ref: string; vdi: VDI; srName: string }[] {
+  const own = new Set(disksOf(store, vm).map((d) => d.vdiRef));
+  return diskSrs(store).flatMap(([, sr]) => sr.VDIs.flatMap((ref) => {
+    const vdi = store.get("vdi", ref);
+    const fits = vdi && vdi.managed && !vdi.missing && !vdi.is_a_snapshot && ["user", "system"].includes(vdi.type) &&
+      (vdi.VBDs.length === 0 || vdi.sharable) && !own.has(ref);
+    return fits ? [{ ref, vdi, srName: sr.name_label }] : [];
+  })).sort((a, b) => collator.compare(a.vdi.name_label, b.vdi.name_label));
 }
 
 /** Disks that go with the VM when it is deleted: those that were made for it, and for no other VM. */

@@ -42,7 +42,7 @@ const defaults = {
     shared: false, other_config: {},
   }),
   VDI: () => ({
-    name_label: "", name_description: "", allowed_operations: ["destroy"], current_operations: {}, SR: NULL_REF, VBDs: [], virtual_size: 0,
+    name_label: "", name_description: "", allowed_operations: ["destroy", "resize"], current_operations: {}, SR: NULL_REF, VBDs: [], virtual_size: 0,
     physical_utilisation: 0, type: "system", sharable: false, read_only: false, location: "", managed: true,
     missing: false, is_a_snapshot: false, other_config: {},
   }),

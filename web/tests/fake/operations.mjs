@@ -41,6 +41,43 @@ export class Operations {
       allowed = busy ? [] : ["revert", "clone", "copy", "export", "destroy"];
     }
     this.model.update(ref, { allowed_operations: allowed });
+    for (const device of [...vm.VBDs, ...vm.VIFs]) {
+      this.#refreshDevice(device, vm.power_state);
+    }
+  }
+
+  /** Disks and NICs of a running VM are plugged and unplugged; drives are told by what they hold. */
+  #refreshDevice(ref, state) {
+    const { record } = this.model.rows.get(ref);
+    if (record.type !== "CD") {
+      this.model.update(ref, { allowed_operations: ["attach", ...(state !== "Running" ? [] : [record.currently_attached ? "unplug" : "plug"])] });
+    }
+  }
+
+  #plug(cls, ref, on) {
+    const { VM, currently_attached: attached } = this.model.get(cls, ref);
+    const { power_state: state } = this.model.get("VM", VM);
+    if (state !== "Running") {
+      throw new ApiFailure("VM_BAD_POWER_STATE", VM, "running", state.toLowerCase());
+    }
+    if (attached === on) {
+      throw new ApiFailure(on ? "DEVICE_ALREADY_ATTACHED" : "DEVICE_ALREADY_DETACHED", ref);
+    }
+    this.model.update(ref, { currently_attached: on });
+    this.#refreshDevice(ref, state);
+  }
+
+  #createDevice(cls, record) {
+    const ref = this.model.create(cls, record);
+    this.#refreshDevice(ref, this.model.get("VM", record.VM).power_state);
+    return ref;
+  }
+
+  #destroyDevice(cls, ref) {
+    if (this.model.get(cls, ref).currently_attached) {
+      throw new ApiFailure("OPERATION_NOT_ALLOWED", `${cls} is still attached`);
+    }
+    this.model.remove(ref);
   }
 
   /** Runs `work` marked as an operation of the VM, with a task that gets on in five steps. */
@@ -255,10 +292,20 @@ export class Operations {
       case "VBD.create": {
         const taken = m.get("VM", self.VM).VBDs.map((r) => m.get("VBD", r).userdevice);
         const free = [..."0123456789"].find((d) => !taken.includes(d));
-        return m.create("VBD", { ...self, userdevice: self.userdevice === "autodetect" ? free : self.userdevice });
+        return this.#createDevice("VBD", { ...self, userdevice: self.userdevice === "autodetect" ? free : self.userdevice });
       }
+      case "VBD.plug": case "VIF.plug": return this.#plug(cls, self, true);
+      case "VBD.unplug": case "VIF.unplug": return this.#plug(cls, self, false);
+      case "VBD.destroy": case "VIF.destroy": return this.#destroyDevice(cls, self);
+      case "VIF.create": return this.#createDevice("VIF", { ...self, MAC: self.MAC || "02:00:00:12:34:56" });
+      case "VIF.move": return m.update(self, { network: rest[0] });
+      case "VM.get_allowed_VIF_devices": {
+        const taken = m.get("VM", self).VIFs.map((r) => m.get("VIF", r).device);
+        return [..."0123456"].filter((d) => !taken.includes(d));
+      }
+      case "VDI.resize": case "VDI.resize_online": return m.update(self, { virtual_size: rest[0] });
       case "VDI.create": return m.create("VDI", { ...self, physical_utilisation: 200704 });
-      case "VBD.destroy": case "VDI.destroy": case "message.destroy": case "task.destroy":
+      case "VDI.destroy": case "message.destroy": case "task.destroy":
         m.get(cls, self);
         return m.remove(self);
       case "SR.scan": await delay(this.stepMs); return "";
