@@ -110,6 +110,13 @@ export interface SR extends Named {
   other_config: StringMap;
 }
 
+export interface SM extends Named {
+  type: string;
+  /** What a device configuration for it holds: a description of each key. */
+  configuration: StringMap;
+  capabilities: string[];
+}
+
 export interface VDI extends Named {
   allowed_operations: string[];
   current_operations: StringMap;
@@ -164,6 +171,7 @@ export interface PIF {
   MAC: string;
   MTU: number;
   VLAN: number;
+  VLAN_master_of: Ref<"VLAN">;
   IP: string;
   netmask: string;
   gateway: string;
@@ -235,6 +243,7 @@ export interface Classes {
   host: Host;
   host_metrics: HostMetrics;
   sr: SR;
+  sm: SM;
   vdi: VDI;
   vbd: VBD;
   vif: VIF;
@@ -248,7 +257,7 @@ export interface Classes {
 }
 export type ClassName = keyof Classes;
 export const CLASS_NAMES = [
-  "vm", "vm_metrics", "vm_guest_metrics", "host", "host_metrics", "sr", "vdi", "vbd", "vif", "pif", "pbd",
+  "vm", "vm_metrics", "vm_guest_metrics", "host", "host_metrics", "sr", "sm", "vdi", "vbd", "vif", "pif", "pbd",
   "network", "task", "console", "pool", "message",
 ] as const satisfies readonly ClassName[];
 
@@ -272,9 +281,24 @@ export interface Methods {
   "host.compute_free_memory": (host: Ref<"host">) => number;
   "host.enable": (host: Ref<"host">) => void;
   "host.disable": (host: Ref<"host">) => void;
+  "host.evacuate": (host: Ref<"host">) => void;
+  "host.get_vms_which_prevent_evacuation": (self: Ref<"host">) => Record<string, string[]>;
   "message.destroy": (self: Ref<"message">) => void;
+  "network.create": (args: object) => Ref<"network">;
+  "network.destroy": (self: Ref<"network">) => void;
+  "network.set_name_description": (self: Ref<"network">, value: string) => void;
+  "network.set_name_label": (self: Ref<"network">, value: string) => void;
+  "PBD.plug": (self: Ref<"PBD">) => void;
+  "PBD.unplug": (self: Ref<"PBD">) => void;
+  "pool.create_VLAN_from_PIF": (pif: Ref<"PIF">, network: Ref<"network">, tag: number) => Ref<"PIF">[];
   "pool.set_default_SR": (self: Ref<"pool">, value: Ref<"SR">) => void;
+  "SR.create": (
+    host: Ref<"host">, deviceConfig: StringMap, physicalSize: number, name: string, description: string, type: string,
+    contentType: string, shared: boolean, smConfig: StringMap) => Ref<"SR">;
+  "SR.destroy": (sr: Ref<"SR">) => void;
+  "SR.forget": (sr: Ref<"SR">) => void;
   "SR.scan": (sr: Ref<"SR">) => void;
+  "SR.set_name_label": (sr: Ref<"SR">, value: string) => void;
   "task.cancel": (task: Ref<"task">) => void;
   "task.destroy": (self: Ref<"task">) => void;
   "task.get_record": (self: Ref<"task">) => Task;
@@ -295,6 +319,7 @@ export interface Methods {
   "VIF.move": (self: Ref<"VIF">, network: Ref<"network">) => void;
   "VIF.plug": (self: Ref<"VIF">) => void;
   "VIF.unplug": (self: Ref<"VIF">) => void;
+  "VLAN.destroy": (self: Ref<"VLAN">) => void;
   "VM.add_to_other_config": (self: Ref<"VM">, key: string, value: string) => void;
   "VM.assert_can_boot_here": (self: Ref<"VM">, host: Ref<"host">) => void;
   "VM.checkpoint": (vm: Ref<"VM">, name: string) => Ref<"VM">;

@@ -3,16 +3,23 @@ import { go, href, replace } from "../state/router.js";
 import { runTask } from "../state/jobs.js";
 import { useStore } from "../state/store.js";
 import { hostView, versionOf, type HostView } from "../state/hosts.js";
-import { isOrdinaryVm, vmView, type VmView } from "../state/vms.js";
+import { isOrdinaryVm, operationWords, vmView, type VmView } from "../state/vms.js";
 import { Bar, Button, Card, Copyable, Empty, Fact, Facts, MapTable, PageHead, StateBadge, Usage, When } from "../ui/basics.js";
 import { bytes, parseTime, percent, plural } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
 import { DataTable, type Column } from "../ui/table.js";
-import { ask } from "../ui/dialog.js";
+import { ask, openDialog } from "../ui/dialog.js";
 import { Tabs, type Tab } from "../ui/tabs.js";
 import { Graphs } from "./graphs.js";
+import { MaintenanceDialog } from "./host-maintenance.js";
 
 function HostState({ view }: { view: HostView }) {
+  const data = useStore();
+  const [task, name] = Object.entries(view.host.current_operations)[0] ?? [];
+  if (task !== undefined && name !== undefined) {
+    const progress = data.get("task", task)?.progress;
+    return <StateBadge state={view.state} operation={{ name, task, words: name === "evacuate" ? "VMs leave" : operationWords(name), progress: progress !== undefined && progress > 0 ? progress : null }} />;
+  }
   const css = view.state === "Live" ? "running" : view.state === "Disabled" ? "paused" : "failed";
   return <span class={`state ${css}`}><span class="dot" aria-hidden="true" />{view.state}</span>;
 }
@@ -68,6 +75,7 @@ export function HostPage({ uuid, tab }: { uuid: string; tab: string }) {
   const [ref, host] = found;
   const view = hostView(data, ref, host);
   const chosen = TABS.some((t) => t.id === tab) ? tab : "overview";
+  const busy = Object.keys(host.current_operations).length > 0;
   const setEnabled = (on: boolean) => on
     ? void runTask("Enable", host.name_label, "host.enable", ref)
     : ask({
@@ -80,7 +88,14 @@ export function HostPage({ uuid, tab }: { uuid: string; tab: string }) {
     <div class="page">
       <PageHead title={host.name_label} sub={<HostState view={view} />}
         before={<a class="button quiet icon-only back" href={href("hosts")} aria-label="All hosts" title="All hosts"><Icon name="arrowLeft" /></a>}
-        actions={host.enabled ? <Button icon="cancel" label="Disable" onClick={() => setEnabled(false)} /> : <Button kind="primary" icon="check" label="Enable" onClick={() => setEnabled(true)} />} />
+        actions={host.enabled
+          ? (
+            <>
+              <Button icon="move" label="Maintenance…" disabled={busy} onClick={() => openDialog((close) => <MaintenanceDialog hostRef={ref} name={host.name_label} vms={view.vms} onClose={close} />)} />
+              <Button icon="cancel" label="Disable" disabled={busy} onClick={() => setEnabled(false)} />
+            </>
+          )
+          : <Button kind="primary" icon="check" label="Enable" disabled={busy} onClick={() => setEnabled(true)} />} />
       <Tabs label="Parts of the host" tabs={TABS} chosen={chosen} choose={(id) => replace("host", uuid, id)} />
       <div class="tab-panel" role="tabpanel" id="tab-panel" aria-labelledby={`tab-${chosen}`} tabIndex={0}>
         {chosen === "graphs" ? <Graphs subject={{ kind: "host", uuid, live: true }} /> : <HostOverview view={view} />}

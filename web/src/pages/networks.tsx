@@ -1,8 +1,12 @@
-// Networks: who is on them.
+// Networks: who is on them; made, renamed, removed.
 import { useStore } from "../state/store.js";
 import { href } from "../state/router.js";
-import { Empty, PageHead } from "../ui/basics.js";
+import { keptBy, removeNetwork } from "../state/network-actions.js";
+import { Button, Empty, PageHead } from "../ui/basics.js";
+import { ask, openDialog } from "../ui/dialog.js";
+import { Menu, type MenuItem } from "../ui/menu.js";
 import { DataTable, type Column } from "../ui/table.js";
+import { NewNetworkDialog, RenameNetworkDialog } from "./network-dialogs.js";
 import type { Network } from "../api/types.js";
 
 interface NetworkView {
@@ -10,6 +14,8 @@ interface NetworkView {
   network: Network;
   pifs: string[];
   vms: { name: string; uuid: string }[];
+  /** Why it cannot be removed; null: it can. */
+  kept: string | null;
 }
 
 const columns: readonly Column<NetworkView>[] = [
@@ -18,12 +24,27 @@ const columns: readonly Column<NetworkView>[] = [
   { id: "pifs", label: "Host NICs", render: (n) => n.pifs.length > 0 ? <span class="list">{n.pifs.map((p) => <span key={p}>{p}</span>)}</span> : <span class="faint">none</span> },
   { id: "vms", label: "VMs", sort: (n) => n.vms.length, render: (n) => n.vms.length > 0 ? <span class="list">{n.vms.slice(0, 6).map((v) => <a key={v.uuid} class="soft" href={href("vm", v.uuid, "network")}>{v.name}</a>)}{n.vms.length > 6 && <span class="faint">and {n.vms.length - 6} more</span>}</span> : <span class="faint">none</span> },
   { id: "mtu", label: "MTU", class: "num wide", sort: (n) => n.network.MTU, render: (n) => n.network.MTU },
+  { id: "actions", label: "Actions", class: "row-actions", render: (n) => <Menu label={`Actions for ${n.network.name_label}`} items={items(n)} /> },
 ];
+
+function items({ ref, network, kept }: NetworkView): (MenuItem | "line")[] {
+  return [
+    { id: "rename", label: "Rename…", icon: "edit", run: () => openDialog((close) => <RenameNetworkDialog of={ref} network={network} onClose={close} />) },
+    "line",
+    {
+      id: "remove", label: "Remove…", icon: "trash", danger: true, disabled: kept !== null, title: kept ?? undefined, run: () => ask({
+        title: `Remove ${network.name_label}?`,
+        body: <p>{network.PIFs.length > 0 ? "Its VLAN is removed from each host. " : ""}No VM is on it.</p>,
+        confirm: "Remove", icon: "trash", run: () => void removeNetwork(ref, network),
+      }),
+    },
+  ];
+}
 
 export function NetworksPage() {
   const data = useStore();
   const views: NetworkView[] = data.all("network").map(([ref, network]) => ({
-    ref, network,
+    ref, network, kept: keptBy(data, network),
     pifs: network.PIFs.flatMap((p) => {
       const pif = data.get("pif", p);
       return pif ? [`${data.get("host", pif.host)?.name_label ?? "?"}: ${pif.device}${pif.VLAN >= 0 ? ` VLAN ${pif.VLAN}` : ""}`] : [];
@@ -35,11 +56,11 @@ export function NetworksPage() {
   }));
   return (
     <div class="page">
-      <PageHead title="Networks" />
+      <PageHead title="Networks" actions={data.loaded.value && <Button kind="primary" icon="plus" label="New network" onClick={() => openDialog((close) => <NewNetworkDialog onClose={close} />)} />} />
       {views.length > 0
         ? <DataTable label="Networks" columns={columns} rows={views} keyOf={(n) => n.ref} nameOf={(n) => n.network.name_label} sortedBy="name" />
         : data.loaded.value
-          ? <Empty icon="network" title="No network yet"><p>Make one: <code>xe network-create name-label=Internal</code>.</p></Empty>
+          ? <Empty icon="network" title="No network yet"><p>A network joins VMs with each other, and through the NICs of hosts with the rest.</p></Empty>
           : <div class="loading"><span class="spinner" /> Loading…</div>}
     </div>
   );

@@ -4,11 +4,14 @@ import { client } from "../state/session.js";
 import { go, href } from "../state/router.js";
 import { runJob, runTask } from "../state/jobs.js";
 import { useStore } from "../state/store.js";
-import { Bar, Button, Card, Copyable, Empty, Fact, Facts, MapTable, PageHead, Usage } from "../ui/basics.js";
-import { ask } from "../ui/dialog.js";
-import { bytes, percent } from "../ui/format.js";
+import { canDestroy, connectSr, disconnectSr, plugPbd, removeSr } from "../state/storage-actions.js";
+import { Bar, Button, Card, Copyable, EditableText, Empty, Fact, Facts, MapTable, PageHead, Usage } from "../ui/basics.js";
+import { ask, openDialog } from "../ui/dialog.js";
+import { bytes, percent, plural } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
+import { Menu, type MenuItem } from "../ui/menu.js";
 import { DataTable, type Column } from "../ui/table.js";
+import { NewSrDialog } from "./storage-new.js";
 import type { SR, VDI } from "../api/types.js";
 
 interface SrView {
@@ -60,13 +63,14 @@ function useSrs(): SrView[] {
 export function StoragePage() {
   const data = useStore();
   const views = useSrs();
+  const newButton = <Button kind="primary" icon="plus" label="New storage" onClick={() => openDialog((close) => <NewSrDialog onClose={close} />)} />;
   return (
     <div class="page">
-      <PageHead title="Storage" />
+      <PageHead title="Storage" actions={data.loaded.value && newButton} />
       {views.length > 0
         ? <DataTable label="Storage" columns={columns} rows={views} keyOf={(s) => s.ref} nameOf={(s) => s.sr.name_label} sortedBy="name" open={(s) => go("storage", s.sr.uuid)} />
         : data.loaded.value
-          ? <Empty icon="disk" title="No storage yet"><p>Disks need a storage repository. Make one: <code>xe sr-create name-label=Disks type=dir device-config:location=/srv/disks</code>.</p></Empty>
+          ? <Empty icon="disk" title="No storage yet"><p>The disks of VMs need storage: a directory of a host, for one.</p></Empty>
           : <div class="loading"><span class="spinner" /> Loading…</div>}
     </div>
   );
@@ -79,6 +83,36 @@ interface VdiView {
   users: { name: string; uuid: string; what: string }[];
 }
 
+function srItems(view: SrView, wipes: boolean): (MenuItem | "line")[] {
+  const { ref, sr } = view;
+  const busy = Object.keys(sr.current_operations).length > 0 ? "Not while the storage is busy." : undefined;
+  const disconnects = view.connected > 0 ? " It is disconnected from its hosts first." : "";
+  const full = sr.VDIs.length > 0 ? "Not while it holds disks." : undefined;
+  return [
+    ...(view.connected < view.hosts ? [{ id: "connect", label: "Connect", icon: "check" as const, run: () => void connectSr(sr) }] : []),
+    ...(view.connected > 0 ? [{
+      id: "disconnect", label: "Disconnect…", icon: "eject" as const, run: () => ask({
+        title: `Disconnect ${sr.name_label}?`, body: <p>Hosts no longer see what is on it, until it is connected again. VMs that run must not use it.</p>,
+        confirm: "Disconnect", icon: "eject", run: () => void disconnectSr(sr),
+      }),
+    }] : []),
+    "line",
+    {
+      id: "forget", label: "Forget…", icon: "close", disabled: busy !== undefined, title: busy, run: () => ask({
+        title: `Forget ${sr.name_label}?`,
+        body: <p>The pool no longer knows the storage nor its {plural(sr.VDIs.length, "disk")}; VMs lose them. What is on it stays as it is.{disconnects}</p>,
+        confirm: "Forget", icon: "close", run: () => { go("storage"); void removeSr(ref, sr, false); },
+      }),
+    },
+    ...(wipes ? [{
+      id: "destroy", label: "Destroy…", icon: "trash" as const, danger: true, disabled: (busy ?? full) !== undefined, title: busy ?? full, run: () => ask({
+        title: `Destroy ${sr.name_label}?`, body: <p>The storage is erased and forgotten. This cannot be undone.{disconnects}</p>,
+        confirm: "Destroy", icon: "trash", run: () => { go("storage"); void removeSr(ref, sr, true); },
+      }),
+    }] : []),
+  ];
+}
+
 export function SrPage({ uuid }: { uuid: string }) {
   const data = useStore();
   const view = useSrs().find((s) => s.sr.uuid === uuid);
@@ -87,6 +121,9 @@ export function SrPage({ uuid }: { uuid: string }) {
   }
   const { ref, sr } = view;
   const pool = data.all("pool")[0];
+  const rename = async (name: string) => {
+    await runJob("Rename", sr.name_label, async () => client().call("SR.set_name_label", ref, name));
+  };
   const vdis: VdiView[] = sr.VDIs.flatMap((vdiRef) => {
     const vdi = data.get("vdi", vdiRef);
     if (!vdi) {
@@ -122,13 +159,14 @@ export function SrPage({ uuid }: { uuid: string }) {
   ];
   return (
     <div class="page">
-      <PageHead title={sr.name_label} sub={<Connection view={view} />}
+      <PageHead title={<EditableText value={sr.name_label} label="name" save={rename} placeholder="no name" />} sub={<Connection view={view} />}
         before={<a class="button quiet icon-only back" href={href("storage")} aria-label="All storage" title="All storage"><Icon name="arrowLeft" /></a>}
         actions={
           <>
             {!view.isDefault && !isLibrary && pool && (
               <Button icon="star" label="Make default" onClick={() => void runJob("Make default", sr.name_label, async () => client().call("pool.set_default_SR", pool[0], ref))} />
             )}
+            <Menu label={`Actions for ${sr.name_label}`} items={srItems(view, canDestroy(data, sr))} />
             <Button icon="refresh" label="Scan" disabled={!sr.allowed_operations.includes("scan")} onClick={() => void runTask("Scan", sr.name_label, "SR.scan", ref)} />
           </>
         } />
@@ -148,8 +186,11 @@ export function SrPage({ uuid }: { uuid: string }) {
             const pbd = data.get("pbd", p);
             return pbd && (
               <details key={p}>
-                <summary>{data.get("host", pbd.host)?.name_label ?? "a host"} <span class={`tag${pbd.currently_attached ? " good" : " bad"}`}>{pbd.currently_attached ? "connected" : "not connected"}</span></summary>
+                <summary>
+                  {data.get("host", pbd.host)?.name_label ?? "a host"} <span class={`tag${pbd.currently_attached ? " good" : " bad"}`}>{pbd.currently_attached ? "connected" : "not connected"}</span>
+                </summary>
                 <MapTable map={pbd.device_config} label="Device configuration" />
+                <p class="pad"><Button icon={pbd.currently_attached ? "eject" : "check"} label={pbd.currently_attached ? "Disconnect this host" : "Connect this host"} onClick={() => void plugPbd(p, !pbd.currently_attached)} /></p>
               </details>
             );
           })}

@@ -1,5 +1,5 @@
 // Drives the page of a REAL pool as a person would: log in, install a VM from a template, start it, see the
-// log-in prompt on its serial console and its screen, shut it down, delete it. Pictures of each step are
+// log-in prompt on its serial console, its screen and its graphs, shut it down, delete it. Pictures of each step are
 // kept. Ends with 0, or with 1 and one line that says what did not happen.
 //
 //   node page.mjs --url https://127.0.0.1:8443 --password-file FILE [--user root] [--ca ca.pem]
@@ -155,6 +155,11 @@ async function run() {
     return data.some((value, i) => i % 4 !== 3 && value !== data[i % 4]);
   }));
   await picture("screen");
+
+  begin("the graphs draw what it does");
+  await page.getByRole("tab", { name: "Graphs" }).click();
+  await until(page.getByRole("slider", { name: "Processors: moment" }).waitFor());
+  await picture("graphs");
 
   if (!given["no-address"]) {
     begin("the guest tells its address");

@@ -38,9 +38,10 @@ const defaults = {
   host_metrics: () => ({ memory_total: 0, memory_free: 0, live: true, last_updated: wireTime() }),
   SR: () => ({
     name_label: "", name_description: "", allowed_operations: ["scan", "vdi_create", "vdi_destroy"], current_operations: {}, VDIs: [],
-    PBDs: [], virtual_allocation: 0, physical_utilisation: 0, physical_size: 0, type: "dir", content_type: "user",
+    PBDs: [], virtual_allocation: 0, physical_utilisation: 0, physical_size: 0, type: "file", content_type: "user",
     shared: false, other_config: {},
   }),
+  SM: () => ({ name_label: "", name_description: "", type: "", configuration: {}, capabilities: ["SR_CREATE", "SR_DELETE"] }),
   VDI: () => ({
     name_label: "", name_description: "", allowed_operations: ["destroy", "resize"], current_operations: {}, SR: NULL_REF, VBDs: [], virtual_size: 0,
     physical_utilisation: 0, type: "system", sharable: false, read_only: false, location: "", managed: true,
@@ -55,10 +56,11 @@ const defaults = {
     ipv4_addresses: [], ipv6_addresses: [],
   }),
   PIF: () => ({
-    device: "eth0", network: NULL_REF, host: NULL_REF, MAC: "", MTU: 1500, VLAN: -1, IP: "", netmask: "", gateway: "",
+    device: "eth0", network: NULL_REF, host: NULL_REF, MAC: "", MTU: 1500, VLAN: -1, VLAN_master_of: NULL_REF, IP: "", netmask: "", gateway: "",
     management: false, physical: true, currently_attached: true, ip_configuration_mode: "DHCP",
   }),
   PBD: () => ({ host: NULL_REF, SR: NULL_REF, device_config: {}, currently_attached: true }),
+  VLAN: () => ({ tag: 0, untagged_PIF: NULL_REF }),
   network: () => ({ name_label: "", name_description: "", VIFs: [], PIFs: [], MTU: 1500, bridge: "", managed: true, other_config: {} }),
   task: () => ({
     name_label: "", name_description: "", allowed_operations: [], current_operations: {}, created: wireTime(), finished: never,

@@ -28,6 +28,8 @@ export class Operations {
     /** Set by a test: called with (task ref) before each step, may wait. */
     this.hold = null;
     this.calls = [];
+    /** Set by a test: the VMs that cannot leave a host, with the error of each. */
+    this.stuck = {};
   }
 
   refreshAllowed(ref) {
@@ -308,6 +310,52 @@ export class Operations {
       case "VDI.destroy": case "message.destroy": case "task.destroy":
         m.get(cls, self);
         return m.remove(self);
+      case "SR.create": {
+        const [config, , name_label, name_description, type, content_type, shared] = rest;
+        const sr = m.create("SR", { name_label, name_description, type, content_type, shared, physical_size: 1 << 30 });
+        for (const host of shared ? m.find("host", () => true) : [self]) {
+          m.create("PBD", { SR: sr, host, device_config: config });
+        }
+        return sr;
+      }
+      case "SR.destroy": case "SR.forget": {
+        const { PBDs, VDIs } = m.get("SR", self);
+        if (PBDs.some((pbd) => m.get("PBD", pbd).currently_attached)) {
+          throw new ApiFailure("SR_HAS_PBD", self);
+        }
+        for (const ref of [...PBDs, ...VDIs, self]) m.remove(ref);
+        return "";
+      }
+      case "PBD.plug": return m.update(self, { currently_attached: true });
+      case "PBD.unplug": return m.update(self, { currently_attached: false });
+      case "network.create": return m.create("network", self);
+      case "network.destroy":
+        if (m.get("network", self).PIFs.length > 0) {
+          throw new ApiFailure("NETWORK_CONTAINS_PIF", ...m.get("network", self).PIFs);
+        }
+        return m.remove(self);
+      case "pool.create_VLAN_from_PIF": {
+        const { device } = m.get("PIF", self);
+        for (const ref of m.find("PIF", (pif) => pif.device === device && pif.VLAN < 0)) {
+          const pif = m.create("PIF", { device, host: m.get("PIF", ref).host, network: rest[0], VLAN: rest[1], physical: false });
+          m.update(pif, { VLAN_master_of: m.create("VLAN", { tag: rest[1], untagged_PIF: pif }) });
+        }
+        return "";
+      }
+      case "VLAN.destroy":
+        m.remove(m.get("VLAN", self).untagged_PIF);
+        return m.remove(self);
+      case "host.get_vms_which_prevent_evacuation": return this.stuck;
+      case "host.evacuate": {
+        m.update(self, { current_operations: { [task]: "evacuate" } });
+        const [target] = m.find("host", (host) => host.enabled);
+        for (const vm of m.get("host", self).resident_VMs) {
+          await this.hold?.(task, "evacuate", vm);
+          await delay(this.stepMs);
+          m.update(vm, { resident_on: target });
+        }
+        return m.update(self, { current_operations: {} });
+      }
       case "SR.scan": await delay(this.stepMs); return "";
       case "host.enable": return m.update(self, { enabled: true });
       case "host.disable": return m.update(self, { enabled: false });

@@ -15,6 +15,12 @@ export function seed(model, operations) {
     capabilities: ["hvm-3.0-x86_64", "qemu"],
     metrics: model.create("host_metrics", { memory_total: (i === 0 ? 128 : 64) * GIB, memory_free: (i === 0 ? 71 : 9) * GIB }),
   }));
+  for (const [type, name_label, configuration, capabilities] of [
+    ["file", "Directory", { location: "absolute path of the directory on the host" }, ["SR_CREATE", "SR_DELETE"]],
+    ["nfs", "NFS", { server: "host name or address", serverpath: "exported path", options: "mount options (optional)" }, ["SR_CREATE"]],
+  ]) {
+    model.create("SM", { type, name_label, configuration, capabilities, name_description: `Disks on ${name_label}` });
+  }
   const local = model.create("SR", { name_label: "Disks", name_description: "Directory on the pool's first host", physical_size: 931 * GIB, physical_utilisation: 402 * GIB, virtual_allocation: 620 * GIB, shared: true });
   const fast = model.create("SR", { name_label: "Fast", name_description: "NVMe of alder", type: "lvm", physical_size: 477 * GIB, physical_utilisation: 461 * GIB, virtual_allocation: 470 * GIB });
   const iso = model.create("SR", { name_label: "Discs", name_description: "ISO images", type: "iso", content_type: "iso", physical_size: 931 * GIB, physical_utilisation: 5 * GIB, shared: true });

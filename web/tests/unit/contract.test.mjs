@@ -19,7 +19,7 @@ print(json.dumps({
 const types = readFileSync(join(web, "src/api/types.ts"), "utf8");
 
 const CLASS_OF = {
-  VM: "VM", VMMetrics: "VM_metrics", VMGuestMetrics: "VM_guest_metrics", Host: "host", HostMetrics: "host_metrics", SR: "SR", VDI: "VDI",
+  VM: "VM", VMMetrics: "VM_metrics", VMGuestMetrics: "VM_guest_metrics", Host: "host", HostMetrics: "host_metrics", SR: "SR", SM: "SM", VDI: "VDI",
   VBD: "VBD", VIF: "VIF", PIF: "PIF", PBD: "PBD", Network: "network", Task: "task", Console: "console", Pool: "pool", Message: "message",
 };
 
