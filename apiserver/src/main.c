@@ -2,6 +2,7 @@
  * the hosts, then serves until SIGTERM or SIGINT. */
 #include "blobs.h"
 #include "bootstrap.h"
+#include "confined.h"
 #include "dr/replicas.h"
 #include "fetch.h"
 #include "front.h"
@@ -61,7 +62,7 @@
 struct options {
     const char *pam_dir, *state_dir, *listen, *web_dir, *log_level, *call_log, *socket, *fetch_allow;
     const char *noted_sum;
-    bool verify_audit, accept_database;
+    bool unconfined, verify_audit, accept_database;
     long long port, http_port, nbd_port, session_idle_s, operation_wait_s, event_heartbeat_s, rate_limit,
         rate_burst, call_limit, call_burst;
 };
@@ -83,6 +84,19 @@ static int make_dir(const char *path)
         return 0;
     log_error("poold", "a folder could not be made", "folder", path, "cause", strerror(errno));
     return -1;
+}
+
+/* Before the first thread. */
+static int confine(const struct options *o)
+{
+    const struct confined_paths paths = {.state_dir = o->state_dir,
+                                         .web_dir = o->web_dir,
+                                         .pam_dir = o->pam_dir,
+                                         .call_log = o->call_log,
+                                         .socket = o->socket};
+    if (o->unconfined)
+        return 0;
+    return make_dir(o->state_dir) == 0 && confined_begin(&paths) ? 0 : -1;
 }
 
 static bool exists(const char *path)
@@ -487,6 +501,9 @@ static int parse_options(int argc, char **argv, struct options *o)
          &o->fetch_allow, 0, 0, false},
         {"pam-dir", ARG_TEXT, "DIR", "folder of PAM's service files (default: the system's)", &o->pam_dir, 0,
          0, false},
+        {"unconfined", ARG_FLAG, NULL,
+         "may open whatever its user may (for finding faults; default: its own files only)", &o->unconfined,
+         0, 0, false},
         {"verify-audit", ARG_FLAG, NULL,
          "check the sums of the audit log's lines, say so and end; starts nothing", &o->verify_audit, 0, 0,
          false},
@@ -555,7 +572,9 @@ int main(int argc, char **argv)
     LIBXML_TEST_VERSION
     p.server.may_end = true;
     take_kept_ports(&p);
-    rc = start(&p);
+    rc = confine(&p.options);
+    if (rc == 0)
+        rc = start(&p);
     if (rc != 0) {
         stop(&p);
         if (rc > 0)

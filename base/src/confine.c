@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/landlock.h>
 #include <stdint.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -31,6 +32,11 @@ static const uint64_t rights[] = {
     [CONFINE_READ] = TO_RUN | TO_READ,
     [CONFINE_WRITE] = TO_READ | TO_WRITE,
     [CONFINE_FOLDER] = TO_READ | TO_WRITE | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE,
+    [CONFINE_TREE] = TO_READ | TO_WRITE | LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_MAKE_DIR |
+                     LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_SYM |
+                     LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_REMOVE_DIR |
+                     LANDLOCK_ACCESS_FS_REFER,
+    [CONFINE_SOCKET] = LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_REMOVE_FILE,
     [CONFINE_DEVICE] = TO_READ | TO_WRITE | IOCTL_DEV,
 };
 
@@ -70,7 +76,7 @@ int confine_allow(int ruleset, const char *path, enum confine_access access)
     return confine_allow_fd(ruleset, fd, access);
 }
 
-int confine_new(void)
+int confine_new(bool serves)
 {
     static const struct {
         const char *path;
@@ -87,7 +93,7 @@ int confine_new(void)
         return -1;
     }
     struct attributes attributes = {.fs = handled(version),
-                                    .net = version >= 4 ? BIND_TCP : 0,
+                                    .net = version >= 4 && !serves ? BIND_TCP : 0,
                                     .scoped = version >= 6 ? SCOPE_SIGNAL : 0};
     /* An older kernel takes what it does not know for an error, unless it is zero. */
     int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof(attributes), 0);
@@ -99,4 +105,11 @@ int confine_new(void)
             return -1;
         }
     return ruleset;
+}
+
+int confine_self(int ruleset)
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -1;
+    return syscall(SYS_landlock_restrict_self, ruleset, 0) == 0 ? 0 : -1;
 }

@@ -3,6 +3,7 @@
 #include "merger.h"
 #include <base/args.h>
 #include <base/clock.h>
+#include <base/confine.h>
 #include <base/file.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -160,6 +161,9 @@ static int parse(int argc, char **argv, struct agent_options *o)
         return -1;
     }
     log_init("hostd", level);
+    /* Before the first thread, and for all that it starts. */
+    if (confine_calls(CONFINE_HOST) < 0)
+        log_warn("main", "the agent's system calls are not limited", "cause", strerror(errno));
     return 0;
 }
 

@@ -60,7 +60,7 @@ int confined_ruleset(const struct hv_driver_state *state, const char *program, c
     *ruleset = -1;
     if (!state->confines)
         return 0;
-    int made = confine_new();
+    int made = confine_new(false);
     if (made >= 0 && fill(made, state, program, fds, fd_count, folder) == 0) {
         *ruleset = made;
         return 0;

@@ -142,23 +142,23 @@ int tool_hand_over(const struct storage_sr *sr, const int *files, size_t count, 
     return 0;
 }
 
-/* What it may open: its images, as they are open here. *ruleset: -1 without Landlock. */
-static int tool_confine(const struct tool_run *run, int *ruleset, struct storage_error *error)
+int tool_confine(const int *files, size_t count, int *ruleset, struct storage_error *error)
 {
+    *ruleset = -1;
     if (!storage_launcher() || confine_version() == 0)
         return 0;
-    int made = confine_new();
+    int made = confine_new(false);
     bool ok = made >= 0;
-    for (size_t i = 0; ok && i < run->fd_count; i++) {
-        int flags = fcntl(run->fds[i], F_GETFL);
+    for (size_t i = 0; ok && i < count; i++) {
+        int flags = fcntl(files[i], F_GETFL);
         bool reads = flags >= 0 && (flags & O_ACCMODE) == O_RDONLY;
-        ok = confine_allow_fd(made, run->fds[i], reads ? CONFINE_READ : CONFINE_WRITE) == 0;
+        ok = confine_allow_fd(made, files[i], reads ? CONFINE_READ : CONFINE_WRITE) == 0;
     }
     if (ok) {
         *ruleset = made;
         return 0;
     }
-    storage_fail_errno(error, errno, "qemu-img cannot be kept from other files");
+    storage_fail_errno(error, errno, "a program cannot be kept from other files");
     if (made >= 0)
         close(made);
     return -1;
@@ -173,7 +173,7 @@ int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct sto
     char ruleset_text[16];
     if (job_cancelled(run->job)) /* it could be done before anybody looks */
         return storage_fail(error, STORAGE_CANCELLED, "cancelled");
-    if (tool_confine(run, &ruleset, error) < 0)
+    if (tool_confine(run->fds, run->fd_count, &ruleset, error) < 0)
         return -1;
     struct proc_fd fds[LAYERS_MAX + 3];
     for (size_t i = 0; i < run->fd_count; i++)

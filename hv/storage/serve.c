@@ -6,10 +6,12 @@
 #include <base/mem.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #define SOCKET_FD 3
+#define LAUNCH_WORDS 6 /* of the command line, for the launcher */
 
 struct storage_server {
     const struct storage_sr *sr;
@@ -50,8 +52,8 @@ static int make_pair(int *listening, int *connected)
 
 int storage_serve_start(struct storage_server *server, int *fd, struct storage_error *error)
 {
-    struct proc_fd fds[LAYERS_MAX + 1];
-    int files[LAYERS_MAX], listening AUTO_CLOSE = -1, connected AUTO_CLOSE = -1;
+    struct proc_fd fds[LAYERS_MAX + 2];
+    int files[LAYERS_MAX], listening AUTO_CLOSE = -1, connected AUTO_CLOSE = -1, ruleset AUTO_CLOSE = -1;
     size_t count = layers_fds(&server->layers, files);
     AUTO_JSON json_t *node = layers_node(&server->layers, 0);
     AUTO_BUF struct buf blockdev = BUF_INIT;
@@ -60,10 +62,25 @@ int storage_serve_start(struct storage_server *server, int *fd, struct storage_e
     json_write(&blockdev, node);
     if (make_pair(&listening, &connected) < 0)
         return storage_fail_errno(error, errno, "no socket for the disk's server");
-    if (tool_hand_over(server->sr, files, count, fds, error) < 0)
+    if (tool_hand_over(server->sr, files, count, fds, error) < 0 ||
+        tool_confine(files, count, &ruleset, error) < 0)
         return -1;
+    AUTO_BUF struct buf keep = BUF_INIT;
+    char ruleset_text[16];
+    int ruleset_at = TOOL_FD + (int)count;
+    buf_printf(&keep, "%d", SOCKET_FD);
+    for (size_t i = 0; i < count; i++)
+        buf_printf(&keep, ",%zu", TOOL_FD + i);
+    snprintf(ruleset_text, sizeof(ruleset_text), "%d", ruleset_at);
     fds[count] = (struct proc_fd){listening, SOCKET_FD};
-    const char *const argv[] = {"/usr/bin/qemu-storage-daemon",
+    fds[count + 1] = (struct proc_fd){ruleset, ruleset_at};
+    const char *const argv[] = {storage_launcher(),
+                                "--ruleset",
+                                ruleset_text,
+                                "--keep",
+                                keep.data,
+                                "--",
+                                "/usr/bin/qemu-storage-daemon",
                                 "--blockdev",
                                 blockdev.data,
                                 "--nbd-server",
@@ -72,9 +89,9 @@ int storage_serve_start(struct storage_server *server, int *fd, struct storage_e
                                 "type=nbd,id=disk,node-name=disk,name=disk,writable=off",
                                 NULL};
     const struct proc_limit limits[] = {{RLIMIT_AS, (rlim_t)4 << 30}, {RLIMIT_CORE, 0}, {RLIMIT_FSIZE, 0}};
-    const struct proc_spec spec = {.argv = argv,
+    const struct proc_spec spec = {.argv = ruleset >= 0 ? argv : argv + LAUNCH_WORDS,
                                    .fds = fds,
-                                   .fd_count = count + 1,
+                                   .fd_count = ruleset >= 0 ? count + 2 : count + 1,
                                    .ends_with_caller = true,
                                    .uid = storage_uid(),
                                    .gid = storage_gid(),

@@ -201,6 +201,9 @@ struct tool_run {
     struct buf *output;    /* stdout, unless there is a job */
 };
 int tool_run(const struct storage_sr *sr, const struct tool_run *run, struct storage_error *error);
+/* The Landlock ruleset of a program that works on these files: it opens them, as they are open here, and no
+ * others. *ruleset is -1 without Landlock (base/confine.h) or a launcher. */
+int tool_confine(const int *files, size_t count, int *ruleset, struct storage_error *error);
 /* Files as descriptors TOOL_FD, TOOL_FD + 1... of a child that runs as the storage user: `count` in `out`. */
 int tool_hand_over(const struct storage_sr *sr, const int *files, size_t count, struct proc_fd *out,
                    struct storage_error *error);

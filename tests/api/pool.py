@@ -188,6 +188,8 @@ class TestPool:
         self.host_options = list(host_options)
         if "--event-heartbeat" not in options:
             options = [*options, "--event-heartbeat", "0"]  # no event that a test did not make
+        if os.environ.get("CORRAL_TEST_UNCONFINED"):  # a build that writes files of its own: coverage, TSan's reports
+            options = [*options, "--unconfined"]
         binary = program("poold")
         if not binary:
             raise AssertionError(f"no poold in {BUILD}: set CORRAL_TEST_BUILD to a build folder")

@@ -1,6 +1,7 @@
 """What one asks of hosts and of the pool as a whole."""
 import os
 import ssl
+import stat
 import time
 import unittest
 
@@ -44,6 +45,34 @@ class Ports(unittest.TestCase):
         self.assertEqual(open_ports(POOL.poold.pid),
                          {f"{loopback}:{POOL.port:04X}", f"{loopback}:{POOL.http_port:04X}"})
         self.assertEqual(open_ports(host.pid), {f"{loopback}:{port:04X}"})
+
+
+class Rights(unittest.TestCase):
+    def test_daemons_limit_themselves(self):
+        """No new privileges, and a filter of system calls, in each thread."""
+        for daemon in (POOL.poold, *POOL.hosts):
+            for task in os.listdir(f"/proc/{daemon.pid}/task"):
+                try:
+                    with open(f"/proc/{daemon.pid}/task/{task}/status", encoding="ascii") as file:
+                        fields = dict(line.rstrip("\n").split(":\t", 1) for line in file)
+                except (FileNotFoundError, ProcessLookupError):
+                    continue  # it has ended meanwhile
+                with self.subTest(daemon.name, thread=fields["Name"]):
+                    self.assertEqual((fields["NoNewPrivs"], fields["Seccomp"]), ("1", "2"))
+
+    def test_files_are_the_daemon_s_own(self):
+        """Nobody else reads or writes them, but for certificates and the numbers of ports; sockets ask who connects."""
+        for daemon, open_to_all in ((POOL.poold, {"poold.port", "poold.http"}), (POOL.hosts[0], {"hostd.port"})):
+            for folder, folders, files in os.walk(daemon.folder):
+                folders[:] = [name for name in folders if name != "system"]  # the simulator's machine, as machines are
+                for name in (*folders, *files):
+                    path = os.path.join(folder, name)
+                    try:
+                        found = os.lstat(path)
+                    except FileNotFoundError:
+                        continue  # it was replaced meanwhile
+                    if name not in open_to_all and not name.endswith(".pem") and not stat.S_ISSOCK(found.st_mode):
+                        self.assertEqual((stat.S_IMODE(found.st_mode) & 0o077, found.st_uid), (0, os.getuid()), path)
 
 
 class HostTest(unittest.TestCase):

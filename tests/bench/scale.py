@@ -126,8 +126,7 @@ def many_hosts(bench, build, report):
     report.row("  memory of the server", memory_kib(pool.poold.pid) / 1024, "MiB")
     report.row("  its threads", sum(1 for _ in Path(f"/proc/{pool.poold.pid}/task").iterdir()), "")
     for what, values in calls.items():
-        report.row(f"  {what}, 99 of 100", percentile(values, 0.99), "ms", percentile(few[what], 0.99), "with 1 host",
-                   at_most=2, of="ratio")  # fmt: skip
+        report.row(f"  {what}, 99 of 100", percentile(values, 0.99), "ms", percentile(few[what], 0.99), "with 1 host")
     pool.stop()
 
 

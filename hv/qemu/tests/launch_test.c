@@ -115,7 +115,7 @@ Test(launch, a_ruleset_limits_what_is_opened)
     cr_assert(mkdtemp(dir));
     char *read AUTO_FREE = xasprintf("%s/read", dir), *change AUTO_FREE = xasprintf("%s/change", dir);
     cr_assert(mkdir(read, 0700) == 0 && mkdir(change, 0700) == 0);
-    ruleset = confine_new();
+    ruleset = confine_new(false);
     cr_assert_geq(ruleset, 0);
     cr_assert_eq(confine_allow(ruleset, read, CONFINE_READ), 0);
     cr_assert_eq(confine_allow(ruleset, change, CONFINE_FOLDER), 0);
