@@ -209,7 +209,9 @@ void certificate_repair(struct agent *agent);
 
 /* ---- streams.c ---- */
 void streams_import(struct agent *agent, struct http_request *req);
+void streams_upload(struct agent *agent, struct http_request *req);
 void streams_export(struct agent *agent, struct http_request *req);
+enum disk_format stream_format(enum image_format format);
 void streams_console(struct agent *agent, struct http_request *req);
 void streams_nbd(struct agent *agent, struct http_request *req);
 /* Carries bytes between the two on a thread of its own until one ends or the agent stops; both move. `early`

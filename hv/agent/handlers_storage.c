@@ -236,6 +236,52 @@ int agent_disk_clone(struct agent *agent, struct agent_op *op, const struct hv_d
     return outcome;
 }
 
+int agent_upload_look(struct agent *agent, struct agent_op *op, const struct hv_upload_look_args *args,
+                      struct hv_upload_look_result *result, struct hv_err *err)
+{
+    (void)op;
+    struct sr *sr = srs_get(agent, args->sr, err);
+    struct storage_upload upload = {.uuid = args->upload, .length = args->length};
+    struct storage_error error;
+    if (!sr)
+        return -1;
+    int outcome = storage_upload_look(sr->storage, &upload, &result->offset, &error) < 0
+                      ? storage_to_hv(err, &error)
+                      : 0;
+    srs_put(agent, sr);
+    return outcome;
+}
+
+static int finish_upload(struct agent *agent, struct agent_op *op, struct sr *sr,
+                         const struct hv_upload_finish_args *args, struct disk_info *info, struct hv_err *err)
+{
+    struct op_job job;
+    struct storage_upload upload = {.uuid = args->upload, .length = args->length};
+    struct storage_error error;
+    op_job_init(&job, agent, op);
+    if (storage_upload_finish(sr->storage, &upload, args->disk, stream_format(args->format),
+                              args->sha256 ? args->sha256 : "", &job.job, &error) < 0)
+        return storage_to_hv(err, &error);
+    return srs_disk_info(agent, sr, args->disk, info, err);
+}
+
+int agent_upload_finish(struct agent *agent, struct agent_op *op, const struct hv_upload_finish_args *args,
+                        struct hv_upload_finish_result *result, struct hv_err *err)
+{
+    struct sr *sr = srs_get(agent, args->sr, err);
+    int outcome = sr ? disks_take(agent, args->sr, args->upload, true, err) : -1;
+    if (outcome == 0) {
+        outcome = disks_take(agent, args->sr, args->disk, true, err);
+        if (outcome == 0) {
+            outcome = finish_upload(agent, op, sr, args, &result->info, err);
+            disks_release(agent, args->sr, args->disk, true);
+        }
+        disks_release(agent, args->sr, args->upload, true);
+    }
+    srs_put(agent, sr);
+    return outcome;
+}
+
 int agent_disk_info(struct agent *agent, struct agent_op *op, const struct hv_disk_info_args *args,
                     struct hv_disk_info_result *result, struct hv_err *err)
 {

@@ -203,6 +203,8 @@ void agent_on_request(struct http_request *req, void *context)
         http_read_body(req, BODY_MAX, body_read, agent);
     else if (method == HTTP_PUT && streq(path, "/v1/disk_import"))
         streams_import(agent, req);
+    else if (method == HTTP_PUT && streq(path, "/v1/upload_write"))
+        streams_upload(agent, req);
     else if (method == HTTP_GET && streq(path, "/v1/disk_export"))
         streams_export(agent, req);
     else if (method == HTTP_GET && streq(path, "/v1/console"))

@@ -201,7 +201,7 @@ static void recover_snapshot(struct agent *agent, struct agent_op *op)
 static void recover_new_disk(struct agent *agent, struct agent_op *op, const char *sr_uuid, const char *disk)
 {
     struct sr *sr = srs_get(agent, sr_uuid, NULL);
-    /* The results of disk_create, disk_copy and disk_clone have one member, of one type. */
+    /* The results of disk_create, disk_copy, disk_clone and upload_finish have one member, of one type. */
     struct hv_disk_create_result result;
     hv_disk_create_result_init(&result);
     bool there = sr && srs_disk_info(agent, sr, disk, &result.info, NULL) == 0;
@@ -211,6 +211,23 @@ static void recover_new_disk(struct agent *agent, struct agent_op *op, const cha
     else
         ops_resume(agent, op);
     hv_disk_create_result_done(&result);
+}
+
+/* An upload's file is gone when it is the disk's content; before that all of it can be done again. */
+static void recover_upload(struct agent *agent, struct agent_op *op)
+{
+    const struct hv_upload_finish_args *args = op->args;
+    struct storage_upload upload = {.uuid = args->upload, .length = args->length};
+    struct storage_error error;
+    int64_t offset;
+    struct sr *sr = srs_get(agent, args->sr, NULL);
+    bool ended =
+        sr && storage_upload_look(sr->storage, &upload, &offset, &error) < 0 && error.kind == STORAGE_NO_DISK;
+    srs_put(agent, sr);
+    if (ended)
+        recover_new_disk(agent, op, args->sr, args->disk);
+    else
+        ops_resume(agent, op);
 }
 
 void recover_operation(struct agent *agent, struct agent_op *op)
@@ -268,6 +285,10 @@ void recover_operation(struct agent *agent, struct agent_op *op)
         recover_new_disk(agent, op, args->sr, args->new_disk);
         return;
     }
+    case HV_CALL_UPLOAD_FINISH:
+        recover_upload(agent, op);
+        return;
+    case HV_CALL_UPLOAD_WRITE:
     case HV_CALL_DISK_IMPORT:
     case HV_CALL_DISK_EXPORT:
         failed(agent, op,

@@ -277,6 +277,7 @@ int srs_disk_info(struct agent *agent, struct sr *sr, const char *location, stru
     info->physical_bytes = disk.physical_bytes;
     info->read_only = disk.read_only;
     str_assign(&info->parent, disk.parent);
+    str_assign(&info->version, disk.version);
     info->in_use = disks_in_use(agent, sr->uuid, disk.location);
     storage_disk_done(&disk);
     return 0;

@@ -75,7 +75,7 @@ static ssize_t read_body(void *arg, void *to, size_t max)
     return http_reader_read(job->reader, to, max, STALL_MS);
 }
 
-static enum disk_format stream_format(enum image_format format)
+enum disk_format stream_format(enum image_format format)
 {
     switch (format) {
     case IMAGE_FORMAT_RAW:
@@ -129,6 +129,47 @@ static void import_job(void *arg)
     drop(job);
 }
 
+static int write_upload(struct stream_job *job, struct hv_upload_write_result *result, struct hv_err *err)
+{
+    const struct hv_upload_write_args *args = job->op->args;
+    struct sr *sr = srs_get(job->agent, args->sr, err);
+    if (!sr)
+        return -1;
+    struct storage_source source = {.read = read_body, .arg = job, .length = args->size_bytes};
+    struct storage_job watch = {.progress = report, .arg = job, .cancel = &job->op->cancel};
+    struct storage_upload upload = {.uuid = args->upload, .length = args->length};
+    struct storage_error error;
+    int outcome = disks_take(job->agent, args->sr, args->upload, true, err);
+    if (outcome == 0) {
+        if (storage_upload_write(sr->storage, &upload, args->from, args->whole, &source, &watch,
+                                 &result->offset, &error) < 0)
+            outcome = storage_to_hv(err, &error);
+        disks_release(job->agent, args->sr, args->upload, true);
+    }
+    srs_put(job->agent, sr);
+    return outcome;
+}
+
+static void upload_job(void *arg)
+{
+    struct stream_job *job = arg;
+    struct hv_upload_write_result result;
+    struct hv_err err;
+    hv_upload_write_result_init(&result);
+    int outcome = begin(job, HV_CALL_UPLOAD_WRITE, &err);
+    if (outcome == 0) {
+        outcome = write_upload(job, &result, &err);
+        ops_finish(job->agent, agent_op_ref(job->op), outcome == 0 ? &result : NULL, &err);
+    }
+    if (outcome == 0)
+        answer_result(job->req, &hv_upload_write_result_desc, &result);
+    else
+        answer_error(job->req, 200, &err);
+    http_reader_close(job->reader);
+    hv_upload_write_result_done(&result);
+    drop(job);
+}
+
 static int begin_body(void *arg, int64_t length)
 {
     struct stream_job *job = arg;
@@ -160,9 +201,16 @@ static int export_disk(struct stream_job *job, struct hv_err *err)
     int outcome = is_disk ? disks_take(job->agent, args->sr, location, false, err) : 0;
     if (outcome == 0) {
         enum disk_format format = stream_format(args->format);
-        bool delta = args->base && *args->base;
-        if (delta && (!is_disk || format != DISK_VHD))
-            outcome = hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "Differences come as a VHD of a disk.");
+        bool delta = args->base && *args->base, part = args->from > 0 || args->length >= 0;
+        if (delta && (!is_disk || format != DISK_VHD || part))
+            outcome = hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "Differences come as a VHD of a disk, whole.");
+        else if (part && format != DISK_RAW)
+            outcome = hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "Parts are of the raw form.");
+        else if (part)
+            outcome = storage_disk_export_part(sr->storage, location, args->from, args->length, &sink, &watch,
+                                               &error) < 0
+                          ? storage_to_hv(err, &error)
+                          : 0;
         else if ((delta
                       ? storage_disk_export_changes(sr->storage, args->base, location, &sink, &watch, &error)
                       : storage_disk_export(sr->storage, location, format, &sink, &watch, &error)) < 0)
@@ -209,6 +257,11 @@ static void submit(struct agent *agent, struct http_request *req, struct http_re
 void streams_import(struct agent *agent, struct http_request *req)
 {
     submit(agent, req, http_reader_open(req, WINDOW), import_job);
+}
+
+void streams_upload(struct agent *agent, struct http_request *req)
+{
+    submit(agent, req, http_reader_open(req, WINDOW), upload_job);
 }
 
 void streams_export(struct agent *agent, struct http_request *req)

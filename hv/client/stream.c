@@ -69,22 +69,21 @@ static bool refused_meanwhile(struct hv_host *host, const char *id, struct hv_er
     return failed;
 }
 
-int hv_disk_import(struct hv_host *host, const struct hv_op *op, const struct hv_disk_import_args *args,
-                   hv_read_fn *read, void *read_ctx, struct hv_disk_import_result *result, struct hv_err *err)
+/* Sends what `read` gives (`size` bytes, -1: unknown) as the body of a call. */
+static int send_stream(struct hv_host *host, const struct hv_call_desc *desc, const struct hv_op *op,
+                       const void *args, struct upload *up, void *result, struct hv_err *err)
 {
     struct hv_err ignored;
     err = err ? err : &ignored;
     if (check_op(op, err) < 0)
         return -1;
-    const struct hv_call_desc *desc = &hv_calls[HV_CALL_DISK_IMPORT];
     char *path AUTO_FREE = stream_path(host, desc, op, args);
-    struct upload up = {.read = read, .ctx = read_ctx, .op = op, .size = args->size_bytes};
     struct http_call call = {.method = "PUT",
                              .path = path,
                              .content_type = "application/octet-stream",
                              .source = upload_read,
-                             .source_len = args->size_bytes,
-                             .arg = &up,
+                             .source_len = up->size,
+                             .arg = up,
                              .timeout_ms = op->timeout_ms > 0 ? op->timeout_ms : -1,
                              .stall_ms = 600000, /* the image is converted after the last byte */
                              .cancel = op->cancel ? op->cancel : &host->interrupted};
@@ -96,6 +95,21 @@ int hv_disk_import(struct hv_host *host, const struct hv_op *op, const struct hv
     if (err->kind == HV_ERR_KIND_UNREACHABLE)
         refused_meanwhile(host, op->id, err);
     return -1;
+}
+
+int hv_disk_import(struct hv_host *host, const struct hv_op *op, const struct hv_disk_import_args *args,
+                   hv_read_fn *read, void *read_ctx, struct hv_disk_import_result *result, struct hv_err *err)
+{
+    struct upload up = {.read = read, .ctx = read_ctx, .op = op, .size = args->size_bytes};
+    return send_stream(host, &hv_calls[HV_CALL_DISK_IMPORT], op, args, &up, result, err);
+}
+
+int hv_upload_write(struct hv_host *host, const struct hv_op *op, const struct hv_upload_write_args *args,
+                    hv_read_fn *read, void *read_ctx, struct hv_upload_write_result *result,
+                    struct hv_err *err)
+{
+    struct upload up = {.read = read, .ctx = read_ctx, .op = op, .size = args->size_bytes};
+    return send_stream(host, &hv_calls[HV_CALL_UPLOAD_WRITE], op, args, &up, result, err);
 }
 
 struct download {

@@ -173,6 +173,11 @@ int storage_disk_stat(struct storage_sr *sr, const char *location, struct storag
     };
     if (d.backing[0])
         base_name_parse(d.backing, out->parent, &format);
+    /* Whoever changes the content writes to this file, or puts another in its place. */
+    snprintf(out->version, sizeof(out->version), "%llx-%llx-%llx", (unsigned long long)d.st.st_ino,
+             (unsigned long long)d.st.st_size,
+             (unsigned long long)d.st.st_mtim.tv_sec * 1000000000ULL +
+                 (unsigned long long)d.st.st_mtim.tv_nsec);
     return 0;
 }
 
@@ -276,7 +281,7 @@ int disk_remove_files(struct storage_sr *sr, const char *uuid, struct storage_er
     }
     if (on_base)
         layers_sweep(sr);
-    return folder_sync(sr, error);
+    return upload_remove(sr, uuid, error) < 0 ? -1 : folder_sync(sr, error);
 }
 
 int storage_disk_destroy(struct storage_sr *sr, const char *location, struct storage_error *error)
@@ -328,7 +333,8 @@ int storage_disk_copy(struct storage_sr *sr, const char *location, struct storag
         disk_check_size(layers.files[0].virtual_size, &size, error) < 0 || temp_open(to_sr, &t, error) < 0 ||
         disk_make(&t, to_format, size, error) < 0)
         return -1;
-    struct conversion how = {t.fd, to_format, size, job, 0, 1};
+    struct conversion how = {
+        .to = t.fd, .to_format = to_format, .target_size = size, .job = job, .progress_to = 1};
     if (image_convert_layers(to_sr, &layers, &how, error) < 0)
         return -1;
     disk_file_name(name, uuid, to_format);

@@ -6,9 +6,10 @@
 #include <fcntl.h>
 
 #define PIECE ((size_t)256 << 10)
+#define SECTOR INT64_C(512)
 
-static int send_file(int fd, int64_t length, const struct storage_sink *sink, const struct storage_job *job,
-                     double progress_from, struct storage_error *error)
+static int send_file(int fd, int64_t from, int64_t length, const struct storage_sink *sink,
+                     const struct storage_job *job, double progress_from, struct storage_error *error)
 {
     AUTO_FREE char *piece = xmalloc(PIECE);
     if (sink->begin && sink->begin(sink->arg, length) < 0)
@@ -17,7 +18,7 @@ static int send_file(int fd, int64_t length, const struct storage_sink *sink, co
         if (job_cancelled(job))
             return storage_fail(error, STORAGE_CANCELLED, "cancelled");
         size_t want = length - at < (int64_t)PIECE ? (size_t)(length - at) : PIECE;
-        ssize_t n = pread(fd, piece, want, at);
+        ssize_t n = pread(fd, piece, want, from + at);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
@@ -64,7 +65,7 @@ static int content_open(struct storage_sr *sr, const char *location, const struc
     if (temp_open(sr, &c->copy, error) < 0 || disk_make(&c->copy, DISK_RAW, c->size, error) < 0)
         return -1;
     c->fd = c->copy.fd;
-    struct conversion how = {c->fd, DISK_RAW, c->size, job, 0, 0};
+    struct conversion how = {.to = c->fd, .to_format = DISK_RAW, .target_size = c->size, .job = job};
     return image_convert_layers(sr, &c->layers, &how, error);
 }
 
@@ -136,7 +137,7 @@ int storage_disk_export(struct storage_sr *sr, const char *location, enum disk_f
         return -1;
     const struct disk_file *d = &layers.files[0];
     if (format == DISK_RAW && d->format == DISK_RAW)
-        return send_file(d->fd, d->virtual_size, sink, job, 0, error);
+        return send_file(d->fd, 0, d->virtual_size, sink, job, 0, error);
     AUTO_TEMP struct temp_file copy = TEMP_FILE_INIT;
     struct stat st;
     if (sr->kind->read_only)
@@ -144,10 +145,43 @@ int storage_disk_export(struct storage_sr *sr, const char *location, enum disk_f
                             sr->kind->type);
     if (temp_open(sr, &copy, error) < 0 || disk_make(&copy, format, d->virtual_size, error) < 0)
         return -1;
-    struct conversion how = {copy.fd, format, d->virtual_size, job, 0, 0.5};
+    struct conversion how = {
+        .to = copy.fd, .to_format = format, .target_size = d->virtual_size, .job = job, .progress_to = 0.5};
     if (image_convert_layers(sr, &layers, &how, error) < 0)
         return -1;
     if (fstat(copy.fd, &st) < 0)
         return storage_fail_errno(error, errno, "cannot look at the copy");
-    return send_file(copy.fd, st.st_size, sink, job, 0.5, error);
+    return send_file(copy.fd, 0, st.st_size, sink, job, 0.5, error);
+}
+
+int storage_disk_export_part(struct storage_sr *sr, const char *location, int64_t from, int64_t length,
+                             const struct storage_sink *sink, const struct storage_job *job,
+                             struct storage_error *error)
+{
+    AUTO_DISK_LAYERS struct disk_layers layers = {0};
+    AUTO_TEMP struct temp_file copy = TEMP_FILE_INIT;
+    if (disk_layers_open(sr, location, O_RDONLY, &layers, error) < 0)
+        return -1;
+    const struct disk_file *d = &layers.files[0];
+    if (length < 0 && from >= 0 && from <= d->virtual_size)
+        length = d->virtual_size - from;
+    if (from < 0 || length < 0 || from > d->virtual_size || length > d->virtual_size - from)
+        return storage_fail(error, STORAGE_BAD_SIZE, "the disk has no such part: it has %lld bytes",
+                            (long long)d->virtual_size);
+    if (d->format == DISK_RAW || length == 0)
+        return send_file(d->fd, from, length, sink, job, 0, error);
+    /* Whole sectors around it are copied. */
+    int64_t start = from / SECTOR * SECTOR, end = (from + length + SECTOR - 1) / SECTOR * SECTOR;
+    struct conversion how = {.to_format = DISK_RAW,
+                             .target_size = end - start,
+                             .job = job,
+                             .progress_to = 0.5,
+                             .at = start,
+                             .count = end - start};
+    if (temp_open(sr, &copy, error) < 0 || disk_make(&copy, DISK_RAW, end - start, error) < 0)
+        return -1;
+    how.to = copy.fd;
+    if (image_convert_layers(sr, &layers, &how, error) < 0)
+        return -1;
+    return send_file(copy.fd, from - start, length, sink, job, 0.5, error);
 }

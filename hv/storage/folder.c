@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #define TEMP_PREFIX ".corral-tmp-"
+#define TIME_NEVER ((time_t)INT64_MAX)
 
 /* openat2(2): RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS hold for every component, at the moment of the
  * open, so that nothing swapped in between is followed. */
@@ -107,10 +108,11 @@ void temp_done(struct temp_file *t)
 
 /* Whoever works on a temporary file holds its lock; a dead agent's lock is gone with it (or with the
  * qemu-img that it had started). */
-static void clean_one(const struct storage_sr *sr, const char *name)
+static void clean_one(const struct storage_sr *sr, const char *name, time_t younger)
 {
     AUTO_CLOSE int fd = folder_open(sr, name, O_RDONLY);
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
+    struct stat st;
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0 || fstat(fd, &st) < 0 || st.st_mtime >= younger)
         return;
     if (unlinkat(sr->dir, name, 0) == 0)
         log_info("storage", "removed what an unfinished operation had left", "file", name);
@@ -126,7 +128,9 @@ void folder_clean(const struct storage_sr *sr)
     }
     for (const struct dirent *entry; (entry = readdir(dir));)
         if (strncmp(entry->d_name, TEMP_PREFIX, strlen(TEMP_PREFIX)) == 0)
-            clean_one(sr, entry->d_name);
+            clean_one(sr, entry->d_name, TIME_NEVER);
+        else if (upload_name_parse(entry->d_name))
+            clean_one(sr, entry->d_name, time(NULL) - UPLOAD_KEPT_S);
     closedir(dir);
 }
 

@@ -295,9 +295,13 @@ json_t *layers_node(const struct disk_layers *layers, int first)
     return below;
 }
 
-static char *layers_spec(const struct disk_layers *layers, int first)
+/* `count` 0: all of it. */
+static char *layers_spec(const struct disk_layers *layers, int first, int64_t at, int64_t count)
 {
     AUTO_JSON json_t *node = layers_node(layers, first);
+    if (count > 0)
+        node = json_pack("{s:s, s:I, s:I, s:o}", "driver", "raw", "offset", (json_int_t)at, "size",
+                         (json_int_t)count, "file", node);
     struct buf text = BUF_INIT;
     buf_add_str(&text, "json:");
     json_write(&text, node);
@@ -314,7 +318,7 @@ size_t layers_fds(const struct disk_layers *layers, int *fds)
 int image_convert_layers(const struct storage_sr *sr, const struct disk_layers *from,
                          const struct conversion *how, struct storage_error *error)
 {
-    AUTO_FREE char *spec = layers_spec(from, 1);
+    AUTO_FREE char *spec = layers_spec(from, 1, how->at, how->count);
     const char *const source[] = {spec, NULL};
     int fds[LAYERS_MAX + 1] = {how->to};
     return convert(sr, how, source, fds, 1 + layers_fds(from, fds + 1), error);
@@ -324,7 +328,7 @@ int image_commit(const struct storage_sr *sr, const struct disk_layers *layers, 
                  struct storage_error *error)
 {
     int fds[LAYERS_MAX];
-    AUTO_FREE char *source = layers_spec(layers, 0);
+    AUTO_FREE char *source = layers_spec(layers, 0, 0, 0);
     const char *const argv[] = {"commit", "-p", "-d", source, NULL};
     static const struct storage_job nobody = {0};
     struct tool_run run = {.argv = argv,
@@ -372,7 +376,7 @@ int image_resize(const struct storage_sr *sr, const struct disk_layers *layers, 
 {
     char size_text[24];
     int fds[LAYERS_MAX];
-    AUTO_FREE char *source = layers_spec(layers, 0);
+    AUTO_FREE char *source = layers_spec(layers, 0, 0, 0);
     snprintf(size_text, sizeof(size_text), "%lld", (long long)size);
     const char *const argv[] = {"resize", "-q", source, size_text, NULL};
     struct tool_run run = {.argv = argv,

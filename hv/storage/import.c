@@ -10,13 +10,6 @@
 #define PIECE ((size_t)256 << 10)
 #define BLOCK ((size_t)4096)
 
-/* Where an upload is written to. */
-struct spool {
-    int fd;
-    int64_t at, max; /* bytes so far; the most that is accepted */
-    bool skip_zeros; /* leave holes (raw data only: a spooled image must be complete) */
-};
-
 static bool is_zero(const char *p, size_t len)
 {
     return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
@@ -46,7 +39,7 @@ static int write_sparse(const struct spool *s, const char *data, size_t len)
     return 0;
 }
 
-static int spool_write(struct spool *s, const char *data, size_t len, struct storage_error *error)
+int spool_write(struct spool *s, const char *data, size_t len, struct storage_error *error)
 {
     if ((int64_t)len > s->max - s->at)
         return storage_fail(error, STORAGE_DATA_LONG, "the data is longer than the %lld bytes that fit",
@@ -83,38 +76,65 @@ static int spool_all(struct spool *s, const struct storage_source *source, const
     return 0;
 }
 
-static int import_raw(struct temp_file *spooled, const struct disk_file *d,
-                      const struct storage_source *source, const struct storage_job *job, double progress_to,
-                      struct storage_error *error)
+/* Fills `spooled` from the stream; *got bytes came. An image is checked when it is whole: here it only has a
+ * bound, of data, tables and some snapshots, which is enough for an honest one. */
+static int spool_source(struct temp_file *spooled, const struct disk_file *d, enum disk_format format,
+                        const struct storage_source *source, const struct storage_job *job,
+                        double progress_to, int64_t *got, struct storage_error *error)
 {
-    struct spool s = {.fd = spooled->fd, .max = d->virtual_size, .skip_zeros = true};
-    if (source->length > d->virtual_size)
-        return storage_fail(error, STORAGE_DATA_LONG, "the data has %lld bytes, more than the disk's %lld",
-                            (long long)source->length, (long long)d->virtual_size);
+    struct spool s = {.fd = spooled->fd, .max = spool_max(d, format), .skip_zeros = format == DISK_RAW};
+    if (source->length > s.max)
+        return storage_fail(error, STORAGE_DATA_LONG, "the data has %lld bytes, %s than the disk's %lld",
+                            (long long)source->length, format == DISK_RAW ? "more" : "far more",
+                            (long long)d->virtual_size);
     if (spool_all(&s, source, job, progress_to, error) < 0)
         return -1;
-    if (ftruncate(spooled->fd, d->virtual_size) < 0)
-        return storage_fail_errno(error, errno, "cannot size the disk's file");
+    *got = s.at;
     return 0;
 }
 
-/* An image is spooled as it comes, then checked. */
-static int import_image(struct temp_file *spooled, const struct disk_file *d,
-                        const struct storage_source *source, enum disk_format format,
-                        const struct storage_job *job, double progress_to, struct storage_error *error)
+int64_t spool_max(const struct disk_file *d, enum disk_format format)
 {
-    /* Data, tables and some snapshots: enough for an honest image, a bound for another. */
-    int64_t max = d->virtual_size + d->virtual_size / 8 + (INT64_C(64) << 20), virtual_size;
-    struct spool s = {.fd = spooled->fd, .max = max};
-    if (source->length > max)
-        return storage_fail(error, STORAGE_DATA_LONG,
-                            "the data has %lld bytes, far more than the disk's %lld",
-                            (long long)source->length, (long long)d->virtual_size);
-    if (spool_all(&s, source, job, progress_to, error) < 0)
-        return -1;
+    return format == DISK_RAW ? d->virtual_size : d->virtual_size + d->virtual_size / 8 + (INT64_C(64) << 20);
+}
+
+/* What was spooled is what its format says, and fits. Raw data gets the disk's size. */
+static int check_spooled(const struct temp_file *spooled, const struct disk_file *d, enum disk_format format,
+                         int64_t length, struct storage_error *error)
+{
+    int64_t virtual_size;
+    if (format == DISK_RAW)
+        return ftruncate(spooled->fd, d->virtual_size) == 0
+                   ? 0
+                   : storage_fail_errno(error, errno, "cannot size the disk's file");
     if (format == DISK_VHD)
-        return vhd_check(spooled->fd, s.at, d->virtual_size, &virtual_size, error);
+        return vhd_check(spooled->fd, length, d->virtual_size, &virtual_size, error);
     return image_check_qcow2(spooled->sr, spooled->fd, d->virtual_size, &virtual_size, error);
+}
+
+int spool_settle(struct storage_sr *sr, struct temp_file *spooled, const struct disk_file *d,
+                 enum disk_format format, int64_t length, const struct storage_job *job, double progress_from,
+                 struct storage_error *error)
+{
+    AUTO_TEMP struct temp_file converted = TEMP_FILE_INIT;
+    if (check_spooled(spooled, d, format, length, error) < 0)
+        return -1;
+    if (format == DISK_RAW && d->format == DISK_RAW)
+        return temp_commit(spooled, d->name, true, error);
+    if (temp_open(sr, &converted, error) < 0 || disk_make(&converted, d->format, d->virtual_size, error) < 0)
+        return -1;
+    struct conversion how = {.to = converted.fd,
+                             .to_format = d->format,
+                             .target_size = d->virtual_size,
+                             .job = job,
+                             .progress_from = progress_from,
+                             .progress_to = 1};
+    if (image_convert(sr, spooled->fd, format, &how, error) < 0 ||
+        temp_commit(&converted, d->name, true, error) < 0)
+        return -1;
+    if (d->backing[0])
+        layers_sweep(sr); /* it may have been the last on its base */
+    return 0;
 }
 
 int storage_disk_import(struct storage_sr *sr, const char *location, enum disk_format format,
@@ -123,25 +143,12 @@ int storage_disk_import(struct storage_sr *sr, const char *location, enum disk_f
 {
     AUTO_DISK_FILE struct disk_file d = DISK_FILE_INIT;
     AUTO_TEMP struct temp_file spooled = TEMP_FILE_INIT;
-    AUTO_TEMP struct temp_file converted = TEMP_FILE_INIT;
-    if (sr->kind->read_only)
-        return storage_fail(error, STORAGE_READ_ONLY, "the disks of this SR are read-only");
-    if (disk_file_open(sr, location, O_RDONLY, &d, error) < 0 || temp_open(sr, &spooled, error) < 0)
+    int64_t got;
+    if (disk_refuse_change(sr, error) < 0 || disk_file_open(sr, location, O_RDONLY, &d, error) < 0 ||
+        temp_open(sr, &spooled, error) < 0)
         return -1;
-    bool as_it_is = format == DISK_RAW && d.format == DISK_RAW;
-    if (format == DISK_RAW ? import_raw(&spooled, &d, source, job, as_it_is ? 1 : 0.7, error) < 0
-                           : import_image(&spooled, &d, source, format, job, 0.7, error) < 0)
+    double spooling = format == DISK_RAW && d.format == DISK_RAW ? 1 : 0.7;
+    if (spool_source(&spooled, &d, format, source, job, spooling, &got, error) < 0)
         return -1;
-    if (as_it_is)
-        return temp_commit(&spooled, d.name, true, error);
-    if (temp_open(sr, &converted, error) < 0 || disk_make(&converted, d.format, d.virtual_size, error) < 0)
-        return -1;
-    struct conversion how = {converted.fd, d.format, d.virtual_size, job, 0.7, 1};
-    if (image_convert(sr, spooled.fd, format, &how, error) < 0)
-        return -1;
-    if (temp_commit(&converted, d.name, true, error) < 0)
-        return -1;
-    if (d.backing[0])
-        layers_sweep(sr); /* it may have been the last on its base */
-    return 0;
+    return spool_settle(sr, &spooled, &d, format, got, job, spooling, error);
 }

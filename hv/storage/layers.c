@@ -190,7 +190,11 @@ static int make_images(struct storage_layer *layer, const struct disk_layers *di
         if (temp_open(layer->sr, flat, error) < 0 ||
             disk_make(flat, DISK_QCOW2, top->virtual_size, error) < 0)
             return -1;
-        struct conversion how = {flat->fd, DISK_QCOW2, top->virtual_size, job, 0, 1};
+        struct conversion how = {.to = flat->fd,
+                                 .to_format = DISK_QCOW2,
+                                 .target_size = top->virtual_size,
+                                 .job = job,
+                                 .progress_to = 1};
         if (image_convert_layers(layer->sr, disk, &how, error) < 0)
             return -1;
     }

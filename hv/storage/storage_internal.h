@@ -101,6 +101,31 @@ int disk_make(struct temp_file *t, enum disk_format format, int64_t size, struct
 /* Removes a disk's files, and bases that nobody stands on then. Gone already is success. */
 int disk_remove_files(struct storage_sr *sr, const char *uuid, struct storage_error *error);
 
+/* ---- import.c: bytes on their way to a disk ---- */
+/* Where they are written to. */
+struct spool {
+    int fd;
+    int64_t at, max; /* bytes so far; the most that is accepted */
+    bool skip_zeros; /* leave holes: where the file reads as zeros, and raw data only (images are checked) */
+};
+int spool_write(struct spool *s, const char *data, size_t len, struct storage_error *error);
+/* The most bytes of that format that the disk takes. */
+int64_t spool_max(const struct disk_file *d, enum disk_format format);
+/* The `length` bytes in `spooled` are checked and become the disk's content. A raw disk takes over the file
+ * itself, which has no name of its own then. On a failure the disk is as before; the spooled file may have
+ * another length. */
+int spool_settle(struct storage_sr *sr, struct temp_file *spooled, const struct disk_file *d,
+                 enum disk_format format, int64_t length, const struct storage_job *job, double progress_from,
+                 struct storage_error *error);
+
+/* ---- upload.c: uploads in parts ---- */
+/* upload-<uuid>; False: not the name of one. */
+bool upload_name_parse(const char *name);
+/* Gone already is success. */
+int upload_remove(const struct storage_sr *sr, const char *uuid, struct storage_error *error);
+/* Of an upload that nobody has asked about for so long. */
+#define UPLOAD_KEPT_S (7 * 24 * 3600)
+
 /* ---- layers.c: thin copies ---- */
 /* A disk's images, files[0] on top. */
 #define LAYERS_MAX 64
@@ -218,6 +243,7 @@ struct conversion {
     int64_t target_size;
     const struct storage_job *job; /* may be NULL */
     double progress_from, progress_to;
+    int64_t at, count; /* of image_convert_layers: this part of the disk alone, whole sectors; count 0: all */
 };
 /* Copies the image in `from`, which stands on nothing. */
 int image_convert(const struct storage_sr *sr, int from, enum disk_format from_format,

@@ -460,7 +460,7 @@ static void disks_go_in_and_out(void)
     struct hv_err err = {0};
     struct hv_op op = fresh_op();
     struct sink sink = {0};
-    struct hv_disk_export_args args = {.sr = SR, .disk = DISK, .format = IMAGE_FORMAT_RAW};
+    struct hv_disk_export_args args = {.sr = SR, .disk = DISK, .format = IMAGE_FORMAT_RAW, .length = -1};
     cr_assert_eq(hv_disk_export(f.host, &op, &args, begin, take, &sink, &err), 0, "%s", err.text);
     cr_assert_eq(sink.announced, BOOT_DISK_SIZE);
     unsigned char *disk AUTO_FREE = xmalloc(BOOT_DISK_SIZE);

@@ -81,6 +81,10 @@ typedef int hv_write_fn(void *ctx, const void *data, size_t len);
 int hv_disk_import(struct hv_host *host, const struct hv_op *op, const struct hv_disk_import_args *args,
                    hv_read_fn *read, void *read_ctx, struct hv_disk_import_result *result,
                    struct hv_err *err);
+/* The same for a part of an upload: what came before a failure counts, unless args->whole. */
+int hv_upload_write(struct hv_host *host, const struct hv_op *op, const struct hv_upload_write_args *args,
+                    hv_read_fn *read, void *read_ctx, struct hv_upload_write_result *result,
+                    struct hv_err *err);
 /* `begin` (may be NULL) is called once before the first byte with the number of bytes to come, -1: unknown;
  * not 0 abandons the export. */
 int hv_disk_export(struct hv_host *host, const struct hv_op *op, const struct hv_disk_export_args *args,

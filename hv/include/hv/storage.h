@@ -99,6 +99,7 @@ struct storage_disk {
     int64_t virtual_size_bytes;
     int64_t physical_bytes;      /* allocated by its own image, without the base below */
     char parent[UUID_TEXT_SIZE]; /* the base that it stands on; "": none */
+    char version[64];            /* another one whenever the content may be; of storage_disk_stat alone */
 };
 struct storage_disks {
     struct storage_disk *items;
@@ -238,6 +239,28 @@ int storage_disk_import(struct storage_sr *sr, const char *location, enum disk_f
                         const struct storage_source *source, const struct storage_job *job,
                         struct storage_error *error);
 
+/* ---- uploads in parts ----
+ * An upload is a file of the SR that is never listed and that storage_disk_destroy removes by its uuid; one
+ * that nobody writes for a week is removed when the SR is attached. What counts of it is what has reached the
+ * disk, so it goes on behind that place whoever died. One thread at a time has it. */
+struct storage_upload {
+    const char *uuid;
+    int64_t length; /* of all of it, always the same; 1 to 64 TiB */
+};
+/* How many bytes count so far; STORAGE_NO_DISK: it has not begun, or was finished. */
+int storage_upload_look(struct storage_sr *sr, const struct storage_upload *upload, int64_t *offset,
+                        struct storage_error *error);
+/* Adds the stream behind `from`, which has to be what counts so far. Bytes count as they come, also when it
+ * then breaks; `whole`: only when it came to its end. *offset is set on failures, too: what counts then. */
+int storage_upload_write(struct storage_sr *sr, const struct storage_upload *upload, int64_t from, bool whole,
+                         const struct storage_source *source, const struct storage_job *job, int64_t *offset,
+                         struct storage_error *error);
+/* All has come: checked, and the disk's content from now on. `sha256` in 64 digits, "": not known. A failure
+ * leaves the disk and the upload. */
+int storage_upload_finish(struct storage_sr *sr, const struct storage_upload *upload, const char *location,
+                          enum disk_format format, const char *sha256, const struct storage_job *job,
+                          struct storage_error *error);
+
 /* Writes the disk out in `format`. `begin` is called once, before the first byte, with the exact length. Both
  * callbacks: 0, or -1 to give up (STORAGE_CANCELLED). */
 struct storage_sink {
@@ -248,6 +271,10 @@ struct storage_sink {
 int storage_disk_export(struct storage_sr *sr, const char *location, enum disk_format format,
                         const struct storage_sink *sink, const struct storage_job *job,
                         struct storage_error *error);
+/* `length` bytes of its raw form from `from` on; -1: all of them. */
+int storage_disk_export_part(struct storage_sr *sr, const char *location, int64_t from, int64_t length,
+                             const struct storage_sink *sink, const struct storage_job *job,
+                             struct storage_error *error);
 /* What of it differs from the disk `base` (see storage_changes_list), as a differencing VHD image. */
 int storage_disk_export_changes(struct storage_sr *sr, const char *base, const char *location,
                                 const struct storage_sink *sink, const struct storage_job *job,
