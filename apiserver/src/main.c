@@ -64,7 +64,7 @@ struct options {
     const char *noted_sum;
     bool unconfined, verify_audit, accept_database;
     long long port, http_port, nbd_port, session_idle_s, operation_wait_s, event_heartbeat_s, rate_limit,
-        rate_burst, call_limit, call_burst;
+        rate_burst, call_limit, call_burst, upload_keep_s;
 };
 
 struct pool_server {
@@ -352,6 +352,7 @@ static int start(struct pool_server *p)
     s->claims = claims_new();
     s->console_tokens = console_tokens_new(s);
     s->operation_wait_ms = p->options.operation_wait_s * 1000;
+    s->upload_keep_s = p->options.upload_keep_s;
     s->parking = parking_new(s);
     if (blobs_start(s) < 0 || recovery_begin(s, &s->recovery, &err) < 0)
         return -1;
@@ -478,6 +479,9 @@ static int parse_options(int argc, char **argv, struct options *o)
         {"operation-wait", ARG_INT, "SECONDS",
          "a call waits so long for another operation on its object (default 7200)", &o->operation_wait_s, 0,
          86400, false},
+        {"upload-keep", ARG_INT, "SECONDS",
+         "an upload in parts is kept so long for whoever goes on with it (default 86400)", &o->upload_keep_s,
+         1, 86400 * 6, false},
         {"event-heartbeat", ARG_INT, "SECONDS",
          "touch the pool's record so often, for subscribers; 0: never (default 60)", &o->event_heartbeat_s, 0,
          86400, false},
@@ -538,6 +542,7 @@ int main(int argc, char **argv)
                                                .http_port = -1,
                                                .nbd_port = -1,
                                                .operation_wait_s = 7200,
+                                               .upload_keep_s = 86400,
                                                .session_idle_s = 86400,
                                                .event_heartbeat_s = 60}};
     enum log_level level;

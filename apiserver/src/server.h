@@ -80,6 +80,7 @@ struct server {
     struct nbd *nbd;                 /* NULL: disks are not served over NBD */
     uint16_t port;                   /* HTTPS */
     int64_t operation_wait_ms;       /* how long a call waits for another operation on its object */
+    int64_t upload_keep_s;           /* how long an upload in parts is kept for whoever goes on with it */
     struct ref pool_ref;
     /* Network threads that are inside, and whether no more get in: see doors_close. */
     _Atomic unsigned inside;

@@ -316,6 +316,7 @@ class Writer:
         self.add_tokens()
         self.add_plans()
         self.add_desired()
+        self.add_bytes()
         self.tags.insert(4, {"name": "events", "description": "What changes."})
         stream = {"description": "Server-sent events: change, token (its id resumes the stream), lost, error.",
                   "content": {"text/event-stream": {"schema": {"type": "string"}}}}  # fmt: skip
@@ -344,6 +345,44 @@ class Writer:
         self.operation("delete", f"{PREFIX}/tokens/{{uuid}}", tag, "revoke_token", "Ends a token.", "read-only",
                        {"204": answer("It is gone.")}, parameters=[ref("parameters", "uuid")])  # fmt: skip
 
+    def add_bytes(self):
+        """The content of disks: downloads in parts, uploads by tus."""
+        role = "vm-admin"
+        text, moment, number = {"type": "string"}, {"type": "string", "format": "date-time"}, {"type": "integer", "minimum": 0}
+        tag = self.d.classes["VDI"].collection
+        content, uploads = f"{PREFIX}/{tag}/{{uuid}}/content", f"{PREFIX}/{tag}/{{uuid}}/uploads"
+        one = f"{uploads}/{{upload}}"
+        params = lambda *names: [ref("parameters", n) for n in names]
+        header = lambda *names: {n: {"$ref": f"#/components/headers/{n}"} for n in names}
+        raw = {"application/octet-stream": {}, "application/x-qemu-disk": {}, "application/vhd": {}}
+        parts = {"200": {"description": "All of it.", "headers": header("ETag", "Accept-Ranges"), "content": raw},
+                 "206": {"description": "The part that Range asked for.", "headers": header("ETag", "Content-Range"), "content": {"application/octet-stream": {}}}}  # fmt: skip
+        self.operation("get", content, tag, "download_VDI", "The content of a disk; in raw form any part of it.", role, parts,
+                       parameters=params("uuid", "format", "Range", "IfRange"))  # fmt: skip
+        heads = {k: {n: v for n, v in r.items() if n != "content"} for k, r in parts.items()}
+        self.operation("head", content, tag, "look_at_VDI_content", "Size and version of the content.", role, heads,
+                       parameters=params("uuid", "format", "Range", "IfRange"))  # fmt: skip
+        shown = {"uuid": {**text, "format": "uuid"}, "location": {**text, "description": "Its path."}, "offset": {**number, "description": "So many bytes count."},
+                 "length": number, "finished": {"type": "boolean", "description": "The disk holds it."}, "expires": moment,
+                 "metadata": {**text, "description": "Upload-Metadata, as it was given."}}  # fmt: skip
+        self.schemas["Upload"] = {"type": "object", "description": "A disk that is sent in parts.", "required": list(shown), "properties": shown}
+        page = {"type": "object", "required": ["items"], "properties": {"items": {"type": "array", "items": ref("schemas", "Upload")}}}
+        told = {"description": "So far it is.", "headers": header("Upload-Offset", "Upload-Length", "Upload-Expires", "Upload-Metadata")}
+        self.operation("get", uploads, tag, "list_uploads", "The upload that a disk has: at most one.", role, {"200": answer("It, or none.", page)},
+                       parameters=params("uuid"))  # fmt: skip
+        self.operation("post", uploads, tag, "make_upload", "Begins an upload by tus 1.0; nothing else may use the disk until it ends.", role,
+                       {"201": {"description": "Location is where the bytes go.", "headers": header("Location", "Upload-Offset", "Upload-Expires")}},
+                       parameters=params("uuid", "format", "TusResumable", "UploadLength", "UploadMetadata", "ReprDigest"))  # fmt: skip
+        self.operation("get", one, tag, "get_upload", "How far an upload is.", role,
+                       {"200": {**told, "content": {"application/json": {"schema": ref("schemas", "Upload")}}}}, parameters=params("uuid", "upload"))  # fmt: skip
+        self.operation("head", one, tag, "look_at_upload", "How far an upload is, in Upload-Offset.", role, {"200": told},
+                       parameters=params("uuid", "upload", "TusResumable"))  # fmt: skip
+        self.operation("patch", one, tag, "write_upload", "Bytes of an upload, from Upload-Offset on; with the last one the disk is made.", role, {"204": told},
+                       parameters=params("uuid", "upload", "TusResumable", "UploadOffset", "UploadChecksum", "ContentDigest"),
+                       requestBody={"required": True, "content": {"application/offset+octet-stream": {}}})  # fmt: skip
+        self.operation("delete", one, tag, "end_upload", "Ends an upload; the disk stays as it was.", role, {"204": answer("It is gone.")},
+                       parameters=params("uuid", "upload", "TusResumable"))  # fmt: skip
+
     # ---- the whole ----
 
     def parameters(self):
@@ -364,6 +403,17 @@ class Writer:
             "IfMatch": h("If-Match", "Only if the object is still in the version with this ETag."),
             "IfNoneMatch": h("If-None-Match", "304 if it is still in the version with this ETag."),
             "IdempotencyKey": h("Idempotency-Key", "A repeat with the same key does nothing new and gets the same answer."),
+            "upload": {"name": "upload", "in": "path", "required": True, "description": "The upload.", "schema": {"type": "string", "format": "uuid"}},
+            "format": q("format", "The form of the bytes.", {"type": "string", "enum": ["raw", "vhd", "qcow2"], "default": "raw"}),
+            "Range": h("Range", "bytes=FIRST-LAST, bytes=FIRST- or bytes=-COUNT, of the raw form."),
+            "IfRange": h("If-Range", "The ETag of the content that the range is of: of another one all comes."),
+            "TusResumable": h("Tus-Resumable", "The version of tus: 1.0.0."),
+            "UploadLength": h("Upload-Length", "How many bytes it will have."),
+            "UploadOffset": h("Upload-Offset", "Where these bytes stand: what counts so far."),
+            "UploadMetadata": h("Upload-Metadata", "Keys with values in base64, with commas between; only kept."),
+            "UploadChecksum": h("Upload-Checksum", "sha1 or sha256 and the digest of these bytes in base64: none counts that has another."),
+            "ContentDigest": h("Content-Digest", "The same as in RFC 9530: sha-256=:<base64>:"),
+            "ReprDigest": h("Repr-Digest", "sha-256=:<base64>: of all bytes (RFC 9530): an upload that has another ends."),
             "LastEventID": h("Last-Event-ID", "Go on behind this id."),
         }  # fmt: skip
 
@@ -389,7 +439,10 @@ class Writer:
             "components": {
                 "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}, "password": {"type": "http", "scheme": "basic"}},
                 "parameters": self.parameters(),
-                "headers": {"ETag": header("The version of the object."), "Location": header("Where it is.")},
+                "headers": {"ETag": header("The version of the object."), "Location": header("Where it is."),
+                            "Accept-Ranges": header("bytes, or none."), "Content-Range": header("Which part it is."), "Upload-Offset": header("So many bytes count."),
+                            "Upload-Length": header("So many there will be."), "Upload-Expires": header("Kept until then."),
+                            "Upload-Metadata": header("As it was given.")},
                 "responses": {"Problem": problem, "Task": answer("It goes on: the task tells how far.", ref("schemas", "task"), ["Location"])},
                 "schemas": self.schemas,
                 "x-errors": {

@@ -36,6 +36,7 @@ ELSEWHERE = {
     "ha-step:": ("tests/api/test_ha.py",),
     "anew:": ("tests/e2e/test_boot.py",),
     "heir-has-copy:": ("tests/api/test_pool_members.py",),
+    "upload-": ("tests/api/test_uploads.py",),
     "merge-begun:": ("hv/storage/tests/test_merge.c", "hv/tests/merge_test.c"),
     "merge-written:": ("hv/storage/tests/test_merge.c", "hv/tests/merge_test.c"),
 }

@@ -74,6 +74,9 @@ int storage_attach(struct hv_host *agent, const struct hv_op *op, const char *sr
 void storage_detach_quietly(struct hv_host *agent, const char *sr_uuid);
 /* Space of an SR from the agent into its row, in the transaction. */
 void storage_apply_stats(struct tx *tx, struct ref sr, const struct sr_stats *stats);
+/* What the agent says of a disk (or, with `disk` "", of the file `iso`): release *info. */
+int storage_read_info(const struct storage_agent *at, const struct sr_row *sr, const char *disk,
+                      const char *iso, struct disk_info *info, struct hv_err *cause);
 /* Asks for the space now. False (logged): the row keeps what it has. */
 bool storage_read_stats(struct hv_host *agent, const char *sr_uuid, struct sr_stats *stats);
 /* Compares the rows of an SR with what is on it: sr_scan.c. Blocks. */

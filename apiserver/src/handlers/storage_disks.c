@@ -3,6 +3,7 @@
  * knows: when the SR is attached again or scanned, and now and then while a host of it answers, what no call
  * of this run waits for is removed. */
 #include "storage.h"
+#include "vdi_upload.h"
 
 #include "../hosts/hosts.h"
 #include "../hosts/recover.h"
@@ -143,9 +144,11 @@ void storage_end_operation(struct hv_host *agent, const char *id)
     hv_operation_get_args_done(&get);
 }
 
-/* No call of this run waits for it. */
+/* No call of this run waits for it, nor does anybody send it. */
 static bool is_left(struct server *server, const struct str_pair *disk)
 {
+    if (upload_is_value(disk->value))
+        return upload_may_go(server, disk->key, disk->value);
     return !streq(disk->value, this_run()) && !recovery_owns_disk(server, disk->key);
 }
 

@@ -254,8 +254,8 @@ int handle_vdi_resize(struct call *call, const struct vdi_resize_args *args, str
     return record_size(call, args->vdi, &result.info, err);
 }
 
-static int read_info(const struct storage_agent *at, const struct sr_row *sr, const char *disk,
-                     const char *iso, struct disk_info *info, struct hv_err *cause)
+int storage_read_info(const struct storage_agent *at, const struct sr_row *sr, const char *disk,
+                      const char *iso, struct disk_info *info, struct hv_err *cause)
 {
     struct hv_disk_info_args args;
     struct hv_disk_info_result result;
@@ -281,7 +281,7 @@ int handle_vdi_update(struct call *call, const struct vdi_update_args *args, str
     if (t.vdi->type == VDI_TYPE_CBT_METADATA)
         return 0; /* nothing of it changes */
     storage_disk_name(t.sr, t.vdi, &disk, &iso);
-    if (read_info(&t.at, t.sr, disk, iso, &info, &cause) < 0)
+    if (storage_read_info(&t.at, t.sr, disk, iso, &info, &cause) < 0)
         return fail_target(&t, "update", &cause, err);
     return record_size(call, args->vdi, &info, err);
 }
@@ -354,7 +354,7 @@ int handle_vdi_introduce(struct call *call, const struct vdi_introduce_args *arg
     if (storage_agent_get(call->server, call->snapshot, args->SR, REF_NULL, &at, err) < 0)
         return -1;
     bool iso = storage_sr_is_iso(sr);
-    if (read_info(&at, sr, iso ? "" : uuid, iso ? args->location : "", &info, &cause) < 0) {
+    if (storage_read_info(&at, sr, iso ? "" : uuid, iso ? args->location : "", &info, &cause) < 0) {
         if (cause.kind == HV_ERR_KIND_NOT_FOUND)
             return err_vdi_location_missing(err, REF_TEXT(args->SR), args->location);
         return storage_fail(err, at.host, args->SR, REF_NULL, "", &cause);

@@ -1,6 +1,7 @@
 /* PUT /import_raw_vdi and GET /export_raw_vdi: the content of a VDI as bytes of a request or an answer, with
  * an operation marked on the VDI meanwhile. An upload to an SR (sr_id, sr_uuid) makes a VDI of the body's
  * length first. */
+#include "raw_vdi.h"
 #include "../gate/gate.h"
 #include "../handlers/storage.h"
 #include "../rules/operations.h"
@@ -11,16 +12,6 @@
 #include <model/errors.h>
 #include <stdio.h>
 
-/* What is moved: a VDI, or first an SR alone. */
-struct raw {
-    struct transfer *t;
-    enum image_format format;
-    struct ref vdi;
-    char base[UUID_TEXT_SIZE]; /* only what differs from this VDI is asked for; "": all */
-};
-
-/* ---- before the bytes ---- */
-
 static const struct {
     const char *word, *type;
     enum image_format format;
@@ -29,6 +20,34 @@ static const struct {
     {"qcow2", "application/x-qemu-disk", IMAGE_FORMAT_QCOW2},
     {"vhd", "application/vhd", IMAGE_FORMAT_VHD},
 };
+
+/* What is moved: a VDI, or first an SR alone. */
+struct raw {
+    struct transfer *t;
+    enum image_format format;
+    struct ref vdi;
+    char base[UUID_TEXT_SIZE]; /* only what differs from this VDI is asked for; "": all */
+};
+
+bool raw_format_parse(const char *word, enum image_format *out)
+{
+    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
+        if (streq(word, formats[i].word)) {
+            *out = formats[i].format;
+            return true;
+        }
+    return false;
+}
+
+const char *raw_format_type(enum image_format format)
+{
+    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
+        if (formats[i].format == format)
+            return formats[i].type;
+    return "application/octet-stream";
+}
+
+/* ---- before the bytes ---- */
 
 static int choose_format(struct raw *r, struct api_err *err)
 {
@@ -43,12 +62,8 @@ static int choose_format(struct raw *r, struct api_err *err)
     const char *word = transfer_query(r->t, "format");
     if (!word)
         word = "raw";
-    for (size_t i = 0; i < ARRAY_LEN(formats); i++) {
-        if (streq(word, formats[i].word)) {
-            r->format = formats[i].format;
-            return 0;
-        }
-    }
+    if (raw_format_parse(word, &r->format))
+        return 0;
     return err_value_not_supported(err, "format", word, "it is raw, vhd or qcow2");
 }
 
@@ -79,14 +94,6 @@ static int choose_base(struct raw *r, const char *vdi_text, struct api_err *err)
         snprintf(r->base, sizeof(r->base), "%s", vdi_row(base)->uuid);
     tx_abort(tx);
     return rc;
-}
-
-static const char *type_of(enum image_format format)
-{
-    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
-        if (formats[i].format == format)
-            return formats[i].type;
-    return "application/octet-stream";
 }
 
 static int check_vdi(struct tx *tx, const struct raw *r, const struct vdi_row *vdi, struct api_err *err)
@@ -149,7 +156,7 @@ static void report_op(void *ctx, double fraction)
 static int begin_answer(void *ctx, int64_t size)
 {
     struct raw *r = ctx;
-    transfer_answer(r->t, type_of(r->format), NULL, size);
+    transfer_answer(r->t, raw_format_type(r->format), NULL, size);
     return 0;
 }
 

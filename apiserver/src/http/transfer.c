@@ -22,6 +22,7 @@
 #include <stdio.h>
 
 #define TRANSFERS_MAX 32 /* each holds a worker thread */
+#define READERS_MAX (2 * TRANSFERS_MAX)
 #define WINDOW_BYTES (1024 * 1024)
 #define SLICE_MS 1000            /* how often a wait looks at the cancel flag */
 #define STALL_MS (5 * 60 * 1000) /* a client that moves no byte for so long is given up */
@@ -30,7 +31,7 @@
 /* Clients that do not know the length of what they send declare 1 PiB and close the connection at the end. */
 #define OPEN_ENDED (INT64_C(1) << 50)
 
-static _Atomic int transfer_count;
+static _Atomic int transfer_count, reader_count;
 static const _Atomic bool never;
 
 /* ---- errors as HTTP ---- */
@@ -233,6 +234,13 @@ void transfer_drain(struct transfer *t)
 
 /* ---- bytes going ---- */
 
+void transfer_answer_with(struct transfer *t, unsigned status, const struct http_header *headers,
+                          int64_t length)
+{
+    t->length = length;
+    t->writer = http_writer_open(t->req, status, headers, length, WINDOW_BYTES);
+}
+
 void transfer_answer(struct transfer *t, const char *type, const char *filename, int64_t length)
 {
     char task[REF_TEXT_SIZE];
@@ -244,8 +252,7 @@ void transfer_answer(struct transfer *t, const char *type, const char *filename,
                                           {"task-id", ref_format(t->task, task)},
                                           {filename ? "Content-Disposition" : NULL, disposition},
                                           {NULL, NULL}};
-    t->length = length;
-    t->writer = http_writer_open(t->req, 200, headers, length, WINDOW_BYTES);
+    transfer_answer_with(t, 200, headers, length);
 }
 
 static int send_bytes(struct transfer *t, const void *data, size_t len)
@@ -314,18 +321,42 @@ static int run(struct transfer *t, struct api_err *err)
     return t->kind->run(t, err);
 }
 
+bool transfer_end_answer(struct transfer *t, bool ok)
+{
+    if (!t->writer)
+        return false;
+    http_writer_close(t->writer, ok && send_held(t) == 0);
+    t->writer = NULL;
+    return true;
+}
+
 static void answer(struct transfer *t, int rc, const struct api_err *err)
 {
     if (t->reader)
         http_reader_close(t->reader);
-    else if (t->writer)
-        http_writer_close(t->writer, rc == 0 && send_held(t) == 0);
+    else if (transfer_end_answer(t, rc == 0))
+        return;
     else if (rc < 0)
         door_fail(t->req, status_of(t, err), err);
     else
         http_answer(t->req, 200, NULL, "", 0, HTTP_STATIC);
     t->reader = NULL;
-    t->writer = NULL;
+}
+
+/* With a session: the task, the work, what is noted of them. */
+static int perform(struct transfer *t, struct api_err *err)
+{
+    int rc = begin_task(t, err);
+    if (rc == 0) {
+        rc = run(t, err);
+        gate_task_end(t->server, t->task, t->result ? t->result : "<value></value>", rc < 0 ? err : NULL);
+        t->cancel = &never; /* the flag went with the task */
+    }
+    trail_door(t->server->trail, t->claim.peer, t->session, t->kind->action->permission, rc < 0 ? err : NULL);
+    log_info("transfer", rc < 0 ? "refused or failed" : "done", "what", t->kind->word, "object",
+             t->object ? t->object : "", "user", t->session->user, "from", t->claim.peer, "bytes",
+             LOG_INT(t->done), "error", rc < 0 ? err->code : "");
+    return rc;
 }
 
 /* On a worker. */
@@ -338,25 +369,51 @@ static void work(void *arg)
         transfer_free(t); /* answered */
         return;
     }
-    int rc = begin_task(t, &err);
-    if (rc == 0) {
-        rc = run(t, &err);
-        gate_task_end(t->server, t->task, t->result ? t->result : "<value></value>", rc < 0 ? &err : NULL);
-        t->cancel = &never; /* the flag went with the task */
-    }
-    trail_door(t->server->trail, t->claim.peer, t->session, t->kind->action->permission,
-               rc < 0 ? &err : NULL);
-    log_info("transfer", rc < 0 ? "refused or failed" : "done", "what", t->kind->word, "object",
-             t->object ? t->object : "", "user", t->session->user, "from", t->claim.peer, "bytes",
-             LOG_INT(t->done), "error", rc < 0 ? err.code : "");
+    int rc = perform(t, &err);
     answer(t, rc, &err);
     transfer_free(t);
 }
 
+static bool enter(void)
+{
+    if (atomic_fetch_add(&transfer_count, 1) < TRANSFERS_MAX)
+        return true;
+    atomic_fetch_sub(&transfer_count, 1);
+    return false;
+}
+
+struct http_reader *transfer_reader(struct http_request *req)
+{
+    if (atomic_fetch_add(&reader_count, 1) < READERS_MAX)
+        return http_reader_open(req, WINDOW_BYTES);
+    atomic_fetch_sub(&reader_count, 1);
+    return NULL;
+}
+
+void transfer_reader_close(struct http_reader *reader)
+{
+    http_reader_close(reader);
+    atomic_fetch_sub(&reader_count, 1);
+}
+
+int transfer_perform(struct transfer *t, struct api_err *err)
+{
+    if (!enter())
+        return 1;
+    door_claim_copy(t->req, &t->claim);
+    t->cancel = &never;
+    int rc = perform(t, err);
+    door_claim_done(&t->claim);
+    free(t->object);
+    free(t->result);
+    t->object = t->result = NULL;
+    atomic_fetch_sub(&transfer_count, 1);
+    return rc;
+}
+
 void transfer_begin(struct server *server, struct http_request *req, const struct transfer_kind *kind)
 {
-    if (atomic_fetch_add(&transfer_count, 1) >= TRANSFERS_MAX) {
-        atomic_fetch_sub(&transfer_count, 1);
+    if (!enter()) {
         http_answer_error(req, 503, "too many transfers are running: try again later");
         return;
     }

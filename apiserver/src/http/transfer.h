@@ -42,6 +42,7 @@ struct transfer {
     bool lost;    /* the client went away, or stalled */
     bool has_first;
     char first; /* byte of an upload, read by transfer_await */
+    void *arg;  /* the door's own */
     /* A download's last byte so far waits until the task has ended and the marks are off: who has all bytes
      * may go on. */
     bool holds;
@@ -50,6 +51,19 @@ struct transfer {
 
 /* Server thread. */
 void transfer_begin(struct server *server, struct http_request *req, const struct transfer_kind *kind);
+
+/* For doors that let people in and answer by themselves, after the bytes: `t` has server, req, kind, session,
+ * length, arg and, of an upload, reader. Runs it to its end on this thread: 0; -1 with *err; 1: too many
+ * others run. The answer, if kind->run began one, is still to be ended. */
+int transfer_perform(struct transfer *t, struct api_err *err);
+/* A reader of the request's body for it, opened before anybody knows who asks; NULL: there are too many (they
+ * take memory). Server thread, as http_reader_open. Closed by transfer_reader_close. */
+struct http_reader *transfer_reader(struct http_request *req);
+void transfer_reader_close(struct http_reader *reader);
+void transfer_answer_with(struct transfer *t, unsigned status, const struct http_header *headers,
+                          int64_t length);
+/* Ends the answer; false: none has begun. */
+bool transfer_end_answer(struct transfer *t, bool ok);
 
 /* A parameter of the request; NULL: absent. Valid until the answer begins. */
 const char *transfer_query(const struct transfer *t, const char *name);

@@ -9,6 +9,7 @@
 #include "../rest/rest.h"
 #include "../server.h"
 #include "doors.h"
+#include "tus.h"
 #include <base/clock.h>
 #include <base/file.h>
 #include <base/json.h>
@@ -225,6 +226,7 @@ bool web_error_page(const struct http_request *req, unsigned status, const char 
 static void answer_options(struct http_request *req)
 {
     const char *asked = http_request_header(req, "Access-Control-Request-Headers");
+    bool is_vdi = strncmp(http_request_path(req), "/api/v1/vdis/", 13) == 0; /* has uploads */
     AUTO_FREE char *allowed =
         asked ? xasprintf("%.512s, X-Requested-With", asked) : xstrdup("X-Requested-With");
     const struct http_header headers[] = {
@@ -232,6 +234,10 @@ static void answer_options(struct http_request *req)
         {"Access-Control-Allow-Headers", allowed},
         {"Access-Control-Allow-Methods", "PUT"},
         {"Cache-Control", "no-cache, no-store"},
+        {is_vdi ? "Tus-Resumable" : NULL, TUS_VERSION},
+        {"Tus-Version", TUS_VERSION},
+        {"Tus-Extension", TUS_EXTENSIONS},
+        {"Tus-Checksum-Algorithm", TUS_CHECKSUMS},
         {NULL, NULL},
     };
     http_answer(req, 200, headers, "", 0, HTTP_STATIC);

@@ -23,17 +23,17 @@ void rest_send(struct http_request *req, unsigned status, const char *location, 
     http_answer(req, status, headers, buf_take(out), len, HTTP_FREE);
 }
 
-static void send_problem_with(struct http_request *req, unsigned status, const char *retry_after,
+static void send_problem_with(struct http_request *req, unsigned status, const struct http_header *header,
                               struct buf *out)
 {
+    static const struct http_header challenge = {"WWW-Authenticate",
+                                                 "Bearer realm=\"corral\", Basic realm=\"corral\""};
+    const struct http_header *more = status == 401 ? &challenge : header;
     const struct http_header headers[] = {
         {"Content-Type", "application/problem+json"},
         {"Cache-Control", "no-store"},
         {"X-Content-Type-Options", "nosniff"},
-        {status == 401 ? "WWW-Authenticate"
-         : retry_after ? "Retry-After"
-                       : NULL,
-         retry_after ? retry_after : "Bearer realm=\"corral\", Basic realm=\"corral\""},
+        {more ? more->name : NULL, more ? more->value : NULL},
         {NULL, NULL},
     };
     size_t len = out->len;
@@ -68,13 +68,19 @@ void rest_problem(struct http_request *req, unsigned status, const char *title, 
     send_problem(req, status, &out);
 }
 
-void rest_too_many(struct http_request *req, int64_t wait_ms)
+void rest_problem_with(struct http_request *req, unsigned status, const char *title, const char *detail,
+                       const struct http_header *header)
 {
     struct buf out = BUF_INIT;
+    write_plain(req, status, title, detail, &out);
+    send_problem_with(req, status, header, &out);
+}
+
+void rest_too_many(struct http_request *req, int64_t wait_ms)
+{
     AUTO_FREE char *seconds = xasprintf("%lld", (long long)(wait_ms + 999) / 1000);
     AUTO_FREE char *detail = xasprintf("More requests than are allowed: try again in %s s.", seconds);
-    write_plain(req, 429, "Too Many Requests", detail, &out);
-    send_problem_with(req, 429, seconds, &out);
+    rest_problem_with(req, 429, "Too Many Requests", detail, &(struct http_header){"Retry-After", seconds});
 }
 
 void rest_busy(struct http_request *req)

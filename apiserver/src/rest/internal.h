@@ -23,12 +23,16 @@ enum target_kind {
     TARGET_STATE,
     TARGET_UNDO,
     TARGET_EVENTS,
+    TARGET_CONTENT, /* /vdis/{uuid}/content */
+    TARGET_UPLOADS, /* /vdis/{uuid}/uploads */
+    TARGET_UPLOAD,  /* /vdis/{uuid}/uploads/{uuid} */
     TARGET_DESCRIPTION,
 };
 struct target {
     enum target_kind kind;
     const struct class_desc *cls;
     char uuid[UUID_TEXT_SIZE];         /* "": none in the path */
+    char part[UUID_TEXT_SIZE];         /* TARGET_UPLOAD: the upload's */
     const struct method_desc *message; /* TARGET_ACTION */
 };
 /* The part of the path behind /api/v1. False: nothing there; `why` has a sentence. */
@@ -51,6 +55,7 @@ struct rest {
     struct session *session;     /* counted; NULL: for logging in */
     bool temporary;              /* the session was made for this request */
     json_t *body;                /* NULL: none */
+    struct http_reader *reader;  /* of a body that is no JSON; NULL: none */
     _Atomic bool gone;           /* the client is */
     /* Of a change that is under way. */
     const struct method_desc *message;
@@ -74,6 +79,9 @@ void rest_fail(struct rest *r, const struct api_err *err);
 void rest_refuse(struct server *server, struct http_request *req, const struct api_err *err);
 /* A problem that no code of the API names. */
 void rest_problem(struct http_request *req, unsigned status, const char *title, const char *detail);
+/* The same with a header. */
+void rest_problem_with(struct http_request *req, unsigned status, const char *title, const char *detail,
+                       const struct http_header *header);
 /* 503: every worker is busy. */
 void rest_busy(struct http_request *req);
 /* 429 with Retry-After. */
@@ -129,6 +137,14 @@ void rest_tokens_list(struct rest *r);
 void rest_token_make(struct rest *r);   /* blocks: on a worker */
 void rest_token_revoke(struct rest *r); /* blocks: on a worker */
 void rest_events(struct rest *r);
+
+/* ---- bytes of disks: all block, on a worker ---- */
+void rest_content(struct rest *r);
+void rest_uploads_list(struct rest *r);
+void rest_upload_make(struct rest *r);
+void rest_upload_look(struct rest *r);
+void rest_upload_write(struct rest *r);
+void rest_upload_drop(struct rest *r);
 
 /* Runs what target and method name. */
 void rest_dispatch(struct rest *r);

@@ -8,6 +8,7 @@
 #include "../gate/trail.h"
 #include "../http/doors.h"
 #include "../http/task_claim.h"
+#include "../http/transfer.h"
 #include <base/clock.h>
 #include <base/json.h>
 #include <base/log.h>
@@ -61,6 +62,8 @@ void rest_done(struct rest *r)
             free(ending);
         }
     }
+    if (r->reader)
+        transfer_reader_close(r->reader);
     http_request_unref(r->req);
 }
 
@@ -189,6 +192,12 @@ static const struct {
     {TARGET_UNDO, HTTP_POST, rest_undo, true},
     {TARGET_STATE, HTTP_GET, rest_state, false},
     {TARGET_EVENTS, HTTP_GET, rest_events, false},
+    {TARGET_CONTENT, HTTP_GET, rest_content, true},
+    {TARGET_UPLOADS, HTTP_GET, rest_uploads_list, true},
+    {TARGET_UPLOADS, HTTP_POST, rest_upload_make, true},
+    {TARGET_UPLOAD, HTTP_GET, rest_upload_look, true},
+    {TARGET_UPLOAD, HTTP_PATCH, rest_upload_write, true},
+    {TARGET_UPLOAD, HTTP_DELETE, rest_upload_drop, true},
 };
 
 /* Index in the table; -1: not this method here. */
@@ -282,7 +291,13 @@ void rest_serve(struct server *server, struct http_request *req)
     struct rest *r = xcalloc(1, sizeof(*r));
     *r = (struct rest){.server = server, .req = req, .method = method, .target = target};
     http_request_on_close(req, closed, r, release);
-    if (method == HTTP_POST || method == HTTP_PATCH || method == HTTP_DELETE)
+    if (target.kind == TARGET_UPLOAD && method == HTTP_PATCH) {
+        r->reader = transfer_reader(req);
+        if (r->reader)
+            begin(r);
+        else
+            rest_busy(req);
+    } else if (method == HTTP_POST || method == HTTP_PATCH || method == HTTP_DELETE)
         http_read_body(req, REST_BODY_MAX, body_read, r);
     else
         begin(r);

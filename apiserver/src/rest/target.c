@@ -64,6 +64,27 @@ static bool parse_action(const char *name, struct target *out, char why[static T
     return true;
 }
 
+/* What is below a disk beside its actions. */
+static bool parse_bytes(const char *rest, struct target *out)
+{
+    static const char uploads[] = "/uploads";
+    struct ref uuid;
+    if (streq(rest, "/content")) {
+        out->kind = TARGET_CONTENT;
+        return true;
+    }
+    if (strncmp(rest, uploads, sizeof(uploads) - 1) != 0)
+        return false;
+    rest += sizeof(uploads) - 1;
+    out->kind = *rest ? TARGET_UPLOAD : TARGET_UPLOADS;
+    if (*rest == '\0')
+        return true;
+    if (*rest != '/' || strlen(rest + 1) != UUID_TEXT_SIZE - 1)
+        return false;
+    memcpy(out->part, rest + 1, UUID_TEXT_SIZE);
+    return uuid_parse(out->part, &uuid);
+}
+
 bool target_parse(const char *path, struct target *out, char why[static TARGET_WHY_SIZE])
 {
     static const struct {
@@ -119,5 +140,7 @@ bool target_parse(const char *path, struct target *out, char why[static TARGET_W
         return true;
     if (strncmp(rest, "/actions/", 9) == 0)
         return parse_action(rest + 9, out, why);
+    if (out->cls == CLASS_VDI && parse_bytes(rest, out))
+        return true;
     return nothing(why, "", rest, strlen(rest), " is nothing below an object; there is /actions/{name}.");
 }

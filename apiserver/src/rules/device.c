@@ -87,6 +87,10 @@ int vbd_sharing_check(struct tx *tx, const struct vbd_row *vbd, struct api_err *
     if (!vdi)
         return 0;
     const struct str_pair *busy = vdi_busy(vdi);
+    if (vdi_upload_is_open(vdi)) {
+        const char *params[] = {REF_TEXT(vdi->row.ref)};
+        return api_err_set_code(err, "VDI_IN_USE", params, 1);
+    }
     if (!vdi->managed)
         return err_vdi_not_managed(err, REF_TEXT(vdi->row.ref));
     if (busy)

@@ -2,6 +2,7 @@
  * allowed_operations. Within a transaction; no I/O. The rules of VBDs and VIFs are in device.c, those of VDIs
  * and SRs in disk.c, those of hosts in host.c. */
 #pragma once
+#include <base/mem.h>
 #include <db/store.h>
 #include <model/error.h>
 #include <model/rows.h>
@@ -24,3 +25,9 @@ int operation_in_the_way(struct api_err *err, const struct row *row, const struc
 /* The VDI may be attached through this VBD beside those that have it: VDI_NOT_MANAGED,
  * OTHER_OPERATION_IN_PROGRESS, VDI_IN_USE, VDI_READONLY. */
 int vbd_sharing_check(struct tx *tx, const struct vbd_row *vbd, struct api_err *err);
+/* An upload in parts is under way (handlers/vdi_upload.h). */
+static inline bool vdi_upload_is_open(const struct vdi_row *vdi)
+{
+    const char *state = str_map_get(vdi->upload, "state");
+    return state && !streq(state, "done");
+}

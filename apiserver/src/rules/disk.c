@@ -211,6 +211,8 @@ int vdi_operation_check(struct tx *tx, const struct vdi_row *vdi, enum vdi_opera
     const struct sr_row *sr = sr_row(tx_get(tx, CLASS_SR, vdi->SR));
     if (!sr)
         return fail_handle(err, CLASS_SR, vdi->SR);
+    if (vdi_upload_is_open(vdi)) /* what the disk holds is not what it is to be */
+        return err_vdi_in_use(err, REF_TEXT(vdi->row.ref), "import");
     if (check_vdi_running(vdi, op, err) < 0 || check_attachments(tx, vdi, op, err) < 0)
         return -1;
     if (!vdi_rules[op].agentless && !sr_plugged(tx, sr))
