@@ -3,9 +3,10 @@ import base64
 import hashlib
 import os
 import socket
+import subprocess
 import unittest
 
-from pool import Failure, module_pool, until
+from pool import Failure, module_pool, program, until
 from test_rest import API, NO_SUCH, Rest
 from test_transfer import pattern
 from test_vm import simulated
@@ -214,6 +215,43 @@ class Uploads(UploadTest):
             self.assertEqual((status, answer["code"]), (403, "RBAC_PERMISSION_DENIED"))
 
 
+@unittest.skipUnless(program("xe"), "no xe")
+class Xe(UploadTest):
+    def xe(self, filename, *more):
+        run = subprocess.run([program("xe"), "-s", os.path.join(POOL.state, "poold.sock"), "vdi-import", f"uuid={self.uuid}", f"filename={filename}",
+                              *more], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+                             env={"PATH": os.environ["PATH"], "HOME": POOL.folder})
+        return run.returncode, run.stderr
+
+    def test_the_same_command_goes_on(self):
+        file = os.path.join(POOL.folder, "resumed.raw")
+        data = pattern(3 * MIB, b"xe")
+        with open(file, "wb") as f:
+            f.write(data)
+        seconds, rest = divmod(os.stat(file).st_mtime_ns, 10 ** 9)
+        note = {"Upload-Metadata": "modified " + base64.b64encode(f"{seconds}.{rest:09d}".encode()).decode()}
+        at = self.make(len(data), **note)
+        self.assertEqual(self.patch(at, 0, b"!" + data[1:MIB])[0], 204)  # one byte tells that it went on
+        self.assertEqual(self.xe(file, "--resume"), (0, ""))
+        self.assertEqual(self.content(), b"!" + data[1:] + bytes(MIB))
+        self.assertEqual(self.xe(file, "--resume"), (0, ""))
+        self.assertEqual(self.content(), data + bytes(MIB))
+        # An upload of another file, or of the same before it changed.
+        self.make(len(data), **{"Upload-Metadata": "modified eA=="})
+        status, why = self.xe(file, "--resume")
+        self.assertEqual((status, "resume=anew" in why), (1, True), why)
+        self.assertEqual(self.xe(file, "resume=anew"), (0, ""))
+        self.assertEqual(self.content(), data + bytes(MIB))
+        # Refusals come with their reason.
+        with open(file, "ab") as f:
+            f.write(bytes(2 * MIB))
+        status, why = self.xe(file, "--resume")
+        self.assertEqual((status, "the disk takes" in why), (1, True), why)
+        for words in (("resume=perhaps",), ("--resume", "format=vmdk")):
+            self.assertEqual(self.xe(file, *words)[0], 1, words)
+        self.assertEqual(self.xe("-", "--resume")[0], 1)
+
+
 class Broken(UploadTest):
     """Each time the bytes go on where they stood, and the disk is what was sent."""
 
@@ -295,14 +333,16 @@ class Broken(UploadTest):
 
     def test_abandoned(self):
         arguments = POOL.poold.arguments
+        at = self.make(MIB)
+        self.assertEqual(self.patch(at, 0, b"some")[0], 204)
         POOL.stop()
         arguments += ["--upload-keep", "1"]
         try:
             POOL.start()
             self.log_in()
-            until("an agent answers", lambda: self.raw("HEAD", f"/vdis/{self.uuid}/content")[0] == 200, 60)
-            at = self.make(MIB)
-            self.assertEqual(self.patch(at, 0, b"some")[0], 204)
+            until("an agent answers", lambda: self.raw("HEAD", at)[0] == 200, 60)
+            self.assertEqual(self.offset(at), 4)
+            self.assertEqual(self.patch(at, 4, b"more")[0], 204)  # kept for a second from now on
 
             def gone():
                 POOL.restart()  # looks for leftovers once a host answers

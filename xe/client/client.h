@@ -39,6 +39,9 @@ int xe_upload(void *ctx, const char *filename, const char *path, xe_progress_fn 
               struct xe_err *err);
 int xe_download(void *ctx, const char *filename, const char *path, xe_progress_fn *progress, void *arg,
                 struct xe_err *err);
+/* parts.c */
+int xe_upload_parts(void *ctx, const char *filename, const char *path, const char *format, bool anew,
+                    xe_progress_fn *progress, void *arg, struct xe_err *err);
 int xe_disk_size(void *ctx, const char *filename, const char *format, int64_t *size, struct xe_err *err);
 int xe_read_file(void *ctx, const char *name, char **data, size_t *len, struct xe_err *err);
 /* build.c */

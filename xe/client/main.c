@@ -160,6 +160,7 @@ static struct xe_api api_of(struct xe_client *client)
                            .read_file = xe_read_file,
                            .upload = xe_upload,
                            .download = xe_download,
+                           .upload_parts = xe_upload_parts,
                            .build_disk = xe_build_disk,
                            .drop_disk = xe_drop_disk,
                            .disk_size = xe_disk_size,

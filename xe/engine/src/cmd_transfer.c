@@ -80,6 +80,17 @@ int xe_transfer_file(struct xe_run_state *x, xe_transfer_fn *move, const char *l
     return -1;
 }
 
+int xe_transfer_parts(struct xe_run_state *x, const char *label, const char *filename, const char *path,
+                      const char *format, bool anew)
+{
+    if (!x->api->upload_parts)
+        return xe_fail(x, XE_ERR_CLI, "only the xe program on your machine can resume a transfer");
+    struct xe_meter m = xe_meter_init(x, label, false);
+    int rc = x->api->upload_parts(x->api->ctx, filename, path, format, anew, draw, &m, &x->err);
+    xe_meter_end(&m);
+    return rc;
+}
+
 /* ---- commands that are one file ---- */
 
 static int move_for(struct xe_run_state *x, const struct xe_command *cmd, const char *host)

@@ -74,14 +74,30 @@ static int image_format(struct xe_run_state *x, const char *filename, const char
     return 0;
 }
 
+/* resume=true goes on with what was interrupted, resume=anew begins again. */
+static int import_resumed(struct xe_run_state *x, const char *vdi, const char *filename, const char *format,
+                          const char *resume)
+{
+    bool anew = streq(resume, "anew");
+    AUTO_FREE char *uuid = NULL;
+    if (!anew && !streq(resume, "true"))
+        return xe_fail(x, XE_ERR_USAGE, "resume is true or anew, not '%s'", resume);
+    if (xe_call_string(x, "VDI.get_uuid", &uuid, "[s]", vdi) < 0)
+        return -1;
+    AUTO_FREE char *path = xasprintf("/api/v1/vdis/%s/uploads", uuid);
+    return xe_transfer_parts(x, "Importing", filename, path, format, anew);
+}
+
 int xe_cmd_vdi_import(struct xe_run_state *x, const struct xe_command *cmd)
 {
-    const char *uuid, *filename, *format;
+    const char *uuid, *filename, *format, *resume = xe_arg(x, "resume");
     AUTO_FREE char *vdi = NULL;
     (void)cmd;
     if (xe_arg_required(x, "uuid", &uuid) < 0 || xe_arg_required(x, "filename", &filename) < 0 ||
         image_format(x, filename, &format) < 0 || xe_ref_by_uuid(x, "VDI", uuid, &vdi) < 0)
         return -1;
+    if (resume && !streq(resume, "false"))
+        return import_resumed(x, vdi, filename, format, resume);
     AUTO_FREE char *route = xasprintf("/import_raw_vdi?vdi=%s&format=%s", vdi, format);
     return xe_transfer(x, x->api->upload, "Importing", route, NULL);
 }

@@ -79,6 +79,11 @@ struct xe_api {
                   struct xe_err *err);
     int (*download)(void *ctx, const char *filename, const char *path, xe_progress_fn *progress, void *arg,
                     struct xe_err *err);
+    /* Sends a local file in parts to the uploads at `path` (tus, over REST), from where an earlier attempt
+     * with the same file has got to. `anew`: whatever upload is there is given up before. NULL where that
+     * cannot be. */
+    int (*upload_parts)(void *ctx, const char *filename, const char *path, const char *format, bool anew,
+                        xe_progress_fn *progress, void *arg, struct xe_err *err);
     /* Makes a disk with a Debian on this machine (guest/build-debian with these options, NULL at their end;
      * `password`: of root, one line, or NULL). *file is its path, the caller's; drop_disk removes it. NULL
      * where that cannot be. */
