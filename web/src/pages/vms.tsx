@@ -1,8 +1,8 @@
 // All VMs of the pool, live: find, choose, act.
 import { useMemo, useState } from "preact/hooks";
 import { go, href } from "../state/router.js";
-import { useStore } from "../state/store.js";
-import { isOrdinaryVm, vmView, type VmView } from "../state/vms.js";
+import { useStore, type Store } from "../state/store.js";
+import { disksOf, isOrdinaryVm, vmView, type VmView } from "../state/vms.js";
 import { allowed, VM_ACTIONS } from "../state/vm-actions.js";
 import { Button, Empty, PageHead, StateBadge } from "../ui/basics.js";
 import { bytes, plural } from "../ui/format.js";
@@ -14,11 +14,12 @@ import { perform, VmActions, vmMenuItems } from "./vm-menu.js";
 
 const STATES = ["Running", "Halted", "Paused", "Suspended"] as const;
 
-/** True when each word of the filter is somewhere in what the row says. */
-function matches(view: VmView, words: readonly string[]): boolean {
+/** True when each word of the filter is somewhere in what the row says, or in the names and numbers of the VM's devices. */
+function matches(data: Store, view: VmView, words: readonly string[]): boolean {
   const text = [
-    view.vm.name_label, view.vm.name_description, view.vm.uuid, view.host, view.os, view.state, ...view.addresses,
-    ...(view.vm.tags ?? []),
+    view.vm.name_label, view.vm.name_description, view.vm.uuid, view.host, view.hostUuid, view.os, view.state, ...view.addresses,
+    ...(view.vm.tags ?? []), ...disksOf(data, view.vm).flatMap(({ vdi }) => (vdi ? [vdi.name_label, vdi.uuid] : [])),
+    ...view.vm.VIFs.map((ref) => data.get("vif", ref)?.MAC ?? ""),
   ].join("\n").toLowerCase();
   return words.every((word) => text.includes(word));
 }
@@ -77,7 +78,7 @@ export function VmsPage() {
     [data.generation.value]);
   const words = filter.toLowerCase().split(/\s+/).filter((word) => word !== "");
   const found = useMemo(
-    () => all.filter((v) => (state === null || v.state === state) && matches(v, words)), [all, filter, state]);
+    () => all.filter((v) => (state === null || v.state === state) && matches(data, v, words)), [all, filter, state]);
   const picked = found.filter((v) => chosen.has(v.ref));
 
   const newButton = <Button kind="primary" icon="plus" label="New VM" onClick={() => setInstalling(true)} />;
@@ -88,7 +89,7 @@ export function VmsPage() {
         <div class="toolbar">
           <label class="search">
             <Icon name="search" />
-            <input type="search" class="input" placeholder="Filter by name, address, host…" aria-label="Filter" value={filter}
+            <input type="search" class="input" placeholder="Filter by name, address, host, disk…" aria-label="Filter" value={filter}
               onInput={(e) => setFilter(e.currentTarget.value)} />
           </label>
           <div class="chips" role="group" aria-label="State">

@@ -26,10 +26,14 @@ test("the list shows state, host, address, system, processors and memory, in the
   assert.equal((await t.page.locator("td.main a").allInnerTexts())[0], "db1");
 }));
 
-test("the filter looks at name, address, system, host and state", () => withPage(browser, {}, async (t) => {
+test("the filter looks at name, address, system, host, state, disks and NICs", () => withPage(browser, {}, async (t) => {
   await logIn(t);
+  const { model, refs } = t.server;
+  const disk = model.get("VDI", model.get("VBD", model.get("VM", refs.db1).VBDs[0]).VDI);
+  model.update(model.get("VM", refs.web10).VIFs[0], { MAC: "02:00:00:00:00:0c" });
   const filter = t.page.getByRole("searchbox", { name: "Filter" });
-  for (const [text, found] of [["web", ["web1", "web2", "web10"]], ["192.0.2.60", ["db1"]], ["ubuntu", ["build-runner"]], ["birch running", ["web2"]], ["spare", ["web10"]]]) {
+  for (const [text, found] of [["web", ["web1", "web2", "web10"]], ["192.0.2.60", ["db1"]], ["ubuntu", ["build-runner"]], ["birch running", ["web2"]], ["spare", ["web10"]],
+    ["web1 data", ["web1"]], [disk.uuid.slice(0, 13), ["db1"]], ["02:00:00:00:00:0c", ["web10"]]]) {
     await filter.fill(text);
     await t.page.waitForFunction((n) => document.querySelectorAll("tr[data-row]").length === n, found.length);
     assert.deepEqual(await t.page.locator("td.main a").allInnerTexts(), found, text);
