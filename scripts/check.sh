@@ -47,6 +47,8 @@ long_run() {
         say "at length: each allocation fails, ${name##*/}"
         CORRAL_ALLOCATIONS=all "$1/$name" </dev/null || rc=1
     done
+    say "at length: churn"
+    CORRAL_CHURN=1000 "$1/apiserver/tests/apiserver_test_gate_churn" </dev/null || rc=1
     races_run || rc=1
     say "at length: an image made by xe"
     CORRAL_CREATE_IMAGE=1 CORRAL_TEST_IMAGES=$corral_root/build/images \

@@ -18,7 +18,12 @@
 #endif
 
 /* With CORRAL_BRANCHES, what the process has run is noted at its end, which _exit leaves out. */
-__attribute__((weak)) void __gcov_dump(void);
+#ifdef COUNT_BRANCHES
+void __gcov_dump(void);
+#define NOTE_BRANCHES() __gcov_dump()
+#else
+#define NOTE_BRANCHES() ((void)0)
+#endif
 
 #define LIMIT_S 60 /* of one scenario */
 #define EXIT_LEAK 71
@@ -116,8 +121,7 @@ static _Noreturn void child(int (*scenario)(void *arg), void *arg, long nth, int
     countdown = 0;
     if (rc != 0)
         _exit(EXIT_WRONG);
-    if (__gcov_dump)
-        __gcov_dump();
+    NOTE_BRANCHES();
     if (LEAKS())
         _exit(EXIT_LEAK);
     _exit(done ? EXIT_DONE : 0);

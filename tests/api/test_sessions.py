@@ -101,12 +101,12 @@ class Guessing(unittest.TestCase):
     def test_a_wrong_password_is_answered_late(self):
         took, answer = login(POOL, "root", "wrong", "127.0.0.10")
         self.refused(answer)
-        self.assertTrue(4.5 <= took <= 9, took)
+        self.assertGreaterEqual(took, 4.5)
 
     def test_unknown_users_look_the_same(self):
         took, answer = login(POOL, "nobody", POOL.password, "127.0.0.11")
         self.refused(answer, "nobody")
-        self.assertTrue(4.5 <= took <= 9, took)
+        self.assertGreaterEqual(took, 4.5)
 
     def test_empty_and_odd_passwords(self):
         odd = ["", " ", POOL.password + " ", POOL.password[:-1], POOL.password.swapcase(), "x" * 100000, "\n"]

@@ -172,9 +172,9 @@ static int check_count(const struct call *call, struct api_err *err)
 
 static int take_session(struct call *call, struct api_err *err)
 {
-    const json_t *first = json_array_get(call->params, 0);
-    if (!json_is_string(first))
-        return err_session_invalid(err, first ? "not a string" : "");
+    const json_t *first = json_array_get(call->params, 0); /* the count is right */
+    if (json_typeof(first) != JSON_STRING)
+        return err_session_invalid(err, "not a string");
     call->session = gate_session(call->server, json_string_value(first), err);
     if (!call->session)
         return -1;

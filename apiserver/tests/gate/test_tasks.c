@@ -3,6 +3,7 @@
 #include "trial.h"
 
 #include <base/clock.h>
+#include <base/json.h>
 #include <base/mem.h>
 #include <criterion/criterion.h>
 #include <fault_engine.h>
@@ -13,6 +14,8 @@
 #include <model/errors.h>
 #include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
+#include <stdio.h>
 
 static struct trial_server trial;
 static struct fault_control disk;
@@ -290,7 +293,7 @@ Test(tasks, and_a_disk_that_fails)
 static void rename_networks(struct tx *tx, void *arg)
 {
     int *tries = arg;
-    if (++*tries == 9)
+    if (++*tries == 11)
         disk.next = FAULT_NONE;
     str_assign(&network_row_mut(tx_create(tx, CLASS_network))->name_label, "insisted");
 }
@@ -300,12 +303,12 @@ Test(tasks, ends_are_insisted_on)
     int tries = 0;
     disk.next = FAULT_IO;
     server_insist(&trial.server, rename_networks, &tries);
-    cr_assert_eq(tries, 9);
+    cr_assert_eq(tries, 11);
     disk.next = FAULT_IO;
     trial.server.closing = true; /* then what is in memory only ends with it */
-    tries = 9;
+    tries = 11;
     server_insist(&trial.server, rename_networks, &tries);
-    cr_assert_gt(tries, 10);
+    cr_assert_gt(tries, 12);
     trial.server.closing = false;
 }
 
@@ -462,6 +465,51 @@ Test(tasks, are_adopted_by_their_owner_or_who_may)
         task_ended(trial.server.tasks, task);
         cr_assert_eq(now(task)->status, TASK_STATUS_TYPE_SUCCESS);
     }
+    session_close(&trial.server, weak);
+    session_close(&trial.server, strong);
+}
+
+static sem_t answered;
+static char answer_code[64];
+
+static void note_code(struct call *call)
+{
+    snprintf(answer_code, sizeof(answer_code), "%s", call->failed ? call->err.code : "");
+    call_free(call);
+    sem_post(&answered);
+}
+
+/* A call that names a task: its own, another's by role, or none that there is. The VM is not there, which
+ * comes after. */
+Test(tasks, are_named_by_calls)
+{
+    AUTO_SESSION struct session *weak = trial_session(&trial, ROLE_VM_OPERATOR);
+    AUTO_SESSION struct session *strong = trial_session(&trial, ROLE_POOL_OPERATOR);
+    const struct {
+        struct session *owner, *caller;
+        const char *code;
+    } table[] = {
+        {weak, weak, "HANDLE_INVALID"},
+        {strong, weak, "RBAC_PERMISSION_DENIED"},
+        {weak, strong, "HANDLE_INVALID"},
+        {NULL, weak, "HANDLE_INVALID"},
+    };
+    sem_init(&answered, 0, 0);
+    for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+        const struct task_spec spec = {.label = "t", .description = "", .owner = table[i].owner};
+        AUTO_JSON json_t *params =
+            json_pack("[ssbb]", REF_TEXT(table[i].caller->token), REF_TEXT(ref_new()), 0, 0);
+        struct call *call = call_new(&trial.server, "VM.start", params, false, "", note_code);
+        call->claim.adopt = table[i].owner ? make(&spec) : ref_new();
+        struct ref task = call->claim.adopt;
+        gate_run(call);
+        while (sem_wait(&answered) != 0)
+            ;
+        cr_assert_str_eq(answer_code, table[i].code, "row %zu", i);
+        if (table[i].owner) /* whoever made it says what becomes of it */
+            cr_assert_eq(now(task)->status, TASK_STATUS_TYPE_PENDING, "row %zu", i);
+    }
+    sem_destroy(&answered);
     session_close(&trial.server, weak);
     session_close(&trial.server, strong);
 }

@@ -72,8 +72,8 @@ void store_close(struct store *store);
  * file may be open as a store, by this process or none. Slow; any thread. */
 int store_copy_file(const char *path, const char *to, struct store_err *err);
 
-/* The file at `path`, which nobody has open, was written by another program since it was a store's: what it holds
- * now is taken for right, when SQLite finds no damage in it. */
+/* The file at `path`, which nobody has open, was written by another program since it was a store's: what it
+ * holds now is taken for right, when SQLite finds no damage in it. */
 int store_accept_file(const char *path, struct store_err *err);
 
 /* ---- reading; any thread ---- */
@@ -128,8 +128,8 @@ void tx_each(struct tx *tx, const struct class_desc *cls, bool (*fn)(const struc
 /* For the first transaction of a store that was just opened, before anything was changed in it or read from a
  * snapshot: calls fn with each row of a CLASS_RUNTIME class, which may set its fields without FIELD_PERSIST
  * in place, unless they are references. That makes no new versions: the opening has made the rows new for
- * every reader. Several threads call it at once, each with a transaction that is for looking up alone; so what
- * fn sets, it must not read in other rows. */
+ * every reader. Several threads call it at once, each with a transaction that is for looking up alone; so
+ * what fn sets, it must not read in other rows. */
 void tx_settle(struct tx *tx, const struct class_desc *cls,
                void (*fn)(struct tx *tx, struct row *row, void *arg), void *arg);
 /* A version that may be changed until commit; the same one when asked again. NULL: no such row.
