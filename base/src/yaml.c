@@ -200,7 +200,39 @@ json_t *yaml_parse(const char *text, size_t len, struct json_error *error)
     return value;
 }
 
-/* ---- writing: texts as in JSON, which YAML reads alike ---- */
+/* ---- writing: texts as in JSON, which YAML reads alike, but for what it takes for line breaks or not at all
+ * ---- */
+
+/* The length of such a character in UTF-8, and which it is: C1 controls, separators of lines and paragraphs,
+ * the byte order mark and what is no character. 0: another one. */
+static size_t odd_character(const char *p, unsigned *code)
+{
+    const unsigned char *c = (const unsigned char *)p;
+    if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0) {
+        *code = c[1];
+        return 2;
+    }
+    bool separator = c[0] == 0xe2 && c[1] == 0x80 && (c[2] == 0xa8 || c[2] == 0xa9);
+    bool mark = c[0] == 0xef && c[1] == 0xbb && c[2] == 0xbf;
+    bool none = c[0] == 0xef && c[1] == 0xbf && c[2] >= 0xbe;
+    *code = (c[0] & 15U) << 12 | (separator || mark || none ? (c[1] & 63U) << 6 | (c[2] & 63U) : 0);
+    return separator || mark || none ? 3 : 0;
+}
+
+static void write_text(struct buf *out, const char *text)
+{
+    AUTO_BUF struct buf json = BUF_INIT;
+    unsigned code;
+    json_write_string(&json, text);
+    for (const char *p = json.data; *p;) {
+        size_t len = odd_character(p, &code);
+        if (len > 0)
+            buf_printf(out, "\\u%04x", code);
+        else
+            buf_add_char(out, *p);
+        p += len ? len : 1;
+    }
+}
 
 static void write_value(struct buf *out, const json_t *value, int indent);
 
@@ -212,7 +244,7 @@ static void write_line(struct buf *out, int indent)
 
 static void write_member(struct buf *out, const char *key, const json_t *value, int indent)
 {
-    json_write_string(out, key);
+    write_text(out, key);
     buf_add_char(out, ':');
     write_value(out, value, indent + 1);
 }
@@ -249,7 +281,10 @@ static void write_value(struct buf *out, const json_t *value, int indent)
         return;
     }
     buf_add_char(out, ' ');
-    json_write(out, value);
+    if (json_is_string(value))
+        write_text(out, json_string_value(value));
+    else
+        json_write(out, value);
     buf_add_char(out, '\n');
 }
 
