@@ -11,10 +11,13 @@
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
+#include <poll.h>
 #include <stdio.h>
 
 #define ASK_AGAIN_MS 5000
 #define FORCE_MS 5000
+#define INDEX_MS 5000
+#define INDEX_LOOK_MS 20
 #define TAP_NAME "tap"
 
 /* ---- the record; on the loop with the lock held ---- */
@@ -122,6 +125,22 @@ static int reserve(struct qemu_domain *d, const char *id, int *port, struct hv_e
     return 0;
 }
 
+/* A device that went keeps its place in the boot order until QEMU has freed it, which is a moment after it
+ * says that it is gone. */
+static int add_device(struct qemu_domain *d, json_t *moved, const struct hv_deadline *deadline,
+                      struct hv_err *err)
+{
+    json_t *device AUTO_JSON = moved;
+    for (int64_t end = clock_mono_ms() + INDEX_MS;;) {
+        if (domain_execute(d, "device_add", device, -1, deadline, NULL, err) == 0)
+            return 0;
+        bool taken = err->kind == HV_ERR_KIND_DEVICE_MODEL && strstr(err->text, "bootindex");
+        if (!taken || clock_mono_ms() >= end || domain_give_up(deadline, err) < 0)
+            return -1;
+        poll(NULL, 0, INDEX_LOOK_MS);
+    }
+}
+
 static int make_disk(const struct block *b, const struct domain_disk *disk, const struct disk_chain *chain,
                      int port)
 {
@@ -130,7 +149,7 @@ static int make_disk(const struct block *b, const struct domain_disk *disk, cons
     /* The position is nobody else's: what has its name was left by a death. */
     block_drop(b, disk->index);
     if (block_add_chain(b, node, chain) == 0 &&
-        block_command(b, "device_add", qemu_disk_device(&b->d->record.config, disk, port, node)) == 0)
+        add_device(b->d, qemu_disk_device(&b->d->record.config, disk, port, node), b->deadline, b->err) == 0)
         return 0;
     struct hv_deadline soon = domain_soon();
     struct block quiet = {.d = b->d, .deadline = &soon};
@@ -195,8 +214,7 @@ static int make_nic(struct qemu_domain *d, const struct domain_nic *nic, int por
             drop_tap(d);
         return -1;
     }
-    if (domain_command(d, "device_add", qemu_nic_device(&d->record.config, nic, port), deadline, NULL, err) ==
-        0)
+    if (add_device(d, qemu_nic_device(&d->record.config, nic, port), deadline, err) == 0)
         return 0;
     delete_netdev(d, nic->index);
     return -1;

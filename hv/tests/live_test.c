@@ -626,20 +626,20 @@ Test(qemu, a_guest_that_keeps_its_devices)
     run(&config);
     struct stream *console = greeted();
     cr_assert_eq(plug_disk("xvdb", 1, OTHER, &err), 0, "%s", err.text);
-    cr_assert_eq(unplug_disk("xvdb", false, 1500, &err), -1);
+    cr_assert_eq(unplug_disk("xvdb", false, 4000, &err), -1);
     cr_assert_eq(err.kind, HV_ERR_KIND_GUEST, "%s", err.text);
     cr_assert(in_use(OTHER));
     make_state_disk();
-    cr_assert_eq(unplug_disk("xvdb", true, 1500, &err), 0, "%s", err.text);
+    cr_assert_eq(unplug_disk("xvdb", true, 4000, &err), 0, "%s", err.text);
     cr_assert_not(in_use(OTHER));
-    cr_assert_eq(unplug_nic(0, true, 1500, &err), 0, "%s", err.text);
+    cr_assert_eq(unplug_nic(0, true, 4000, &err), 0, "%s", err.text);
     cr_assert_eq(plug_disk("xvdb", 1, OTHER, &err), -1);
     cr_assert_eq(err.kind, HV_ERR_KIND_BAD_STATE, "%s", err.text);
     cr_assert_eq(suspend(&err), -1);
     cr_assert_eq(err.kind, HV_ERR_KIND_UNSUPPORTED, "%s", err.text);
     tells(console, '1', 'b'); /* it runs on */
     /* The disk that it boots from fails from now on, and the guest says so. */
-    cr_assert_eq(unplug_disk("xvda", true, 1500, &err), 0, "%s", err.text);
+    cr_assert_eq(unplug_disk("xvda", true, 4000, &err), 0, "%s", err.text);
     cr_assert_eq(stream_write_all(console, "3", 1, 5000), 0);
     must_see(console, "!");
     /* With a reset it lets go of them. */

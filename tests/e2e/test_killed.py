@@ -16,7 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, "tests", "api"))
 
 import test_faults as faults  # noqa: E402
-from pool import NULL, Late, TestPool, until  # noqa: E402
+from pool import NULL, Failure, Late, TestPool, until  # noqa: E402
 from vms import MIB, VmCase  # noqa: E402
 
 IMAGES = os.environ.get("CORRAL_TEST_IMAGES", os.path.join(ROOT, "build", "images"))
@@ -141,10 +141,19 @@ class Killed(faults.Faults):
 
     def do(self, message):
         """A guest that boots has no agent yet, and it is known that it boots a moment after it does."""
-        reached = super().do(message)
-        if message == "VM.clean_reboot":
-            with contextlib.suppress(Late):
-                until("the guest boots", lambda: not self.up(), 10)
+        if message != "VM.clean_reboot":
+            return super().do(message)
+
+        def accepted():
+            try:
+                return super(Killed, self).do(message)
+            except Failure as failure:
+                if failure.code != "VM_LACKS_FEATURE":
+                    raise
+                return None
+        reached = until("the guest reboots", accepted, self.UP_S, 1)
+        with contextlib.suppress(Late):
+            until("the guest boots", lambda: not self.up(), 10)
         return reached
 
     def write(self, vdi, content):
