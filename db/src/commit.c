@@ -122,7 +122,7 @@ int tx_commit(struct tx *tx, uint64_t *generation, struct store_err *err)
     if (lead)
         batch_run(store);
     if (result == 1) {
-        while (sem_wait(&waiter.over) != 0) /* a signal */
+        while (sem_wait(&waiter.over) != 0) /* branch: a signal with a handler, and there is none */
             ;
         result = waiter.result;
     }
@@ -236,6 +236,7 @@ static void *committer_run(void *arg)
 
 int committer_start(struct store *store)
 {
+    /* branch: a system without room for one more thread */
     return pthread_create(&store->committer, NULL, committer_run, store) == 0 ? 0 : -1;
 }
 

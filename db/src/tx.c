@@ -106,7 +106,7 @@ void tx_renew(struct tx *tx, const struct class_desc *cls, struct ref ref)
 struct row *tx_create(struct tx *tx, const struct class_desc *cls)
 {
     struct ref ref = ref_new();
-    while (tx_find(tx, cls, ref) || version_get(tx->store->head, cls, ref))
+    while (tx_find(tx, cls, ref) || version_get(tx->store->head, cls, ref)) /* branch: 122 random bits */
         ref = ref_new();
     return tx_create_as(tx, cls, ref);
 }
