@@ -1,5 +1,5 @@
 /* Any text as the configuration of each boot loader: what is taken from it are paths that begin with a slash,
- * and every entry can be found again. */
+ * and every entry that has a title can be found again by it. */
 #include <base/mem.h>
 #include <boot/menu.h>
 #include <stdint.h>
@@ -11,7 +11,8 @@ static void check(const struct menu *menu)
     if (menu->count > MENU_ENTRIES_MAX)
         abort();
     for (size_t i = 0; i < menu->count; i++)
-        if (menu->items[i].kernel[0] != '/' || !menu_find(menu, menu->items[i].title))
+        if (menu->items[i].kernel[0] != '/' ||
+            (*menu->items[i].title && !menu_find(menu, menu->items[i].title)))
             abort();
     menu_find(menu, NULL);
 }
