@@ -72,9 +72,9 @@ static int read_header(struct image *v)
 static int read_grain(struct image *v, uint64_t sector, uint32_t size)
 {
     uLongf plain = v->grain;
-    int64_t at = (int64_t)sector * SECTOR;
-    if (sector >= (uint64_t)v->capacity / SECTOR || at % (int64_t)v->grain != 0)
+    if (sector >= (uint64_t)v->capacity / SECTOR || sector % (v->grain / SECTOR) != 0)
         return fail(v, "a part lies outside of the disk");
+    int64_t at = (int64_t)sector * SECTOR;
     if (size > compressBound(v->grain) || read_at(v, v->packed, size, v->at + 12) < 0)
         return *v->problem ? -1 : fail(v, "a part is too large");
     if (uncompress(v->plain, &plain, v->packed, size) != Z_OK)
