@@ -72,8 +72,8 @@ export function Chart({ graph, step, end, rows, at, setAt }: ChartProps) {
   const y = (v: number) => EDGE.top + high - (Math.min(v, top) / top) * high;
   const empty = !shown.some(({ line }) => line.values.some((v) => !Number.isNaN(v)));
 
-  const read = at === null ? null : Math.round((at - start) / step);
-  const index = read !== null && read >= 0 && read < rows ? read : null;
+  // A moment that has moved out of the graph meanwhile is read as the oldest that is there.
+  const index = at === null ? null : Math.max(0, Math.min(rows - 1, Math.round((at - start) / step)));
   const moment = start + (index ?? rows - 1) * step;
   const point = (e: PointerEvent & { currentTarget: SVGSVGElement }) => {
     const share = (e.clientX - e.currentTarget.getBoundingClientRect().left - EDGE.left) / Math.max(1, wide);

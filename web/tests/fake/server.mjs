@@ -31,8 +31,10 @@ export class FakeServer {
   /** While true every request is cut off, as by a server that is not there. */
   down = false;
 
-  constructor({ page, stepMs = 25, empty = false }) {
+  /** `clock` tells the time of measurements, in milliseconds. */
+  constructor({ page, stepMs = 25, empty = false, clock = Date.now }) {
     this.page = page;
+    this.clock = clock;
     this.model = new Model();
     this.operations = new Operations(this.model, stepMs);
     this.refs = empty ? { pool: this.model.create("pool", { name_label: "Orchard" }) } : seed(this.model, this.operations);
@@ -168,7 +170,7 @@ export class FakeServer {
       response.writeHead(401).end("no session");
       return;
     }
-    const now = Math.floor(Date.now() / 1000);
+    const now = Math.floor(this.clock() / 1000);
     const answer = url.pathname === "/vm_rrd" ? vmRrd(this.model, url.searchParams.get("uuid"), now) : rrdUpdates(this.model, url.searchParams, now);
     if (answer) {
       response.writeHead(200, { "Content-Type": "application/json" }).end(JSON.stringify(answer));
