@@ -49,6 +49,9 @@ int storage_to_hv(struct hv_err *err, const struct storage_error *error)
     case STORAGE_UNRELATED:
         kind = HV_ERR_KIND_BAD_STATE;
         break;
+    case STORAGE_TOO_DEEP:
+        kind = HV_ERR_KIND_TOO_DEEP;
+        break;
     case STORAGE_CANCELLED:
         kind = HV_ERR_KIND_CANCELLED;
         break;

@@ -219,9 +219,9 @@ static int begin(struct storage_sr *sr, const char *location, const char *new_uu
         disk_check_uuid(new_uuid, copy, error) < 0 || disk_exists_already(sr, copy, error) < 0 ||
         disk_layers_open(sr, location, O_RDONLY, &disk, error) < 0)
         return -1;
-    if (disk.count >= LAYERS_MAX - 2 && !at_rest)
+    if (disk.count >= LAYERS_LIVE && !at_rest)
         return storage_fail(
-            error, STORAGE_NOT_SUPPORTED,
+            error, STORAGE_TOO_DEEP,
             "the disk's images stand on each other %zu deep: remove snapshots that nobody needs, or copy it "
             "while no VM runs with it",
             disk.count);

@@ -129,6 +129,9 @@ int upload_remove(const struct storage_sr *sr, const char *uuid, struct storage_
 /* ---- layers.c: thin copies ---- */
 /* A disk's images, files[0] on top. */
 #define LAYERS_MAX 64
+/* Of a disk that is written to, whose images nobody can take away meanwhile. QEMU tells of all of them in one
+ * answer, one in the other, and JSON is read to a depth of 64. */
+#define LAYERS_LIVE 50
 #define LAYERS_DEEP 32 /* from here on a copy at rest starts anew with a full one */
 struct disk_layers {
     struct disk_file *files; /* heap */

@@ -3,6 +3,7 @@
 QEMU itself is told when a text is odd and allowed."""
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -11,7 +12,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path.insert(0, os.path.join(ROOT, "tests", "api"))
 
 import test_bad_input as bad  # noqa: E402
-from pool import Failure, TestPool  # noqa: E402
+import test_killed as killed  # noqa: E402
+from pool import Failure, TestPool, until  # noqa: E402
 from vms import VmCase  # noqa: E402
 
 KERNEL = os.path.join(os.environ.get("CORRAL_TEST_IMAGES", os.path.join(ROOT, "build", "images")), "tiny.vmlinuz")
@@ -70,6 +72,49 @@ class Input(bad.BadInput):
                 self.assertEqual(len([a for a in arguments if len(a) > 2100]), 0)
                 self.destroy(vm)
         self.assertEqual(len(shapes), 1, shapes)
+
+    @unittest.skipUnless(os.environ.get("CORRAL_FAULTS") == "all", "./corral test --long takes that many snapshots")
+    def test_snapshots_of_a_running_disk_have_an_end(self):
+        """The one too many is refused before anything changed; the VM goes on, and one snapshot less lets it have another."""
+        vm, vdi = self.with_disk(PV_kernel="vmlinuz")
+        self.start(vm)
+        taken = []
+        with self.assertRaises(Failure) as caught:
+            while len(taken) < 100:
+                before, files = self.api.VM.get_record(vm), self.disks_on_storage()
+                taken.append(self.keep(self.api.VM.snapshot(vm, f"snapshot {len(taken)}")))
+        self.assertEqual((len(taken), caught.exception.code), (49, "SR_BACKEND_FAILURE_109"))
+        self.assertIn("50 deep", caught.exception.params[1])
+        self.unchanged("VM", vm, before)
+        self.assertEqual(self.disks_on_storage(), files)
+        self.assertEqual(self.api.VM.get_power_state(vm), "Paused")
+        self.api.VM.unpause(vm)
+        for snapshot in taken:
+            disk, = [self.api.VBD.get_VDI(vbd) for vbd in self.api.VM.get_VBDs(snapshot)]
+            self.destroy(snapshot)
+            self.api.VDI.destroy(disk)
+        until("there is room again", lambda: self.snapshot_again(vm), 120)
+        self.api.VM.hard_shutdown(vm)
+        self.assertEqual(self.read(vdi), b"one")
+
+    def snapshot_again(self, vm):
+        try:
+            self.keep(self.api.VM.snapshot(vm, "again"))
+        except Failure as failure:
+            if failure.code != "SR_BACKEND_FAILURE_109":
+                raise
+            return False
+        return True
+
+    def write(self, vdi, content):
+        killed.write(self.path(vdi), content)
+
+    def read(self, vdi, size=3):
+        out = os.path.join(self.pool.folder, "read")
+        subprocess.run(["qemu-img", "dd", "-O", "raw", "bs=512", "count=1", f"if={self.path(vdi)}", f"of={out}"], check=True,
+                       stdout=subprocess.DEVNULL, timeout=60)
+        with open(out, "rb") as file:
+            return file.read(size)
 
     def test_kernels_outside_their_folder(self):
         vm = self.make(PV_kernel="inside")

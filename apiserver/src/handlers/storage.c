@@ -102,6 +102,8 @@ int storage_fail(struct api_err *err, struct ref host, struct ref sr, struct ref
         if (!ref_is_null(vdi))
             return err_vdi_in_use(err, REF_TEXT(vdi), operation);
         return storage_fail_backend(err, BACKEND_FAILURE_IN_USE, cause->text);
+    case HV_ERR_KIND_TOO_DEEP:
+        return storage_fail_backend(err, BACKEND_FAILURE_TOO_DEEP, cause->text);
     case HV_ERR_KIND_UNSUPPORTED:
         log_info("storage", "an agent refused what it cannot do", "cause", cause->text);
         return err_sr_operation_not_supported(err, REF_TEXT(sr));

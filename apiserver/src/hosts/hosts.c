@@ -634,6 +634,7 @@ int hosts_fail(struct api_err *err, struct ref host, const struct hv_err *cause)
     case HV_ERR_KIND_HALTED:
     case HV_ERR_KIND_DENIED:
     case HV_ERR_KIND_SUPERSEDED:
+    case HV_ERR_KIND_TOO_DEEP:
     case HV_ERR_KIND_INTERNAL:
         break;
     }

@@ -27,6 +27,7 @@ enum storage_failure {
     STORAGE_DATA_LONG, /* more data than the disk holds */
     STORAGE_READ_ONLY,
     STORAGE_CANCELLED,
+    STORAGE_TOO_DEEP,  /* its images stand on each other as deeply as they can */
     STORAGE_UNRELATED, /* which blocks changed between these disks is not known */
     STORAGE_IO,        /* anything else that the system refused */
 };

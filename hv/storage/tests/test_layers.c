@@ -244,6 +244,31 @@ Test(layers, a_change_that_was_taken_up_stays)
     changed_while_it_ran(true);
 }
 
+/* While it is written to, no image can be taken from below it. */
+Test(layers, a_disk_that_runs_gets_only_so_deep)
+{
+    struct fixture f = fixture_open("file");
+    struct storage_layer *layer;
+    struct storage_images images;
+    fill(&f, UUID_1, DISK_QCOW2, 2);
+    int count = 0;
+    for (; count < 100 && storage_layer_begin(f.sr, UUID_1, UUID_2, &layer, &f.error) == 0; count++)
+        storage_layer_abort(layer, true);
+    cr_assert_eq(count, 49);
+    cr_assert_eq(f.error.kind, STORAGE_TOO_DEEP, "%s", f.error.text);
+    cr_assert_eq(count_files(&f), 50, "what was refused left something");
+    must(&f, storage_disk_open_images(f.sr, UUID_1, false, &images, &f.error));
+    cr_assert_eq(images.count, 50);
+    storage_images_done(&images);
+    holds(&f, UUID_1, 2, 0);
+    /* At rest it is copied, and can go on. */
+    must(&f, storage_disk_clone(f.sr, UUID_1, UUID_2, false, NULL, &f.error));
+    must(&f, storage_layer_begin(f.sr, UUID_1, UUID_3, &layer, &f.error));
+    storage_layer_abort(layer, true);
+    holds(&f, UUID_1, 2, 0);
+    fixture_close(&f);
+}
+
 Test(layers, an_undone_change_leaves_a_raw_disk_raw)
 {
     struct fixture f = fixture_open("file");
