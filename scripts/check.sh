@@ -54,6 +54,14 @@ long_run() {
     CORRAL_CREATE_IMAGE=1 CORRAL_TEST_IMAGES=$corral_root/build/images \
         python3 -B "$corral_root/tests/e2e/test_debian.py" DebianTest.test_an_image_made_by_xe_is_what_was_asked_for \
         </dev/null || rc=1
+    say "at length: a whole installation"
+    CORRAL_CREATE_IMAGE=1 CORRAL_TEST_IMAGES=$corral_root/build/images \
+        python3 -B "$corral_root/tests/e2e/test_media.py" MediaTest.test_debian_installs_itself_from_its_template </dev/null || rc=1
+    for name in boot.BootTest.test_a_reboot_takes_the_new_kernel input.Input.test_snapshots_of_a_running_disk_have_an_end; do
+        say "at length: ${name##*.}"
+        CORRAL_TEST_IMAGES=$corral_root/build/images \
+            python3 -B "$corral_root/tests/e2e/test_${name%%.*}.py" "${name#*.}" </dev/null || rc=1
+    done
     say "at length: instructions"
     local folder=$corral_root/build/release
     packages_ensure "$folder/corral.log" build run bench
