@@ -13,7 +13,8 @@
 #define ANSWER_MAX ((size_t)64 << 20)
 #define COPY_MAX ((size_t)1 << 30)
 #define CALL_TIMEOUT_MS 60000
-#define STALL_MS 600000 /* the other side may have to make room first */
+#define CONNECT_MS 15000 /* to a server that may be busy: a person waits for this once */
+#define STALL_MS 600000  /* the other side may have to make room first */
 
 struct remote {
     struct http_client *http;
@@ -70,13 +71,16 @@ struct remote *remote_stranger(const struct peer *peer, const char *fingerprint,
     struct http_error error;
     if (fingerprint) {
         snprintf(root, SHA256_TEXT_SIZE, "%s", fingerprint);
-    } else if (http_probe_root(url, where, 15000, root, &error) < 0) {
+    } else if (http_probe_root(url, where, CONNECT_MS, root, &error) < 0) {
         log_warn("members", "the other pool does not answer", "at", where, "cause", error.text);
         err_joining_host_connection_failed(err);
         return NULL;
     }
-    const struct http_client_config config = {
-        .url = url, .connect_to = where, .root_sha256 = root, .no_name_check = true};
+    const struct http_client_config config = {.url = url,
+                                              .connect_to = where,
+                                              .root_sha256 = root,
+                                              .no_name_check = true,
+                                              .connect_timeout_ms = CONNECT_MS};
     return make(&config);
 }
 
