@@ -29,9 +29,10 @@ function sourcesOf(model, cls, ref) {
   ];
 }
 
-/** One value; a few rows of each hundred are unknown. */
-function value(prefix, [name, most, steady], t, step) {
-  return Math.floor(t / step) % 97 < 4 ? "NaN" : (steady ? most : most * wave(prefix + name, t / step * 5)).toPrecision(6);
+/** One value; a few rows, always the same number of them before the last, are unknown. */
+function value(prefix, [name, most, steady], t, step, end) {
+  const back = (end - t) / step;
+  return back >= 70 && back < 74 ? "NaN" : (steady ? most : most * wave(prefix + name, t / step * 5)).toPrecision(6);
 }
 
 export function rrdUpdates(model, query, now) {
@@ -55,7 +56,7 @@ export function rrdUpdates(model, query, now) {
     },
     data: Array.from({ length: count }, (_, i) => {
       const t = end - i * step;
-      return { t: String(t), values: columns.map(({ prefix, source }) => value(prefix, source, t, step)) };
+      return { t: String(t), values: columns.map(({ prefix, source }) => value(prefix, source, t, step, end)) };
     }),
   };
 }
@@ -73,7 +74,7 @@ export function vmRrd(model, uuid, now) {
       const end = Math.floor(now / step) * step;
       return {
         cf: "AVERAGE", pdp_per_row: String(step / 5),
-        database: Array.from({ length: rows }, (_, i) => sources.map((source) => value(uuid, source, end - (rows - 1 - i) * step, Number(step)))),
+        database: Array.from({ length: rows }, (_, i) => sources.map((source) => value(uuid, source, end - (rows - 1 - i) * step, Number(step), end))),
       };
     }),
   };
