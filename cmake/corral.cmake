@@ -65,7 +65,7 @@ function(corral_unit_test name)
   endif()
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE ${arg_LINK} PkgConfig::CRITERION)
-  add_test(NAME ${name} COMMAND ${name} --jobs 2)
+  add_test(NAME ${name} COMMAND attend $<TARGET_FILE:${name}> --jobs 2)
   set_tests_properties(${name} PROPERTIES
     TIMEOUT 300
     FAIL_REGULAR_EXPRESSION "AddressSanitizer;LeakSanitizer;runtime error:")
