@@ -198,12 +198,14 @@ static bool concerns(const struct event_filter *filter, const struct changes *ch
 }
 
 /* A subscriber whom the changes do not concern has heard of them too: it need not look at them again. One
- * that came while they were being looked at may be older than all that is known of them. */
+ * that came while they were being looked at may be older than all that is known of them; or it knows of an
+ * object that came and went among them, which they leave out. */
 static void tell(struct waiter *w, const struct changes *changes)
 {
     if (w->check)
         return;
-    if (concerns(w->filter, changes) || (!w->legacy && w->since < changes->from))
+    bool amid = changes->from < w->since && w->since < changes->to;
+    if (amid || concerns(w->filter, changes) || (!w->legacy && w->since < changes->from))
         w->check = true;
     else if (w->since < changes->to && !w->legacy)
         w->since = changes->to;
