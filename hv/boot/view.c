@@ -1,7 +1,6 @@
 /* Reading of raw images and qcow2 chains (view.h). Layout: QEMU's docs/interop/qcow2.txt. */
 #include "view.h"
 #include <base/bytes.h>
-#include <base/file.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,20 +33,28 @@ struct view {
     size_t count;
 };
 
-static bool read_at(int fd, void *data, size_t len, uint64_t at)
+/* Of its own: the preloaded library brings nothing but what the kernel reader lacks. */
+static bool read_all(int fd, void *data, size_t len, uint64_t at)
 {
-    return file_read_at(fd, data, len, (int64_t)at) == 0;
+    size_t done = 0;
+    while (done < len) {
+        ssize_t n = pread(fd, (char *)data + done, len - done, (off_t)(at + done));
+        if (n <= 0)
+            return false;
+        done += (size_t)n;
+    }
+    return true;
 }
 
 static const char *open_qcow2(struct layer *layer)
 {
     uint8_t h[104] = {0};
-    if (!read_at(layer->fd, h, 72, 0) || memcmp(h, "QFI\xfb", 4) != 0)
+    if (!read_all(layer->fd, h, 72, 0) || memcmp(h, "QFI\xfb", 4) != 0)
         return "an image is not qcow2";
     uint32_t version = be32_get(h + 4);
     if (version != 2 && version != 3)
         return "an image has an unknown version of qcow2";
-    if (version == 3 && !read_at(layer->fd, h + 72, 32, 72))
+    if (version == 3 && !read_all(layer->fd, h + 72, 32, 72))
         return "an image is too short";
     if (be32_get(h + 32) != 0 || (version == 3 && (be64_get(h + 72) & ~INCOMPATIBLE_KNOWN)))
         return "an image is encrypted, damaged or uses features that are not supported";
@@ -61,7 +68,7 @@ static const char *open_qcow2(struct layer *layer)
     layer->l2 = malloc((size_t)1 << layer->cluster_bits);
     if (!layer->l1 || !layer->l2)
         return "there is no memory for an image's tables";
-    if (!read_at(layer->fd, layer->l1, layer->l1_size * sizeof(*layer->l1), be64_get(h + 40)))
+    if (!read_all(layer->fd, layer->l1, layer->l1_size * sizeof(*layer->l1), be64_get(h + 40)))
         return "an image is shorter than its tables";
     return NULL;
 }
@@ -146,7 +153,7 @@ static enum found look_up(struct layer *layer, uint64_t at, uint64_t *len, uint6
         return FOUND_BELOW;
     if (table != layer->l2_at) {
         layer->l2_at = 0;
-        if (!read_at(layer->fd, layer->l2, cluster, table))
+        if (!read_all(layer->fd, layer->l2, cluster, table))
             return FOUND_NOTHING;
         layer->l2_at = table;
     }
