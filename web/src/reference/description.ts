@@ -13,7 +13,7 @@ export interface Schema {
 }
 
 interface Parameter { name: string; in: string; required?: boolean; description: string }
-interface Content { content?: Record<string, { schema: Schema }>; description: string }
+interface Content { content?: Record<string, { schema?: Schema }>; description: string }
 
 interface RawOperation {
   operationId: string;
@@ -21,7 +21,7 @@ interface RawOperation {
   summary: string;
   description: string;
   parameters?: { $ref: string }[];
-  requestBody?: { content: Record<string, { schema: Schema }> };
+  requestBody?: { content: Record<string, { schema?: Schema }> };
   responses: Record<string, Content & { $ref?: string }>;
   "x-errors"?: string[];
 }

@@ -33,7 +33,8 @@ function Properties({ schema, title }: { schema: Schema; title: string }) {
 }
 
 function OperationCard({ of, operation }: { of: Description; operation: Operation }) {
-  const body = operation.requestBody && resolve<Schema>(of, operation.requestBody.content["application/json"]!.schema);
+  const [media, content] = Object.entries(operation.requestBody?.content ?? {})[0] ?? [];
+  const body = content?.schema && resolve<Schema>(of, content.schema);
   const errors = operation["x-errors"] ?? [];
   return (
     <details class="operation" id={operation.operationId}>
@@ -54,6 +55,7 @@ function OperationCard({ of, operation }: { of: Description; operation: Operatio
         </table>
       ) : null}
       {body ? <Properties schema={body} title="In the body" /> : null}
+      {media && !body ? <p>The body is bytes: <code>{media}</code>.</p> : null}
       <table>
         <caption>Answers</caption>
         <tbody>

@@ -19,6 +19,13 @@ test("every list is there, and a search narrows it down", () => withPage(browser
   await shot(t.page, "reference");
 }));
 
+test("a body that is no object is named by its kind", () => withPage(browser, {}, async (t) => {
+  await t.page.goto(`${t.server.url}/reference/`);
+  await t.page.getByRole("searchbox", { name: "Search" }).fill("vdis {uuid} uploads {upload}");
+  await t.page.locator("details.operation summary", { hasText: "PATCH" }).click();
+  await t.page.getByText("The body is bytes: application/offset+octet-stream.").waitFor();
+}));
+
 test("an address leads to an error and to an object", () => withPage(browser, { viewport: PHONE, dark: true }, async (t) => {
   await t.page.goto(`${t.server.url}/reference/#error-VM_BAD_POWER_STATE`);
   await t.page.locator("tr.target", { hasText: "VM_BAD_POWER_STATE" }).waitFor();
