@@ -131,12 +131,19 @@ static void finish(struct rest *r)
     rest_done(r);
 }
 
+/* A client that has an error may come with the same key at once. */
+static void fail(struct rest *r, const struct api_err *err)
+{
+    idempotency_release(r);
+    rest_fail(r, err);
+}
+
 static void task_looked_at(struct call *call)
 {
     struct rest *r = call->reply;
     bool failed = call->failed;
     if (failed)
-        rest_fail(r, &call->err); /* the session is gone, or the server stops */
+        fail(r, &call->err); /* the session is gone, or the server stops */
     call_free(call);
     if (failed)
         finish(r);
@@ -179,6 +186,7 @@ static void await_task(struct rest *r)
         look_later(r, snap);
         return;
     }
+    idempotency_release(r); /* the task has the key; whoever has the answer may ask again at once */
     if (!task)
         rest_problem(r->req, 410, "Gone",
                      "The task was deleted before it ended: what it did is not known here.");
@@ -201,7 +209,7 @@ static void task_made(struct call *call)
     call->reply = NULL;
     bool failed = call->failed;
     if (failed)
-        rest_fail(r, &call->err);
+        fail(r, &call->err);
     else
         r->task = call->result.ref;
     call_free(call);
