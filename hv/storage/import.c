@@ -143,7 +143,7 @@ int storage_disk_import(struct storage_sr *sr, const char *location, enum disk_f
 {
     AUTO_DISK_FILE struct disk_file d = DISK_FILE_INIT;
     AUTO_TEMP struct temp_file spooled = TEMP_FILE_INIT;
-    int64_t got;
+    int64_t got = 0;
     if (disk_refuse_change(sr, error) < 0 || disk_file_open(sr, location, O_RDONLY, &d, error) < 0 ||
         temp_open(sr, &spooled, error) < 0)
         return -1;
