@@ -8,6 +8,7 @@
 #include <base/mem.h>
 #include <errno.h>
 #include <hv/network.h>
+#include <io/images.h>
 #include <io/kept.h>
 #include <stdio.h>
 
@@ -186,6 +187,8 @@ static int qemu_check(const struct hv_driver_state *state, const struct domain_c
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The host has no UEFI firmware (package ovmf).");
     if (config->firmware == FIRMWARE_KERNEL && !(can & DRIVER_CAN_KERNEL))
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "The host has no folder of kernels.");
+    if (images_check(state->env.images_fd, config, err) < 0)
+        return -1;
     if (config->secure_boot == SECURE_BOOT_ON && !(can & DRIVER_CAN_SECURE_BOOT))
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
                        "The host has no UEFI firmware with Secure Boot (package ovmf).");

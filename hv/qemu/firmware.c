@@ -3,13 +3,12 @@
 #include <base/mem.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <io/images.h>
 #include <io/kept.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 void boot_words_done(struct boot_words *words)
@@ -33,16 +32,16 @@ static int copy_to_memory(int from, off_t size)
 }
 
 /* A kernel or ramdisk out of the images folder; QEMU opens it anew through /dev/fd. */
-static int open_image(const struct hv_driver_state *state, const char *name, struct hv_err *err)
+static int open_image(const struct hv_driver_state *state, enum image_use use, const char *name,
+                      struct hv_err *err)
 {
-    struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-                           .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-    int fd = (int)syscall(SYS_openat2, state->env.images_fd, name, &how, sizeof(how));
+    int fd = images_open(state->env.images_fd, use, name, err);
     struct stat st;
-    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
-        hv_fail(err, HV_ERR_KIND_NOT_FOUND, "The host has no image %s.", name);
-        if (fd >= 0)
-            close(fd);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) < 0) {
+        hv_fail(err, HV_ERR_KIND_IO, "The image %s cannot be read: %s", name, strerror(errno));
+        close(fd);
         return -1;
     }
     if (st.st_mode & S_IROTH)
@@ -58,12 +57,12 @@ static int add_kernel(struct qemu_domain *d, struct handout *h, struct qemu_plan
                       struct boot_words *words, struct hv_err *err)
 {
     const struct domain_config *config = input->config;
-    int fd = open_image(d->driver, config->kernel, err);
+    int fd = open_image(d->driver, IMAGE_KERNEL, config->kernel, err);
     if (fd < 0)
         return -1;
     input->kernel_fd = handout_give_owned(h, fd);
     if (*config->ramdisk) {
-        if ((fd = open_image(d->driver, config->ramdisk, err)) < 0)
+        if ((fd = open_image(d->driver, IMAGE_RAMDISK, config->ramdisk, err)) < 0)
             return -1;
         input->ramdisk_fd = handout_give_owned(h, fd);
     }

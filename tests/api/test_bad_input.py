@@ -3,7 +3,9 @@ its XenAPI error before anything changed, or means nothing but itself."""
 import glob
 import json
 import os
+import shutil
 import sys
+import tempfile
 import unittest
 
 from vms import MIB, VmCase
@@ -14,7 +16,11 @@ NASTY = ("a\nb", "a,b", "a=b", "-device", "a\"b", "a'b", "%n%s", "../a", "a/b", 
 
 
 def setUpModule():
-    VmCase.open_pool()
+    images = tempfile.mkdtemp(prefix="corral-images-")
+    unittest.addModuleCleanup(shutil.rmtree, images)
+    with open(os.path.join(images, "vmlinuz"), "wb"):
+        pass  # the one that the host has
+    VmCase.open_pool(host_options=("--sim-boot-ms", "50", "--images", images))
 
 
 class BadInput(VmCase):
@@ -47,8 +53,10 @@ class BadInput(VmCase):
 
     # field (a key of a map behind a colon), its values, further settings
     START = (
-        ("PV_kernel", (*NASTY, "/etc/passwd", "..", ".hidden", "a b"), {}),
-        ("PV_ramdisk", (*NASTY, "/etc/passwd", "..", "-"), {}),
+        ("PV_kernel", (*NASTY, "/etc/passwd", "..", ".hidden", "a b", "missing"), {}),
+        ("PV_ramdisk", (*NASTY, "/etc/passwd", "..", "-", "missing"), {}),
+        ("other_config:corral:install-kernel", ("../a", "missing"), {"PV_kernel": ""}),
+        ("other_config:corral:install-ramdisk", ("../a", "missing"), {"other_config": {"corral:install-kernel": "vmlinuz"}}),
         ("PV_args", ("a\nb", "a\rb", "a\x7fb", "a\tb", LONG), {}),
         ("PV_args", ("a\nb",), {"PV_kernel": "", "PV_bootloader": "pygrub"}),
         ("PV_bootloader_args", ("a\nb", LONG), {"PV_kernel": "", "PV_bootloader": "pygrub"}),
@@ -70,12 +78,13 @@ class BadInput(VmCase):
             vm = self.make(**settings)
             for value in values:
                 with self.subTest(field=field, value=value[:20]):
-                    if key:
-                        now = getattr(self.api.VM, f"get_{name}")(vm)
-                        value = {**now, key: value}
-                    getattr(self.api.VM, f"set_{name}")(vm, value)
+                    setting = {**getattr(self.api.VM, f"get_{name}")(vm), key: value} if key else value
+                    getattr(self.api.VM, f"set_{name}")(vm, setting)
                     params = self.refused("VALUE_NOT_SUPPORTED", "VM.start", "VM", vm, vm, False, False)
                     self.assertIn(params[0], (field, "VM"))
+                    if value == "missing":
+                        self.assertEqual(params[1], "missing")
+                        self.assertIn("the host has no such file in its folder of images", params[2])
             self.destroy(vm)
         run = os.path.join(self.pool.folder, "host1", "run")
         self.assertEqual([name for name in os.listdir(run) if not name.startswith(".")], [])

@@ -127,8 +127,8 @@ class Input(bad.BadInput):
                     before = self.api.VM.get_record(vm)
                     with self.assertRaises(Failure) as caught:
                         self.start(vm)
-                    self.assertEqual((caught.exception.code, caught.exception.params),
-                                     ("VM_REQUIRES_VDI", [vm, f"The host has no image {name}."]))
+                    self.assertEqual((caught.exception.code, caught.exception.params[:2]), ("VALUE_NOT_SUPPORTED", [field, name]))
+                    self.assertIn("the host has no such file in its folder of images", caught.exception.params[2])
                     self.unchanged("VM", vm, before)
                     self.destroy(vm)
         run = os.path.join(self.pool.hosts[0].folder, "run")

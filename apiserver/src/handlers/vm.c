@@ -53,6 +53,10 @@ int vm_start_failed(struct api_err *err, const struct vm_row *vm, struct ref hos
     case HV_ERR_KIND_DEVICE_MODEL:
     case HV_ERR_KIND_BAD_ARGUMENT:
         return err_failed_to_start_emulator(err, REF_TEXT(vm->row.ref), "qemu", cause->text);
+    case HV_ERR_KIND_NO_KERNEL:
+        return plan_kernel_missing(vm, err);
+    case HV_ERR_KIND_NO_RAMDISK:
+        return plan_ramdisk_missing(vm, err);
     case HV_ERR_KIND_NOT_FOUND:
         return err_vm_requires_vdi(err, REF_TEXT(vm->row.ref), cause->text);
     case HV_ERR_KIND_FORMAT:

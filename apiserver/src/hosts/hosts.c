@@ -635,6 +635,8 @@ int hosts_fail(struct api_err *err, struct ref host, const struct hv_err *cause)
     case HV_ERR_KIND_DENIED:
     case HV_ERR_KIND_SUPERSEDED:
     case HV_ERR_KIND_TOO_DEEP:
+    case HV_ERR_KIND_NO_KERNEL:
+    case HV_ERR_KIND_NO_RAMDISK:
     case HV_ERR_KIND_INTERNAL:
         break;
     }

@@ -95,33 +95,45 @@ static const char *other_config(const struct vm_row *vm, const char *key)
     return value ? value : "";
 }
 
+static bool installs(const struct vm_row *vm)
+{
+    return *other_config(vm, PLAN_INSTALL_KERNEL);
+}
+
+static struct host_kernel host_kernel(const struct vm_row *vm)
+{
+    if (!installs(vm))
+        return (struct host_kernel){
+            vm->PV_kernel, vm->PV_ramdisk, vm->PV_args, {"PV_kernel", "PV_ramdisk", "PV_args"}};
+    return (struct host_kernel){
+        other_config(vm, PLAN_INSTALL_KERNEL),
+        other_config(vm, PLAN_INSTALL_RAMDISK),
+        other_config(vm, PLAN_INSTALL_ARGUMENTS),
+        {"other_config:" PLAN_INSTALL_KERNEL, "other_config:" PLAN_INSTALL_RAMDISK,
+         "other_config:" PLAN_INSTALL_ARGUMENTS},
+    };
+}
+
 /* The reboot at an installer's end would start its kernel again: the VM is halted then, and the next start is
  * from its disk. */
 static int plan_installer(const struct vm_row *vm, struct domain_config *config, struct api_err *err)
 {
-    const struct host_kernel from = {
-        .kernel = other_config(vm, PLAN_INSTALL_KERNEL),
-        .ramdisk = other_config(vm, PLAN_INSTALL_RAMDISK),
-        .arguments = other_config(vm, PLAN_INSTALL_ARGUMENTS),
-        .fields = {"other_config:" PLAN_INSTALL_KERNEL, "other_config:" PLAN_INSTALL_RAMDISK,
-                   "other_config:" PLAN_INSTALL_ARGUMENTS},
-    };
     config->on_reboot = END_ACTION_DESTROY;
+    const struct host_kernel from = host_kernel(vm);
     return plan_host_kernel(&from, config, err);
 }
 
 int plan_boot(const struct vm_row *vm, struct domain_config *config, struct api_err *err)
 {
-    if (*other_config(vm, PLAN_INSTALL_KERNEL))
+    if (installs(vm))
         return plan_installer(vm, config, err);
     /* A bootloader comes first, as with Xen: PV_kernel then is a leftover of an installation. */
     if (*vm->PV_bootloader)
         return plan_guest_kernel(vm, config, err);
-    if (*vm->PV_kernel)
-        return plan_host_kernel(
-            &(struct host_kernel){
-                vm->PV_kernel, vm->PV_ramdisk, vm->PV_args, {"PV_kernel", "PV_ramdisk", "PV_args"}},
-            config, err);
+    if (*vm->PV_kernel) {
+        const struct host_kernel from = host_kernel(vm);
+        return plan_host_kernel(&from, config, err);
+    }
     switch (vm->domain_type) {
     case DOMAIN_TYPE_PV:
     case DOMAIN_TYPE_PVH:
@@ -133,6 +145,21 @@ int plan_boot(const struct vm_row *vm, struct domain_config *config, struct api_
         break;
     }
     return plan_firmware(vm, config, err);
+}
+
+#define NO_SUCH_IMAGE                                                                                        \
+    "the host has no such file in its folder of images (hostd --images); put it there, or name one that is"
+
+int plan_kernel_missing(const struct vm_row *vm, struct api_err *err)
+{
+    const struct host_kernel from = host_kernel(vm);
+    return refuse(err, from.fields[0], from.kernel, NO_SUCH_IMAGE);
+}
+
+int plan_ramdisk_missing(const struct vm_row *vm, struct api_err *err)
+{
+    const struct host_kernel from = host_kernel(vm);
+    return refuse(err, from.fields[1], from.ramdisk, NO_SUCH_IMAGE);
 }
 
 /* ---- platform ---- */

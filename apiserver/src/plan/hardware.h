@@ -12,6 +12,9 @@
 #define PLAN_INSTALL_ARGUMENTS "corral:install-arguments"
 
 int plan_boot(const struct vm_row *vm, struct domain_config *config, struct api_err *err);
+/* -1: the VM starts by a kernel (with a ramdisk) of the host, which has none of that name. */
+int plan_kernel_missing(const struct vm_row *vm, struct api_err *err);
+int plan_ramdisk_missing(const struct vm_row *vm, struct api_err *err);
 int plan_hardware(const struct vm_row *vm, struct domain_config *config, struct api_err *err);
 /* How all its disks are attached, and what all its nics look like. */
 int plan_bus(const struct vm_row *vm, enum disk_bus *bus, struct api_err *err);
