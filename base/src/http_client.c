@@ -133,5 +133,7 @@ void http_reply_done(struct http_reply *reply)
     buf_done(&reply->body);
     free(reply->content_type);
     free(reply->location);
+    free(reply->etag);
+    free(reply->content_range);
     *reply = HTTP_REPLY_INIT;
 }

@@ -105,14 +105,35 @@ struct transfer {
     bool too_large, gave_up, cancelled;
 };
 
+static char *header_or_null(CURL *c, const char *name)
+{
+    struct curl_header *header;
+    return curl_easy_header(c, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK ? xstrdup(header->value)
+                                                                                : NULL;
+}
+
+static void read_head(CURL *c, struct http_reply *reply)
+{
+    long status = 0;
+    curl_easy_getinfo(c, CURLINFO_RESPONSE_CODE, &status);
+    reply->status = (unsigned)status;
+    reply->content_type = header_or_null(c, "Content-Type");
+    reply->location = header_or_null(c, "Location");
+    reply->etag = header_or_null(c, "ETag");
+    reply->content_range = header_or_null(c, "Content-Range");
+}
+
 static size_t on_answer_data(char *data, size_t one, size_t len, void *arg)
 {
     (void)one;
     struct transfer *t = arg;
-    long status = 0;
-    curl_easy_getinfo(t->easy->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (t->call->sink && status >= 200 && status < 300) {
-        if (t->call->sink(t->call->arg, data, len) == 0)
+    const struct http_call *call = t->call;
+    bool first = t->reply->status == 0;
+    if (first)
+        read_head(t->easy->curl, t->reply);
+    if (call->sink && t->reply->status >= 200 && t->reply->status < 300) {
+        bool welcome = !first || !call->head || call->head(call->arg, t->reply) == 0;
+        if (welcome && call->sink(call->arg, data, len) == 0)
             return len;
         t->gave_up = true;
         return CURL_WRITEFUNC_ERROR;
@@ -254,13 +275,6 @@ static int explain(const struct transfer *t, CURLcode code, struct http_error *e
     return easy_failed(t->easy, code, error);
 }
 
-static char *header_or_null(CURL *c, const char *name)
-{
-    struct curl_header *header;
-    return curl_easy_header(c, name, 0, CURLH_HEADER, -1, &header) == CURLHE_OK ? xstrdup(header->value)
-                                                                                : NULL;
-}
-
 int http_client_call(struct http_client *client, const struct http_call *call, struct http_reply *reply,
                      struct http_error *error)
 {
@@ -281,11 +295,8 @@ int http_client_call(struct http_client *client, const struct http_call *call, s
     CURLcode code = curl_easy_perform(e->curl);
     int result = code == CURLE_OK ? 0 : explain(&t, code, error);
     if (result == 0) {
-        long status = 0;
-        curl_easy_getinfo(e->curl, CURLINFO_RESPONSE_CODE, &status);
-        got.status = (unsigned)status;
-        got.content_type = header_or_null(e->curl, "Content-Type");
-        got.location = header_or_null(e->curl, "Location");
+        if (got.status == 0)
+            read_head(e->curl, &got);
         *reply = got;
     } else {
         http_reply_done(&got);

@@ -115,6 +115,10 @@ static int take_line(struct answer *a, const char *line, struct frame *frame, st
         keep(&a->reply->content_type, value);
     } else if ((value = value_of(line, "Location"))) {
         keep(&a->reply->location, value);
+    } else if ((value = value_of(line, "ETag"))) {
+        keep(&a->reply->etag, value);
+    } else if ((value = value_of(line, "Content-Range"))) {
+        keep(&a->reply->content_range, value);
     }
     return 0;
 }
@@ -158,13 +162,20 @@ static int read_head(struct answer *a, struct frame *frame, struct http_error *e
 
 /* ---- the body ---- */
 
+static int gave_up(struct http_error *error)
+{
+    return client_fail(error, HTTP_CALLBACK, "the transfer was given up on this side");
+}
+
 static int deliver(struct answer *a, const char *data, size_t len, struct http_error *error)
 {
-    unsigned status = a->reply->status;
-    if (a->call->sink && status >= 200 && status < 300)
-        return a->call->sink(a->call->arg, data, len) == 0
-                   ? 0
-                   : client_fail(error, HTTP_CALLBACK, "the transfer was given up on this side");
+    const struct http_call *call = a->call;
+    if (call->sink && a->reply->status >= 200 && a->reply->status < 300) {
+        if (call->head && !a->head_shown && call->head(call->arg, a->reply) < 0)
+            return gave_up(error);
+        a->head_shown = true;
+        return call->sink(call->arg, data, len) == 0 ? 0 : gave_up(error);
+    }
     if (len > a->body_max - a->reply->body.len)
         return client_fail(error, HTTP_TOO_LARGE, "the answer is longer than allowed");
     buf_add(&a->reply->body, data, len);

@@ -35,8 +35,9 @@ struct answer {
     struct http_reply *reply;
     struct buf in; /* read and not used yet */
     size_t body_max;
-    bool started;  /* a byte came */
-    bool reusable; /* once it was read: the connection can carry another call */
+    bool started;    /* a byte came */
+    bool head_shown; /* to the call's `head` */
+    bool reusable;   /* once it was read: the connection can carry another call */
 };
 /* Reads the answer up to its end, without the interim ones before it. 0, or -1. */
 int answer_read(struct answer *a, struct http_error *error);

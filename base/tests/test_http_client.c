@@ -225,6 +225,39 @@ Test(http_client, sinks_get_good_answers_and_no_errors)
     script_end(s);
 }
 
+static int note_head(void *arg, const struct http_reply *reply)
+{
+    struct buf *seen = arg;
+    buf_printf(seen, "%u %s %s;", reply->status, reply->etag ? reply->etag : "-",
+               reply->content_range ? reply->content_range : "-");
+    return reply->status == 206 ? 0 : -1;
+}
+static int note_bytes(void *arg, const char *data, size_t len)
+{
+    buf_add(arg, data, len);
+    return 0;
+}
+
+Test(http_client, the_head_is_seen_before_the_bytes)
+{
+    struct script *s =
+        SCRIPT("HTTP/1.1 206 X\r\nETag: \"a\"\r\ncontent-range: bytes 5-6/7\r\nContent-Length: 2\r\n\r\nok",
+               "HTTP/1.1 416 X\r\nContent-Range: bytes */7\r\nContent-Length: 3\r\n\r\nbad", OK_HEAD "ok");
+    struct http_client *client = client_of(s);
+    AUTO_BUF struct buf seen = BUF_INIT;
+    struct http_call c = {.path = "/", .head = note_head, .sink = note_bytes, .arg = &seen};
+    AUTO_HTTP_REPLY struct http_reply part = HTTP_REPLY_INIT;
+    AUTO_HTTP_REPLY struct http_reply none = HTTP_REPLY_INIT;
+    cr_assert_eq(call(client, c, &part), 206);
+    cr_assert(same_text(&seen, "206 \"a\" bytes 5-6/7;ok"), "%.*s", (int)seen.len, seen.data);
+    cr_assert_eq(call(client, c, &none), 416);
+    cr_assert_str_eq(none.content_range, "bytes */7");
+    cr_assert_eq(failure(client, c), HTTP_CALLBACK);
+    cr_assert(same_text(&seen, "206 \"a\" bytes 5-6/7;ok200 - -;"));
+    http_client_free(client);
+    script_end(s);
+}
+
 Test(http_client, nothing_smuggles_a_line)
 {
     struct http_client *client = http_client_new(&(struct http_client_config){.url = "http://127.0.0.1:1"});

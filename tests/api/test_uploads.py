@@ -217,8 +217,8 @@ class Uploads(UploadTest):
 
 @unittest.skipUnless(program("xe"), "no xe")
 class Xe(UploadTest):
-    def xe(self, filename, *more):
-        run = subprocess.run([program("xe"), "-s", os.path.join(POOL.state, "poold.sock"), "vdi-import", f"uuid={self.uuid}", f"filename={filename}",
+    def xe(self, filename, *more, command="vdi-import"):
+        run = subprocess.run([program("xe"), "-s", os.path.join(POOL.state, "poold.sock"), command, f"uuid={self.uuid}", f"filename={filename}",
                               *more], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
                              env={"PATH": os.environ["PATH"], "HOME": POOL.folder})
         return run.returncode, run.stderr
@@ -250,6 +250,39 @@ class Xe(UploadTest):
         for words in (("resume=perhaps",), ("--resume", "format=vmdk")):
             self.assertEqual(self.xe(file, *words)[0], 1, words)
         self.assertEqual(self.xe("-", "--resume")[0], 1)
+
+
+    def test_a_download_goes_on(self):
+        data = pattern(4 * MIB, b"down")
+        self.assertEqual(self.patch(self.make(len(data)), 0, data)[0], 204)
+        file = os.path.join(POOL.folder, "taken.raw")
+        path = f"/vdis/{self.uuid}/content"
+
+        def leave(count):  # what a killed xe leaves
+            with open(file + ".partial", "wb") as f, open(file + ".partial.of", "w", encoding="utf-8") as note:
+                f.write(b"!" + data[1:count])
+                note.write(f"{API}{path}\n{self.raw('HEAD', path)[1]['etag']}\n")
+
+        def taken():
+            with open(file, "rb") as f:
+                content = f.read()
+            os.unlink(file)
+            return content
+
+        for count in (MIB + 1, len(data)):
+            leave(count)
+            self.assertEqual(self.xe(file, "--resume", command="vdi-export"), (0, ""))
+            self.assertEqual(taken(), b"!" + data[1:])
+        self.assertEqual(self.xe(file, "--resume", command="vdi-export"), (0, ""))
+        self.assertEqual(taken(), data)
+        leave(MIB)
+        self.assertEqual(self.patch(self.make(1), 0, b"?")[0], 204)
+        status, why = self.xe(file, "--resume", command="vdi-export")
+        self.assertEqual((status, "has changed" in why and "vdi-snapshot" in why), (1, True), why)
+        self.assertEqual(self.xe(file, "resume=anew", command="vdi-export"), (0, ""))
+        self.assertEqual(taken(), b"?" + bytes(len(data) - 1))
+        self.make(MIB)  # being filled: the API's reason is told
+        self.assertRegex(self.xe(file, "--resume", command="vdi-export")[1], r"\(VDI_IN_USE\)")
 
 
 class Broken(UploadTest):

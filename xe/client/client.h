@@ -28,6 +28,9 @@ int xe_rpc_login(struct xe_client *c, struct xe_err *err);
 void xe_rpc_logout(struct xe_client *c);
 int xe_rpc_rest(void *ctx, const char *method, const char *path, json_t *body, json_t **result,
                 struct xe_err *err);
+/* The reason in an answer of REST that is no success: the API's error of its problem, or one sentence about
+ * `what`. Always -1. */
+int xe_rest_refused(const struct http_reply *reply, const char *what, struct xe_err *err);
 const char *xe_rpc_session(void *ctx, struct xe_err *err);
 void xe_rpc_use_session(void *ctx, const char *session);
 /* Before the first call. */
@@ -42,6 +45,9 @@ int xe_download(void *ctx, const char *filename, const char *path, xe_progress_f
 /* parts.c */
 int xe_upload_parts(void *ctx, const char *filename, const char *path, const char *format, bool anew,
                     xe_progress_fn *progress, void *arg, struct xe_err *err);
+/* ranges.c */
+int xe_download_parts(void *ctx, const char *filename, const char *path, bool anew, xe_progress_fn *progress,
+                      void *arg, struct xe_err *err);
 int xe_disk_size(void *ctx, const char *filename, const char *format, int64_t *size, struct xe_err *err);
 int xe_read_file(void *ctx, const char *name, char **data, size_t *len, struct xe_err *err);
 /* build.c */

@@ -161,6 +161,7 @@ static struct xe_api api_of(struct xe_client *client)
                            .upload = xe_upload,
                            .download = xe_download,
                            .upload_parts = xe_upload_parts,
+                           .download_parts = xe_download_parts,
                            .build_disk = xe_build_disk,
                            .drop_disk = xe_drop_disk,
                            .disk_size = xe_disk_size,

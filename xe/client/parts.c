@@ -1,6 +1,6 @@
 /* Images to a disk in parts (tus 1.0 over REST): what has come is kept by the server, so the same command
  * goes on where one before it broke or was interrupted. */
-#include "client.h"
+#include "moving.h"
 #include <base/file.h>
 #include <base/json.h>
 #include <base/mem.h>
@@ -17,19 +17,15 @@
 struct parts {
     struct xe_client *c;
     const char *filename;
-    int fd;
-    int64_t length, offset;
-    char *metadata; /* says which file it is, so that no other goes on with its upload */
-    char *location; /* NULL: no upload has begun */
-    int failed;     /* errno of the local side */
-    xe_progress_fn *progress;
-    void *arg;
+    struct moving m; /* from the file; `done` is what counts on the server when it begins */
+    char *metadata;  /* says which file it is, so that no other goes on with its upload */
+    char *location;  /* NULL: no upload has begun */
 };
 
 static void parts_done(struct parts *p)
 {
-    if (p->fd >= 0)
-        close(p->fd);
+    if (p->m.fd >= 0)
+        close(p->m.fd);
     free(p->metadata);
     free(p->location);
 }
@@ -37,17 +33,18 @@ static void parts_done(struct parts *p)
 static int open_file(struct parts *p, struct xe_err *err)
 {
     struct stat st;
-    p->fd = open(p->filename, O_RDONLY | O_CLOEXEC);
-    if (p->fd < 0 || fstat(p->fd, &st) < 0) {
+    p->m.fd = open(p->filename, O_RDONLY | O_CLOEXEC);
+    if (p->m.fd < 0 || fstat(p->m.fd, &st) < 0) {
         xe_err_set(err, XE_ERR_CLI, "%s: %s", p->filename, strerror(errno));
         return -1;
     }
-    p->length = S_ISBLK(st.st_mode) ? lseek(p->fd, 0, SEEK_END) : S_ISREG(st.st_mode) ? st.st_size : -1;
-    if (p->length <= 0) {
+    off_t length = S_ISBLK(st.st_mode) ? lseek(p->m.fd, 0, SEEK_END) : S_ISREG(st.st_mode) ? st.st_size : -1;
+    if (length <= 0) {
         xe_err_set(err, XE_ERR_CLI, "%s: only a file or a block device with something in it can be resumed",
                    p->filename);
         return -1;
     }
+    p->m.total = (uint64_t)length;
     AUTO_FREE char *said = xasprintf("%lld.%09ld", (long long)st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
     AUTO_FREE char *modified = base64_encode(said, strlen(said));
     p->metadata = xasprintf("modified %s", modified);
@@ -67,25 +64,9 @@ static int find_upload(struct parts *p, const char *path, struct xe_err *err)
     json_get_string(item, "metadata", &metadata);
     json_get_string(item, "location", &location);
     p->location = xstrdup(location);
-    p->offset = json_integer_value(json_object_get(item, "offset"));
-    return !streq(metadata, p->metadata) || json_integer_value(json_object_get(item, "length")) != p->length;
-}
-
-/* The server's reason: a problem of REST. */
-static int refused(const struct http_reply *reply, struct xe_err *err)
-{
-    struct json_error bad;
-    const char *code = NULL, *detail = "";
-    AUTO_JSON json_t *problem = reply->body.len ? json_parse(reply->body.data, reply->body.len, &bad) : NULL;
-    if (problem && json_get_string(problem, "code", &code)) {
-        xe_err_set_api(err, code, json_object_get(problem, "params"));
-        return -1;
-    }
-    if (problem)
-        json_get_string(problem, "detail", &detail);
-    xe_err_set(err, XE_ERR_PLAIN, "The server refused the transfer with HTTP status %u%s%s", reply->status,
-               *detail ? ": " : ".", detail);
-    return -1;
+    p->m.done = (uint64_t)json_integer_value(json_object_get(item, "offset"));
+    return !streq(metadata, p->metadata) ||
+           (uint64_t)json_integer_value(json_object_get(item, "length")) != p->m.total;
 }
 
 static int begin_upload(struct parts *p, const char *path, const char *format, struct xe_err *err)
@@ -94,7 +75,7 @@ static int begin_upload(struct parts *p, const char *path, const char *format, s
     AUTO_SECRET char *bearer = xasprintf("Bearer %s", p->c->session);
     AUTO_FREE char *with_format = xasprintf("%s?format=%s", path, format);
     char length[NUMBER_SIZE];
-    snprintf(length, sizeof(length), "%lld", (long long)p->length);
+    snprintf(length, sizeof(length), "%llu", (unsigned long long)p->m.total);
     const struct http_header headers[] = {{"Authorization", bearer},
                                           {"Tus-Resumable", TUS_VERSION},
                                           {"Upload-Length", length},
@@ -107,25 +88,10 @@ static int begin_upload(struct parts *p, const char *path, const char *format, s
         return -1;
     }
     if (reply.status != 201 || !reply.location)
-        return refused(&reply, err);
+        return xe_rest_refused(&reply, path, err);
     p->location = TAKE_PTR(reply.location);
-    p->offset = 0;
+    p->m.done = 0;
     return 0;
-}
-
-static ssize_t pull(void *arg, char *to, size_t max)
-{
-    struct parts *p = arg;
-    ssize_t n;
-    do
-        n = read(p->fd, to, max);
-    while (n < 0 && errno == EINTR && !xe_stop);
-    if (n < 0) {
-        p->failed = errno;
-        return -1;
-    }
-    p->offset += n;
-    return p->progress(p->arg, (uint64_t)p->offset, (uint64_t)p->length) ? -1 : n;
 }
 
 static int send_rest(struct parts *p, struct xe_err *err)
@@ -133,32 +99,30 @@ static int send_rest(struct parts *p, struct xe_err *err)
     AUTO_HTTP_REPLY struct http_reply reply = HTTP_REPLY_INIT;
     AUTO_SECRET char *bearer = xasprintf("Bearer %s", p->c->session);
     char offset[NUMBER_SIZE];
-    snprintf(offset, sizeof(offset), "%lld", (long long)p->offset);
+    snprintf(offset, sizeof(offset), "%llu", (unsigned long long)p->m.done);
     const struct http_header headers[] = {
         {"Authorization", bearer}, {"Tus-Resumable", TUS_VERSION}, {"Upload-Offset", offset}, {NULL, NULL}};
     struct http_call call = {.method = "PATCH",
                              .path = p->location,
                              .headers = headers,
-                             .source = pull,
-                             .source_len = p->length - p->offset,
-                             .arg = p,
+                             .source = xe_moving_pull,
+                             .source_len = (int64_t)(p->m.total - p->m.done),
+                             .arg = &p->m,
                              .content_type = "application/offset+octet-stream",
                              .timeout_ms = -1,
-                             .stall_ms = 3600 * 1000, /* the image is converted after the last byte */
+                             .stall_ms = XE_STALL_MS, /* the image is converted after the last byte */
                              .cancel = &xe_stop};
     struct http_error error;
-    if (lseek(p->fd, p->offset, SEEK_SET) < 0) {
+    if (lseek(p->m.fd, (off_t)p->m.done, SEEK_SET) < 0) {
         xe_err_set(err, XE_ERR_CLI, "%s: %s", p->filename, strerror(errno));
         return -1;
     }
     if (http_client_call(p->c->http, &call, &reply, &error) == 0)
-        return reply.status == 204 ? 0 : refused(&reply, err);
+        return reply.status == 204 ? 0 : xe_rest_refused(&reply, p->location, err);
     if (xe_stop)
         xe_err_set(err, XE_ERR_CANCELLED, "Interrupted: the same command goes on.");
-    else if (p->failed)
-        xe_err_set(err, XE_ERR_CLI, "%s: %s", p->filename, strerror(p->failed));
     else
-        xe_http_failed(p->c, &error, err);
+        xe_moving_failed(p->c, &p->m, p->filename, &error, err);
     return -1;
 }
 
@@ -196,7 +160,7 @@ static int move(struct parts *p, const char *path, const char *format, bool anew
 int xe_upload_parts(void *ctx, const char *filename, const char *path, const char *format, bool anew,
                     xe_progress_fn *progress, void *arg, struct xe_err *err)
 {
-    struct parts p = {.c = ctx, .filename = filename, .fd = -1, .progress = progress, .arg = arg};
+    struct parts p = {.c = ctx, .filename = filename, .m = {.fd = -1, .progress = progress, .arg = arg}};
     int rc = move(&p, path, format, anew, err);
     parts_done(&p);
     return rc;

@@ -195,6 +195,22 @@ void xe_rpc_logout(struct xe_client *c)
     c->session = c->cookie = NULL;
 }
 
+int xe_rest_refused(const struct http_reply *reply, const char *what, struct xe_err *err)
+{
+    struct json_error bad;
+    const char *code = NULL, *detail = "";
+    AUTO_JSON json_t *problem = reply->body.len ? json_parse(reply->body.data, reply->body.len, &bad) : NULL;
+    if (problem && json_get_string(problem, "code", &code)) {
+        xe_err_set_api(err, code, json_object_get(problem, "params"));
+        return -1;
+    }
+    if (problem && !json_get_string(problem, "detail", &detail))
+        json_get_string(problem, "title", &detail);
+    xe_err_set(err, XE_ERR_CLI, "the server refused %s with HTTP status %u%s%s", what, reply->status,
+               *detail ? ": " : "", detail);
+    return -1;
+}
+
 int xe_rpc_rest(void *ctx, const char *method, const char *path, json_t *body, json_t **result,
                 struct xe_err *err)
 {
@@ -215,22 +231,12 @@ int xe_rpc_rest(void *ctx, const char *method, const char *path, json_t *body, j
                              .cancel = &xe_stop};
     if (post(c, &call, &reply, err) < 0)
         return -1;
+    if (reply.status < 200 || reply.status > 299)
+        return xe_rest_refused(&reply, path, err);
     struct json_error bad;
     bool none = reply.status == 204;
     AUTO_JSON json_t *answer =
         none ? json_null() : json_parse(reply.body.data ? reply.body.data : "", reply.body.len, &bad);
-    if (reply.status < 200 || reply.status > 299) {
-        const char *detail = "", *code;
-        if (answer && json_get_string(answer, "error", &code)) {
-            xe_err_set_api(err, code, json_object_get(answer, "params"));
-            return -1;
-        }
-        if (answer && !json_get_string(answer, "detail", &detail))
-            json_get_string(answer, "title", &detail);
-        xe_err_set(err, XE_ERR_CLI, "the server refused %s with HTTP status %u%s%s", path, reply.status,
-                   *detail ? ": " : "", detail);
-        return -1;
-    }
     if (!answer)
         return bad_answer(c, path, bad.text, err);
     *result = TAKE_PTR(answer);

@@ -1,5 +1,5 @@
 /* Disk images in and out, as streams between a local file and the server. */
-#include "client.h"
+#include "moving.h"
 #include <base/file.h>
 #include <base/mem.h>
 #include <errno.h>
@@ -7,17 +7,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { STALL_MS = 3600 * 1000 };
-
-struct moving {
-    int fd;
-    int failed; /* errno of the local side */
-    uint64_t done, total;
-    xe_progress_fn *progress;
-    void *arg;
-};
-
-static ssize_t pull(void *arg, char *to, size_t max)
+ssize_t xe_moving_pull(void *arg, char *to, size_t max)
 {
     struct moving *m = arg;
     ssize_t n;
@@ -32,12 +22,12 @@ static ssize_t pull(void *arg, char *to, size_t max)
     return m->progress(m->arg, m->done, m->total) ? -1 : n;
 }
 
-static int push(void *arg, const char *data, size_t len)
+int xe_moving_push(void *arg, const char *data, size_t len)
 {
     struct moving *m = arg;
     for (size_t at = 0; at < len;) {
         ssize_t n = write(m->fd, data + at, len - at);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && errno == EINTR && !xe_stop)
             continue;
         if (n <= 0) {
             m->failed = n < 0 ? errno : EIO;
@@ -49,9 +39,8 @@ static int push(void *arg, const char *data, size_t len)
     return m->progress(m->arg, m->done, m->total) ? -1 : 0;
 }
 
-/* What went wrong, local trouble first. */
-static int transfer_failed(struct xe_client *c, const struct moving *m, const char *filename,
-                           const struct http_error *error, struct xe_err *err)
+int xe_moving_failed(const struct xe_client *c, const struct moving *m, const char *filename,
+                     const struct http_error *error, struct xe_err *err)
 {
     if (xe_stop)
         xe_err_set(err, XE_ERR_CANCELLED, "Interrupted.");
@@ -83,10 +72,10 @@ static int run(struct xe_client *c, struct http_call *call, struct moving *m, co
     call->headers = headers;
     call->arg = m;
     call->timeout_ms = -1;
-    call->stall_ms = STALL_MS;
+    call->stall_ms = XE_STALL_MS;
     call->cancel = &xe_stop;
     if (http_client_call(c->http, call, &reply, &error) < 0)
-        return transfer_failed(c, m, filename, &error, err);
+        return xe_moving_failed(c, m, filename, &error, err);
     xe_debug(c, "%s: status %u, %llu bytes", call->path, reply.status, (unsigned long long)m->done);
     return reply.status >= 200 && reply.status < 300 ? 0 : refused(&reply, err);
 }
@@ -146,7 +135,7 @@ int xe_upload(void *ctx, const char *filename, const char *path, xe_progress_fn 
         return -1;
     struct http_call call = {.method = "PUT",
                              .path = path,
-                             .source = pull,
+                             .source = xe_moving_pull,
                              .source_len = st.st_size,
                              .content_type = "application/octet-stream"};
     return run(c, &call, &m, filename, err);
@@ -169,7 +158,7 @@ int xe_download(void *ctx, const char *filename, const char *path, xe_progress_f
         xe_err_set(err, XE_ERR_CLI, "%s: %s", partial, strerror(errno));
         return -1;
     }
-    struct http_call call = {.method = "GET", .path = path, .sink = push};
+    struct http_call call = {.method = "GET", .path = path, .sink = xe_moving_push};
     int rc = xe_rpc_login(c, err) < 0 ? -1 : run(c, &call, &m, filename, err);
     if (standard)
         return rc;

@@ -50,6 +50,8 @@ class FakeServer:
         self.raw_answer = None  # (status, body) for every call
         self.download = b""
         self.hold_uploads = False
+        self.etag, self.ranges, self.hold_at = '"1"', [], None  # of a disk's content; what was asked of it; where it stalls
+        self.problem = None  # (status, problem) for every request of REST
         self.changed = threading.Condition()
         server = self
 
@@ -109,6 +111,8 @@ class FakeServer:
     def on_post(self, h):
         body = h.rfile.read(int(h.headers["Content-Length"]))
         self.bodies.append(body)
+        if self.problem and h.path.startswith("/api/"):
+            return self.answer(h, self.problem[0], json.dumps(self.problem[1]).encode(), "application/problem+json")
         if h.path == "/api/v1/join-tokens":
             self.note("join-tokens " + h.headers.get("Authorization", ""))
             return self.answer(h, 201, b'{"token":"t.f","expires":"20260101T00:00:00Z"}')
@@ -158,6 +162,8 @@ class FakeServer:
             return next(r for r, record in table.items() if record["uuid"] == params[0])
         if message == "get_record":
             return table[params[0]]
+        if message == "get_uuid":
+            return table[params[0]]["uuid"]
         return ""
 
     def task(self, status):
@@ -197,8 +203,34 @@ class FakeServer:
         self.cookies.append(h.headers.get("Cookie", ""))
         if h.path.startswith("/console"):
             return self.console(h)
+        if h.path.endswith("/content"):
+            return self.content(h)
         self.tables["task"][h.path.split("task_id=")[1]]["status"] = "success"
         self.answer(h, 200, self.download, "application/octet-stream")
+
+    def content(self, h):
+        """The rest of a disk from where the client says, as RFC 9110 has it."""
+        asked, match = h.headers["Range"], h.headers.get("If-Range")
+        self.ranges.append((asked, match))
+        first, size = int(asked.removeprefix("bytes=").rstrip("-")), len(self.download)
+        part = match in (None, self.etag)
+        if part and first >= size:
+            h.send_response(416)
+            h.send_header("Content-Range", f"bytes */{size}")
+            h.send_header("Content-Length", "0")
+            return h.end_headers()
+        h.send_response(206 if part else 200)
+        h.send_header("ETag", self.etag)
+        if part:
+            h.send_header("Content-Range", f"bytes {first}-{size - 1}/{size}")
+        data = self.download[first if part else 0:]
+        h.send_header("Content-Length", str(len(data)))
+        h.end_headers()
+        if self.hold_at is None:
+            return h.wfile.write(data)
+        h.wfile.write(data[:self.hold_at - first])
+        h.rfile.read(1)  # until the client is gone
+        h.close_connection = True
 
     def console(self, h):
         key = h.headers["Sec-WebSocket-Key"].encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"

@@ -61,6 +61,12 @@ class Base(unittest.TestCase):
     def xe(self, server, *args, **kw):
         return subprocess.run(self.words(server, *args), env=self.env(), capture_output=True, text=True, timeout=60, **kw)
 
+    def until(self, happened, seconds=60):
+        end = time.monotonic() + seconds
+        while not happened():
+            self.assertLess(time.monotonic(), end, "it did not happen")
+            time.sleep(0.01)
+
     def start(self, server, *args, **kw):
         p = subprocess.Popen(self.words(server, *args), env=self.env(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                              stdin=subprocess.DEVNULL, **kw)  # fmt: skip
@@ -200,6 +206,19 @@ class Session(Base):
         self.assertEqual((r.returncode, r.stdout), (1, ""))
         self.assertRegex(r.stderr, r"\A[^\n]+ \(SESSION_INVALID\)\n")
 
+    def test_refusals_of_rest(self):
+        """A problem with a code is the API's error, as of any call; others are told in their words."""
+        server = self.serve()
+        for status, problem, said in (
+                (403, {"code": "RBAC_PERMISSION_DENIED", "params": ["pool.x", "no"], "title": "t", "detail": "d"}, r"\A[^\n]+ \(RBAC_PERMISSION_DENIED\)\n.*pool\.x"),
+                (401, {"code": "SESSION_INVALID", "params": ["r"]}, r"\A[^\n]+ \(SESSION_INVALID\)\n"),
+                (429, {"title": "Too Many Requests", "detail": "Later."}, r"\AError: the server refused /api/v1/join-tokens with HTTP status 429: Later\.\n\Z"),
+                (503, {"title": "Busy"}, r"\AError: [^\n]+ 503: Busy\n\Z"), (500, [], r"\AError: [^\n]+ 500\n\Z")):
+            server.problem = (status, problem)
+            r = self.xe(server, "--nossl", "host-join-token")
+            self.assertEqual((r.returncode, r.stdout), (1, ""))
+            self.assertRegex(r.stderr, "(?s)" + said)
+
     def test_a_session_of_the_server_alone(self):
         """What works without a coordinator logs in without one."""
         server = self.serve()
@@ -268,6 +287,45 @@ class Transfers(Base):
         self.assertEqual(r.returncode, 1)
         self.assertIn("exists already", r.stderr)
         self.assertEqual(list(self.home.glob("*.partial")), [])
+
+    def test_a_download_goes_on(self):
+        """However it ended: killed, interrupted, or its server gone; never with parts of another content."""
+        server, image = self.serve(), self.home / "out.raw"
+        partial, note = self.home / "out.raw.partial", self.home / "out.raw.partial.of"
+        server.download = os.urandom(1 << 20)
+        command = ("--nossl", "vdi-export", f"uuid={VDI}", f"filename={image}")
+        for end, code, said in ((signal.SIGKILL, -9, ""), (signal.SIGINT, 130, "Interrupted: the same command goes on.\n")):
+            server.hold_at = (partial.stat().st_size if partial.exists() else 0) + 100_000
+            p = self.start(server, *command, "--resume")
+            self.until(lambda: partial.exists() and partial.stat().st_size == server.hold_at)
+            other = self.xe(server, *command, "--resume")
+            self.assertEqual((other.returncode, other.stderr), (1, f"Error: another xe writes {partial}\n"))
+            p.send_signal(end)
+            self.assertEqual(p.communicate(timeout=60)[1].decode(), said)
+            self.assertEqual((p.returncode, partial.read_bytes()), (code, server.download[:server.hold_at]))
+        server.hold_at, server.etag = None, '"2"'
+        r = self.xe(server, *command, "--resume")
+        self.assertEqual((r.returncode, has(r.stderr, "has changed", "resume=anew")), (1, True), r.stderr)
+        self.assertEqual(partial.stat().st_size, 200_000)
+        server.etag = '"1"'
+        r = self.xe(server, *command, "--resume")
+        self.assertEqual((r.returncode, r.stderr), (0, ""))
+        self.assertEqual(image.read_bytes(), server.download)
+        self.assertEqual(server.ranges, [("bytes=0-", None), ("bytes=100000-", '"1"'), ("bytes=200000-", '"1"'), ("bytes=200000-", '"1"')])
+        self.assertEqual((partial.exists(), note.exists()), (False, False))
+        # All has come, but not its end; then what is no part of this disk.
+        for there, how, asked in (((server.download, True), "resume=true", f"bytes={1 << 20}-"), ((b"of another", False), "resume=true", "bytes=0-"),
+                                  ((b"x", True), "resume=anew", "bytes=0-")):
+            image.unlink()
+            partial.write_bytes(there[0])
+            note.write_text(f"/api/v1/vdis/{VDI if there[1] else 'other'}/content\n\"1\"\n")
+            r = self.xe(server, *command, how)
+            self.assertEqual((r.returncode, r.stderr, server.ranges[-1][0]), (0, "", asked))
+            self.assertEqual((image.read_bytes() == server.download, partial.exists(), note.exists()), (True, False, False))
+        self.assertEqual(self.xe(server, *command, "--resume").stderr, f"Error: {image} exists already\n")
+        for words in (["format=vhd", "--resume"], ["base=" + VDI, "--resume"], ["resume=perhaps"]):
+            self.assertEqual(self.xe(server, *command[:-1], f"filename={self.home}/new", *words).returncode, 1, words)
+        self.assertEqual(self.xe(server, *command[:-1], "filename=-", "--resume").returncode, 1)
 
     def test_ctrl_c_cancels_the_task(self):
         server = self.serve()

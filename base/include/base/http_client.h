@@ -52,6 +52,15 @@ struct http_error {
 };
 const char *http_failure_name(enum http_failure kind);
 
+struct http_reply {
+    unsigned status;
+    struct buf body;
+    char *content_type, *location, *etag, *content_range; /* headers; NULL: not there */
+};
+#define HTTP_REPLY_INIT ((struct http_reply){0})
+void http_reply_done(struct http_reply *reply);
+#define AUTO_HTTP_REPLY __attribute__((cleanup(http_reply_done)))
+
 struct http_call {
     const char *method;                /* NULL: GET, or POST when there is a body */
     const char *path;                  /* begins with '/'; escaped already */
@@ -64,6 +73,8 @@ struct http_call {
     int64_t source_len;
     /* Instead of collecting the answer of a 2xx: 0, or -1 to give up. Other statuses are still collected. */
     int (*sink)(void *arg, const char *data, size_t len);
+    /* With a sink: sees the answer's status and headers before the first byte. 0, or -1 to give up. */
+    int (*head)(void *arg, const struct http_reply *reply);
     void *arg;
     int64_t
         timeout_ms; /* for the whole call; 0: 30,000; -1: no limit (a stalled transfer ends after stall_ms) */
@@ -71,15 +82,6 @@ struct http_call {
     size_t body_max;            /* of a collected answer; 0: 16 MiB */
     const _Atomic bool *cancel; /* may be NULL; looked at about once a second or more often */
 };
-struct http_reply {
-    unsigned status;
-    struct buf body;
-    char *content_type; /* NULL: none */
-    char *location;     /* NULL: none */
-};
-#define HTTP_REPLY_INIT ((struct http_reply){0})
-void http_reply_done(struct http_reply *reply);
-#define AUTO_HTTP_REPLY __attribute__((cleanup(http_reply_done)))
 /* 0: an answer came, whatever its status (no redirect is followed); -1: *error. When the server closed a kept
  * connection without a byte of an answer, a GET or HEAD is repeated on a new one; anything else is HTTP_LOST.
  * The first use of a client makes the process ignore SIGPIPE. */

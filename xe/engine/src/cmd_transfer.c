@@ -80,13 +80,30 @@ int xe_transfer_file(struct xe_run_state *x, xe_transfer_fn *move, const char *l
     return -1;
 }
 
-int xe_transfer_parts(struct xe_run_state *x, const char *label, const char *filename, const char *path,
-                      const char *format, bool anew)
+static int no_parts(struct xe_run_state *x)
+{
+    return xe_fail(x, XE_ERR_CLI, "only the xe program on your machine can resume a transfer");
+}
+
+int xe_upload_parts_of(struct xe_run_state *x, const char *filename, const char *uuid, const char *format,
+                       bool anew)
 {
     if (!x->api->upload_parts)
-        return xe_fail(x, XE_ERR_CLI, "only the xe program on your machine can resume a transfer");
-    struct xe_meter m = xe_meter_init(x, label, false);
+        return no_parts(x);
+    AUTO_FREE char *path = xasprintf("/api/v1/vdis/%s/uploads", uuid);
+    struct xe_meter m = xe_meter_init(x, "Importing", false);
     int rc = x->api->upload_parts(x->api->ctx, filename, path, format, anew, draw, &m, &x->err);
+    xe_meter_end(&m);
+    return rc;
+}
+
+int xe_download_parts_of(struct xe_run_state *x, const char *filename, const char *uuid, bool anew)
+{
+    if (!x->api->download_parts)
+        return no_parts(x);
+    AUTO_FREE char *path = xasprintf("/api/v1/vdis/%s/content", uuid);
+    struct xe_meter m = xe_meter_init(x, "Exporting", false);
+    int rc = x->api->download_parts(x->api->ctx, filename, path, anew, draw, &m, &x->err);
     xe_meter_end(&m);
     return rc;
 }

@@ -74,43 +74,56 @@ static int image_format(struct xe_run_state *x, const char *filename, const char
     return 0;
 }
 
-/* resume=true goes on with what was interrupted, resume=anew begins again. */
-static int import_resumed(struct xe_run_state *x, const char *vdi, const char *filename, const char *format,
-                          const char *resume)
+/* resume=true goes on with what was interrupted, resume=anew begins again. 1: neither is asked for. */
+static int resumed_disk(struct xe_run_state *x, const char *vdi, bool *anew, char **uuid)
 {
-    bool anew = streq(resume, "anew");
-    AUTO_FREE char *uuid = NULL;
-    if (!anew && !streq(resume, "true"))
+    const char *resume = xe_arg(x, "resume");
+    if (!resume || streq(resume, "false"))
+        return 1;
+    *anew = streq(resume, "anew");
+    if (!*anew && !streq(resume, "true"))
         return xe_fail(x, XE_ERR_USAGE, "resume is true or anew, not '%s'", resume);
-    if (xe_call_string(x, "VDI.get_uuid", &uuid, "[s]", vdi) < 0)
-        return -1;
-    AUTO_FREE char *path = xasprintf("/api/v1/vdis/%s/uploads", uuid);
-    return xe_transfer_parts(x, "Importing", filename, path, format, anew);
+    return xe_call_string(x, "VDI.get_uuid", uuid, "[s]", vdi);
 }
 
 int xe_cmd_vdi_import(struct xe_run_state *x, const struct xe_command *cmd)
 {
-    const char *uuid, *filename, *format, *resume = xe_arg(x, "resume");
-    AUTO_FREE char *vdi = NULL;
+    const char *given, *filename, *format;
+    AUTO_FREE char *vdi = NULL, *uuid = NULL;
+    bool anew;
     (void)cmd;
-    if (xe_arg_required(x, "uuid", &uuid) < 0 || xe_arg_required(x, "filename", &filename) < 0 ||
-        image_format(x, filename, &format) < 0 || xe_ref_by_uuid(x, "VDI", uuid, &vdi) < 0)
+    if (xe_arg_required(x, "uuid", &given) < 0 || xe_arg_required(x, "filename", &filename) < 0 ||
+        image_format(x, filename, &format) < 0 || xe_ref_by_uuid(x, "VDI", given, &vdi) < 0)
         return -1;
-    if (resume && !streq(resume, "false"))
-        return import_resumed(x, vdi, filename, format, resume);
+    int how = resumed_disk(x, vdi, &anew, &uuid);
+    if (how <= 0)
+        return how < 0 ? -1 : xe_upload_parts_of(x, filename, uuid, format, anew);
     AUTO_FREE char *route = xasprintf("/import_raw_vdi?vdi=%s&format=%s", vdi, format);
     return xe_transfer(x, x->api->upload, "Importing", route, NULL);
 }
 
+/* Images of other formats are made anew each time, never twice the same. */
+static int export_resumed(struct xe_run_state *x, const char *filename, const char *format, const char *uuid,
+                          bool anew)
+{
+    if (!streq(format, "raw") || xe_arg(x, "base") || streq(filename, "-"))
+        return xe_fail(x, XE_ERR_CLI, "only an export of a whole disk as raw, into a file, can be resumed");
+    return xe_download_parts_of(x, filename, uuid, anew);
+}
+
 int xe_cmd_vdi_export(struct xe_run_state *x, const struct xe_command *cmd)
 {
-    const char *uuid, *filename, *format, *base = xe_arg(x, "base");
-    AUTO_FREE char *vdi = NULL, *base_ref = NULL;
+    const char *given, *filename, *format, *base = xe_arg(x, "base");
+    AUTO_FREE char *vdi = NULL, *base_ref = NULL, *uuid = NULL;
+    bool anew;
     (void)cmd;
-    if (xe_arg_required(x, "uuid", &uuid) < 0 || xe_arg_required(x, "filename", &filename) < 0 ||
-        image_format(x, filename, &format) < 0 || xe_ref_by_uuid(x, "VDI", uuid, &vdi) < 0 ||
+    if (xe_arg_required(x, "uuid", &given) < 0 || xe_arg_required(x, "filename", &filename) < 0 ||
+        image_format(x, filename, &format) < 0 || xe_ref_by_uuid(x, "VDI", given, &vdi) < 0 ||
         (base && xe_ref_by_uuid(x, "VDI", base, &base_ref) < 0))
         return -1;
+    int how = resumed_disk(x, vdi, &anew, &uuid);
+    if (how <= 0)
+        return how < 0 ? -1 : export_resumed(x, filename, format, uuid, anew);
     AUTO_FREE char *route = xasprintf("/export_raw_vdi?vdi=%s&format=%s%s%s", vdi, format,
                                       base_ref ? "&base=" : "", base_ref ? base_ref : "");
     return xe_transfer(x, x->api->download, "Exporting", route, NULL);

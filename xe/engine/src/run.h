@@ -206,9 +206,11 @@ int xe_transfer(struct xe_run_state *x, xe_transfer_fn *move, const char *label,
 /* The same with another file, and any route. */
 int xe_transfer_file(struct xe_run_state *x, xe_transfer_fn *move, const char *label, const char *filename,
                      const char *route, json_t **result);
-/* Sends a file in parts to the uploads at `path`, without a task: see upload_parts in engine.h. */
-int xe_transfer_parts(struct xe_run_state *x, const char *label, const char *filename, const char *path,
-                      const char *format, bool anew);
+/* In parts and without a task, with the disk of this uuid: see upload_parts and download_parts in engine.h.
+ */
+int xe_upload_parts_of(struct xe_run_state *x, const char *filename, const char *uuid, const char *format,
+                       bool anew);
+int xe_download_parts_of(struct xe_run_state *x, const char *filename, const char *uuid, bool anew);
 
 /* making.c: the steps of commands that make a whole VM from something else. */
 /* An SR by uuid, name or beginning of a uuid; NULL: the pool's default one. *ref is the caller's. */

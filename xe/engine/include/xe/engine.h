@@ -84,6 +84,11 @@ struct xe_api {
      * cannot be. */
     int (*upload_parts)(void *ctx, const char *filename, const char *path, const char *format, bool anew,
                         xe_progress_fn *progress, void *arg, struct xe_err *err);
+    /* GETs the content at `path` (REST) into a local file, from where an earlier attempt with the same file
+     * has got to, unless the content has changed since. `anew`: from the beginning. NULL where that cannot
+     * be. */
+    int (*download_parts)(void *ctx, const char *filename, const char *path, bool anew,
+                          xe_progress_fn *progress, void *arg, struct xe_err *err);
     /* Makes a disk with a Debian on this machine (guest/build-debian with these options, NULL at their end;
      * `password`: of root, one line, or NULL). *file is its path, the caller's; drop_disk removes it. NULL
      * where that cannot be. */
