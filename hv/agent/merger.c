@@ -6,6 +6,7 @@
  * that several live domains share wait until they are not shared. */
 #include "merger.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <pthread.h>
@@ -43,6 +44,7 @@ struct merger {
 static void wait_for_end(struct merger *m)
 {
     atomic_store(&m->cancel, true);
+    failpoint("merge-live:cut");
     while (m->active)
         pthread_cond_wait(&m->changed, &m->lock);
 }

@@ -5,6 +5,7 @@
  * The header of the image above keeps the name that it has: the agent gives the lower file that name. */
 #include "block.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -121,6 +122,7 @@ static int run(const struct block *b, const struct hv_merge *merge, const struct
     json_t *arguments = json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "job-id", JOB, "device", nodes[0],
                                   "top-node", nodes[merge->upper], "base-node", nodes[merge->upper + 1],
                                   "backing-file", merge->name, "auto-dismiss", 0);
+    failpoint("merge-live:begins");
     int outcome = block_command(b, "block-commit", arguments);
     if (outcome == 0)
         outcome = follow(b, merge, until, &job);

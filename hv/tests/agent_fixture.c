@@ -113,8 +113,9 @@ void fixture_launch(struct fixture *f)
                                 f->images,
                                 NULL};
     char *failpoint AUTO_FREE = f->failpoint ? xasprintf("CORRAL_FAILPOINT=%s", f->failpoint) : NULL;
+    char *failpoints AUTO_FREE = f->failpoints ? xasprintf("CORRAL_FAILPOINTS=%s", f->failpoints) : NULL;
     const char *const env[] = {"PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL=C.UTF-8",
-                               failpoint, NULL};
+                               failpoint ? failpoint : failpoints, failpoint ? failpoints : NULL, NULL};
     struct proc_spec spec = {.argv = argv, .env = env, .stderr_fd = 2};
     cr_assert_eq(proc_start(&spec, &f->hostd), 0, "hostd cannot be started: %s", strerror(errno));
     f->running = true;

@@ -20,6 +20,7 @@ struct fixture {
     const char *uuid;       /* of the host: HOST, or HOST_2 */
     const char *images;     /* folder of kernels, set after fixture_start and before a launch; NULL: none */
     const char *failpoint;  /* for the next launch; NULL: none */
+    const char *failpoints; /* the same: folder of base/failpoint.h; NULL: none */
     const char *cgroup;     /* the same: a tree of control groups; NULL: none */
     const char *min_uptime; /* the same: seconds; NULL: 0 */
     struct proc hostd;

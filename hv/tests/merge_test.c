@@ -3,11 +3,15 @@
  * it. */
 #include "agent_fixture.h"
 #include <base/clock.h>
+#include <base/file.h>
 #include <base/mem.h>
 #include <criterion/criterion.h>
 #include <dirent.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #define SNAP "33333333-3333-4333-8333-44444444000%d"
 
@@ -68,31 +72,43 @@ static void tells(struct stream *console, char digit, char letter)
     cr_assert_eq(told, letter, "%c is answered with %c, not %c", digit, told, letter);
 }
 
-/* The guest's next letter goes to its disk, and that into a snapshot. */
-static void write_and_snapshot(struct stream *console, char letter, int number)
+static int snapshot(int number, struct hv_err *err)
 {
     char name[40];
     snprintf(name, sizeof(name), SNAP, number % 10);
     struct hv_op op = fresh_op();
-    struct hv_err err = {0};
     struct snapshot_disk disk = {.sr = SR, .disk = DISK, .new_disk = name};
     struct hv_domain_snapshot_args args = {.domain = VM, .disks = &disk, .disks_count = 1};
     struct hv_domain_snapshot_result result;
+    if (hv_domain_snapshot(f.host, &op, &args, &result, err) < 0)
+        return -1;
+    hv_domain_snapshot_result_done(&result);
+    return 0;
+}
+
+/* The guest's next letter goes to its disk, and that into a snapshot. */
+static void write_and_snapshot(struct stream *console, char letter, int number)
+{
+    struct hv_err err = {0};
     tells(console, '1', letter);
     tells(console, '3', letter);
-    cr_assert_eq(hv_domain_snapshot(f.host, &op, &args, &result, &err), 0, "%s", err.text);
-    hv_domain_snapshot_result_done(&result);
+    cr_assert_eq(snapshot(number, &err), 0, "%s", err.text);
+}
+
+static int try_destroy(int number, struct hv_err *err)
+{
+    char name[40];
+    snprintf(name, sizeof(name), SNAP, number % 10);
+    struct hv_op op = fresh_op();
+    struct hv_disk_destroy_args args = {.sr = SR, .disk = name};
+    struct hv_disk_destroy_result result;
+    return hv_disk_destroy(f.host, &op, &args, &result, err);
 }
 
 static void destroy(int number)
 {
-    char name[40];
-    snprintf(name, sizeof(name), SNAP, number % 10);
-    struct hv_op op = fresh_op();
     struct hv_err err = {0};
-    struct hv_disk_destroy_args args = {.sr = SR, .disk = name};
-    struct hv_disk_destroy_result result;
-    cr_assert_eq(hv_disk_destroy(f.host, &op, &args, &result, &err), 0, "%s", err.text);
+    cr_assert_eq(try_destroy(number, &err), 0, "%s", err.text);
 }
 
 static void holds(const char *disk, char letter)
@@ -137,6 +153,110 @@ Test(merge, while_the_guest_runs_and_after)
     cr_assert_eq(count_bases(".raw"), 1);
 }
 
+/* ---- an operation that finds a merge about to begin ---- */
+
+static char points[96];
+
+static void in_points(const char *name, char out[static 128])
+{
+    snprintf(out, 128, "%s/%s", points, name);
+}
+
+static void arm(const char *order)
+{
+    char path[128];
+    in_points("armed", path);
+    cr_assert_eq(file_write_atomic(path, order, strlen(order), 0600), 0);
+}
+
+static void until_reached(const char *place)
+{
+    char path[128];
+    in_points("reached", path);
+    for (int64_t end = clock_mono_ms() + 60000;;) {
+        char *reached AUTO_FREE = file_read(path, 1 << 20, NULL);
+        if (reached && strstr(reached, place))
+            return;
+        cr_assert_lt(clock_mono_ms(), end, "hostd does not come to %s", place);
+        poll(NULL, 0, 20);
+    }
+}
+
+static void until_stopped(pid_t pid)
+{
+    char path[40];
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    for (int64_t end = clock_mono_ms() + 60000;;) {
+        char *stat AUTO_FREE = file_read(path, 4096, NULL);
+        const char *name_end = stat ? strrchr(stat, ')') : NULL;
+        if (name_end && strncmp(name_end, ") T", 3) == 0)
+            return;
+        cr_assert_lt(clock_mono_ms(), end, "process %d does not stand still", (int)pid);
+        poll(NULL, 0, 20);
+    }
+}
+
+/* On a thread of its own: hostd may stand still before it answers. */
+struct call {
+    int (*run)(int number, struct hv_err *err);
+    int number, outcome;
+    struct hv_err err;
+    pthread_t thread;
+};
+
+static void *call_thread(void *arg)
+{
+    struct call *call = arg;
+    call->outcome = call->run(call->number, &call->err);
+    return NULL;
+}
+
+static void begin(struct call *call)
+{
+    cr_assert_eq(pthread_create(&call->thread, NULL, call_thread, call), 0);
+}
+
+static void succeeds(struct call *call)
+{
+    pthread_join(call->thread, NULL);
+    cr_assert_eq(call->outcome, 0, "%s", call->err.text);
+}
+
+/* The device model has the command that begins a merge and does not answer when a snapshot wants the disk: it
+ * carries the command out all the same, so the merge has to await the answer and end what it began. */
+Test(merge, makes_way_at_its_beginning)
+{
+    struct call removal = {.run = try_destroy, .number = 1}, next = {.run = snapshot, .number = 3};
+    fixture_storage(&f);
+    fixture_kill(&f);
+    snprintf(points, sizeof(points), "%s/points", f.dir);
+    cr_assert_eq(mkdir(points, 0700), 0);
+    f.failpoints = points;
+    fixture_launch(&f);
+    run(DISK);
+    struct stream *console = greeted();
+    for (int i = 0; i < 3; i++)
+        write_and_snapshot(console, (char)('b' + i), i);
+    struct domain_info info = must_info(&f);
+    pid_t qemu = (pid_t)info.pid;
+    domain_info_done(&info);
+    arm("stop merge-live:begins");
+    begin(&removal);
+    until_stopped(f.hostd.pid);
+    kill(qemu, SIGSTOP);
+    until_stopped(qemu);
+    begin(&next);
+    kill(f.hostd.pid, SIGCONT);
+    until_reached("merge-live:cut");
+    poll(NULL, 0, 600); /* one that gives up the command does so meanwhile */
+    kill(qemu, SIGCONT);
+    succeeds(&removal);
+    succeeds(&next);
+    until_bases(2); /* of the three there are then: the merge begins anew */
+    tells(console, '4', 'd');
+    stream_close(console);
+}
+
 /* hostd dies in a merge of a running guest, is started again, and everything goes on. */
 static void dies_at(const char *failpoint)
 {
@@ -149,7 +269,8 @@ static void dies_at(const char *failpoint)
     struct stream *console = greeted();
     for (int i = 0; i < 3; i++)
         write_and_snapshot(console, (char)('b' + i), i);
-    destroy(1);
+    struct hv_err err = {0}; /* hostd may die before it answers */
+    cr_assert(try_destroy(1, &err) == 0 || err.kind == HV_ERR_KIND_UNREACHABLE, "%s", err.text);
     fixture_await_death(&f);
     stream_close(console);
     f.failpoint = NULL;

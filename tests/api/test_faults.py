@@ -38,6 +38,7 @@ ELSEWHERE = {
     "heir-has-copy:": ("tests/api/test_pool_members.py",),
     "upload-": ("tests/api/test_uploads.py",),
     "merge-begun:": ("hv/storage/tests/test_merge.c", "hv/tests/merge_test.c"),
+    "merge-live:": ("hv/tests/merge_test.c",),
     "merge-written:": ("hv/storage/tests/test_merge.c", "hv/tests/merge_test.c"),
 }
 # Of every change: test_crash.py, which kills at the N-th place of all.
