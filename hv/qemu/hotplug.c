@@ -126,13 +126,14 @@ static int reserve(struct qemu_domain *d, const char *id, int *port, struct hv_e
 }
 
 /* A device that went keeps its place in the boot order until QEMU has freed it, which is a moment after it
- * says that it is gone. */
+ * says that it is gone. A cancellation cuts no command short: QEMU would make the device all the same. */
 static int add_device(struct qemu_domain *d, json_t *moved, const struct hv_deadline *deadline,
                       struct hv_err *err)
 {
     json_t *device AUTO_JSON = moved;
     for (int64_t end = clock_mono_ms() + INDEX_MS;;) {
-        if (domain_execute(d, "device_add", device, -1, deadline, NULL, err) == 0)
+        struct hv_deadline soon = domain_soon();
+        if (domain_execute(d, "device_add", device, -1, &soon, NULL, err) == 0)
             return 0;
         bool taken = err->kind == HV_ERR_KIND_DEVICE_MODEL && strstr(err->text, "bootindex");
         if (!taken || clock_mono_ms() >= end || domain_give_up(deadline, err) < 0)
