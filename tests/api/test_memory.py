@@ -39,6 +39,11 @@ class Case(VmCase):
     def free(self):
         return int(self.api.host.compute_free_memory(self.host)) // MIB
 
+    def alike(self, one, other):
+        """They have the same part, but for what rounding left: who is asked while another start still claims its
+        part, and who is asked once it runs, may be 1 MiB apart, and nobody is asked again for so little."""
+        self.assertAlmostEqual(self.has(one), self.has(other), delta=1)
+
     def domain(self, vm):
         """The record of its domain on the host."""
         path = os.path.join(self.pool.hosts[0].folder, "run", self.api.VM.get_uuid(vm), "config.json")
@@ -57,12 +62,12 @@ class Sharing(Case):
         self.assertEqual(self.has(first), 1200)
         self.assertEqual(self.free(), ROOM_MIB - 200 - self.cost(first), "as if it gave all that it can")
         second = self.running(200, 1200)
-        self.assertEqual(self.has(first), self.has(second), "each the same part")
+        self.alike(first, second)
         self.assertAlmostEqual(self.has(first), (ROOM_MIB - self.cost(first, second)) // 2, delta=1)
         self.assertEqual(int(self.api.VM.get_memory_target(second)) // MIB, self.has(second))
         third = self.running(200, 400)
+        self.alike(first, second)
         shares = [self.has(v) for v in (first, second, third)]
-        self.assertEqual(shares[0], shares[1])
         room = ROOM_MIB - self.cost(first, second, third)
         self.assertLessEqual(sum(shares), room)
         self.assertGreater(shares[2], 200)
