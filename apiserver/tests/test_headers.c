@@ -99,11 +99,11 @@ Test(digest, what_is_announced)
         if (!valid || rows[i].kind == DIGEST_NONE)
             continue;
         cr_assert_eq(got.kind, rows[i].kind, "%s", rows[i].text);
-        struct digester *right = digester_new(got.kind), *wrong = digester_new(got.kind);
+        AUTO_DIGESTER struct digester *right = digester_new(got.kind), *wrong = digester_new(got.kind);
         digester_add(right, "a", 1);
         digester_add(right, "bc", 2);
         digester_add(wrong, "abd", 3);
-        cr_assert(digester_fits(right, &got), "%s", rows[i].text);
-        cr_assert_not(digester_fits(wrong, &got), "%s", rows[i].text);
+        cr_assert(digest_fits(&got, right), "%s", rows[i].text);
+        cr_assert_not(digest_fits(&got, wrong), "%s", rows[i].text);
     }
 }

@@ -88,25 +88,64 @@ enum disk_format stream_format(enum image_format format)
     return DISK_RAW;
 }
 
-static int import_disk(struct stream_job *job, struct hv_disk_import_result *result, struct hv_err *err)
+/* ---- coming in ---- */
+
+/* What one kind of stream does with the bytes, on a disk that nobody else has meanwhile. */
+typedef int inward_fn(struct stream_job *job, struct sr *sr, const struct storage_source *source,
+                      const struct storage_job *watch, void *result, struct hv_err *err);
+
+static int import_disk(struct stream_job *job, struct sr *sr, const struct storage_source *source,
+                       const struct storage_job *watch, void *result, struct hv_err *err)
 {
     const struct hv_disk_import_args *args = job->op->args;
-    struct sr *sr = srs_get(job->agent, args->sr, err);
+    struct hv_disk_import_result *imported = result;
+    struct storage_error error;
+    if (storage_disk_import(sr->storage, args->disk, stream_format(args->format), source, watch, &error) < 0)
+        return storage_to_hv(err, &error);
+    return srs_disk_info(job->agent, sr, args->disk, &imported->info, err);
+}
+
+static int write_upload(struct stream_job *job, struct sr *sr, const struct storage_source *source,
+                        const struct storage_job *watch, void *result, struct hv_err *err)
+{
+    const struct hv_upload_write_args *args = job->op->args;
+    struct hv_upload_write_result *written = result;
+    struct storage_upload upload = {.uuid = args->upload, .length = args->length};
+    struct storage_error error;
+    if (storage_upload_write(sr->storage, &upload, args->from, args->whole, source, watch, &written->offset,
+                             &error) < 0)
+        return storage_to_hv(err, &error);
+    return 0;
+}
+
+static int with_disk(struct stream_job *job, const char *sr_uuid, const char *disk, int64_t length,
+                     inward_fn *take, void *result, struct hv_err *err)
+{
+    struct sr *sr = srs_get(job->agent, sr_uuid, err);
     if (!sr)
         return -1;
-    struct storage_source source = {.read = read_body, .arg = job, .length = args->size_bytes};
+    struct storage_source source = {.read = read_body, .arg = job, .length = length};
     struct storage_job watch = {.progress = report, .arg = job, .cancel = &job->op->cancel};
-    struct storage_error error;
-    int outcome = disks_take(job->agent, args->sr, args->disk, true, err);
+    int outcome = disks_take(job->agent, sr_uuid, disk, true, err);
     if (outcome == 0) {
-        enum disk_format format = stream_format(args->format);
-        outcome = storage_disk_import(sr->storage, args->disk, format, &source, &watch, &error) < 0
-                      ? storage_to_hv(err, &error)
-                      : srs_disk_info(job->agent, sr, args->disk, &result->info, err);
-        disks_release(job->agent, args->sr, args->disk, true);
+        outcome = take(job, sr, &source, &watch, result, err);
+        disks_release(job->agent, sr_uuid, disk, true);
     }
     srs_put(job->agent, sr);
     return outcome;
+}
+
+/* Answers, and drops the job. */
+static void end_inward(struct stream_job *job, const struct wire_struct *desc, void *result, int outcome,
+                       const struct hv_err *err)
+{
+    if (outcome == 0)
+        answer_result(job->req, desc, result);
+    else
+        answer_error(job->req, 200, err);
+    http_reader_close(job->reader);
+    wire_done(desc, result);
+    drop(job);
 }
 
 static void import_job(void *arg)
@@ -117,37 +156,11 @@ static void import_job(void *arg)
     hv_disk_import_result_init(&result);
     int outcome = begin(job, HV_CALL_DISK_IMPORT, &err);
     if (outcome == 0) {
-        outcome = import_disk(job, &result, &err);
+        const struct hv_disk_import_args *args = job->op->args;
+        outcome = with_disk(job, args->sr, args->disk, args->size_bytes, import_disk, &result, &err);
         ops_finish(job->agent, agent_op_ref(job->op), outcome == 0 ? &result : NULL, &err);
     }
-    if (outcome == 0)
-        answer_result(job->req, &hv_disk_import_result_desc, &result);
-    else
-        answer_error(job->req, 200, &err);
-    http_reader_close(job->reader);
-    hv_disk_import_result_done(&result);
-    drop(job);
-}
-
-static int write_upload(struct stream_job *job, struct hv_upload_write_result *result, struct hv_err *err)
-{
-    const struct hv_upload_write_args *args = job->op->args;
-    struct sr *sr = srs_get(job->agent, args->sr, err);
-    if (!sr)
-        return -1;
-    struct storage_source source = {.read = read_body, .arg = job, .length = args->size_bytes};
-    struct storage_job watch = {.progress = report, .arg = job, .cancel = &job->op->cancel};
-    struct storage_upload upload = {.uuid = args->upload, .length = args->length};
-    struct storage_error error;
-    int outcome = disks_take(job->agent, args->sr, args->upload, true, err);
-    if (outcome == 0) {
-        if (storage_upload_write(sr->storage, &upload, args->from, args->whole, &source, &watch,
-                                 &result->offset, &error) < 0)
-            outcome = storage_to_hv(err, &error);
-        disks_release(job->agent, args->sr, args->upload, true);
-    }
-    srs_put(job->agent, sr);
-    return outcome;
+    end_inward(job, &hv_disk_import_result_desc, &result, outcome, &err);
 }
 
 static void upload_job(void *arg)
@@ -158,16 +171,11 @@ static void upload_job(void *arg)
     hv_upload_write_result_init(&result);
     int outcome = begin(job, HV_CALL_UPLOAD_WRITE, &err);
     if (outcome == 0) {
-        outcome = write_upload(job, &result, &err);
+        const struct hv_upload_write_args *args = job->op->args;
+        outcome = with_disk(job, args->sr, args->upload, args->size_bytes, write_upload, &result, &err);
         ops_finish(job->agent, agent_op_ref(job->op), outcome == 0 ? &result : NULL, &err);
     }
-    if (outcome == 0)
-        answer_result(job->req, &hv_upload_write_result_desc, &result);
-    else
-        answer_error(job->req, 200, &err);
-    http_reader_close(job->reader);
-    hv_upload_write_result_done(&result);
-    drop(job);
+    end_inward(job, &hv_upload_write_result_desc, &result, outcome, &err);
 }
 
 static int begin_body(void *arg, int64_t length)

@@ -6,6 +6,7 @@
 #include <base/mem.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <hv/image.h>
 
 #define PIECE ((size_t)256 << 10)
 #define BLOCK ((size_t)4096)
@@ -77,7 +78,7 @@ static int spool_all(struct spool *s, const struct storage_source *source, const
 }
 
 /* Fills `spooled` from the stream; *got bytes came. An image is checked when it is whole: here it only has a
- * bound, of data, tables and some snapshots, which is enough for an honest one. */
+ * bound. */
 static int spool_source(struct temp_file *spooled, const struct disk_file *d, enum disk_format format,
                         const struct storage_source *source, const struct storage_job *job,
                         double progress_to, int64_t *got, struct storage_error *error)
@@ -95,7 +96,7 @@ static int spool_source(struct temp_file *spooled, const struct disk_file *d, en
 
 int64_t spool_max(const struct disk_file *d, enum disk_format format)
 {
-    return format == DISK_RAW ? d->virtual_size : d->virtual_size + d->virtual_size / 8 + (INT64_C(64) << 20);
+    return format == DISK_RAW ? d->virtual_size : image_bytes_max(d->virtual_size);
 }
 
 /* What was spooled is what its format says, and fits. Raw data gets the disk's size. */

@@ -5,10 +5,11 @@
  */
 #include "storage_internal.h"
 #include <base/bytes.h>
+#include <base/digest.h>
+#include <base/file.h>
 #include <base/mem.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <sys/file.h>
 
@@ -71,8 +72,7 @@ static int note(struct upload *u, int64_t offset, struct storage_error *error)
     uint8_t text[NOTE_SIZE];
     memcpy(text, NOTE_MAGIC, 8);
     be64_put(text + 8, (uint64_t)offset);
-    if (fdatasync(u->file.fd) < 0 ||
-        pwrite(u->file.fd, text, sizeof(text), note_at(u->length)) != (ssize_t)sizeof(text) ||
+    if (fdatasync(u->file.fd) < 0 || file_write_at(u->file.fd, text, sizeof(text), note_at(u->length)) < 0 ||
         fdatasync(u->file.fd) < 0)
         return storage_fail_errno(error, errno, "cannot write the upload's data");
     u->offset = offset;
@@ -89,10 +89,11 @@ static int read_note(struct upload *u, struct storage_error *error)
         u->offset = u->length; /* it was whole when it was made a disk of */
         return 0;
     }
-    ssize_t n = pread(u->file.fd, text, sizeof(text), note_at(u->length));
-    uint64_t offset = n == (ssize_t)sizeof(text) ? be64_get(text + 8) : 0;
+    if (file_read_at(u->file.fd, text, sizeof(text), note_at(u->length)) < 0)
+        return storage_fail_errno(error, errno, "cannot read the upload's file");
+    uint64_t offset = be64_get(text + 8);
     bool valid = memcmp(text, NOTE_MAGIC, 8) == 0 && offset <= (uint64_t)u->length;
-    u->offset = n == (ssize_t)sizeof(text) && valid ? (int64_t)offset : 0;
+    u->offset = valid ? (int64_t)offset : 0;
     return 0;
 }
 
@@ -209,42 +210,27 @@ int storage_upload_write(struct storage_sr *sr, const struct storage_upload *upl
 
 /* ---- the end ---- */
 
-static void digest_free(EVP_MD_CTX **md)
-{
-    EVP_MD_CTX_free(*md);
-}
-
 static int check_digest(const struct upload *u, const char *sha256, const struct storage_job *job,
                         double progress_to, struct storage_error *error)
 {
     AUTO_FREE char *piece = xmalloc(PIECE);
-    CLEANUP(digest_free) EVP_MD_CTX *md = EVP_MD_CTX_new();
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned len;
-    if (!md || EVP_DigestInit_ex(md, EVP_sha256(), NULL) != 1)
-        return storage_fail(error, STORAGE_IO, "no digest can be made");
-    for (int64_t at = 0; at < u->length;) {
-        size_t want = u->length - at < (int64_t)PIECE ? (size_t)(u->length - at) : PIECE;
+    AUTO_DIGESTER struct digester *digester = digester_new(DIGEST_SHA256);
+    unsigned char sum[DIGEST_SIZE];
+    char text[DIGEST_TEXT_SIZE];
+    size_t n;
+    for (int64_t at = 0; at < u->length; at += (int64_t)n) {
+        n = u->length - at < (int64_t)PIECE ? (size_t)(u->length - at) : PIECE;
         if (job_cancelled(job))
             return storage_fail(error, STORAGE_CANCELLED, "cancelled");
-        ssize_t n = pread(u->file.fd, piece, want, at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return storage_fail_errno(error, n < 0 ? errno : EIO, "cannot read the upload's data");
-        if (EVP_DigestUpdate(md, piece, (size_t)n) != 1)
-            return storage_fail(error, STORAGE_IO, "no digest can be made");
-        at += n;
-        job_progress(job, progress_to * (double)at / (double)u->length);
+        if (file_read_at(u->file.fd, piece, n, at) < 0)
+            return storage_fail_errno(error, errno, "cannot read the upload's data");
+        digester_add(digester, piece, n);
+        job_progress(job, progress_to * (double)(at + (int64_t)n) / (double)u->length);
     }
-    if (EVP_DigestFinal_ex(md, sum, &len) != 1)
-        return storage_fail(error, STORAGE_IO, "no digest can be made");
-    for (unsigned i = 0; i < len; i++) {
-        char digits[3];
-        snprintf(digits, sizeof(digits), "%02x", sum[i]);
-        if (strncmp(sha256 + 2 * (size_t)i, digits, 2) != 0)
-            return storage_fail(error, STORAGE_BAD_IMAGE, "the data has another SHA-256 than was announced");
-    }
+    if (!digester_end(digester, sum))
+        return storage_fail(error, STORAGE_IO, "OpenSSL makes no SHA-256");
+    if (!streq(sha256, digest_text(DIGEST_SHA256, sum, text)))
+        return storage_fail(error, STORAGE_BAD_IMAGE, "the data has another SHA-256 than was announced");
     return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "vdi_upload.h"
 
 #include "../gate/task.h"
+#include "../http/raw_vdi.h"
 #include "../rules/device.h"
 #include "../rules/operations.h"
 #include <base/clock.h>
@@ -9,6 +10,7 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
+#include <hv/image.h>
 #include <model/errors.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -18,11 +20,6 @@
 #define INTERRUPT_LOOK_MS 50
 
 /* ---- the row ---- */
-
-static const struct {
-    const char *word;
-    enum image_format format;
-} formats[] = {{"raw", IMAGE_FORMAT_RAW}, {"qcow2", IMAGE_FORMAT_QCOW2}, {"vhd", IMAGE_FORMAT_VHD}};
 
 static const char *text_of(const struct str_map *map, const char *key)
 {
@@ -42,9 +39,7 @@ bool upload_of(const struct vdi_row *vdi, struct upload *out)
                            .sha256 = text_of(vdi->upload, "sha256"),
                            .metadata = text_of(vdi->upload, "metadata")};
     snprintf(out->id, sizeof(out->id), "%s", id);
-    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
-        if (streq(text_of(vdi->upload, "format"), formats[i].word))
-            out->format = formats[i].format;
+    raw_format_parse(text_of(vdi->upload, "format"), &out->format);
     return true;
 }
 
@@ -54,9 +49,12 @@ static void put_number(const struct str_map **map, const char *key, int64_t n)
     str_map_put(map, key, text);
 }
 
-static void keep_longer(const struct server *server, struct vdi_row *vdi)
+/* Returns until when. */
+static int64_t keep_longer(const struct server *server, struct vdi_row *vdi)
 {
-    put_number(&vdi->upload, "until", clock_unix_seconds() + server->upload_keep_s);
+    int64_t until = clock_unix_seconds() + server->upload_keep_s;
+    put_number(&vdi->upload, "until", until);
+    return until;
 }
 
 static const struct str_pair *running_on(const struct vdi_row *vdi)
@@ -87,10 +85,7 @@ static int check_begin(struct tx *tx, struct ref ref, const struct upload *wish,
         return err_vdi_readonly(err, REF_TEXT(ref));
     if (storage_vdi_attached(tx, vdi))
         return err_vdi_in_use(err, REF_TEXT(ref), "import");
-    /* An image has tables beside its data; its agent looks closer when it is whole. */
-    int64_t most = vdi->virtual_size;
-    if (wish->format != IMAGE_FORMAT_RAW)
-        most += vdi->virtual_size / 8 + (INT64_C(64) << 20);
+    int64_t most = wish->format == IMAGE_FORMAT_RAW ? vdi->virtual_size : image_bytes_max(vdi->virtual_size);
     if (wish->length < 1 || wish->length > most) {
         AUTO_FREE char *length = xasprintf("%lld", (long long)wish->length);
         AUTO_FREE char *why = xasprintf("the disk takes 1 to %lld bytes", (long long)most);
@@ -99,33 +94,27 @@ static int check_begin(struct tx *tx, struct ref ref, const struct upload *wish,
     return operation_check(tx, CLASS_VDI, ref, VDI_OPERATIONS_BLOCKED, err);
 }
 
-int upload_begin(struct server *server, struct ref ref, const struct upload *wish,
-                 char id[static UUID_TEXT_SIZE], struct api_err *err)
+int upload_begin(struct server *server, struct ref ref, struct upload *upload, struct api_err *err)
 {
     struct tx *tx = store_begin(server->store);
-    if (check_begin(tx, ref, wish, err) < 0) {
+    if (check_begin(tx, ref, upload, err) < 0) {
         tx_abort(tx);
         return -1;
     }
-    char made[UUID_TEXT_SIZE];
-    uuid_format(ref_new(), made);
+    uuid_format(ref_new(), upload->id);
     struct vdi_row *vdi = vdi_row_mut(tx_edit(tx, CLASS_VDI, ref));
     AUTO_FREE char *value = xasprintf(VALUE_PREFIX "%s", REF_TEXT(ref));
     str_map_assign(&vdi->upload, NULL);
-    str_map_put(&vdi->upload, "id", made);
+    str_map_put(&vdi->upload, "id", upload->id);
     str_map_put(&vdi->upload, "state", "open");
-    str_map_put(&vdi->upload, "sha256", wish->sha256);
-    str_map_put(&vdi->upload, "metadata", wish->metadata);
-    put_number(&vdi->upload, "length", wish->length);
-    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
-        if (formats[i].format == wish->format)
-            str_map_put(&vdi->upload, "format", formats[i].word);
-    keep_longer(server, vdi);
-    str_map_put(&sr_row_mut(tx_edit(tx, CLASS_SR, vdi->SR))->unfinished_disks, made, value);
-    if (server_commit(tx, err) < 0)
-        return -1;
-    memcpy(id, made, sizeof(made));
-    return 0;
+    str_map_put(&vdi->upload, "sha256", upload->sha256);
+    str_map_put(&vdi->upload, "metadata", upload->metadata);
+    put_number(&vdi->upload, "length", upload->length);
+    str_map_put(&vdi->upload, "format", image_format_name(upload->format));
+    upload->until = keep_longer(server, vdi);
+    upload->open = true;
+    str_map_put(&sr_row_mut(tx_edit(tx, CLASS_SR, vdi->SR))->unfinished_disks, upload->id, value);
+    return server_commit(tx, err);
 }
 
 /* The open upload is nobody's now, in a transaction that is the caller's to end. 1: `holder` has it. Not 0:

@@ -3,21 +3,15 @@
 
 #include <base/mem.h>
 #include <base/secret.h>
-#include <openssl/evp.h>
 #include <string.h>
-
-static size_t sum_size(enum digest_kind kind)
-{
-    return kind == DIGEST_SHA256 ? 32 : kind == DIGEST_SHA1 ? 20 : 0;
-}
 
 static bool read_sum(const char *text, size_t len, enum digest_kind kind, struct digest *out)
 {
     size_t got;
-    if (len > 64)
+    if (len > 2 * DIGEST_SIZE)
         return false;
     AUTO_FREE char *sum = base64_decode(text, len, &got);
-    if (!sum || got != sum_size(kind))
+    if (!sum || got != digest_size(kind))
         return false;
     out->kind = kind;
     memcpy(out->sum, sum, got);
@@ -62,39 +56,8 @@ bool digest_read_checksum(const char *text, struct digest *out)
     return false;
 }
 
-struct digester {
-    EVP_MD_CTX *md;
-    bool failed;
-};
-
-struct digester *digester_new(enum digest_kind kind)
+bool digest_fits(const struct digest *expected, struct digester *of)
 {
-    struct digester *d = xcalloc(1, sizeof(*d));
-    d->md = EVP_MD_CTX_new();
-    d->failed =
-        !d->md || EVP_DigestInit_ex(d->md, kind == DIGEST_SHA1 ? EVP_sha1() : EVP_sha256(), NULL) != 1;
-    return d;
-}
-
-void digester_add(struct digester *d, const void *data, size_t len)
-{
-    d->failed = d->failed || EVP_DigestUpdate(d->md, data, len) != 1;
-}
-
-bool digester_fits(struct digester *d, const struct digest *expected)
-{
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
-    bool fits = !d->failed && EVP_DigestFinal_ex(d->md, sum, &len) == 1 && len == sum_size(expected->kind) &&
-                memcmp(sum, expected->sum, len) == 0;
-    digester_free(d);
-    return fits;
-}
-
-void digester_free(struct digester *d)
-{
-    if (!d)
-        return;
-    EVP_MD_CTX_free(d->md);
-    free(d);
+    unsigned char sum[DIGEST_SIZE];
+    return digester_end(of, sum) && memcmp(sum, expected->sum, digest_size(expected->kind)) == 0;
 }

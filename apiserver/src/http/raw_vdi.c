@@ -12,15 +12,6 @@
 #include <model/errors.h>
 #include <stdio.h>
 
-static const struct {
-    const char *word, *type;
-    enum image_format format;
-} formats[] = {
-    {"raw", "application/octet-stream", IMAGE_FORMAT_RAW},
-    {"qcow2", "application/x-qemu-disk", IMAGE_FORMAT_QCOW2},
-    {"vhd", "application/vhd", IMAGE_FORMAT_VHD},
-};
-
 /* What is moved: a VDI, or first an SR alone. */
 struct raw {
     struct transfer *t;
@@ -31,9 +22,9 @@ struct raw {
 
 bool raw_format_parse(const char *word, enum image_format *out)
 {
-    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
-        if (streq(word, formats[i].word)) {
-            *out = formats[i].format;
+    for (int f = 0; f < IMAGE_FORMAT_COUNT; f++)
+        if (streq(word, image_format_name((enum image_format)f))) {
+            *out = (enum image_format)f;
             return true;
         }
     return false;
@@ -41,10 +32,12 @@ bool raw_format_parse(const char *word, enum image_format *out)
 
 const char *raw_format_type(enum image_format format)
 {
-    for (size_t i = 0; i < ARRAY_LEN(formats); i++)
-        if (formats[i].format == format)
-            return formats[i].type;
-    return "application/octet-stream";
+    static const char *const types[IMAGE_FORMAT_COUNT] = {
+        [IMAGE_FORMAT_RAW] = "application/octet-stream",
+        [IMAGE_FORMAT_QCOW2] = "application/x-qemu-disk",
+        [IMAGE_FORMAT_VHD] = "application/vhd",
+    };
+    return types[format];
 }
 
 /* ---- before the bytes ---- */

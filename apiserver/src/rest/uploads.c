@@ -9,6 +9,7 @@
 #include "../http/raw_vdi.h"
 #include "../http/transfer.h"
 #include "../http/tus.h"
+#include <base/clock.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -98,17 +99,14 @@ static char *upload_path(const struct rest *r, const char *id)
 static void write_upload(const struct rest *r, const struct upload *u, const char *metadata, int64_t offset,
                          struct buf *out)
 {
-    char date[DATE_SIZE];
-    time_t until = (time_t)u->until;
-    struct tm parts;
+    char date[RFC3339_SIZE];
     AUTO_FREE char *path = upload_path(r, u->id);
-    gmtime_r(&until, &parts);
-    strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%SZ", &parts);
     buf_printf(
         out,
         "{\"uuid\":\"%s\",\"location\":\"%s\",\"offset\":%lld,\"length\":%lld,\"finished\":%s,\"expires\":"
         "\"%s\",\"metadata\":",
-        u->id, path, (long long)offset, (long long)u->length, u->open ? "false" : "true", date);
+        u->id, path, (long long)offset, (long long)u->length, u->open ? "false" : "true",
+        rfc3339_format(u->until, date));
     json_write_string(out, metadata);
     buf_add_char(out, '}');
 }
@@ -174,19 +172,17 @@ static bool read_metadata(struct rest *r, const char **out)
 }
 
 /* The digest that all bytes together shall have, in digits. */
-static bool read_digest(struct rest *r, char out[static 65])
+static bool read_digest(struct rest *r, char out[static DIGEST_TEXT_SIZE])
 {
     const char *text = http_request_header(r->req, "Repr-Digest");
     struct digest digest = {DIGEST_NONE, {0}};
-    *out = '\0';
     if (text && !digest_read(text, &digest))
         return bad_header(r, "Repr-Digest", "as in sha-256=:<base64>: (RFC 9530).");
-    for (size_t i = 0; digest.kind == DIGEST_SHA256 && i < sizeof(digest.sum); i++)
-        snprintf(out + 2 * i, 3, "%02x", digest.sum[i]);
+    digest_text(digest.kind, digest.sum, out);
     return true;
 }
 
-static bool read_wish(struct rest *r, struct upload *wish, char sha256[static 65])
+static bool read_wish(struct rest *r, struct upload *wish, char sha256[static DIGEST_TEXT_SIZE])
 {
     const char *format = http_request_query(r->req, "format");
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
@@ -204,26 +200,24 @@ static bool read_wish(struct rest *r, struct upload *wish, char sha256[static 65
 void rest_upload_make(struct rest *r)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    struct upload wish, before;
-    char sha256[65], id[UUID_TEXT_SIZE], date[DATE_SIZE];
+    struct upload upload, before;
+    char sha256[DIGEST_TEXT_SIZE], date[DATE_SIZE];
     bool has;
     struct ref vdi = REF_NULL;
-    if (may(r) && read_wish(r, &wish, sha256))
+    if (may(r) && read_wish(r, &upload, sha256))
         vdi = find_vdi(r, &before, &has);
-    if (!ref_is_null(vdi) && upload_begin(r->server, vdi, &wish, id, &err) < 0) {
+    if (!ref_is_null(vdi) && upload_begin(r->server, vdi, &upload, &err) < 0) {
         rest_fail(r, &err);
     } else if (!ref_is_null(vdi)) {
-        struct upload made;
-        AUTO_FREE char *path = upload_path(r, id);
-        find_vdi(r, &made, &has);
+        AUTO_FREE char *path = upload_path(r, upload.id);
         const struct http_header headers[] = {{"Location", path},
                                               {"Tus-Resumable", TUS_VERSION},
                                               {"Upload-Offset", "0"},
-                                              {"Upload-Expires", http_date(made.until, date)},
+                                              {"Upload-Expires", http_date(upload.until, date)},
                                               {"Cache-Control", "no-store"},
                                               {NULL, NULL}};
-        log_info("upload", "begun", "vdi", r->target.uuid, "upload", id, "user", r->session->user, "bytes",
-                 LOG_INT(wish.length));
+        log_info("upload", "begun", "vdi", r->target.uuid, "upload", upload.id, "user", r->session->user,
+                 "bytes", LOG_INT(upload.length));
         http_answer(r->req, 201, headers, "", 0, HTTP_STATIC);
     }
     rest_done(r);
@@ -317,9 +311,9 @@ static ssize_t read_body(void *arg, void *data, size_t len)
     digester_add(p->digester, data, (size_t)n);
     if (n > 0 && p->transfer.done != p->transfer.length)
         return n;
-    struct digester *digester = p->digester;
+    p->mismatch = !digest_fits(&p->digest, p->digester);
+    digester_free(p->digester);
     p->digester = NULL;
-    p->mismatch = !digester_fits(digester, &p->digest);
     return p->mismatch ? -1 : n;
 }
 

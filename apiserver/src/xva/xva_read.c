@@ -5,9 +5,9 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <base/digest.h>
 #include <base/mem.h>
 #include <ctype.h>
-#include <openssl/evp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <strings.h>
@@ -40,7 +40,7 @@ struct xva_reader {
     bool was_short;
     uint32_t number, next_number;
     XXH64_state_t *xx;
-    EVP_MD_CTX *sha1;
+    struct digester *sha1;
 };
 
 static int fail(struct xva_error *error, enum xva_failure kind, const char *format, ...)
@@ -93,8 +93,8 @@ struct xva_reader *xva_reader_new(ssize_t (*read)(void *arg, void *to, size_t ma
     r->in = xmalloc(IN_BYTES);
     r->archive = archive_read_new();
     r->xx = XXH64_createState();
-    r->sha1 = EVP_MD_CTX_new();
-    if (!r->archive || !r->xx || !r->sha1)
+    r->sha1 = digester_new(DIGEST_SHA1);
+    if (!r->archive || !r->xx)
         abort(); /* only memory can be missing */
     archive_read_support_format_tar(r->archive);
     archive_read_support_filter_gzip(r->archive);
@@ -108,7 +108,7 @@ void xva_reader_free(struct xva_reader *r)
         return;
     archive_read_free(r->archive);
     XXH64_freeState(r->xx);
-    EVP_MD_CTX_free(r->sha1);
+    digester_free(r->sha1);
     free(r->in);
     free(r);
 }
@@ -269,29 +269,26 @@ static int begin_chunk(struct xva_reader *r, struct xva_error *error)
     r->next_number = number + 1;
     r->in_chunk = true;
     XXH64_reset(r->xx, 0);
-    if (EVP_DigestInit_ex(r->sha1, EVP_sha1(), NULL) != 1)
-        abort();
+    digester_reset(r->sha1);
     return 1;
 }
 
-static void sum_text(struct xva_reader *r, enum xva_part part, char out[static 41])
+static void sum_text(struct xva_reader *r, enum xva_part part, char out[static DIGEST_TEXT_SIZE])
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned len = 0;
+    unsigned char sum[DIGEST_SIZE];
     if (part == XVA_PART_XXHASH) {
-        snprintf(out, 41, "%016llX", (unsigned long long)XXH64_digest(r->xx));
+        snprintf(out, DIGEST_TEXT_SIZE, "%016llX", (unsigned long long)XXH64_digest(r->xx));
         return;
     }
-    if (EVP_DigestFinal_ex(r->sha1, digest, &len) != 1)
+    if (!digester_end(r->sha1, sum))
         abort();
-    for (unsigned i = 0; i < 20; i++)
-        snprintf(out + (size_t)2 * i, 3, "%02x", digest[i]);
+    digest_text(DIGEST_SHA1, sum, out);
 }
 
 /* The checksum behind a chunk. */
 static int check_sum(struct xva_reader *r, struct xva_error *error)
 {
-    char id[XVA_NAME_SIZE], text[64] = "", sum[41], expected[XVA_NAME_SIZE + 24];
+    char id[XVA_NAME_SIZE], text[64] = "", sum[DIGEST_TEXT_SIZE], expected[XVA_NAME_SIZE + 24];
     uint32_t number;
     enum xva_part part;
     bool keep_alive = r->member_size == 0;
@@ -331,8 +328,7 @@ static ssize_t read_chunk(struct xva_reader *r, void *to, size_t max, struct xva
     if (n < 0)
         return -1;
     XXH64_update(r->xx, to, (size_t)n);
-    if (EVP_DigestUpdate(r->sha1, to, (size_t)n) != 1)
-        abort();
+    digester_add(r->sha1, to, (size_t)n);
     r->chunk_left -= n;
     r->at += n;
     return n;

@@ -4,8 +4,8 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <base/clock.h>
+#include <base/digest.h>
 #include <base/mem.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <xxhash.h>
 
@@ -76,18 +76,17 @@ int xva_write_ova(struct xva_writer *w, const char *xml, size_t len)
     return write_member(w, "ova.xml", xml, len);
 }
 
-static void hash_text(enum xva_checksum checksum, const void *data, size_t len, char out[static 41])
+static void hash_text(enum xva_checksum checksum, const void *data, size_t len,
+                      char out[static DIGEST_TEXT_SIZE])
 {
-    unsigned char digest[EVP_MAX_MD_SIZE];
-    unsigned digest_len = 0;
+    unsigned char sum[DIGEST_SIZE];
     if (checksum == XVA_XXHASH) {
-        snprintf(out, 41, "%016llX", (unsigned long long)XXH64(data, len, 0));
+        snprintf(out, DIGEST_TEXT_SIZE, "%016llX", (unsigned long long)XXH64(data, len, 0));
         return;
     }
-    if (EVP_Digest(data, len, digest, &digest_len, EVP_sha1(), NULL) != 1)
+    if (!digest_of(DIGEST_SHA1, data, len, sum))
         abort();
-    for (unsigned i = 0; i < 20; i++)
-        snprintf(out + (size_t)2 * i, 3, "%02x", digest[i]);
+    digest_text(DIGEST_SHA1, sum, out);
 }
 
 static bool is_zero(const char *p, size_t len)
@@ -100,7 +99,7 @@ static int write_chunk(struct xva_writer *w)
     int64_t begin = w->at - (int64_t)w->filled;
     bool edge = begin == 0 || w->at == w->size;
     size_t len = w->filled;
-    char name[XVA_NAME_SIZE + 24], sum[41];
+    char name[XVA_NAME_SIZE + 24], sum[DIGEST_TEXT_SIZE];
     w->filled = 0;
     if (!edge && is_zero(w->chunk, len))
         return 0;
