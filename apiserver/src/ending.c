@@ -16,9 +16,14 @@ static void end_now(void *arg)
 
 void server_end(struct server *server, bool again)
 {
+    server_end_later(server, again, DELAY_MS);
+}
+
+void server_end_later(struct server *server, bool again, int64_t delay_ms)
+{
     if (!server->may_end)
         return;
     if (again)
         atomic_store(&server->again, true);
-    timers_after(server->timers, DELAY_MS, end_now, NULL);
+    timers_after(server->timers, delay_ms, end_now, NULL);
 }

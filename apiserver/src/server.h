@@ -85,8 +85,9 @@ struct server {
     /* Network threads that are inside, and whether no more get in: see doors_close. */
     _Atomic unsigned inside;
     _Atomic bool closing;
-    bool may_end;       /* it is a process of its own: false in tests of parts */
-    _Atomic bool again; /* after its end the process starts anew: see ending.h */
+    _Atomic bool replaced; /* another database takes this one's place soon: what would change it is refused */
+    bool may_end;          /* it is a process of its own: false in tests of parts */
+    _Atomic bool again;    /* after its end the process starts anew: see ending.h */
 };
 
 /* What a request says of the task that it is about to make: headers task-id and subtask-of, or cookies and

@@ -5,6 +5,12 @@
 static const char *escape_of(unsigned char c)
 {
     switch (c) {
+    case '\t':
+        return "&#9;";
+    case '\n':
+        return "&#10;";
+    case '\r':
+        return "&#13;";
     case '&':
         return "&amp;";
     case '<':
@@ -18,10 +24,10 @@ static const char *escape_of(unsigned char c)
     }
 }
 
-static bool stands_as_it_is(unsigned char c)
+static bool stands_as_it_is(unsigned char c, bool attribute)
 {
     if (c < 0x20)
-        return c == '\t' || c == '\n' || c == '\r';
+        return !attribute && (c == '\t' || c == '\n' || c == '\r');
     return c != '&' && c != '<' && c != '>' && c != '"' && c != 0xef;
 }
 
@@ -31,11 +37,11 @@ static bool is_no_character(const char *text)
     return memcmp(text, "\xef\xbf", 2) == 0 && ((unsigned char)text[2] & 0xfe) == 0xbe;
 }
 
-void xml_write_text(struct buf *b, const char *text)
+static void write_escaped(struct buf *b, const char *text, bool attribute)
 {
     const char *run = text;
     for (;; text++) {
-        if (stands_as_it_is((unsigned char)*text))
+        if (stands_as_it_is((unsigned char)*text, attribute))
             continue;
         if ((unsigned char)*text == 0xef && (!text[1] || !is_no_character(text)))
             continue;
@@ -47,4 +53,14 @@ void xml_write_text(struct buf *b, const char *text)
             text += 2;
         run = text + 1;
     }
+}
+
+void xml_write_text(struct buf *b, const char *text)
+{
+    write_escaped(b, text, false);
+}
+
+void xml_write_attribute(struct buf *b, const char *text)
+{
+    write_escaped(b, text, true);
 }

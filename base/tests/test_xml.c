@@ -27,3 +27,10 @@ Test(xml, text_is_escaped)
         cr_expect_str_eq(out.data + 1, table[i].xml);
     }
 }
+
+Test(xml, white_space_of_an_attribute_is_escaped)
+{
+    struct buf out AUTO_BUF = BUF_INIT;
+    xml_write_attribute(&out, "a\tb\r\n \x01<");
+    cr_expect_str_eq(out.data, "a&#9;b&#13;&#10; &lt;");
+}

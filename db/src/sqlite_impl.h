@@ -5,6 +5,7 @@
  *   sqlite_schema.c  tables, columns, versions, migrations
  *   sqlite_load.c    reading everything
  *   sqlite_sums.c    sums of pages: asked for, added to a file that has none (page_sums.c makes them)
+ *   sqlite_offer.c   another database in the file's place
  *   sqlite_value.c   one value to a parameter, from a column, as a literal */
 #pragma once
 #include "engine.h"
@@ -58,6 +59,10 @@ uint64_t sqlite_newest(const struct sqlite_engine *engine);
 void sqlite_note_newest(const struct sqlite_engine *engine, uint64_t reserve);
 /* Before the file is closed. */
 void sqlite_note_end(struct sqlite_engine *engine);
+
+/* ---- sqlite_offer.c ---- */
+/* Under the lock, before the file is opened: puts in its place what was offered, if anything was. */
+int sqlite_take_offer(const struct sqlite_engine *engine, struct store_err *err);
 
 /* ---- sqlite_sums.c ---- */
 /* A new file's pages shall have sums. */

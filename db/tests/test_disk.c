@@ -332,6 +332,12 @@ static bool token_is_good(struct store *store, uint64_t token)
     return token >= snapshot_oldest_token_of(snap, DISK) && token < snapshot_generation(snap);
 }
 
+static size_t count_of(struct store *store)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(store);
+    return snapshot_count(snap, DISK);
+}
+
 Test(disk, an_older_copy_is_noticed_and_no_token_from_before_is_good)
 {
     struct place place = place_make();
@@ -359,6 +365,42 @@ Test(disk, an_older_copy_is_noticed_and_no_token_from_before_is_good)
         token = later;
         store_close(store);
     }
+    fixture_remove(place.folder);
+}
+
+/* Also while the old one is open, and with the log that a killed process leaves. */
+Test(disk, another_file_that_is_offered_takes_the_place_of_this_one)
+{
+    struct place place = place_make();
+    AUTO_FREE char *fresh = xasprintf("%s-fresh", place.path), *kept = xasprintf("%s-replaced", place.path);
+    struct store_err err;
+    struct store *old = fixture_open(place.path);
+    for (int i = 0; i < 3; i++)
+        add_one(old);
+    uint64_t token = add_one(old);
+    cr_assert_eq(store_offer_file(place.path, fresh, &err), -1);
+    cr_expect_eq(err.code, STORE_E_IO);
+    struct store *store = fixture_open(fresh);
+    add_one(store);
+    store_close(store);
+    cr_assert_eq(store_offer_file(place.path, fresh, &err), 0, "%s", err.text);
+    cr_expect_gt(add_one(old), token, "who has it open goes on");
+    AUTO_FREE char *log = xasprintf("%s-wal", place.path), *log_copy = xasprintf("%s-log", place.path);
+    copy_of(log, log_copy);
+    store_close(old);
+    cr_assert_eq(rename(log_copy, log), 0);
+    store = fixture_open(place.path);
+    cr_expect_eq(count_of(store), 1);
+    cr_expect_not(token_is_good(store, token));
+    cr_expect_gt(add_one(store), token);
+    fixture_check(store);
+    store_close(store);
+    store = fixture_open(kept);
+    cr_expect_eq(count_of(store), 5, "the old one is kept whole");
+    store_close(store);
+    store = fixture_open(place.path);
+    cr_expect_eq(count_of(store), 2, "an offer is taken once");
+    store_close(store);
     fixture_remove(place.folder);
 }
 

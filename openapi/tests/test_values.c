@@ -355,3 +355,35 @@ Test(find, enums_in_any_case)
     cr_assert_eq(enum_find(&colours, "blu"), -1);
     cr_assert_eq(enum_find(&colours, ""), -1);
 }
+
+Test(values, written_for_filters_are_read_back_equal)
+{
+    static const struct {
+        const struct type *type;
+        const char *text;
+    } bad[] = {
+        {&t_strings, ""},           {&t_strings, "('a'"},         {&t_strings, "('a)"},
+        {&t_strings, "('a' 'b') "}, {&t_strings, "('a\\"},        {&t_strings, "(a)"},
+        {&t_strings, "('a''b')"},   {&t_ints, "('x')"},           {&t_enums, "('green')"},
+        {&t_map, "('a' 'b')"},      {&t_map, "(('a'))"},          {&t_marks, "(('a' 'x'))"},
+        {&t_refs, "('nothing')"},   {&t_nested, "{\"1\":\"x\"}"}, {&t_nested, "{"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+        AUTO_JSON json_t *json = parse(forms[i].in);
+        union cell cell, again;
+        char error[CELL_ERROR_SIZE];
+        AUTO_BUF struct buf text = BUF_INIT;
+        if (!forms[i].db)
+            continue;
+        cr_assert(cell_read_json(forms[i].type, json, &cell, error));
+        cell_write_db(forms[i].type, &cell, &text);
+        cr_assert(cell_read_db(forms[i].type, text.len ? text.data : "", &again), "%s", text.data);
+        cr_assert(strstr(forms[i].in, "nan") || cell_equal(forms[i].type, &cell, &again), "%s", text.data);
+        cell_done(forms[i].type, &again);
+        cell_done(forms[i].type, &cell);
+    }
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        union cell cell;
+        cr_expect_not(cell_read_db(bad[i].type, bad[i].text, &cell), "%s", bad[i].text);
+    }
+}

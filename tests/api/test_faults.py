@@ -36,6 +36,8 @@ ELSEWHERE = {
     "ha-step:": ("tests/api/test_ha.py",),
     "anew:": ("tests/e2e/test_boot.py",),
     "heir-has-copy:": ("tests/api/test_pool_members.py",),
+    "restore-": ("tests/api/test_restore.py",),
+    "database-": ("tests/api/test_restore.py",),
     "upload-": ("tests/api/test_uploads.py",),
     "merge-begun:": ("hv/storage/tests/test_merge.c", "hv/tests/merge_test.c"),
     "merge-live:": ("hv/tests/merge_test.c",),

@@ -119,6 +119,7 @@ class Commands(Case):
         self.does(["pool-restore-database", f"file-name={dump}"], "",
                   "Error: This operation will restore the database backup to this host, making it the master. All slave hosts are "
                   "assumed dead and they will be forgotten. " + FORCE, 1)
+        self.does(["pool-restore-database", f"file-name={dump}", "dry-run=true"], "Dry-run backup restore successful\n")
         self.does(["pool-ha-compute-hypothetical-max-host-failures-to-tolerate"], "0\n")
         self.does(["pool-ha-compute-hypothetical-max-host-failures-to-tolerate", "restart-priority=restart"], "",
                   "Error: Call requires an equal number of vm-uuid and restart-priority arguments\n", 1)

@@ -264,6 +264,25 @@ static int check_database(const struct call *call, struct api_err *err)
         err, "This session reads from a saved database, where nothing can be changed.");
 }
 
+static bool is_inline(const struct call *call)
+{
+    const struct method_desc *m = call->method;
+    if (m->flags & METHOD_INLINE)
+        return true;
+    return !(m->flags & METHOD_HANDLER) && m->kind != METHOD_SETTER && m->kind != METHOD_ADD &&
+           m->kind != METHOD_REMOVE && m->kind != METHOD_CREATE && m->kind != METHOD_DESTROY;
+}
+
+/* What would be lost with the database that is about to go. Reading goes on, so that whoever replaced it
+ * hears how that went. */
+static int refuse_change(const struct call *call, struct api_err *err)
+{
+    const char *name = call->method->name;
+    if (is_inline(call) || strncmp(name, "session.", 8) == 0 || strncmp(name, "task.", 5) == 0)
+        return 0;
+    return err_host_still_booting(err);
+}
+
 static int prepare(struct call *call, struct api_err *err)
 {
     if (find_method(call, err) < 0 || check_count(call, err) < 0)
@@ -283,7 +302,8 @@ static int prepare(struct call *call, struct api_err *err)
         if (call->session)
             session_translate(call->session, call->method, call->args);
     }
-    if (check_database(call, err) < 0)
+    if (check_database(call, err) < 0 ||
+        (atomic_load(&call->server->replaced) && refuse_change(call, err) < 0))
         return -1;
     call->snapshot = gate_snapshot(call);
     return is_built(call->method) ? 0 : refuse_unbuilt(call, err);
@@ -297,15 +317,6 @@ static void queue_full(struct call *call)
              call->method->name);
     fail_internal(&call->err, "The server is too busy now: try again in a moment.");
     call_finish(call, -1);
-}
-
-static bool is_inline(const struct call *call)
-{
-    const struct method_desc *m = call->method;
-    if (m->flags & METHOD_INLINE)
-        return true;
-    return !(m->flags & METHOD_HANDLER) && m->kind != METHOD_SETTER && m->kind != METHOD_ADD &&
-           m->kind != METHOD_REMOVE && m->kind != METHOD_CREATE && m->kind != METHOD_DESTROY;
 }
 
 void gate_run(struct call *call)

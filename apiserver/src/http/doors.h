@@ -108,8 +108,9 @@ void door_export(struct server *server, struct http_request *req);
 void door_export_metadata(struct server *server, struct http_request *req);
 void door_import(struct server *server, struct http_request *req);
 void door_import_metadata(struct server *server, struct http_request *req);
-/* The database as XML: http/dump.c. What is known, but not done: http/unbuilt.c. */
+/* The database as XML: http/dump.c and http/restore.c. What is known, but not done: http/unbuilt.c. */
 void door_dump(struct server *server, struct http_request *req);
+void door_restore(struct server *server, struct http_request *req);
 void door_system_status(struct server *server, struct http_request *req); /* http/system_status.c */
 void door_host_logs(struct server *server, struct http_request *req);
 void door_unbuilt(struct server *server, struct http_request *req);

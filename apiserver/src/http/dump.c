@@ -1,6 +1,7 @@
 /* GET /pool/xmldbdump: the whole database as XML, as classic pools write it: a table for each class, a row
  * for each object, its fields as attributes in the form that filters compare. What would let the reader act
- * as another is left out: sessions, references to them, API tokens, and fields that are secret. */
+ * as another is left out: sessions, references to them, API tokens, and fields that are secret. restore.c
+ * reads it back. */
 #include "dump.h"
 
 #include "transfer.h"
@@ -14,13 +15,14 @@ struct dump {
     int (*put)(void *arg, const void *data, size_t len);
     void *arg;
     struct buf out;
-    bool failed;
+    bool whole, failed;
 };
 
-static bool is_told(const struct field_desc *field)
+static bool is_told(const struct field_desc *field, bool whole)
 {
     const struct type *type = field->type->item ? field->type->item : field->type;
-    return !(field->flags & (FIELD_SECRET | FIELD_INTERNAL)) && type->cls != CLASS_session;
+    uint16_t hidden = whole ? FIELD_SECRET : FIELD_SECRET | FIELD_INTERNAL;
+    return !(field->flags & hidden) && type->cls != CLASS_session;
 }
 
 static void flush(struct dump *d, size_t least)
@@ -38,12 +40,12 @@ static bool dump_row(const struct row *row, void *arg)
     buf_printf(&d->out, "<row ref=\"%s\"", REF_TEXT(row->ref));
     for (size_t i = 0; i < row->cls->field_count; i++) {
         const struct field_desc *field = &row->cls->fields[i];
-        if (!is_told(field))
+        if (!is_told(field, d->whole))
             continue;
         buf_consume(&text, text.len);
         cell_write_db(field->type, row_cell(row, field), &text);
         buf_printf(&d->out, " %s=\"", field->db_name);
-        xml_write_text(&d->out, text.data ? text.data : "");
+        xml_write_attribute(&d->out, text.data ? text.data : "");
         buf_add_char(&d->out, '"');
     }
     buf_add_str(&d->out, "/>");
@@ -51,10 +53,10 @@ static bool dump_row(const struct row *row, void *arg)
     return !d->failed;
 }
 
-int dump_database(const struct snapshot *snap, const struct class_desc *without,
+int dump_database(const struct snapshot *snap, bool whole,
                   int (*put)(void *arg, const void *data, size_t len), void *arg)
 {
-    struct dump d = {.put = put, .arg = arg};
+    struct dump d = {.put = put, .arg = arg, .whole = whole};
     buf_printf(&d.out,
                "<?xml version=\"1.0\"?><database><manifest><pair key=\"schema_major_vsn\" value=\"%d\"/>"
                "<pair key=\"generation_count\" value=\"%llu\"/></manifest>",
@@ -62,7 +64,7 @@ int dump_database(const struct snapshot *snap, const struct class_desc *without,
     for (size_t i = 0; i < model_class_count && !d.failed; i++) {
         const struct class_desc *cls = &model_classes[i];
         if (cls->row_size == 0 || cls == CLASS_session || cls == CLASS_api_token || cls == CLASS_undo_note ||
-            cls == without)
+            (!whole && cls == CLASS_secret))
             continue;
         buf_printf(&d.out, "<table name=\"%s\">", cls->name);
         snapshot_each(snap, cls, dump_row, &d);
@@ -79,7 +81,7 @@ static int run(struct transfer *t, struct api_err *err)
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(t->server->store);
     t->object = xstrdup("");
     transfer_answer(t, "text/xml", NULL, -1);
-    int rc = dump_database(snap, NULL, transfer_write, t);
+    int rc = dump_database(snap, true, transfer_write, t);
     if (rc < 0 && !transfer_interrupted(t, err))
         fail_internal(err, "The database could not be sent.");
     return rc;

@@ -93,7 +93,7 @@ static int add(struct bundle *b, const char *name,
 static int fill_database(struct bundle *b, struct spool *spool, void *arg)
 {
     (void)arg;
-    return dump_database(b->call->snapshot, CLASS_secret, spool_put, spool);
+    return dump_database(b->call->snapshot, false, spool_put, spool);
 }
 
 static int fill_audit_log(struct bundle *b, struct spool *spool, void *arg)

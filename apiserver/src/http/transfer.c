@@ -59,6 +59,7 @@ static unsigned status_of(const struct transfer *t, const struct api_err *err)
         {"SR_BACKEND_FAILURE_44", 507},
         {"IMPORT_ERROR", 400},
         {"HOST_NOT_LIVE", 503},
+        {"HOST_STILL_BOOTING", 503},
         {"HOST_OFFLINE", 503},
     };
     if (streq(err->code, "IMPORT_ERROR_CANNOT_HANDLE_CHUNKED"))
@@ -346,7 +347,7 @@ static void answer(struct transfer *t, int rc, const struct api_err *err)
 /* With a session: the task, the work, what is noted of them. */
 static int perform(struct transfer *t, struct api_err *err)
 {
-    int rc = begin_task(t, err);
+    int rc = t->server->replaced ? err_host_still_booting(err) : begin_task(t, err);
     if (rc == 0) {
         rc = run(t, err);
         gate_task_end(t->server, t->task, t->result ? t->result : "<value></value>", rc < 0 ? err : NULL);

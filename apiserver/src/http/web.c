@@ -311,7 +311,7 @@ static const struct route routes[] = {
     {HTTP_PUT, "/import_raw_vdi", door_import_raw_vdi},
     {HTTP_GET, "/export_raw_vdi", door_export_raw_vdi},
     {HTTP_GET, "/pool/xmldbdump", door_dump},
-    {HTTP_PUT, "/pool/xmldbdump", door_unbuilt},
+    {HTTP_PUT, "/pool/xmldbdump", door_restore},
     {HTTP_GET, "/host_backup", door_unbuilt},
     {HTTP_PUT, "/host_restore", door_unbuilt},
     {HTTP_GET, "/host_logs_download", door_host_logs},

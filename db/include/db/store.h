@@ -72,6 +72,12 @@ void store_close(struct store *store);
  * file may be open as a store, by this process or none. Slow; any thread. */
 int store_copy_file(const char *path, const char *to, struct store_err *err);
 
+/* The closed file `from`, of the same folder and without a log, becomes what the next opening of `path` finds
+ * there: whoever has that open may go on, but what it writes is lost with the old content, which is kept as
+ * <path>-replaced (and <path>-replaced-wal) until the next offer. For readers it is an older copy. 0: so it
+ * is, however this process ends. */
+int store_offer_file(const char *path, const char *from, struct store_err *err);
+
 /* The file at `path`, which nobody has open, was written by another program since it was a store's: what it
  * holds now is taken for right, when SQLite finds no damage in it. */
 int store_accept_file(const char *path, struct store_err *err);

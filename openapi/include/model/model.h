@@ -205,6 +205,8 @@ bool cell_read_json(const struct type *type, const struct json_t *json, union ce
                     char error[static CELL_ERROR_SIZE]);
 /* The same from text: the reverse of cell_write_text. False: not such a scalar. */
 bool cell_read_text(const struct type *type, const char *text, union cell *out);
+/* The same from the form that cell_write_db writes. */
+bool cell_read_db(const struct type *type, const char *text, union cell *out);
 
 /* The row's public record (every field but internal ones), from its fragment, made when missing.
  * Valid as long as the row. */

@@ -103,6 +103,6 @@ int xe_cmd_pool_restore_database(struct xe_run_state *x, const struct xe_command
     if (xe_transfer_file(x, x->api->upload, "Restoring the database", name, route, NULL) < 0)
         return -1;
     xe_out_item(x, dry ? "Dry-run backup restore successful"
-                       : "Host will reboot with restored database in 30. seconds...");
+                       : "Host will reboot with restored database in 3. seconds...");
     return 0;
 }
