@@ -118,7 +118,7 @@ class Writer:
                  "whole": {"type": "boolean", "description": "The steps are known one by one; else the message's meaning is told."},
                  "steps": {"type": "array", "items": step}, "reasons": {"type": "array", "items": reason},
                  "where": {**where, "description": "Where a VM would run."}, "needs": needs,
-                 "id": {"type": ["string", "null"]}, "apply": {"type": ["string", "null"], "description": "POST there does it; null: it is not possible."},
+                 "id": {"type": ["string", "null"]}, "apply": {"type": ["string", "null"], "description": "POST there does it; null: it is not possible, or the request itself has to be sent (of tokens and uploads)."},
                  "expires": {"type": ["string", "null"]}}  # fmt: skip
         self.schemas["Plan"] = {"type": "object", "description": "What a change would do.", "required": list(shown), "properties": shown}
         self.tags.insert(2, {"name": "plans", "description": "What changes would do."})
@@ -341,9 +341,9 @@ class Writer:
         self.operation("get", f"{PREFIX}/tokens", tag, "list_tokens", "One's own tokens; a pool-admin's list has all.", "read-only",
                        {"200": answer("The tokens.", page)})  # fmt: skip
         self.operation("post", f"{PREFIX}/tokens", tag, "make_token", "Makes a token that acts as its maker.", "read-only",
-                       {"201": answer("It was made.", made, ["Location"])}, requestBody=body(wish))  # fmt: skip
+                       self.planned({"201": answer("It was made.", made, ["Location"])}), requestBody=body(wish), parameters=[ref("parameters", "plan")])  # fmt: skip
         self.operation("delete", f"{PREFIX}/tokens/{{uuid}}", tag, "revoke_token", "Ends a token.", "read-only",
-                       {"204": answer("It is gone.")}, parameters=[ref("parameters", "uuid")])  # fmt: skip
+                       self.planned({"204": answer("It is gone.")}), parameters=[ref("parameters", n) for n in ("uuid", "plan")])  # fmt: skip
 
     def add_bytes(self):
         """The content of disks: downloads in parts, uploads by tus."""
@@ -371,17 +371,17 @@ class Writer:
         self.operation("get", uploads, tag, "list_uploads", "The upload that a disk has: at most one.", role, {"200": answer("It, or none.", page)},
                        parameters=params("uuid"))  # fmt: skip
         self.operation("post", uploads, tag, "make_upload", "Begins an upload by tus 1.0; nothing else may use the disk until it ends.", role,
-                       {"201": {"description": "Location is where the bytes go.", "headers": header("Location", "Upload-Offset", "Upload-Expires")}},
-                       parameters=params("uuid", "format", "TusResumable", "UploadLength", "UploadMetadata", "ReprDigest"))  # fmt: skip
+                       self.planned({"201": {"description": "Location is where the bytes go.", "headers": header("Location", "Upload-Offset", "Upload-Expires")}}),
+                       parameters=params("uuid", "format", "plan", "TusResumable", "UploadLength", "UploadMetadata", "ReprDigest"))  # fmt: skip
         self.operation("get", one, tag, "get_upload", "How far an upload is.", role,
                        {"200": {**told, "content": {"application/json": {"schema": ref("schemas", "Upload")}}}}, parameters=params("uuid", "upload"))  # fmt: skip
         self.operation("head", one, tag, "look_at_upload", "How far an upload is, in Upload-Offset.", role, {"200": told},
                        parameters=params("uuid", "upload", "TusResumable"))  # fmt: skip
-        self.operation("patch", one, tag, "write_upload", "Bytes of an upload, from Upload-Offset on; with the last one the disk is made.", role, {"204": told},
-                       parameters=params("uuid", "upload", "TusResumable", "UploadOffset", "UploadChecksum", "ContentDigest"),
+        self.operation("patch", one, tag, "write_upload", "Bytes of an upload, from Upload-Offset on; with the last one the disk is made.", role, self.planned({"204": told}),
+                       parameters=params("uuid", "upload", "plan", "TusResumable", "UploadOffset", "UploadChecksum", "ContentDigest"),
                        requestBody={"required": True, "content": {"application/offset+octet-stream": {}}})  # fmt: skip
-        self.operation("delete", one, tag, "end_upload", "Ends an upload; the disk stays as it was.", role, {"204": answer("It is gone.")},
-                       parameters=params("uuid", "upload", "TusResumable"))  # fmt: skip
+        self.operation("delete", one, tag, "end_upload", "Ends an upload; the disk stays as it was.", role, self.planned({"204": answer("It is gone.")}),
+                       parameters=params("uuid", "upload", "plan", "TusResumable"))  # fmt: skip
 
     # ---- the whole ----
 

@@ -1,5 +1,6 @@
 """REST: resources, actions, problems, pages, versions, keys of repeated requests, and the stream of events."""
 import http.client
+import itertools
 import json
 import os
 import subprocess
@@ -113,6 +114,13 @@ class RestTest(unittest.TestCase):
         self.assertEqual((status, answer["code"]), (403, "RBAC_PERMISSION_DENIED"))
         for body in ({}, {"name": ""}, {"name": "x" * 65}, {"name": "t", "days": 0}, {"name": "t", "role": "king"}, {"name": "t", "more": 1}):
             self.assertEqual(tom.request("POST", "/tokens", body)[0], 422, body)
+        # A plan tells all reasons, and makes nothing.
+        for body, reasons in (({"name": "viewer", "role": "read-only"}, []), ({"name": "", "role": "king", "days": 0}, ["INVALID_VALUE"] * 3),
+                              ({"name": "t", "role": "pool-admin", "days": 9999}, ["INVALID_VALUE", "RBAC_PERMISSION_DENIED"])):
+            told = tom.ok(200, "POST", "/tokens?plan=true", body)[1]
+            self.assertEqual((sorted(r["code"] for r in told["reasons"]), told["possible"], told["apply"]), (reasons, not reasons, None))
+            self.assertIn(body["role"], told["steps"][0]["do"])
+        self.assertEqual(tom.get("/tokens")["items"], [])
         head, made = tom.ok(201, "POST", "/tokens", {"name": "viewer", "role": "read-only", "days": 2})
         self.assertEqual(head["location"], f"{API}/tokens/{made['uuid']}")
         viewer = Rest(self.pool, made["token"])
@@ -134,6 +142,11 @@ class RestTest(unittest.TestCase):
             self.assertEqual(Rest(self.pool, wrong).request("GET", "/session")[0], 401, wrong)
         self.assertEqual(self.pool.http("GET", f"{API}/session?session_id={made['token']}")[0], 401)
         # Revoked, and a token whose maker has lost the rights: at once.
+        self.assertIn("'viewer'", tom.ok(200, "DELETE", f"/tokens/{made['uuid']}?plan=true")[1]["steps"][0]["do"])
+        self.assertEqual(tom.request("DELETE", f"/tokens/{NO_SUCH}?plan=true")[2]["code"], "UUID_INVALID")
+        for method, path in (("DELETE", "/session"), ("POST", "/sessions")):
+            self.assertEqual(tom.request(method, path + "?plan=true", {"user": "tom", "password": password})[0], 400, "it has no plan, and is not done")
+        self.assertEqual(viewer.request("GET", "/session")[0], 200)
         tom.ok(204, "DELETE", f"/tokens/{made['uuid']}")
         self.assertEqual(viewer.request("GET", "/session")[0], 401)
         self.assertEqual(tom.request("DELETE", f"/tokens/{made['uuid']}")[2]["code"], "UUID_INVALID")
@@ -355,6 +368,97 @@ class RestTest(unittest.TestCase):
         self.rest.ok(204, "POST", gone["apply"].removeprefix(API), {})
         self.problem(400, None, "POST", f"{path}/actions/start", {}, plan="perhaps")
         self.problem(404, None, "POST", f"/plans/{NO_SUCH}/apply", {})
+
+    def test_plans_tell_every_reason(self):
+        """What keeps a VM from starting: each alone, then all of it at once."""
+        uuid = self.vm("hopeless")
+        path, mine = f"/vms/{uuid}", self.api.VM.get_by_uuid(uuid)
+        [host] = self.api.host.get_all()
+        number = itertools.count()
+
+        def patch(fields, back):
+            self.rest.ok(200, "PATCH", path, fields)
+            return lambda: self.rest.ok(200, "PATCH", path, back)
+
+        def drive(vdi, device, cd=False):
+            return self.api.VBD.create({"VM": mine, "VDI": vdi, "userdevice": device, "bootable": False, "mode": "RO" if cd else "RW",
+                                        "type": "CD" if cd else "Disk", "unpluggable": True, "empty": False, "other_config": {},
+                                        "qos_algorithm_type": "", "qos_algorithm_params": {}})
+
+        def repository(name, content="", make=True):
+            place = os.path.join(self.pool.folder, f"hopeless-{name}-{next(number)}")
+            if content == "iso":
+                os.makedirs(place)
+                with open(os.path.join(place, "cd.iso"), "wb") as f:
+                    f.write(bytes(1 << 16))
+            kind = "iso" if content else "file"
+            sr = self.api.SR.create(host, {"location": place, **({"legacy_mode": "true"} if content else {})}, 0, name, "", kind, content, False, {})
+            if not make:
+                self.api.SR.scan(sr)
+                return sr, self.api.SR.get_VDIs(sr)[0]
+            return sr, self.api.VDI.create({"SR": sr, "virtual_size": 1 << 20, "type": "user", "sharable": False, "read_only": False, "other_config": {}})
+
+        def absent(name, device, cd=False):
+            """A disk on an SR that its host has not attached."""
+            sr, vdi = repository(name, "iso" if cd else "", not cd)
+            vbd, [pbd] = drive(vdi, device, cd), self.api.SR.get_PBDs(sr)
+            self.api.PBD.unplug(pbd)
+
+            def undo():
+                self.api.PBD.plug(pbd)
+                self.api.VBD.destroy(vbd)
+            return undo
+
+        def awaited():
+            """A disk that is being filled."""
+            vdi = repository("filled")[1]
+            vbd, at = drive(vdi, "2"), f"/vdis/{self.api.VDI.get_uuid(vdi)}/uploads"
+            location = self.rest.ok(201, "POST", at, headers={"Upload-Length": "9"})[0]["location"].removeprefix(API)
+
+            def undo():
+                self.rest.ok(204, "DELETE", location)
+                self.api.VBD.destroy(vbd)
+            return undo
+
+        def off():
+            self.api.host.disable(host)
+            return lambda: self.api.host.enable(host)
+
+        def memory(size):
+            return {"memory_dynamic_min": size, "memory_dynamic_max": size, "memory_static_max": size}
+
+        rows = ((lambda: patch({"blocked_operations": {"start": "NOT_TODAY"}}, {"blocked_operations": {"start": None}}), ["OPERATION_BLOCKED"]),
+                (lambda: patch(dict(reversed(memory(1 << 50).items())), memory(64 << 20)), ["HOST_NOT_ENOUGH_FREE_MEMORY"]),
+                (lambda: patch({"VCPUs_max": 254}, {"VCPUs_max": 1}), ["HOST_NOT_ENOUGH_PCPUS"]),
+                (lambda: patch({"hardware_platform_version": 99}, {"hardware_platform_version": 0}),
+                 ["VM_HOST_INCOMPATIBLE_VIRTUAL_HARDWARE_PLATFORM_VERSION"]),
+                (lambda: patch({"platform": {"nic_type": "none of these"}}, {"platform": {"nic_type": None}}), ["VALUE_NOT_SUPPORTED"]),
+                (lambda: absent("one", "0"), ["VM_REQUIRES_SR"]), (lambda: absent("another", "1"), ["VM_REQUIRES_SR"]),
+                (lambda: absent("library", "3", cd=True), ["VM_REQUIRES_SR"]), (awaited, ["VDI_IN_USE"]), (off, ["HOST_DISABLED"]))
+
+        def reasons(action="start", body=None):
+            _, told = self.rest.ok(200, "POST", f"{path}/actions/{action}?plan=true", body or {})
+            self.assertEqual(told["possible"], not told["reasons"])
+            for reason in told["reasons"]:
+                self.assertTrue(reason["message"], reason)
+            return sorted(r["code"] for r in told["reasons"])
+        self.assertEqual(reasons(), [])
+        undos = []
+        for make, codes in rows:
+            undo = make()
+            with self.subTest(codes=codes):
+                self.assertEqual(reasons(), codes)
+            undo()
+        self.assertEqual(reasons(), [])
+        for i, (make, codes) in enumerate(rows):
+            undos.append(make())
+            with self.subTest(of_rows=i):
+                self.assertEqual(reasons(), sorted(code for _, c in rows[:i + 1] for code in c))
+        elsewhere = sorted(code for _, codes in rows for code in codes if code != "OPERATION_BLOCKED")
+        self.assertEqual(reasons("start_on", {"host": self.api.host.get_uuid(host)}), elsewhere)
+        for undo in reversed(undos):
+            undo()
+        self.assertEqual(reasons(), [])
 
     # ---- desired state ----
 

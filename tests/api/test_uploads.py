@@ -194,6 +194,32 @@ class Uploads(UploadTest):
         self.assertEqual(self.rest.request("POST", f"/vdis/{self.uuid}/uploads", headers={"Upload-Length": "1"})[2]["code"], "VDI_IN_USE")
         self.api.VM.hard_shutdown(vm)
 
+    def test_plans(self):
+        """They tell the steps, or every reason against it, and do nothing; the request itself is what does it."""
+        path = f"/vdis/{self.uuid}/uploads"
+
+        def plan(method, where, body=None, **headers):
+            status, head, told = self.rest.request(method, where, body, headers, plan="true")
+            self.assertEqual((status, head["content-type"]), (200, "application/vnd.corral.plan+json"), told)
+            self.assertEqual((told["possible"], told["apply"]), (not told["reasons"], None))
+            return [s["do"] for s in told["steps"]], [(r["code"], r["params"][0]) for r in told["reasons"]], told["needs"]["space"]
+        steps, reasons, space = plan("POST", path, **{"Upload-Length": "1000"})
+        self.assertEqual((len(steps), reasons, [(s["sr"], s["bytes"]) for s in space]), (2, [], [(self.api.SR.get_uuid(self.sr), 1000)]))
+        self.assertEqual(self.rest.get(path), {"items": []})
+        at = self.make(1000)
+        piece = {"Content-Type": BYTES}
+        self.assertEqual(plan("PATCH", at, b"x" * 10, **piece, **{"Upload-Offset": "0"}), (["Takes bytes from 0 on; 1000 are missing."], [], []))
+        self.assertEqual(len(plan("PATCH", at, bytes(1000), **piece, **{"Upload-Offset": "0"})[0]), 2)
+        self.assertEqual(plan("PATCH", at, b"x" * 600, **piece, **{"Upload-Offset": "500"})[1],
+                         [("INVALID_VALUE", "Upload-Offset"), ("INVALID_VALUE", "Content-Length")])
+        self.assertEqual(plan("DELETE", at)[0], ["Forgets the bytes that have come; the disk stays as it is."])
+        self.assertEqual(self.offset(at), 0)
+        self.assertEqual(plan("POST", path, **{"Upload-Length": str(5 * MIB)})[1], [("VALUE_NOT_SUPPORTED", "Upload-Length"), ("VDI_IN_USE", self.uuid)])
+        self.assertEqual(self.raw("DELETE", at)[0], 204)
+        for method, where in (("PATCH", at), ("DELETE", at), ("POST", f"/vdis/{NO_SUCH}/uploads")):
+            headers = {**piece, "Upload-Offset": "0", "Upload-Length": "1"}
+            self.assertEqual(self.rest.request(method, where, None, headers, plan="true")[0], 404, method)
+
     def test_who_and_how(self):
         path = f"/vdis/{self.uuid}/uploads"
         for headers, status in (({}, 400), ({"Upload-Length": "x"}, 400), ({"Upload-Length": "0"}, 422), ({"Upload-Length": str(4 * MIB + 1)}, 422),

@@ -185,25 +185,65 @@ static int check_name(const char *name, struct api_err *err)
     return good ? 0 : err_invalid_value(err, "name", "A token's name has 1 to 64 printable characters.");
 }
 
+#define CHECKS 5
+
+static int check_nth(size_t n, const struct session *session, const struct api_token_wish *wish,
+                     struct api_err *err)
+{
+    int wanted = wish->role ? role_find(wish->role) : (int)session->role;
+    switch (n) {
+    case 0:
+        if (session->token_name || session->certified || session->pool || session->local ||
+            (!session->superuser && !*session->sid))
+            return err_operation_not_allowed(
+                err, "Tokens are made by people who have logged in by password, not by another token.");
+        return 0;
+    case 1:
+        return check_name(wish->name, err);
+    case 2:
+        return wanted < 0 ? err_invalid_value(err, "role", "There is no such role.") : 0;
+    case 3:
+        return wish->days < 1 || wish->days > API_TOKEN_DAYS_MAX
+                   ? err_invalid_value(err, "days", "A token lasts from 1 to 3650 days.")
+                   : 0;
+    default:
+        return wanted > (int)session->role
+                   ? err_rbac_permission_denied(
+                         err, "api_token.make",
+                         "A token cannot do more than who makes it: ask for a weaker role.")
+                   : 0;
+    }
+}
+
+static int check_count(struct tx *tx, struct api_err *err)
+{
+    return tx_count(tx, CLASS_api_token) < TOKENS_MAX
+               ? 0
+               : err_operation_not_allowed(err, "There are 1,000 tokens already: revoke some.");
+}
+
 static int check_wish(const struct session *session, const struct api_token_wish *wish, enum role *role,
                       struct api_err *err)
 {
-    int wanted = wish->role ? role_find(wish->role) : session->role;
-    if (session->token_name || session->certified || session->pool || session->local ||
-        (!session->superuser && !*session->sid))
-        return err_operation_not_allowed(
-            err, "Tokens are made by people who have logged in by password, not by another token.");
-    if (check_name(wish->name, err) < 0)
-        return -1;
-    if (wanted < 0)
-        return err_invalid_value(err, "role", "There is no such role.");
-    if (wish->days < 1 || wish->days > API_TOKEN_DAYS_MAX)
-        return err_invalid_value(err, "days", "A token lasts from 1 to 3650 days.");
-    if (wanted > session->role)
-        return err_rbac_permission_denied(err, "api_token.make",
-                                          "A token cannot do more than who makes it: ask for a weaker role.");
-    *role = (enum role)wanted;
+    for (size_t i = 0; i < CHECKS; i++)
+        if (check_nth(i, session, wish, err) < 0)
+            return -1;
+    *role = wish->role ? (enum role)role_find(wish->role) : (enum role)session->role;
     return 0;
+}
+
+void api_token_refusals(struct server *server, const struct session *session,
+                        const struct api_token_wish *wish, void (*each)(void *arg, const struct api_err *err),
+                        void *arg)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    for (size_t i = 0; i < CHECKS; i++)
+        if (check_nth(i, session, wish, &err) < 0)
+            each(arg, &err);
+    struct tx *tx = store_begin(server->store);
+    if (check_count(tx, &err) < 0)
+        each(arg, &err);
+    tx_abort(tx);
 }
 
 /* `used_s` may be later than what the row tells. */
@@ -226,9 +266,9 @@ int api_token_make(struct server *server, const struct session *session, const s
         return -1;
     AUTO_SECRET char *secret = secret_token(SECRET_BYTES);
     struct tx *tx = store_begin(server->store);
-    if (tx_count(tx, CLASS_api_token) >= TOKENS_MAX) {
+    if (check_count(tx, err) < 0) {
         tx_abort(tx);
-        return err_operation_not_allowed(err, "There are 1,000 tokens already: revoke some.");
+        return -1;
     }
     struct api_token_row *row = api_token_row_mut(tx_create(tx, CLASS_api_token));
     str_assign(&row->label, wish->name);
@@ -297,6 +337,17 @@ static void end_session(struct server *server, struct ref token)
         return;
     session_close(server, session);
     session_unref(session);
+}
+
+char *api_token_name(struct server *server, const struct session *session, const char *uuid,
+                     struct api_err *err)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct api_token_row *row = api_token_row(snapshot_by_uuid(snap, CLASS_api_token, uuid));
+    if (row && may_see(session, row))
+        return xstrdup(row->label);
+    err_uuid_invalid(err, "api_token", uuid);
+    return NULL;
 }
 
 int api_token_revoke(struct server *server, const struct session *session, const char *uuid,

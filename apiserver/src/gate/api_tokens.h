@@ -30,6 +30,13 @@ struct api_token_wish {
  * tokens). Blocks. */
 int api_token_make(struct server *server, const struct session *session, const struct api_token_wish *wish,
                    json_t **out, struct api_err *err);
+/* All that keeps it from being made, one by one. */
+void api_token_refusals(struct server *server, const struct session *session,
+                        const struct api_token_wish *wish, void (*each)(void *arg, const struct api_err *err),
+                        void *arg);
+/* Of one that the session may revoke (the caller's); NULL with UUID_INVALID. */
+char *api_token_name(struct server *server, const struct session *session, const char *uuid,
+                     struct api_err *err);
 /* The session's own ones, a pool-admin's all (a weaker token's none): a new array of {"uuid", "name", "role",
  * "user", "created", "expires", "last_used"}, dates as in RFC 3339, last_used null when never. */
 json_t *api_tokens_list(struct server *server, const struct session *session);

@@ -94,10 +94,11 @@ static const char *change_of(const char *code)
 static json_t *reason(const struct api_err *err, const char *change)
 {
     json_t *params = json_array();
+    const struct error_desc *desc = err->desc ? err->desc : error_find(err->code);
     for (size_t i = 0; i < err->param_count; i++)
         json_array_append_new(params, json_string(err->params[i]));
     return json_pack("{s:s, s:o, s:s, s:s}", "code", err->code, "params", params, "message",
-                     err->desc && err->desc->doc ? err->desc->doc : "", "change", change);
+                     desc && desc->doc ? desc->doc : "", "change", change);
 }
 
 json_t *why_reason(const struct api_err *err)

@@ -73,25 +73,76 @@ static bool find(struct tx *tx, struct ref ref, const char *id, struct upload *o
 
 /* ---- begin, take, release ---- */
 
-static int check_begin(struct tx *tx, struct ref ref, const struct upload *wish, struct api_err *err)
+/* What is checked before one begins. */
+struct beginning {
+    struct tx *tx;
+    const struct vdi_row *vdi;
+    const struct sr_row *sr;
+    const struct upload *wish;
+};
+
+static int check_disk(const struct beginning *b, struct api_err *err)
+{
+    if (storage_sr_is_iso(b->sr))
+        return err_sr_operation_not_supported(err, REF_TEXT(b->vdi->SR));
+    return b->vdi->read_only ? err_vdi_readonly(err, REF_TEXT(b->vdi->row.ref)) : 0;
+}
+
+static int check_users(const struct beginning *b, struct api_err *err)
+{
+    return storage_vdi_attached(b->tx, b->vdi) ? err_vdi_in_use(err, REF_TEXT(b->vdi->row.ref), "import") : 0;
+}
+
+static int check_length(const struct beginning *b, struct api_err *err)
+{
+    int64_t size = b->vdi->virtual_size, length = b->wish->length;
+    int64_t most = b->wish->format == IMAGE_FORMAT_RAW ? size : image_bytes_max(size);
+    if (length >= 1 && length <= most)
+        return 0;
+    AUTO_FREE char *said = xasprintf("%lld", (long long)length);
+    AUTO_FREE char *why = xasprintf("the disk takes 1 to %lld bytes", (long long)most);
+    return err_value_not_supported(err, "Upload-Length", said, why);
+}
+
+static int check_operation(const struct beginning *b, struct api_err *err)
+{
+    return operation_check(b->tx, CLASS_VDI, b->vdi->row.ref, VDI_OPERATIONS_BLOCKED, err);
+}
+
+static int (*const checks[])(const struct beginning *b,
+                             struct api_err *err) = {check_disk, check_users, check_length, check_operation};
+
+static int begin_checks(struct tx *tx, struct ref ref, const struct upload *wish, struct beginning *b,
+                        struct api_err *err)
 {
     const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, ref));
     const struct sr_row *sr = vdi ? sr_row(tx_get(tx, CLASS_SR, vdi->SR)) : NULL;
-    if (!sr)
-        return fail_handle(err, CLASS_VDI, ref);
-    if (storage_sr_is_iso(sr))
-        return err_sr_operation_not_supported(err, REF_TEXT(vdi->SR));
-    if (vdi->read_only)
-        return err_vdi_readonly(err, REF_TEXT(ref));
-    if (storage_vdi_attached(tx, vdi))
-        return err_vdi_in_use(err, REF_TEXT(ref), "import");
-    int64_t most = wish->format == IMAGE_FORMAT_RAW ? vdi->virtual_size : image_bytes_max(vdi->virtual_size);
-    if (wish->length < 1 || wish->length > most) {
-        AUTO_FREE char *length = xasprintf("%lld", (long long)wish->length);
-        AUTO_FREE char *why = xasprintf("the disk takes 1 to %lld bytes", (long long)most);
-        return err_value_not_supported(err, "Upload-Length", length, why);
-    }
-    return operation_check(tx, CLASS_VDI, ref, VDI_OPERATIONS_BLOCKED, err);
+    *b = (struct beginning){tx, vdi, sr, wish};
+    return sr ? 0 : fail_handle(err, CLASS_VDI, ref);
+}
+
+static int check_begin(struct tx *tx, struct ref ref, const struct upload *wish, struct api_err *err)
+{
+    struct beginning b;
+    int rc = begin_checks(tx, ref, wish, &b, err);
+    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(checks); i++)
+        rc = checks[i](&b, err);
+    return rc;
+}
+
+void upload_refusals(struct server *server, struct ref vdi, const struct upload *wish,
+                     void (*each)(void *arg, const struct api_err *err), void *arg)
+{
+    struct beginning b;
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct tx *tx = store_begin(server->store);
+    int rc = begin_checks(tx, vdi, wish, &b, &err);
+    if (rc < 0)
+        each(arg, &err);
+    for (size_t i = 0; rc == 0 && i < ARRAY_LEN(checks); i++)
+        if (checks[i](&b, &err) < 0)
+            each(arg, &err);
+    tx_abort(tx);
 }
 
 int upload_begin(struct server *server, struct ref ref, struct upload *upload, struct api_err *err)

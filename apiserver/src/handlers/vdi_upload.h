@@ -22,6 +22,9 @@ bool upload_of(const struct vdi_row *vdi, struct upload *out);
 /* Begins one, with `length`, `format`, `sha256` and `metadata` of `upload`, which then has its `id` and
  * `until`, too. */
 int upload_begin(struct server *server, struct ref vdi, struct upload *upload, struct api_err *err);
+/* All that keeps it from beginning, one by one. */
+void upload_refusals(struct server *server, struct ref vdi, const struct upload *wish,
+                     void (*each)(void *arg, const struct api_err *err), void *arg);
 /* How many bytes count; *all_there (may be NULL): the last one has come, too, and only the end is missing.
  * HANDLE_INVALID: it is not, or not any more, an upload of this VDI. */
 int upload_offset(struct server *server, struct ref vdi, const char *id, int64_t *offset, bool *all_there,

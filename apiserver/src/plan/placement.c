@@ -15,16 +15,59 @@ static char *number(int64_t value, char text[24])
     return text;
 }
 
-static int check_sizes(const struct vm_row *vm, struct api_err *err)
+/* ---- what refuses ---- */
+
+/* Who hears of refusals. */
+struct hearing {
+    placement_refusal_fn *each;
+    void *arg;
+};
+
+/* False: that is enough. *err is empty afterwards. */
+static bool tell(const struct hearing *to, struct api_err *err)
 {
-    if (vm->memory_static_min > vm->memory_dynamic_min || vm->memory_dynamic_min > vm->memory_dynamic_max ||
-        vm->memory_dynamic_max > vm->memory_static_max || vm->memory_static_max <= 0)
-        return err_memory_constraint_violation(err, "static_min <= dynamic_min <= dynamic_max <= static_max");
+    bool on = to->each(to->arg, err);
+    api_err_done(err);
+    *err = API_ERR_INIT;
+    return on;
+}
+
+static bool sizes_fit(const struct vm_row *vm, const struct hearing *to)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
     char text[24];
-    if (vm->VCPUs_at_startup < 1 || vm->VCPUs_at_startup > vm->VCPUs_max)
-        return err_value_not_supported(err, "VCPUs_at_startup", number(vm->VCPUs_at_startup, text),
-                                       "it is between 1 and VCPUs_max");
-    return 0;
+    if (vm->memory_static_min > vm->memory_dynamic_min || vm->memory_dynamic_min > vm->memory_dynamic_max ||
+        vm->memory_dynamic_max > vm->memory_static_max || vm->memory_static_max <= 0) {
+        err_memory_constraint_violation(&err, "static_min <= dynamic_min <= dynamic_max <= static_max");
+        if (!tell(to, &err))
+            return false;
+    }
+    if (vm->VCPUs_at_startup >= 1 && vm->VCPUs_at_startup <= vm->VCPUs_max)
+        return true;
+    err_value_not_supported(&err, "VCPUs_at_startup", number(vm->VCPUs_at_startup, text),
+                            "it is between 1 and VCPUs_max");
+    return tell(to, &err);
+}
+
+/* The disk in the VM's nth drive; null: it is empty. */
+static struct ref disk_in(const struct snapshot *snap, const struct vm_row *vm, size_t n)
+{
+    const struct vbd_row *vbd = vbd_row(snapshot_get(snap, CLASS_VBD, vm->VBDs->items[n]));
+    return vbd && !vbd->empty ? vbd->VDI : REF_NULL;
+}
+
+static bool disks_exist(const struct snapshot *snap, const struct vm_row *vm, const struct hearing *to)
+{
+    for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
+        AUTO_API_ERR struct api_err err = API_ERR_INIT;
+        struct ref vdi = disk_in(snap, vm, i);
+        if (ref_is_null(vdi) || snapshot_get(snap, CLASS_VDI, vdi))
+            continue;
+        fail_handle(&err, CLASS_VDI, vdi);
+        if (!tell(to, &err))
+            return false;
+    }
+    return true;
 }
 
 static bool sr_on_host(const struct snapshot *snap, struct ref sr_ref, struct ref host)
@@ -38,52 +81,69 @@ static bool sr_on_host(const struct snapshot *snap, struct ref sr_ref, struct re
     return false;
 }
 
-static int check_storage(const struct snapshot *snap, const struct vm_row *vm, struct ref host,
-                         struct api_err *err)
+/* A disk that is not there is told by disks_exist(). */
+static bool reaches_disk(const struct placement *p, struct ref vdi_ref, struct ref host,
+                         const struct hearing *to)
 {
-    for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
-        const struct vbd_row *vbd = vbd_row(snapshot_get(snap, CLASS_VBD, vm->VBDs->items[i]));
-        if (!vbd || vbd->empty || ref_is_null(vbd->VDI))
-            continue;
-        const struct vdi_row *vdi = vdi_row(snapshot_get(snap, CLASS_VDI, vbd->VDI));
-        if (!vdi)
-            return fail_handle(err, CLASS_VDI, vbd->VDI);
-        if (!sr_on_host(snap, vdi->SR, host))
-            return err_vm_requires_sr(err, REF_TEXT(vm->row.ref), REF_TEXT(vdi->SR));
-    }
-    if (vm->power_state != VM_POWER_STATE_SUSPENDED)
-        return 0;
-    const struct vdi_row *memory = vdi_row(snapshot_get(snap, CLASS_VDI, vm->suspend_VDI));
-    if (memory && !sr_on_host(snap, memory->SR, host))
-        return err_vm_requires_sr(err, REF_TEXT(vm->row.ref), REF_TEXT(memory->SR));
-    return 0;
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    const struct vdi_row *vdi = vdi_row(snapshot_get(p->snap, CLASS_VDI, vdi_ref));
+    if (!vdi || sr_on_host(p->snap, vdi->SR, host))
+        return true;
+    err_vm_requires_sr(&err, REF_TEXT(p->vm->row.ref), REF_TEXT(vdi->SR));
+    return tell(to, &err);
+}
+
+static bool reaches_storage(const struct placement *p, struct ref host, const struct hearing *to)
+{
+    const struct vm_row *vm = p->vm;
+    for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++)
+        if (!reaches_disk(p, disk_in(p->snap, vm, i), host, to))
+            return false;
+    return vm->power_state != VM_POWER_STATE_SUSPENDED || reaches_disk(p, vm->suspend_VDI, host, to);
 }
 
 /* A network with interfaces of hosts reaches only the hosts that have one; any other can be made anywhere. */
-static int check_networks(const struct snapshot *snap, const struct vm_row *vm, struct ref host,
-                          struct api_err *err)
+static bool network_on_host(const struct snapshot *snap, const struct network_row *network, struct ref host)
 {
-    for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
-        const struct vif_row *vif = vif_row(snapshot_get(snap, CLASS_VIF, vm->VIFs->items[i]));
-        const struct network_row *network =
-            vif ? network_row(snapshot_get(snap, CLASS_network, vif->network)) : NULL;
-        size_t count = network && network->PIFs ? network->PIFs->count : 0;
-        bool here = count == 0;
-        for (size_t k = 0; k < count; k++) {
-            const struct pif_row *pif = pif_row(snapshot_get(snap, CLASS_PIF, network->PIFs->items[k]));
-            here |= pif && ref_eq(pif->host, host);
-        }
-        if (!here)
-            return err_vm_requires_network(err, REF_TEXT(vm->row.ref), REF_TEXT(vif->network));
+    size_t count = network && network->PIFs ? network->PIFs->count : 0;
+    bool here = count == 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct pif_row *pif = pif_row(snapshot_get(snap, CLASS_PIF, network->PIFs->items[i]));
+        here |= pif && ref_eq(pif->host, host);
     }
-    return 0;
+    return here;
+}
+
+static bool reaches_networks(const struct placement *p, struct ref host, const struct hearing *to)
+{
+    for (size_t i = 0; p->vm->VIFs && i < p->vm->VIFs->count; i++) {
+        AUTO_API_ERR struct api_err err = API_ERR_INIT;
+        const struct vif_row *vif = vif_row(snapshot_get(p->snap, CLASS_VIF, p->vm->VIFs->items[i]));
+        if (!vif ||
+            network_on_host(p->snap, network_row(snapshot_get(p->snap, CLASS_network, vif->network)), host))
+            continue;
+        err_vm_requires_network(&err, REF_TEXT(p->vm->row.ref), REF_TEXT(vif->network));
+        if (!tell(to, &err))
+            return false;
+    }
+    return true;
+}
+
+static bool keep_first(void *arg, struct api_err *err)
+{
+    struct api_err *first = arg;
+    api_err_done(first);
+    api_err_copy(first, err);
+    return false;
 }
 
 bool placement_reaches(const struct snapshot *snap, const struct vm_row *vm, const struct host_row *host)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    return check_storage(snap, vm, host->row.ref, &err) == 0 &&
-           check_networks(snap, vm, host->row.ref, &err) == 0;
+    const struct placement p = {.snap = snap, .vm = vm};
+    const struct hearing to = {keep_first, &err};
+    return disks_exist(snap, vm, &to) && reaches_storage(&p, host->row.ref, &to) &&
+           reaches_networks(&p, host->row.ref, &to);
 }
 
 static int64_t claimed(const struct snapshot *snap, struct ref host, const struct placement_claims *claims,
@@ -121,13 +181,14 @@ int64_t placement_free_memory(const struct snapshot *snap, const struct host_row
 }
 
 /* Hosts offer some versions of virtual hardware, a VM needs one. */
-static int check_hardware(const struct vm_row *vm, const struct host_row *host, struct api_err *err)
+static bool hardware_fits(const struct vm_row *vm, const struct host_row *host, const struct hearing *to)
 {
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
     char version[24];
     const struct str_set *offered = host->virtual_hardware_platform_versions;
     number(vm->hardware_platform_version, version);
     if (vm->hardware_platform_version == 0 || str_set_has(offered, version))
-        return 0;
+        return true;
     const char *list = str_new("");
     for (size_t i = 0; offered && i < offered->count; i++) {
         const char *more = str_newf("%s%s%s", list, i ? "; " : "", offered->items[i]);
@@ -136,40 +197,77 @@ static int check_hardware(const struct vm_row *vm, const struct host_row *host, 
     }
     AUTO_STR const char *all = str_newf("{%s}", list);
     str_unref(list);
-    return err_vm_host_incompatible_virtual_hardware_platform_version(err, REF_TEXT(host->row.ref), all,
-                                                                      REF_TEXT(vm->row.ref), version);
+    err_vm_host_incompatible_virtual_hardware_platform_version(&err, REF_TEXT(host->row.ref), all,
+                                                               REF_TEXT(vm->row.ref), version);
+    return tell(to, &err);
 }
 
-int placement_check(const struct placement *p, struct ref ref, struct api_err *err)
+static bool host_is_ready(const struct placement *p, const struct host_row *host, const struct hearing *to)
 {
-    char a[24], b[24];
-    const struct vm_row *vm = p->vm;
-    const struct host_row *host = host_row(snapshot_get(p->snap, CLASS_host, ref));
-    if (!host)
-        return fail_handle(err, CLASS_host, ref);
-    if (check_sizes(vm, err) < 0)
-        return -1;
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const struct host_metrics_row *metrics =
         host_metrics_row(snapshot_get(p->snap, CLASS_host_metrics, host->metrics));
-    if (!metrics || !metrics->live)
-        return err_host_not_live(err);
-    if (!host->enabled)
-        return err_host_disabled(err, REF_TEXT(ref));
-    if ((!p->force && check_hardware(vm, host, err) < 0) || check_storage(p->snap, vm, ref, err) < 0 ||
-        check_networks(p->snap, vm, ref, err) < 0)
-        return -1;
+    if (!metrics || !metrics->live) {
+        err_host_not_live(&err);
+        if (!tell(to, &err))
+            return false;
+    }
+    if (host->enabled)
+        return true;
+    err_host_disabled(&err, REF_TEXT(host->row.ref));
+    return tell(to, &err);
+}
+
+static bool devices_are_free(const struct placement *p, struct ref host, const struct hearing *to)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const struct device_source rows = {.snap = p->snap};
-    if (plan_passthrough(&rows, vm, ref, NULL, err) < 0)
-        return -1;
-    const struct squeeze_vm wants = squeeze_vm_of(p->snap, vm);
+    return plan_passthrough(&rows, p->vm, host, NULL, &err) == 0 || tell(to, &err);
+}
+
+static bool has_room(const struct placement *p, const struct host_row *host, const struct hearing *to)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    char a[24], b[24];
+    const struct squeeze_vm wants = squeeze_vm_of(p->snap, p->vm);
     int64_t needed = squeeze_least(&wants), available = placement_free_memory(p->snap, host, p->claims, true);
-    if (needed > available)
-        return err_host_not_enough_free_memory(err, number(needed, a),
-                                               number(available > 0 ? available : 0, b));
+    if (needed > available) {
+        err_host_not_enough_free_memory(&err, number(needed, a), number(available > 0 ? available : 0, b));
+        if (!tell(to, &err))
+            return false;
+    }
     const char *cpus = str_map_get(host->cpu_info, "cpu_count");
-    if (!p->force && cpus && vm->VCPUs_max > strtoll(cpus, NULL, 10))
-        return err_host_not_enough_pcpus(err, number(vm->VCPUs_max, a), cpus);
-    return 0;
+    if (p->force || !cpus || p->vm->VCPUs_max <= strtoll(cpus, NULL, 10))
+        return true;
+    err_host_not_enough_pcpus(&err, number(p->vm->VCPUs_max, a), cpus);
+    return tell(to, &err);
+}
+
+bool placement_refusals_anywhere(const struct placement *p, placement_refusal_fn *each, void *arg)
+{
+    const struct hearing to = {each, arg};
+    return sizes_fit(p->vm, &to) && disks_exist(p->snap, p->vm, &to);
+}
+
+bool placement_refusals(const struct placement *p, struct ref ref, placement_refusal_fn *each, void *arg)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    const struct hearing to = {each, arg};
+    const struct host_row *host = host_row(snapshot_get(p->snap, CLASS_host, ref));
+    if (!host) {
+        fail_handle(&err, CLASS_host, ref);
+        return tell(&to, &err);
+    }
+    return host_is_ready(p, host, &to) && (p->force || hardware_fits(p->vm, host, &to)) &&
+           reaches_storage(p, ref, &to) && reaches_networks(p, ref, &to) && devices_are_free(p, ref, &to) &&
+           has_room(p, host, &to);
+}
+
+int placement_check(const struct placement *p, struct ref host, struct api_err *err)
+{
+    bool fits =
+        placement_refusals_anywhere(p, keep_first, err) && placement_refusals(p, host, keep_first, err);
+    return fits ? 0 : -1;
 }
 
 /* ---- the choice ---- */
@@ -280,7 +378,7 @@ int placement_choose(const struct placement *p, struct ref *host, struct api_err
 {
     AUTO_API_ERR struct api_err reason = API_ERR_INIT;
     const struct vm_row *vm = p->vm;
-    if (check_sizes(vm, err) < 0)
+    if (!sizes_fit(vm, &(const struct hearing){keep_first, err}))
         return -1;
     if (!ref_is_null(vm->affinity) && !is_avoided(p, vm->affinity) &&
         placement_check(p, vm->affinity, &reason) == 0) {

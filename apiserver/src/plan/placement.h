@@ -28,11 +28,16 @@ struct placement {
 };
 
 /* 0 if the VM could be started on the host now, else the first reason in the API's order:
- * MEMORY_CONSTRAINT_VIOLATION and VALUE_NOT_SUPPORTED, HOST_NOT_LIVE, HOST_DISABLED,
+ * MEMORY_CONSTRAINT_VIOLATION and VALUE_NOT_SUPPORTED, HANDLE_INVALID (VDI), HOST_NOT_LIVE, HOST_DISABLED,
  * VM_HOST_INCOMPATIBLE_VIRTUAL_HARDWARE_PLATFORM_VERSION, VM_REQUIRES_SR,
  * VM_REQUIRES_NETWORK, VM_REQUIRES_IOMMU, VM_REQUIRES_GPU, VM_REQUIRES_VUSB, HOST_NOT_ENOUGH_FREE_MEMORY,
  * HOST_NOT_ENOUGH_PCPUS. */
 int placement_check(const struct placement *p, struct ref host, struct api_err *err);
+/* The same told one by one, as long as `each` returns true: those that hold on any host, and those of this
+ * one. False: it did not. `err` lives until `each` returns. */
+typedef bool placement_refusal_fn(void *arg, struct api_err *err);
+bool placement_refusals_anywhere(const struct placement *p, placement_refusal_fn *each, void *arg);
+bool placement_refusals(const struct placement *p, struct ref host, placement_refusal_fn *each, void *arg);
 /* Its affinity if that will do. Else of the hosts that pass: those with the fewest running members of the
  * VM's anti-affinity groups; of these those that have the memory at once, else those that have its most if
  * others give memory, else the rest; of these one at random, weighted by free memory. NO_HOSTS_AVAILABLE;

@@ -155,6 +155,16 @@ void rest_dispatch(struct rest *r);
 bool plan_wanted(struct rest *r, bool *wanted);
 /* Answers with what r->message would do with these parameters. Blocks; rest_done is still to be called. */
 void plan_message(struct rest *r, const json_t *params);
+struct plan;
+/* Answers with the plan of a request that is no message; `fill` tells its steps and reasons (plan.h). It
+ * cannot be applied but by the request itself. */
+void plan_request(struct rest *r, const char *action, void (*fill)(struct plan *p, void *arg), void *arg);
+struct upload;
+void upload_plan_make(struct rest *r, struct ref vdi, const struct upload *wish);
+void upload_plan_write(struct rest *r, struct ref vdi, const struct upload *upload, int64_t from);
+void upload_plan_drop(struct rest *r, struct ref vdi, const struct upload *upload);
+/* Answers 400 when a plan is asked for of what has none: true. */
+bool plan_absent(struct rest *r);
 struct patch_field;
 void plan_patch(struct rest *r, const struct row *row, const struct patch_field *fields, size_t count);
 void rest_plan_apply(struct rest *r);

@@ -13,6 +13,7 @@
 #include <base/clock.h>
 #include <base/json.h>
 #include <base/mem.h>
+#include <model/args.h>
 #include <model/errors.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -76,6 +77,16 @@ bool plan_wanted(struct rest *r, bool *wanted)
     return false;
 }
 
+bool plan_absent(struct rest *r)
+{
+    bool wanted;
+    if (plan_wanted(r, &wanted) && !wanted)
+        return false;
+    if (wanted)
+        rest_problem(r->req, 400, "Bad Request", "There is no plan of logging in or out.");
+    return true;
+}
+
 /* ---- parts of a plan ---- */
 
 void plan_saw(struct plan *p, const struct row *row)
@@ -87,6 +98,18 @@ void plan_saw(struct plan *p, const struct row *row)
         return;
     p->seen = xreallocarray(p->seen, p->seen_count + 1, sizeof(*p->seen));
     p->seen[p->seen_count++] = (struct seen){row->cls, row->ref, row->generation};
+}
+
+const struct row *plan_row(struct plan *p, const struct class_desc *cls, struct ref ref)
+{
+    const struct row *row = ref_is_null(ref) ? NULL : snapshot_get(p->snap, cls, ref);
+    plan_saw(p, row);
+    return row;
+}
+
+const struct vm_row *plan_vm(struct plan *p)
+{
+    return vm_row(plan_row(p, CLASS_VM, ((const struct args_self *)p->call->args)->self));
 }
 
 json_t *plan_name(const struct row *row)
@@ -120,6 +143,11 @@ static void add_reason(struct plan *p, const struct row *row, json_t *reason)
             params, i, json_string(rest_param_text(p->snap, json_string_value(json_array_get(params, i)))));
     if (row)
         json_object_set_new(reason, "object", plan_name(row));
+    for (size_t i = 0; i < json_array_size(p->reasons); i++)
+        if (json_equal(json_array_get(p->reasons, i), reason)) {
+            json_decref(reason);
+            return;
+        }
     json_array_append_new(p->reasons, reason);
 }
 
@@ -273,7 +301,7 @@ static void tell(struct plan *p, const char *action)
     AUTO_JSON json_t *answer =
         json_pack("{ss,sb,sb,sO,sO,sO,sO}", "action", action, "possible", possible, "whole", p->whole,
                   "steps", p->steps, "reasons", p->reasons, "where", p->where, "needs", p->needs);
-    if (possible) {
+    if (possible && !p->unkept) {
         keep(p, id);
         AUTO_FREE char *apply = xasprintf("/api/v1/plans/%s/apply", id);
         json_object_set_new(answer, "id", json_string(id));
@@ -303,6 +331,16 @@ void plan_message(struct rest *r, const json_t *params)
             plan_step(&p, NULL, "%s", r->message->doc);
     }
     tell(&p, r->message->name);
+    plan_done(&p);
+}
+
+void plan_request(struct rest *r, const char *action, void (*fill)(struct plan *p, void *arg), void *arg)
+{
+    struct plan p;
+    begin(&p, r);
+    p.whole = p.unkept = true;
+    fill(&p, arg);
+    tell(&p, action);
     plan_done(&p);
 }
 

@@ -1,6 +1,7 @@
 /* Plans: what a change would do, and doing exactly that later. Between the files of plans. */
 #pragma once
 #include "../gate/patch.h"
+#include "../plan/placement.h"
 #include "internal.h"
 
 struct plans; /* those that were told and may be applied: in memory, for ten minutes */
@@ -14,6 +15,7 @@ struct plan {
     json_t *steps, *reasons, *needs, *where;
     struct ref host; /* where a VM would run; null: does not matter */
     bool whole;      /* all that the change would check was checked */
+    bool unkept;     /* the request itself does it: it has more than a plan keeps */
     struct seen {    /* what it rests on */
         const struct class_desc *cls;
         struct ref ref;
@@ -27,12 +29,28 @@ void plan_saw(struct plan *p, const struct row *row);
 /* One step, in words; about `row` (NULL: nothing in particular). */
 void plan_step(struct plan *p, const struct row *row, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* A reason why it would be refused; `row`: where (NULL: nowhere in particular). */
+/* A reason why it would be refused; `row`: where (NULL: nowhere in particular). Told once. */
 void plan_refused(struct plan *p, const struct row *row, const struct api_err *err);
 /* So many bytes on the SR. */
 void plan_needs_space(struct plan *p, struct ref sr, int64_t bytes);
 /* {"class", "uuid", "name"} */
 json_t *plan_name(const struct row *row);
 
+/* A row of the plan's snapshot, which the plan rests on from now on; NULL: it is not there. */
+const struct row *plan_row(struct plan *p, const struct class_desc *cls, struct ref ref);
+/* The VM that the message is about, its first parameter. */
+const struct vm_row *plan_vm(struct plan *p);
+/* Calls fn for each disk that is in a drive of the VM. */
+void plan_each_disk(struct plan *p, const struct vm_row *vm,
+                    void (*fn)(struct plan *p, const struct vbd_row *vbd, const struct vdi_row *vdi));
+
 /* What the call would do, step by step: fills *p, or leaves it when only its class of message is known. */
 void plan_detail(struct plan *p);
+
+/* plan_start.c: of these messages. */
+void plan_start(struct plan *p);
+void plan_start_on(struct plan *p);
+void plan_resume(struct plan *p);
+void plan_resume_on(struct plan *p);
+/* All that keeps the VM off this host. */
+void plan_host_refusals(struct plan *p, const struct placement *asked, struct ref host);

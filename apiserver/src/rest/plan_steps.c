@@ -1,10 +1,8 @@
-/* What the common messages would do, told from the rows. */
+/* What the common messages would do, told from the rows. Starts and resumes are in plan_start.c. */
 #include "plan.h"
 
 #include "../gate/gate.h"
 #include "../handlers/suspend_image.h"
-#include "../handlers/vm_migrate.h"
-#include "../hosts/claims.h"
 #include "../plan/evacuation.h"
 #include "../plan/placement.h"
 #include "../plan/squeeze.h"
@@ -14,187 +12,46 @@
 #include <model/errors.h>
 #include <stdio.h>
 
-static const struct row *get(struct plan *p, const struct class_desc *cls, struct ref ref)
-{
-    const struct row *row = ref_is_null(ref) ? NULL : snapshot_get(p->snap, cls, ref);
-    plan_saw(p, row);
-    return row;
-}
-
-/* The VM that the message is about, its first parameter. */
-static const struct vm_row *vm_of(struct plan *p)
-{
-    return vm_row(get(p, CLASS_VM, ((const struct args_self *)p->call->args)->self));
-}
-
-/* Calls fn for each disk that is in a drive of the VM. */
-static void each_disk(struct plan *p, const struct vm_row *vm,
-                      void (*fn)(struct plan *p, const struct vbd_row *vbd, const struct vdi_row *vdi))
+void plan_each_disk(struct plan *p, const struct vm_row *vm,
+                    void (*fn)(struct plan *p, const struct vbd_row *vbd, const struct vdi_row *vdi))
 {
     for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
-        const struct vbd_row *vbd = vbd_row(get(p, CLASS_VBD, vm->VBDs->items[i]));
-        const struct vdi_row *vdi = vbd && !vbd->empty ? vdi_row(get(p, CLASS_VDI, vbd->VDI)) : NULL;
+        const struct vbd_row *vbd = vbd_row(plan_row(p, CLASS_VBD, vm->VBDs->items[i]));
+        const struct vdi_row *vdi = vbd && !vbd->empty ? vdi_row(plan_row(p, CLASS_VDI, vbd->VDI)) : NULL;
         if (vdi)
             fn(p, vbd, vdi);
     }
 }
 
-/* ---- where ---- */
-
-struct judging {
-    struct plan *p;
-    const struct vm_row *vm;
-    bool force;
-    json_t *hosts;
-    size_t passing;
-};
-
-static bool judge(const struct row *row, void *arg)
-{
-    struct judging *j = arg;
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    const struct placement asked = {.snap = j->p->snap, .vm = j->vm, .force = j->force};
-    bool fits = placement_check(&asked, row->ref, &err) == 0;
-    json_t *verdict =
-        json_pack("{so,sb,sI,ss}", "host", plan_name(row), "fits", fits, "free_memory",
-                  (json_int_t)placement_free_memory(j->p->snap, host_row(row), NULL, true), "why",
-                  fits                        ? ""
-                  : err.desc && err.desc->doc ? err.desc->doc
-                                              : "");
-    json_object_set_new(verdict, "code", fits ? json_null() : json_string(err.code));
-    json_array_append_new(j->hosts, verdict);
-    j->passing += fits;
-    return true;
-}
-
-static bool refuse_host(const struct row *row, void *arg)
-{
-    struct judging *j = arg;
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    const struct placement asked = {.snap = j->p->snap, .vm = j->vm, .force = j->force};
-    if (placement_check(&asked, row->ref, &err) < 0)
-        plan_refused(j->p, row, &err);
-    return true;
-}
-
-/* The memory that it needs, and the host: `wanted` null for the best one. */
-static void place(struct plan *p, const struct vm_row *vm, struct ref wanted, bool force)
-{
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    const struct squeeze_vm size = squeeze_vm_of(p->snap, vm);
-    const struct claims_wish wish = {.host = wanted, .force = force};
-    struct judging j = {.p = p, .vm = vm, .force = force, .hosts = json_array()};
-    struct ref host;
-    json_object_set_new(p->needs, "memory",
-                        json_pack("{sI,sI}", "least", (json_int_t)squeeze_least(&size), "most",
-                                  (json_int_t)(size.max + size.overhead)));
-    snapshot_each(p->snap, CLASS_host, judge, &j);
-    if (claims_look(p->server, vm->row.ref, &wish, &host, &err) < 0) {
-        const struct row *row = get(p, CLASS_host, wanted);
-        if (row || snapshot_count(p->snap, CLASS_host) == 0)
-            plan_refused(p, row, &err);
-        else
-            snapshot_each(p->snap, CLASS_host, refuse_host, &j);
-        json_decref(p->where);
-        p->where = json_pack("{s:n,ss,so}", "host", "why", "No host can take it.", "hosts", j.hosts);
-        return;
-    }
-    const struct row *row = get(p, CLASS_host, host);
-    const char *why = !ref_is_null(wanted)         ? "It was asked for."
-                      : ref_eq(host, vm->affinity) ? "It is the VM's affinity, and can take it."
-                      : j.passing <= 1             ? "It is the only host that can take it."
-                      : vm->groups && vm->groups->count > 0
-                          ? "Of the hosts with the fewest members of the VM's "
-                            "groups it was drawn, weighted by free memory."
-                          : "Of the hosts that can take it, it was drawn, weighted "
-                            "by free memory.";
-    p->host = host;
-    json_decref(p->where);
-    p->where = json_pack("{so,ss,so}", "host", plan_name(row), "why", why, "hosts", j.hosts);
-}
-
 /* ---- VMs ---- */
-
-static void attach(struct plan *p, const struct vbd_row *vbd, const struct vdi_row *vdi)
-{
-    plan_step(p, &vdi->row, "Attaches the disk as device %s.", vbd->userdevice);
-}
-
-static void start_steps(struct plan *p, const struct vm_row *vm)
-{
-    each_disk(p, vm, attach);
-    for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++) {
-        const struct vif_row *vif = vif_row(get(p, CLASS_VIF, vm->VIFs->items[i]));
-        const struct row *network = vif ? get(p, CLASS_network, vif->network) : NULL;
-        if (network)
-            plan_step(p, network, "Connects interface %s to the network.", vif->device);
-    }
-}
-
-static void start(struct plan *p)
-{
-    const struct vm_start_args *args = p->call->args;
-    const struct vm_row *vm = vm_of(p);
-    place(p, vm, REF_NULL, args->force);
-    start_steps(p, vm);
-    plan_step(p, &vm->row, "Starts the VM%s.", args->start_paused ? ", paused" : "");
-}
-
-static void start_on(struct plan *p)
-{
-    const struct vm_start_on_args *args = p->call->args;
-    const struct vm_row *vm = vm_of(p);
-    place(p, vm, args->host, args->force);
-    start_steps(p, vm);
-    plan_step(p, &vm->row, "Starts the VM%s.", args->start_paused ? ", paused" : "");
-}
-
-static void resume_at(struct plan *p, struct ref host)
-{
-    const struct vm_row *vm = vm_of(p);
-    place(p, vm, host, false);
-    start_steps(p, vm);
-    plan_step(p, get(p, CLASS_VDI, vm->suspend_VDI), "Reads the VM's memory, and deletes this disk.");
-    plan_step(p, &vm->row, "The VM goes on.");
-}
-
-static void resume(struct plan *p)
-{
-    resume_at(p, REF_NULL);
-}
-
-static void resume_on(struct plan *p)
-{
-    resume_at(p, ((const struct vm_resume_on_args *)p->call->args)->host);
-}
 
 static void gives_back(struct plan *p, const struct vm_row *vm)
 {
     const struct squeeze_vm size = squeeze_vm_of(p->snap, vm);
-    plan_step(p, get(p, CLASS_host, vm->resident_on), "The host has %lld bytes of memory more.",
+    plan_step(p, plan_row(p, CLASS_host, vm->resident_on), "The host has %lld bytes of memory more.",
               (long long)squeeze_now(&size));
 }
 
 static void clean_shutdown(struct plan *p)
 {
-    const struct vm_row *vm = vm_of(p);
+    const struct vm_row *vm = plan_vm(p);
     plan_step(p, &vm->row, "Asks the guest to shut down, and waits.");
     gives_back(p, vm);
 }
 
 static void hard_shutdown(struct plan *p)
 {
-    const struct vm_row *vm = vm_of(p);
+    const struct vm_row *vm = plan_vm(p);
     plan_step(p, &vm->row, "Ends the VM at once: what the guest has not written is lost.");
     if (!ref_is_null(vm->suspend_VDI))
-        plan_step(p, get(p, CLASS_VDI, vm->suspend_VDI), "Deletes the disk with the VM's memory.");
+        plan_step(p, plan_row(p, CLASS_VDI, vm->suspend_VDI), "Deletes the disk with the VM's memory.");
     if (!ref_is_null(vm->resident_on))
         gives_back(p, vm);
 }
 
 static void reboot(struct plan *p)
 {
-    const struct vm_row *vm = vm_of(p);
+    const struct vm_row *vm = plan_vm(p);
     bool clean = strstr(p->call->method->name, "clean") != NULL;
     plan_step(p, &vm->row, clean ? "Asks the guest to restart, and waits." : "Restarts the VM at once.");
 }
@@ -202,7 +59,7 @@ static void reboot(struct plan *p)
 static void suspend(struct plan *p)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    const struct vm_row *vm = vm_of(p);
+    const struct vm_row *vm = plan_vm(p);
     struct ref sr;
     int64_t bytes;
     if (json_array_size(p->reasons))
@@ -213,7 +70,7 @@ static void suspend(struct plan *p)
         return;
     }
     plan_needs_space(p, sr, bytes);
-    plan_step(p, get(p, CLASS_SR, sr), "Makes a disk for the VM's memory on the SR.");
+    plan_step(p, plan_row(p, CLASS_SR, sr), "Makes a disk for the VM's memory on the SR.");
     plan_step(p, &vm->row, "Writes the memory, and ends the VM on its host.");
     gives_back(p, vm);
 }
@@ -234,9 +91,9 @@ static void snapshot_disk(struct plan *p, const struct vbd_row *vbd, const struc
 
 static void snapshot(struct plan *p)
 {
-    const struct vm_row *vm = vm_of(p);
+    const struct vm_row *vm = plan_vm(p);
     const struct vm_snapshot_args *args = p->call->args; /* checkpoint begins alike */
-    each_disk(p, vm, snapshot_disk);
+    plan_each_disk(p, vm, snapshot_disk);
     plan_step(p, &vm->row, "Records the VM as snapshot '%s'.", args->new_name);
 }
 
@@ -250,9 +107,9 @@ static void clone_disk(struct plan *p, const struct vbd_row *vbd, const struct v
 
 static void clone_vm(struct plan *p)
 {
-    const struct vm_row *vm = vm_of(p);
+    const struct vm_row *vm = plan_vm(p);
     const struct vm_clone_args *args = p->call->args;
-    each_disk(p, vm, clone_disk);
+    plan_each_disk(p, vm, clone_disk);
     plan_step(p, &vm->row, "Makes VM '%s' like this one.", args->new_name);
 }
 
@@ -268,27 +125,25 @@ static void copy_disk(struct plan *p, const struct vbd_row *vbd, const struct vd
 
 static void copy(struct plan *p)
 {
-    const struct vm_row *vm = vm_of(p);
+    const struct vm_row *vm = plan_vm(p);
     const struct vm_copy_args *args = p->call->args;
-    each_disk(p, vm, copy_disk);
+    plan_each_disk(p, vm, copy_disk);
     plan_step(p, &vm->row, "Makes VM '%s' like this one.", args->new_name);
 }
 
 static void migrate(struct plan *p)
 {
     const struct vm_pool_migrate_args *args = p->call->args;
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    const struct vm_row *vm = vm_of(p);
-    const struct row *host = get(p, CLASS_host, args->host);
-    const struct journey j = {.vm = vm, .host = args->host};
+    const struct vm_row *vm = plan_vm(p);
+    const struct row *host = plan_row(p, CLASS_host, args->host);
+    const struct placement judged = {.snap = p->snap, .vm = vm};
     if (!host)
         return;
     if (ref_eq(vm->resident_on, args->host)) {
         plan_step(p, host, "Nothing: the VM runs there.");
         return;
     }
-    if (vm_migrate_check(p->call, &j, &err) < 0)
-        plan_refused(p, host, &err);
+    plan_host_refusals(p, &judged, args->host);
     p->host = args->host;
     json_decref(p->where);
     p->where = json_pack("{so,ss}", "host", plan_name(host), "why", "It was asked for.");
@@ -301,15 +156,15 @@ static void migrate(struct plan *p)
 
 static void destroy(struct plan *p)
 {
-    const struct vm_row *vm = vm_of(p);
+    const struct vm_row *vm = plan_vm(p);
     for (size_t i = 0; vm->VBDs && i < vm->VBDs->count; i++) {
-        const struct vbd_row *vbd = vbd_row(get(p, CLASS_VBD, vm->VBDs->items[i]));
-        const struct row *vdi = vbd ? get(p, CLASS_VDI, vbd->VDI) : NULL;
+        const struct vbd_row *vbd = vbd_row(plan_row(p, CLASS_VBD, vm->VBDs->items[i]));
+        const struct row *vdi = vbd ? plan_row(p, CLASS_VDI, vbd->VDI) : NULL;
         if (vbd)
             plan_step(p, vdi, vdi ? "Removes its drive; the disk stays." : "Removes an empty drive.");
     }
     for (size_t i = 0; vm->VIFs && i < vm->VIFs->count; i++)
-        plan_step(p, get(p, CLASS_VIF, vm->VIFs->items[i]), "Removes the interface.");
+        plan_step(p, plan_row(p, CLASS_VIF, vm->VIFs->items[i]), "Removes the interface.");
     plan_step(p, &vm->row, "Removes the VM.");
 }
 
@@ -318,14 +173,14 @@ static void destroy(struct plan *p)
 static void evacuate(struct plan *p)
 {
     const struct host_evacuate_args *args = p->call->args;
-    const struct host_row *host = host_row(get(p, CLASS_host, args->host));
+    const struct host_row *host = host_row(plan_row(p, CLASS_host, args->host));
     AUTO_EVACUATION struct evacuation plan = {0};
     if (!host)
         return;
     evacuation_plan(p->snap, host, &plan);
     for (size_t i = 0; i < plan.count; i++) {
-        const struct row *vm = get(p, CLASS_VM, plan.steps[i].vm);
-        const struct row *to = get(p, CLASS_host, plan.steps[i].to);
+        const struct row *vm = plan_row(p, CLASS_VM, plan.steps[i].vm);
+        const struct row *to = plan_row(p, CLASS_host, plan.steps[i].to);
         if (to)
             plan_step(p, vm, "Migrates the VM to %s.", host_row(to)->name_label);
         else
@@ -350,7 +205,7 @@ static void create_disk(struct plan *p)
 static void resize_disk(struct plan *p)
 {
     const struct vdi_resize_args *args = p->call->args;
-    const struct vdi_row *vdi = vdi_row(get(p, CLASS_VDI, args->vdi));
+    const struct vdi_row *vdi = vdi_row(plan_row(p, CLASS_VDI, args->vdi));
     if (!vdi)
         return;
     plan_step(p, &vdi->row, "Enlarges the disk from %lld to %lld bytes.", (long long)vdi->virtual_size,
@@ -362,7 +217,7 @@ static void resize_disk(struct plan *p)
 static void copy_of_disk(struct plan *p)
 {
     const struct vdi_copy_args *args = p->call->args;
-    const struct vdi_row *vdi = vdi_row(get(p, CLASS_VDI, args->vdi));
+    const struct vdi_row *vdi = vdi_row(plan_row(p, CLASS_VDI, args->vdi));
     if (!vdi)
         return;
     plan_step(p, &vdi->row, "Copies the disk, %lld bytes.", (long long)vdi->virtual_size);
@@ -371,23 +226,25 @@ static void copy_of_disk(struct plan *p)
 
 static void vbd_plug(struct plan *p)
 {
-    const struct vbd_row *vbd = vbd_row(get(p, CLASS_VBD, ((const struct args_self *)p->call->args)->self));
+    const struct vbd_row *vbd =
+        vbd_row(plan_row(p, CLASS_VBD, ((const struct args_self *)p->call->args)->self));
     bool plug = strstr(p->call->method->name, "unplug") == NULL;
     if (!vbd)
         return;
-    const struct row *vdi = get(p, CLASS_VDI, vbd->VDI), *vm = get(p, CLASS_VM, vbd->VM);
+    const struct row *vdi = plan_row(p, CLASS_VDI, vbd->VDI), *vm = plan_row(p, CLASS_VM, vbd->VM);
     plan_step(p, vdi, plug ? "Gives the running VM the disk." : "Takes the disk from the running VM.");
     (void)vm;
 }
 
 static void vif_plug(struct plan *p)
 {
-    const struct vif_row *vif = vif_row(get(p, CLASS_VIF, ((const struct args_self *)p->call->args)->self));
+    const struct vif_row *vif =
+        vif_row(plan_row(p, CLASS_VIF, ((const struct args_self *)p->call->args)->self));
     bool plug = strstr(p->call->method->name, "unplug") == NULL;
     if (!vif)
         return;
-    const struct row *network = get(p, CLASS_network, vif->network);
-    get(p, CLASS_VM, vif->VM);
+    const struct row *network = plan_row(p, CLASS_network, vif->network);
+    plan_row(p, CLASS_VM, vif->VM);
     plan_step(p, network,
               plug ? "Connects the running VM to the network." : "Takes the running VM off the network.");
 }
@@ -396,10 +253,10 @@ static const struct {
     const char *message;
     void (*tell)(struct plan *p);
 } details[] = {
-    {"VM.start", start},
-    {"VM.start_on", start_on},
-    {"VM.resume", resume},
-    {"VM.resume_on", resume_on},
+    {"VM.start", plan_start},
+    {"VM.start_on", plan_start_on},
+    {"VM.resume", plan_resume},
+    {"VM.resume_on", plan_resume_on},
     {"VM.clean_shutdown", clean_shutdown},
     {"VM.shutdown", clean_shutdown},
     {"VM.hard_shutdown", hard_shutdown},

@@ -26,6 +26,10 @@ static void logged_in(struct call *call)
 void rest_log_in(struct rest *r)
 {
     const char *user, *password, *originator = "REST";
+    if (plan_absent(r)) {
+        rest_done(r);
+        return;
+    }
     if (!json_get_string(r->body, "user", &user) || !json_get_string(r->body, "password", &password)) {
         rest_problem(
             r->req, 422, "Unprocessable Content",
@@ -56,6 +60,10 @@ static void logged_out(struct call *call)
 
 void rest_log_out(struct rest *r)
 {
+    if (plan_absent(r)) {
+        rest_done(r);
+        return;
+    }
     AUTO_JSON json_t *params = json_pack("[s]", REF_TEXT(r->session->token));
     struct call *call =
         call_new(r->server, "session.logout", params, false, http_request_peer(r->req), logged_out);

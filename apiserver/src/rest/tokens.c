@@ -1,5 +1,5 @@
 /* API tokens: /tokens and /tokens/{uuid}. */
-#include "internal.h"
+#include "plan.h"
 
 #include "../gate/api_tokens.h"
 #include "../gate/session.h"
@@ -46,7 +46,26 @@ static int read_wish(const json_t *body, struct api_token_wish *wish, struct api
     return 0;
 }
 
-void rest_token_make(struct rest *r)
+static void refuse(void *arg, const struct api_err *err)
+{
+    plan_refused(arg, NULL, err);
+}
+
+static void fill_make(struct plan *p, void *arg)
+{
+    const struct api_token_wish *wish = arg;
+    const struct session *session = p->rest->session;
+    api_token_refusals(p->server, session, wish, refuse, p);
+    plan_step(p, NULL, "Makes token '%s' with the role %s, good for %lld days.", wish->name,
+              wish->role ? wish->role : role_name(session->role), (long long)wish->days);
+}
+
+static void fill_revoke(struct plan *p, void *arg)
+{
+    plan_step(p, NULL, "Ends token '%s', and what runs in its session.", (const char *)arg);
+}
+
+static void make_token(struct rest *r)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     AUTO_JSON json_t *made = NULL;
@@ -64,10 +83,23 @@ void rest_token_make(struct rest *r)
         AUTO_FREE char *location = xasprintf("/api/v1/tokens/%s", uuid);
         send_json(r, 201, location, made);
     }
+}
+
+void rest_token_make(struct rest *r)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct api_token_wish wish;
+    bool planned, good = plan_wanted(r, &planned);
+    if (good && !planned)
+        make_token(r);
+    else if (good && read_wish(r->body, &wish, &err) < 0)
+        rest_fail(r, &err);
+    else if (good)
+        plan_request(r, "POST token", fill_make, &wish);
     rest_done(r);
 }
 
-void rest_token_revoke(struct rest *r)
+static void revoke_token(struct rest *r)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     int rc = api_token_revoke(r->server, r->session, r->target.uuid, &err);
@@ -77,5 +109,19 @@ void rest_token_revoke(struct rest *r)
         rest_fail(r, &err);
     else
         http_answer(r->req, 204, NULL, "", 0, HTTP_STATIC);
+}
+
+void rest_token_revoke(struct rest *r)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    bool planned, good = plan_wanted(r, &planned);
+    AUTO_FREE char *name =
+        good && planned ? api_token_name(r->server, r->session, r->target.uuid, &err) : NULL;
+    if (good && !planned)
+        revoke_token(r);
+    else if (good && name)
+        plan_request(r, "DELETE token", fill_revoke, name);
+    else if (good)
+        rest_fail(r, &err);
     rest_done(r);
 }

@@ -204,9 +204,12 @@ void rest_upload_make(struct rest *r)
     char sha256[DIGEST_TEXT_SIZE], date[DATE_SIZE];
     bool has;
     struct ref vdi = REF_NULL;
-    if (may(r) && read_wish(r, &upload, sha256))
+    bool planned;
+    if (plan_wanted(r, &planned) && may(r) && read_wish(r, &upload, sha256))
         vdi = find_vdi(r, &before, &has);
-    if (!ref_is_null(vdi) && upload_begin(r->server, vdi, &upload, &err) < 0) {
+    if (!ref_is_null(vdi) && planned) {
+        upload_plan_make(r, vdi, &upload);
+    } else if (!ref_is_null(vdi) && upload_begin(r->server, vdi, &upload, &err) < 0) {
         rest_fail(r, &err);
     } else if (!ref_is_null(vdi)) {
         AUTO_FREE char *path = upload_path(r, upload.id);
@@ -425,11 +428,16 @@ void rest_upload_write(struct rest *r)
     AUTO_FREE char *metadata = NULL;
     struct upload u;
     struct piece p = {.r = r};
-    bool has;
-    if (may(r) && read_piece(r, &p))
+    bool has, planned;
+    if (plan_wanted(r, &planned) && may(r) && read_piece(r, &p))
         p.vdi = find_vdi(r, &u, &has);
     if (ref_is_null(p.vdi) || state_now(r, &u, &metadata) < 0) {
         rest_done(r); /* answered */
+        return;
+    }
+    if (planned) {
+        upload_plan_write(r, p.vdi, &u, p.from);
+        rest_done(r);
         return;
     }
     p.length = u.length;
@@ -457,10 +465,14 @@ void rest_upload_write(struct rest *r)
 void rest_upload_drop(struct rest *r)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    AUTO_FREE char *metadata = NULL;
     struct upload u;
-    bool has;
-    struct ref vdi = may(r) && read_version(r) ? find_vdi(r, &u, &has) : REF_NULL;
-    if (!ref_is_null(vdi) && upload_end(r->server, vdi, r->target.part, &err) < 0) {
+    bool has, planned;
+    struct ref vdi = plan_wanted(r, &planned) && may(r) && read_version(r) ? find_vdi(r, &u, &has) : REF_NULL;
+    if (!ref_is_null(vdi) && planned) {
+        if (state_now(r, &u, &metadata) == 0)
+            upload_plan_drop(r, vdi, &u);
+    } else if (!ref_is_null(vdi) && upload_end(r->server, vdi, r->target.part, &err) < 0) {
         rest_fail(r, &err);
     } else if (!ref_is_null(vdi)) {
         static const struct http_header headers[] = {{"Tus-Resumable", TUS_VERSION}, {NULL, NULL}};
