@@ -46,6 +46,8 @@ test|d:syslinux-common|syslinux-common|its second stage
 test|c:mcopy|mtools|its file system
 test|d:grub-efi-amd64-bin|grub-efi-amd64-bin|bootable test disk (UEFI)
 test|c:grub-mkimage|grub-common|its boot loader
+test|c:sbsign|sbsigntool|signs EFI programs for tests of Secure Boot
+test|c:sign-efi-sig-list|efitools|makes the keys of those tests
 test|c:mke2fs|e2fsprogs|disks with files for guests
 test|c:mkfs.xfs|xfsprogs|disks of guests whose kernel is read
 test|c:mkfs.btrfs|btrfs-progs|the same

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Guests that are started by the kernel on their own disk: partitions and file systems of every kind, menus of
-GRUB, extlinux and the Boot Loader Specification; and a guest with Secure Boot and a TPM."""
+GRUB, extlinux and the Boot Loader Specification; and by firmware that trusts the pool's own keys."""
 import glob
 import os
 import shutil
 import subprocess
 import unittest
 
+import securekeys
 from installation import Failure, Installation, alive
 from waiting import until
 
@@ -117,18 +118,22 @@ class BootTest(unittest.TestCase):
         for field, value in settings.items():
             getattr(self.pool.VM, f"set_{field}")(vm, value)
         if disk:
-            image = disk + ".qcow2"
-            run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, image)
-            vdi = self.pool.VDI.create({
-                "name_label": name, "name_description": "", "SR": self.repository,
-                "virtual_size": os.path.getsize(disk), "type": "user", "sharable": False, "read_only": False,
-                "other_config": {}, "xenstore_data": {}, "sm_config": {}, "tags": []})
-            self.site.xe("vdi-import", f"uuid={self.pool.VDI.get_uuid(vdi)}", f"filename={image}", "format=qcow2")
-            self.pool.VBD.create({"VM": vm, "VDI": vdi, "userdevice": "0", "bootable": True, "mode": "RW",
-                                  "type": "Disk", "empty": False, "unpluggable": True, "other_config": {},
-                                  "qos_algorithm_type": "", "qos_algorithm_params": {}})
-            os.unlink(image)
+            self.attach(vm, name, disk)
         return uuid, vm
+
+    def attach(self, vm, name, disk, device="0"):
+        """A copy of the raw disk."""
+        image = disk + ".qcow2"
+        run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", disk, image)
+        vdi = self.pool.VDI.create({
+            "name_label": name, "name_description": "", "SR": self.repository,
+            "virtual_size": os.path.getsize(disk), "type": "user", "sharable": False, "read_only": False,
+            "other_config": {}, "xenstore_data": {}, "sm_config": {}, "tags": []})
+        self.site.xe("vdi-import", f"uuid={self.pool.VDI.get_uuid(vdi)}", f"filename={image}", "format=qcow2")
+        self.pool.VBD.create({"VM": vm, "VDI": vdi, "userdevice": device, "bootable": True, "mode": "RW",
+                              "type": "Disk", "empty": False, "unpluggable": True, "other_config": {},
+                              "qos_algorithm_type": "", "qos_algorithm_params": {}})
+        os.unlink(image)
 
     def disk(self, name, label, kind, menu, text):
         tree = os.path.join(self.site.folder, name + ".tree")
@@ -239,6 +244,30 @@ class BootTest(unittest.TestCase):
                 self.assertEqual((caught.exception.code, caught.exception.params[0]), ("BOOTLOADER_FAILED", vm))
                 self.assertIn(words, caught.exception.params[1])
                 self.assertEqual(self.pool.VM.get_power_state(vm), "Halted")
+
+    @unittest.skipIf(securekeys.MISSING, f"this machine lacks {securekeys.MISSING}")
+    def test_firmware_that_trusts_the_keys_of_the_pool(self):
+        """A VM tries three disks in turn: it refuses the program that nobody signed and the one that a stranger signed, and
+        starts the third, signed by the owner of the pool."""
+        folder = os.path.join(self.site.folder, "keys")
+        keys = securekeys.Keys(folder)
+        keys.make("stranger")
+        pool, = self.pool.pool.get_all()
+        self.pool.pool.set_custom_uefi_certificates(pool, keys.archive())
+        self.addCleanup(self.pool.pool.set_custom_uefi_certificates, pool, "")
+        uuid, vm = self.machine("keys", None, HVM_boot_params={"order": "c", "firmware": "uefi"})
+        for device, signer in enumerate((None, "stranger", "db")):
+            program, disk = (os.path.join(folder, f"program{device}{end}") for end in ("", ".raw"))
+            securekeys.make_program(program, f"signed by {signer} and running")
+            if signer:
+                keys.sign(signer, program)
+            securekeys.make_disk(disk, program)
+            self.attach(vm, f"signed by {signer}", disk, str(device))
+        self.pool.VM.set_platform(vm, {**self.pool.VM.get_platform(vm), "secureboot": "true"})
+        self.site.xe("vm-start", f"uuid={uuid}")
+        before = self.site.serial(self.pool, vm).expect("signed by db and running", 200)
+        self.site.xe("vm-shutdown", f"uuid={uuid}", "force=true")
+        self.assertEqual((before.count("Access Denied"), before.count("and running")), (2, 0), before)
 
 
 if __name__ == "__main__":
