@@ -3,10 +3,12 @@ own places, and while the other stands still at one of its. Afterwards the opera
 says which, a repeat works, nothing is marked and nothing is left over.
 
 The places are found by doing each operation once. CORRAL_FAULTS=all tries all of them; otherwise a sample that takes
-CORRAL_FAULTS_SECONDS (30), in an order that CORRAL_FAULTS_SEED decides. CORRAL_FAULTS_OPERATIONS is a pattern of the
-operations that are tried: "VM.(start|pause)$"."""
+CORRAL_FAULTS_SECONDS (30; all: no end). CORRAL_FAULTS_SEED (1) decides the order, the same in each run. CORRAL_FAULTS_OPERATIONS
+is a pattern of the operations that are tried: "VM.(start|pause)$"; CORRAL_FAULTS_PART=2/3 tries the second of three parts,
+which have no case in common. The end says how many cases there are, how many ran, and how many were right."""
+import collections
+import hashlib
 import os
-import random
 import re
 import signal
 import sys
@@ -20,9 +22,12 @@ from vms import MIB, VmCase
 
 BUSY = ("VM", "VDI", "VBD", "VIF", "SR", "host")
 ALL = os.environ.get("CORRAL_FAULTS") == "all"
-SECONDS = float(os.environ.get("CORRAL_FAULTS_SECONDS", "30"))
+SECONDS = float(os.environ.get("CORRAL_FAULTS_SECONDS", "inf" if ALL else "30"))
 SEED = int(os.environ.get("CORRAL_FAULTS_SEED", "1"))
 OPERATIONS = os.environ.get("CORRAL_FAULTS_OPERATIONS", "")
+PART, PARTS = map(int, os.environ.get("CORRAL_FAULTS_PART", "1/1").split("/"))
+assert 1 <= PART <= PARTS, "CORRAL_FAULTS_PART is i/n, with i from 1 to n"
+ROUND = 8  # cases of an operation, before the next one has its turn
 # What goes on beside an operation: a place of these is nobody's in particular.
 BESIDE = ("agent-called:domain_forget", "agent-answered:domain_forget", "agent-begun:domain_forget",
           "agent-done:domain_forget", "store:written", "store:durable")
@@ -64,6 +69,7 @@ class Faults(VmCase):
     VICTIMS = {"poold": ("hostd",), "hostd": ("poold",)}  # while the key stands still
     UP_S = 60
     LEAST = 10  # cases of a sample, however slow the machine is
+    WITH_GUEST = set()  # operations that a guest takes part in: those that boot one come together
 
     def setUp(self):
         super().setUp()
@@ -373,19 +379,16 @@ class Faults(VmCase):
     # ---- the tests ----
 
     def cases(self, passed):
-        """(message, where, order, place, victim); the first of a sample are one for each operation. All are in the order of
-        the table: what one leaves running the next goes on with."""
-        chance = random.Random(SEED)
+        """(message, where, order, place, victim) of this part. In rounds, so that whatever is tried before the end is some of
+        each operation: a few cases of one, then of the next; what one leaves running the next goes on with."""
         lists = []
-        for message, reached in passed.items():
-            mine = [(message, at, "kill", p, at) for at in reached for p in reached[at]]
-            mine += [(message, at, "stop", p, victim) for at in reached for p in reached[at] for victim in self.VICTIMS[at]]
-            chance.shuffle(mine)
-            lists.append(mine)
-        if ALL:
-            return [case for each in lists for case in each]
-        chance.shuffle(lists)
-        return [case for each in zip_longest(lists) for case in each]
+        for message in sorted(passed, key=self.WITH_GUEST.__contains__):
+            reached = passed[message]
+            every = [(message, at, "kill", p, at) for at in reached for p in reached[at]]
+            every += [(message, at, "stop", p, victim) for at in reached for p in reached[at] for victim in self.VICTIMS[at]]
+            lists.append(sorted(filter(in_part, every), key=number))
+        size = ROUND if ALL else 1
+        return [case for begin in range(0, max(map(len, lists), default=0), size) for each in lists for case in each[begin:begin + size]]
 
     def test_every_place(self):
         passed = {message: self.do(message) for message in self.TABLE if re.match(OPERATIONS, message)}
@@ -397,30 +400,48 @@ class Faults(VmCase):
 
     def try_cases(self, passed):
         cases = self.cases(passed)
+        print(f"faults: seed {SEED}, part {PART} of {PARTS}: {len(cases)} cases of {len(passed)} operations", file=sys.stderr)
         end = time.monotonic() + SECONDS
-        tried = missed = 0
-        for case in cases:
-            if not ALL and time.monotonic() >= end and tried >= self.LEAST:
+        tally = collections.defaultdict(collections.Counter)  # by operation and what became of the case
+        for tried, case in enumerate(cases):
+            if time.monotonic() >= end and tried >= self.LEAST:
                 break
-            tried += 1
-            begin = time.monotonic()
+            tally[case[0]]["wrong"] += 1  # until it is known better
             with self.subTest(" ".join(case)):
-                try:
-                    record = self.blow(*case)
-                    missed += record is None
-                    if record:
-                        self.check(record)
-                    self.clear()
-                    self.do(case[0])  # a repeat works
-                except BaseException as error:
-                    print(f"faults: seed {SEED}: {' '.join(case)}: {error}", file=sys.stderr)
-                    print(self.pool.hosts[0].log()[-3000:], file=sys.stderr)
-                    raise
-            if ALL:
-                print(f"{' '.join(case)}: {record and (record['status'], record['error_info'])} {time.monotonic() - begin:.1f} s", file=sys.stderr)
-        print(f"faults: seed {SEED}: {tried} of {len(cases)} cases of {len(passed)} operations, {missed} not reached",
-              file=sys.stderr)
+                tally[case[0]][self.try_case(case)] += 1
+                tally[case[0]]["wrong"] -= 1
+        missed, tried = self.report(cases, tally)
         self.assertLess(missed, max(3, tried / 4))
+
+    def try_case(self, case):
+        """right, or that its place was missed."""
+        begin = time.monotonic()
+        try:
+            record = self.blow(*case)
+            if record:
+                self.check(record)
+            self.clear()
+            self.do(case[0])  # a repeat works
+        except BaseException as error:
+            print(f"faults: seed {SEED}: {' '.join(case)}: {error}", file=sys.stderr)
+            print(self.pool.hosts[0].log()[-3000:], file=sys.stderr)
+            raise
+        if ALL:
+            came_to = (record["status"], record["error_info"]) if record else "missed its place"
+            print(f"{' '.join(case)}: {came_to} {time.monotonic() - begin:.1f} s", file=sys.stderr)
+        return "right" if record else "missed"
+
+    def report(self, cases, tally):
+        """How many missed their place, and how many ran."""
+        of = collections.Counter(case[0] for case in cases)
+        for message in of if ALL else ():
+            counts = tally[message]
+            print(f"faults: {message:32} {of[message]:4} cases, {counts.total():4} ran: {counts['right']:4} right, "
+                  f"{counts['wrong']} wrong, {counts['missed']} missed their place", file=sys.stderr)
+        total = sum(tally.values(), collections.Counter())
+        print(f"faults: seed {SEED}, part {PART} of {PARTS}: {len(cases)} cases of {len(of)} operations, {total.total()} ran: "
+              f"{total['right']} right, {total['wrong']} wrong, {total['missed']} missed their place", file=sys.stderr)
+        return total["missed"], total.total()
 
     def all_are_somewhere(self, reached):
         """A failpoint that no test passes is a mistake."""
@@ -437,9 +458,13 @@ class Faults(VmCase):
                 self.assertIn(word, text, f"no operation here passes {place}, nor does {files}")
 
 
-def zip_longest(lists):
-    for i in range(max(map(len, lists))):
-        yield [each[i] for each in lists if i < len(each)]
+def number(case):
+    """Its place in the order: by chance, and the same in each run."""
+    return int.from_bytes(hashlib.sha256(" ".join((str(SEED), *case)).encode()).digest(), "big")
+
+
+def in_part(case):
+    return number(case) % PARTS == PART - 1
 
 
 if __name__ == "__main__":
