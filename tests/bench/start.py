@@ -4,9 +4,9 @@ process, with descriptors of the same kinds at the same numbers. In turns; media
 import json
 import os
 import re
-import shutil
 import signal
 import socket
+import subprocess
 import time
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class ByHand:
                 self.files.append((int(number[1]), ("log", self.dir / "serial.log")))
             elif number:
                 copy = self.dir / f"disk{number[1]}"
-                shutil.copy(disk, copy)
+                subprocess.run(["cp", "--sparse=always", disk, copy], check=True, stdin=subprocess.DEVNULL)
                 self.files.append((int(number[1]), ("file", copy)))
 
     def _open(self, kind, what):
