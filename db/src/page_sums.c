@@ -1,4 +1,6 @@
 #include "page_sums.h"
+
+#include "log_note.h"
 #include <base/mem.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +18,8 @@
 
 struct sums_file {
     sqlite3_file base;
-    bool on; /* its pages have sums */
+    bool on;              /* its pages have sums */
+    struct log_note *log; /* NULL: it is no log */
     sqlite3_file *below;
 };
 
@@ -67,6 +70,7 @@ static bool is_page(int len, int64_t at)
 
 static int sums_close(sqlite3_file *file)
 {
+    log_note_free(((struct sums_file *)file)->log);
     return CALL(file, xClose);
 }
 
@@ -74,7 +78,7 @@ static int sums_read(sqlite3_file *base, void *to, int len, sqlite3_int64 at)
 {
     struct sums_file *file = (struct sums_file *)base;
     int rc = CALL(base, xRead, to, len, at);
-    if (rc != SQLITE_OK || !is_page(len, at))
+    if (rc != SQLITE_OK || file->log || !is_page(len, at))
         return rc;
     uint8_t *page = to;
     if (at == 0)
@@ -95,6 +99,10 @@ static int sums_read(sqlite3_file *base, void *to, int len, sqlite3_int64 at)
 static int sums_write(sqlite3_file *base, const void *from, int len, sqlite3_int64 at)
 {
     struct sums_file *file = (struct sums_file *)base;
+    if (file->log) {
+        log_note_wrote(file->log, from, len, at);
+        return CALL(base, xWrite, from, len, at);
+    }
     if (at == 0 && len > HEAD_RESERVED)
         file->on = ((const uint8_t *)from)[HEAD_RESERVED] == PAGE_SUM_BYTES;
     if (!file->on || !is_page(len, at))
@@ -113,7 +121,10 @@ static int sums_truncate(sqlite3_file *file, sqlite3_int64 size)
 
 static int sums_sync(sqlite3_file *file, int flags)
 {
-    return CALL(file, xSync, flags);
+    int rc = CALL(file, xSync, flags);
+    if (rc == SQLITE_OK && ((struct sums_file *)file)->log)
+        log_note_synced(((struct sums_file *)file)->log);
+    return rc;
 }
 
 static int sums_size(sqlite3_file *file, sqlite3_int64 *size)
@@ -216,13 +227,15 @@ static bool wants_sums(sqlite3_file *file)
 static int layer_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *base, int flags, int *out_flags)
 {
     sqlite3_vfs *below = ((struct layer *)vfs->pAppData)->below;
-    if (!(flags & SQLITE_OPEN_MAIN_DB))
+    if (!(flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)))
         return below->xOpen(below, name, base, flags, out_flags);
     struct sums_file *file = (struct sums_file *)base;
     *file = (struct sums_file){.below = (sqlite3_file *)(file + 1)};
     int rc = below->xOpen(below, name, file->below, flags, out_flags);
     file->base.pMethods = file->below->pMethods ? &methods : NULL;
-    if (rc == SQLITE_OK)
+    if (rc == SQLITE_OK && flags & SQLITE_OPEN_WAL)
+        file->log = log_note_new(name);
+    else if (rc == SQLITE_OK)
         file->on = wants_sums(file->below);
     return rc;
 }

@@ -4,7 +4,7 @@
  * in the file's head), so other programs read and copy the file as any other; what they change has no valid
  * sum.
  *
- * The log (-wal) has sums of SQLite's own and passes as it is. */
+ * The log (-wal) has sums of SQLite's own and passes as it is; how far it is synced is noted (log_note.h). */
 #pragma once
 #include <stdbool.h>
 #include <stdint.h>

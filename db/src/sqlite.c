@@ -1,5 +1,6 @@
 /* The SQLite engine: the file, its lock, opening and closing. One connection writes, in WAL mode with
  * synchronous=FULL (NORMAL for what need not be synced); see sqlite_write.c for how. */
+#include "log_note.h"
 #include "page_sums.h"
 #include "sqlite_impl.h"
 #include <base/log.h>
@@ -231,7 +232,7 @@ int engine_sqlite_open(struct engine **out, const char *path, const struct sqlit
         store_err_set(err, STORE_E_IO, "%s: SQLite's layer of files is not there", path);
     engine->lock_fd = engine->vfs ? sqlite_lock(path, err) : -1;
     if (engine->lock_fd < 0 || sqlite_take_offer(engine, err) != 0 || make_file(engine, err) != 0 ||
-        connect_file(engine, err) != 0) {
+        log_note_check(path, err) != 0 || connect_file(engine, err) != 0) {
         engine_close(&engine->engine);
         return -1;
     }

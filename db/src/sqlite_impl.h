@@ -54,9 +54,11 @@ enum engine_result sqlite_apply(struct sqlite_engine *engine, const struct engin
 
 /* ---- sqlite_newest.c ---- */
 /* What was noted last; 0: nothing, or it cannot be read. */
-uint64_t sqlite_newest(const struct sqlite_engine *engine);
+uint64_t sqlite_newest(const char *file);
 /* After the file has it. A failure is logged. */
-void sqlite_note_newest(const struct sqlite_engine *engine, uint64_t reserve);
+void sqlite_note_newest(const char *file, uint64_t reserve);
+/* What the file holds is another history: whatever anybody has read before is not of it. */
+void sqlite_note_apart(const char *file);
 /* Before the file is closed. */
 void sqlite_note_end(struct sqlite_engine *engine);
 

@@ -278,7 +278,7 @@ static int load_meta(struct sqlite_engine *engine, struct engine_meta *meta, str
         return -1;
     meta->reserve = (uint64_t)reserve;
     meta->oldest_token = (uint64_t)oldest;
-    uint64_t newest = meta->fresh ? 0 : sqlite_newest(engine);
+    uint64_t newest = meta->fresh ? 0 : sqlite_newest(engine->path);
     meta->newest = newest > meta->reserve ? newest : 0;
     return load_boot(engine, meta, err);
 }

@@ -12,9 +12,6 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* More than a new file has, or is ever handed out between two notes. */
-#define GENERATIONS_APART (UINT64_C(1) << 22)
-
 struct names {
     char *file, *log, *index, *offered, *replaced, *replaced_log;
 };
@@ -94,7 +91,7 @@ int sqlite_take_offer(const struct sqlite_engine *engine, struct store_err *err)
     struct names n = names_of(engine->path);
     int rc = 0;
     if (access(n.offered, F_OK) == 0) {
-        sqlite_note_newest(engine, sqlite_newest(engine) + GENERATIONS_APART);
+        sqlite_note_apart(engine->path);
         rc = exchange(&n);
         if (rc < 0)
             store_err_set(err, STORE_E_IO, "%s: could not be put in place: %s", n.offered, strerror(errno));

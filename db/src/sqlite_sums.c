@@ -1,5 +1,6 @@
 /* Sums of pages for files that have none: such a file is written anew beside itself and takes its own place.
  * Also new sums for a file that another program has written. */
+#include "log_note.h"
 #include "page_sums.h"
 #include "sqlite_impl.h"
 #include <base/log.h>
@@ -45,6 +46,7 @@ int store_accept_file(const char *path, struct store_err *err)
         return -1;
     sqlite3 *db = NULL;
     AUTO_STMT sqlite3_stmt *stmt = NULL;
+    sqlite_note_apart(path);
     /* Opened and closed without the sums: what is in the log goes into the file. */
     int rc = sqlite3_open_v2(path, &db, SQLITE_OPEN_READWRITE, NULL);
     if (rc == SQLITE_OK)
@@ -55,6 +57,8 @@ int store_accept_file(const char *path, struct store_err *err)
     int result = streq(found, "ok") ? 0 : store_err_set(err, STORE_E_CORRUPT, "%s: %s", path, found);
     sqlite_finalize(&stmt);
     sqlite3_close(db);
+    if (result == 0 && log_note_drop(path) < 0)
+        result = store_err_set(err, STORE_E_IO, "%s: %s", path, strerror(errno));
     if (result == 0 && !page_sums_renew(path))
         result = store_err_set(err, STORE_E_IO, "%s: %s", path, errno ? strerror(errno) : "it has no sums");
     return result;

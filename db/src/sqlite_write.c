@@ -233,7 +233,7 @@ enum engine_result sqlite_apply(struct sqlite_engine *engine, const struct engin
     if (step(engine, engine->commit, err) == 0) {
         failpoint("store:durable");
         if (batch->reserve)
-            sqlite_note_newest(engine, batch->reserve);
+            sqlite_note_newest(engine->path, batch->reserve);
         return ENGINE_DURABLE;
     }
     return after_failed_commit(engine, sqlite3_extended_errcode(engine->db));

@@ -120,7 +120,7 @@ static void write_file(const char *path, const char *bytes, size_t len)
 
 static void remove_logs(const char *path)
 {
-    static const char *const ends[] = {"-wal", "-shm", "-newest"};
+    static const char *const ends[] = {"-wal", "-shm", "-newest", "-wal-synced"};
     for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
         AUTO_FREE char *name = xasprintf("%s%s", path, ends[i]);
         unlink(name);
@@ -365,5 +365,165 @@ Test(sums, what_another_program_has_written_is_refused_until_it_is_accepted)
     remove_logs(place.path);
     cr_assert_eq(store_accept_file(place.path, &err), -1);
     cr_assert_eq(err.code, STORE_E_CORRUPT);
+    fixture_remove(place.folder);
+}
+
+/* ---- the log ---- */
+
+enum { CRASHED_FILE, CRASHED_LOG, CRASHED_NOTE, CRASHED_PARTS };
+
+/* What a killed process leaves: all that its last transactions changed is in the log. */
+struct crashed {
+    char *bytes[CRASHED_PARTS];
+    size_t len[CRASHED_PARTS], synced; /* how much of the log was */
+    char *content, *content_synced;
+};
+static const char *const crashed_ends[] = {"", "-wal", "-wal-synced"};
+
+static void add_disk(struct store *store, const struct class_desc *cls)
+{
+    struct tx *tx = store_begin(store);
+    tx_create(tx, cls);
+    fixture_commit(tx);
+}
+
+static size_t file_size(const char *path, const char *end)
+{
+    AUTO_FREE char *name = xasprintf("%s%s", path, end);
+    struct stat st;
+    cr_assert_eq(stat(name, &st), 0);
+    return (size_t)st.st_size;
+}
+
+/* Four transactions that were waited for and one that was not. */
+static struct crashed crash(const struct place *place)
+{
+    struct crashed crashed = {0};
+    struct store *store = fixture_open(place->path);
+    for (int i = 0; i < 4; i++)
+        add_disk(store, DISK);
+    crashed.synced = file_size(place->path, "-wal");
+    crashed.content_synced = content(store);
+    add_disk(store, ERRAND);
+    crashed.content = content(store);
+    for (size_t i = 0; i < CRASHED_PARTS; i++) {
+        AUTO_FREE char *name = xasprintf("%s%s", place->path, crashed_ends[i]);
+        crashed.bytes[i] = file_read(name, FILE_MAX, &crashed.len[i]);
+        cr_assert_not_null(crashed.bytes[i], "%s", name);
+    }
+    cr_assert_gt(crashed.len[CRASHED_LOG], crashed.synced);
+    store_close(store);
+    return crashed;
+}
+
+static void crashed_done(struct crashed *crashed)
+{
+    for (size_t i = 0; i < CRASHED_PARTS; i++)
+        free(crashed->bytes[i]);
+    free(crashed->content);
+    free(crashed->content_synced);
+}
+
+/* With the log cut to `log` bytes. */
+static void put_down(const struct place *place, const struct crashed *crashed, size_t log)
+{
+    remove_logs(place->other);
+    for (size_t i = 0; i < CRASHED_PARTS; i++) {
+        AUTO_FREE char *name = xasprintf("%s%s", place->other, crashed_ends[i]);
+        write_file(name, crashed->bytes[i], i == CRASHED_LOG ? log : crashed->len[i]);
+    }
+}
+
+/* 'd': told; 'h': all that was waited for is there. Anything else fails. */
+static char open_crashed(const struct place *place, const struct crashed *crashed, const char *what,
+                         size_t at)
+{
+    struct store_err err = {0};
+    struct store *store = try_open(place->other, &err);
+    if (!store) {
+        cr_assert_eq(err.code, STORE_E_CORRUPT, "%s %zu: told as %d, %s", what, at, err.code, err.text);
+        cr_assert_not_null(strstr(err.text, "-wal: "), "%s", err.text);
+        return 'd';
+    }
+    AUTO_FREE char *found = content(store);
+    cr_assert(streq(found, crashed->content) || streq(found, crashed->content_synced),
+              "%s %zu: something that was acknowledged is gone, and nothing was told", what, at);
+    store_close(store);
+    return 'h';
+}
+
+Test(log, a_flip_in_what_was_synced_is_told_and_behind_it_harmless, .timeout = 3600)
+{
+    struct place place = place_make();
+    struct crashed crashed = crash(&place);
+    char *log = crashed.bytes[CRASHED_LOG], *note = crashed.bytes[CRASHED_NOTE];
+    const char *step_text = getenv("CORRAL_FLIPS");
+    size_t step = step_text ? strtoul(step_text, NULL, 10) : 1009;
+    put_down(&place, &crashed, crashed.len[CRASHED_LOG]);
+    cr_assert_eq(open_crashed(&place, &crashed, "whole", 0), 'h');
+    for (size_t at = 0; at < crashed.len[CRASHED_LOG]; at += at < 56 && step > 5 ? 5 : step) {
+        log[at] ^= (char)(1u << (at * 7 % 8));
+        put_down(&place, &crashed, crashed.len[CRASHED_LOG]);
+        log[at] ^= (char)(1u << (at * 7 % 8));
+        cr_assert_eq(open_crashed(&place, &crashed, "byte", at), at < crashed.synced ? 'd' : 'h', "byte %zu",
+                     at);
+    }
+    for (size_t at = 0; at < crashed.len[CRASHED_NOTE]; at += 7) {
+        note[at] ^= 1;
+        put_down(&place, &crashed, crashed.len[CRASHED_LOG]);
+        note[at] ^= 1;
+        cr_assert_eq(open_crashed(&place, &crashed, "byte of the note", at), 'h');
+    }
+    crashed_done(&crashed);
+    fixture_remove(place.folder);
+}
+
+Test(log, an_end_that_is_missing_is_told_when_it_was_synced)
+{
+    struct place place = place_make();
+    struct crashed crashed = crash(&place);
+    size_t frame = PAGE + 24;
+    for (size_t len = crashed.len[CRASHED_LOG] - 100; len > frame; len -= frame) {
+        put_down(&place, &crashed, len);
+        cr_assert_eq(open_crashed(&place, &crashed, "cut at", len), len < crashed.synced ? 'd' : 'h', "%zu",
+                     len);
+    }
+    put_down(&place, &crashed,
+             0); /* somebody else has emptied it into the file, or nothing was written yet */
+    struct store_err err;
+    struct store *store = try_open(place.other, &err);
+    cr_assert_not_null(store, "%s", err.text);
+    store_close(store);
+    crashed_done(&crashed);
+    fixture_remove(place.folder);
+}
+
+static uint64_t newest_of(struct store *store)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(store);
+    return snapshot_generation(snap);
+}
+
+Test(log, what_is_left_of_a_damaged_one_can_be_accepted)
+{
+    struct place place = place_make();
+    struct crashed crashed = crash(&place);
+    struct store_err err;
+    struct store *store = fixture_open(place.path);
+    uint64_t token = newest_of(store);
+    store_close(store);
+    crashed.bytes[CRASHED_LOG][crashed.synced - 10] ^= 1;
+    put_down(&place, &crashed, crashed.len[CRASHED_LOG]);
+    cr_assert_eq(open_crashed(&place, &crashed, "damaged", 0), 'd');
+    cr_assert_eq(store_accept_file(place.other, &err), 0, "%s", err.text);
+    store = try_open(place.other, &err);
+    cr_assert_not_null(store, "%s", err.text);
+    AUTO_FREE char *found = content(store);
+    cr_expect_str_neq(found, crashed.content_synced);
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(store);
+    cr_expect_gt(snapshot_oldest_token_of(snap, DISK), token, "readers start over");
+    snapshot_unref(TAKE_PTR(snap));
+    store_close(store);
+    crashed_done(&crashed);
     fixture_remove(place.folder);
 }
