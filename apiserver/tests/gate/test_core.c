@@ -88,18 +88,35 @@ static void hold(void *arg)
         sched_yield();
 }
 
-/* With one thread, which is busy, and one place to wait, which is taken. */
-Test(core, a_full_queue_is_told)
+/* The server's workers, while they are one thread, which is busy, and one place to wait, which is taken. */
+struct crowd {
+    struct worker_pool *whole;
+    _Atomic bool go;
+};
+
+static void crowd_begin(struct crowd *c)
 {
     const struct worker_config tiny = {.name = "tiny", .threads_min = 1, .threads_max = 1, .queue_max = 1};
-    struct worker_pool *whole = trial.server.workers;
     struct worker_stats stats = {0};
-    _Atomic bool go = false;
+    *c = (struct crowd){.whole = trial.server.workers};
     trial.server.workers = worker_pool_new(&tiny);
-    cr_assert_eq(worker_submit(trial.server.workers, hold, &go), 0);
+    cr_assert_eq(worker_submit(trial.server.workers, hold, &c->go), 0);
     while (stats.busy == 0)
         worker_pool_stats(trial.server.workers, &stats);
-    cr_assert_eq(worker_submit(trial.server.workers, hold, &go), 0);
+    cr_assert_eq(worker_submit(trial.server.workers, hold, &c->go), 0);
+}
+
+static void crowd_end(struct crowd *c)
+{
+    c->go = true;
+    worker_pool_stop(trial.server.workers);
+    trial.server.workers = c->whole;
+}
+
+Test(core, a_full_queue_is_told)
+{
+    struct crowd crowd;
+    crowd_begin(&crowd);
     static const char *const methods[] = {"VM.set_name_label", "Async.VM.destroy"};
     for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
         AUTO_ANSWER struct trial_answer answer = {0};
@@ -110,9 +127,7 @@ Test(core, a_full_queue_is_told)
         cr_expect_str_eq(answer.code, "INTERNAL_ERROR");
         cr_expect_not_null(strstr(answer.params[0], "too busy"), "%s", answer.params[0]);
     }
-    go = true;
-    worker_pool_stop(trial.server.workers);
-    trial.server.workers = whole;
+    crowd_end(&crowd);
 }
 
 /* ---- calls within calls ---- */
@@ -247,15 +262,9 @@ Test(core, what_wakes_a_call)
 /* While no worker has room the call stays where it was, in its place. */
 Test(core, a_call_is_woken_when_a_worker_has_room)
 {
-    const struct worker_config tiny = {.name = "tiny", .threads_min = 1, .threads_max = 1, .queue_max = 1};
-    struct worker_pool *whole = trial.server.workers;
     struct worker_stats stats = {0};
-    _Atomic bool go = false;
-    trial.server.workers = worker_pool_new(&tiny);
-    cr_assert_eq(worker_submit(trial.server.workers, hold, &go), 0);
-    while (stats.busy == 0)
-        worker_pool_stats(trial.server.workers, &stats);
-    cr_assert_eq(worker_submit(trial.server.workers, hold, &go), 0);
+    struct crowd crowd;
+    crowd_begin(&crowd);
     struct waiter first = {0}, second = {0};
     park(&first, ref_new(), 60000);
     park(&second, ref_new(), 60000);
@@ -264,11 +273,10 @@ Test(core, a_call_is_woken_when_a_worker_has_room)
         worker_pool_stats(trial.server.workers, &stats);
     cr_assert_geq(stats.refused, 2);
     cr_assert_eq(first.woken + second.woken, 0);
-    go = true;
+    crowd.go = true;
     await(&first, "first");
     await(&second, "second");
-    worker_pool_stop(trial.server.workers);
-    trial.server.workers = whole;
+    crowd_end(&crowd);
 }
 
 /* ---- what follows from fields, for fields that no message changes one by one today ---- */

@@ -4,8 +4,7 @@ import { ApiError, isSessionError } from "../api/errors.js";
 import { runJob } from "../state/jobs.js";
 import { client, sessionLost } from "../state/session.js";
 import { store } from "../state/store.js";
-import { Button } from "../ui/basics.js";
-import { Dialog } from "../ui/dialog.js";
+import { Dialog, DialogFoot } from "../ui/dialog.js";
 import { ErrorText } from "../ui/error.js";
 import { plural } from "../ui/format.js";
 
@@ -66,10 +65,7 @@ export function MaintenanceDialog({ hostRef, name, vms, onClose }: { hostRef: st
             </>
           )}
         </div>
-        <footer class="dialog-foot">
-          <Button label="Cancel" onClick={onClose} />
-          <Button type="submit" kind="primary" icon="move" label="Begin" disabled={!goes} />
-        </footer>
+        <DialogFoot icon="move" label="Begin" disabled={!goes} onClose={onClose} />
       </form>
     </Dialog>
   );

@@ -6,7 +6,7 @@ import { isNull } from "../state/jobs.js";
 import { useStore } from "../state/store.js";
 import { disksOf, insertableDiscs } from "../state/vms.js";
 import { Button, Empty, Field } from "../ui/basics.js";
-import { Dialog } from "../ui/dialog.js";
+import { Dialog, DialogFoot } from "../ui/dialog.js";
 import { bytes, collator } from "../ui/format.js";
 import type { SR, VM } from "../api/types.js";
 
@@ -155,10 +155,7 @@ function InstallForm({ templateRef, template, templates, choose, onClose }: {
           <span>Start it when it is installed</span>
         </label>
       </div>
-      <footer class="dialog-foot">
-        <Button label="Cancel" onClick={onClose} />
-        <Button type="submit" kind="primary" icon="plus" label="Install" disabled={needsSr || name.trim() === ""} />
-      </footer>
+      <DialogFoot icon="plus" label="Install" disabled={needsSr || name.trim() === ""} onClose={onClose} />
     </form>
   );
 }

@@ -2,8 +2,8 @@
 import { useState } from "preact/hooks";
 import { createNetwork, renameNetwork, vlanCarriers } from "../state/network-actions.js";
 import { useStore } from "../state/store.js";
-import { Button, Field } from "../ui/basics.js";
-import { Dialog } from "../ui/dialog.js";
+import { Field } from "../ui/basics.js";
+import { Dialog, DialogFoot } from "../ui/dialog.js";
 import type { Network } from "../api/types.js";
 
 function NameFields({ name, setName, description, setDescription }: {
@@ -68,10 +68,7 @@ export function NewNetworkDialog({ onClose }: { onClose: () => void }) {
             {(ties) => <input {...ties} class="input" type="number" min={576} max={65535} required value={mtu} onInput={(e) => setMtu(e.currentTarget.valueAsNumber || 0)} />}
           </Field>
         </div>
-        <footer class="dialog-foot">
-          <Button label="Cancel" onClick={onClose} />
-          <Button type="submit" kind="primary" icon="plus" label="Make it" />
-        </footer>
+        <DialogFoot icon="plus" label="Make it" onClose={onClose} />
       </form>
     </Dialog>
   );
@@ -89,10 +86,7 @@ export function RenameNetworkDialog({ of, network, onClose }: { network: Network
     <Dialog title={`Rename ${network.name_label}`} onClose={onClose}>
       <form onSubmit={submit}>
         <div class="dialog-body form"><NameFields {...{ name, setName, description, setDescription }} /></div>
-        <footer class="dialog-foot">
-          <Button label="Cancel" onClick={onClose} />
-          <Button type="submit" kind="primary" icon="check" label="Rename" />
-        </footer>
+        <DialogFoot icon="check" label="Rename" onClose={onClose} />
       </form>
     </Dialog>
   );

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { createSr, srKinds } from "../state/storage-actions.js";
 import { useStore } from "../state/store.js";
 import { Button, Empty, Field } from "../ui/basics.js";
-import { Dialog } from "../ui/dialog.js";
+import { Dialog, DialogFoot } from "../ui/dialog.js";
 import { collator } from "../ui/format.js";
 
 export function NewSrDialog({ onClose }: { onClose: () => void }) {
@@ -66,10 +66,7 @@ export function NewSrDialog({ onClose }: { onClose: () => void }) {
             </Field>
           )}
         </div>
-        <footer class="dialog-foot">
-          <Button label="Cancel" onClick={onClose} />
-          <Button type="submit" kind="primary" icon="plus" label="Make it" />
-        </footer>
+        <DialogFoot icon="plus" label="Make it" onClose={onClose} />
       </form>
     </Dialog>
   );

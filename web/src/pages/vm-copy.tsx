@@ -3,8 +3,8 @@ import { useState } from "preact/hooks";
 import { useStore } from "../state/store.js";
 import { copyVm } from "../state/vm-actions.js";
 import { diskSrs, type VmView } from "../state/vms.js";
-import { Button, Field } from "../ui/basics.js";
-import { Dialog } from "../ui/dialog.js";
+import { Field } from "../ui/basics.js";
+import { Dialog, DialogFoot } from "../ui/dialog.js";
 import { SrSelect } from "./sr-select.js";
 
 export function CopyDialog({ view, full, onClose }: { view: VmView; full: boolean; onClose: () => void }) {
@@ -31,10 +31,7 @@ export function CopyDialog({ view, full, onClose }: { view: VmView; full: boolea
           </Field>
           {full && <SrSelect label="Storage" srs={srs} value={target} choose={setSr} />}
         </div>
-        <footer class="dialog-foot">
-          <Button label="Cancel" onClick={onClose} />
-          <Button type="submit" kind="primary" icon="copy" label={full ? "Copy" : "Clone"} disabled={full && target === ""} />
-        </footer>
+        <DialogFoot icon="copy" label={full ? "Copy" : "Clone"} disabled={full && target === ""} onClose={onClose} />
       </form>
     </Dialog>
   );

@@ -4,7 +4,7 @@ import { addDisk, attachDisk, deleteDisk, detachDisk, plugDisk, resizeDisk, resi
 import { useStore } from "../state/store.js";
 import { attachableDisks, diskSrs, type DiskView, type VmView } from "../state/vms.js";
 import { Button, Empty, Field } from "../ui/basics.js";
-import { ask, Dialog, openDialog } from "../ui/dialog.js";
+import { ask, Dialog, DialogFoot, openDialog } from "../ui/dialog.js";
 import { bytes } from "../ui/format.js";
 import type { MenuItem } from "../ui/menu.js";
 import { SrSelect } from "./sr-select.js";
@@ -73,10 +73,7 @@ export function NewDiskDialog({ view, onClose }: { view: VmView; onClose: () => 
           </div>
           {view.state === "Running" && <small class="faint">The running VM gets the disk at once.</small>}
         </div>
-        <footer class="dialog-foot">
-          <Button label="Cancel" onClick={onClose} />
-          <Button type="submit" kind="primary" icon="plus" label="Make the disk" disabled={sr === ""} />
-        </footer>
+        <DialogFoot icon="plus" label="Make the disk" disabled={sr === ""} onClose={onClose} />
       </form>
     </Dialog>
   );
@@ -112,10 +109,7 @@ export function AttachDiskDialog({ view, onClose }: { view: VmView; onClose: () 
               </div>
               <label class="check"><input type="checkbox" checked={readOnly || chosen?.vdi.read_only} disabled={chosen?.vdi.read_only} onChange={(e) => setReadOnly(e.currentTarget.checked)} /> Read-only</label>
             </div>
-            <footer class="dialog-foot">
-              <Button label="Cancel" onClick={onClose} />
-              <Button type="submit" kind="primary" icon="plus" label="Attach" />
-            </footer>
+            <DialogFoot icon="plus" label="Attach" onClose={onClose} />
           </form>
         )}
     </Dialog>
@@ -141,10 +135,7 @@ function ResizeDialog({ disk, onClose }: { disk: DiskView; onClose: () => void }
             )}
           </Field>
         </div>
-        <footer class="dialog-foot">
-          <Button label="Cancel" onClick={onClose} />
-          <Button type="submit" kind="primary" icon="expand" label="Resize" disabled={Math.round(size * GIB) <= now} />
-        </footer>
+        <DialogFoot icon="expand" label="Resize" disabled={Math.round(size * GIB) <= now} onClose={onClose} />
       </form>
     </Dialog>
   );

@@ -7,7 +7,7 @@ import { href } from "../state/router.js";
 import { cdDrive } from "../state/devices.js";
 import { disksOf, insertableDiscs, type DiskView, type VmView } from "../state/vms.js";
 import { Bar, Button, Card, Empty } from "../ui/basics.js";
-import { Dialog, openDialog } from "../ui/dialog.js";
+import { Dialog, DialogFoot, openDialog } from "../ui/dialog.js";
 import { bytes, percent } from "../ui/format.js";
 import { Icon } from "../ui/icons.js";
 import { Menu } from "../ui/menu.js";
@@ -144,10 +144,7 @@ function InsertDialog({ drive, vmName, onClose }: { drive: DiskView; vmName: str
               </div>
               <Button kind="quiet" icon="refresh" label="Look for new discs" onClick={rescan} />
             </div>
-            <footer class="dialog-foot">
-              <Button label="Cancel" onClick={onClose} />
-              <Button type="submit" kind="primary" icon="cd" label="Insert" />
-            </footer>
+            <DialogFoot icon="cd" label="Insert" onClose={onClose} />
           </form>
         )}
     </Dialog>

@@ -4,8 +4,7 @@ import { useHostChoices, type HostChoice } from "../state/placement.js";
 import { useStore } from "../state/store.js";
 import type { HostAction } from "../state/vm-actions.js";
 import { vmView, type VmView } from "../state/vms.js";
-import { Button } from "../ui/basics.js";
-import { Dialog } from "../ui/dialog.js";
+import { Dialog, DialogFoot } from "../ui/dialog.js";
 import { ErrorText } from "../ui/error.js";
 import { bytes, plural } from "../ui/format.js";
 
@@ -42,11 +41,8 @@ export function HostDialog({ action, refs, onClose }: { action: HostAction; refs
             )}
           {choices !== null && !chosen && <p class="warn-text">No other host can take {views.length === 1 ? "this VM" : "any of these VMs"} now.</p>}
         </div>
-        <footer class="dialog-foot">
-          <Button label="Cancel" onClick={onClose} />
-          <Button type="submit" kind="primary" icon={action.icon} disabled={!chosen}
-            label={`${action.label.split(" ")[0] ?? ""}${chosen && views.length > 1 ? ` ${plural(chosen.takes.length, "VM")}` : ""}`} />
-        </footer>
+        <DialogFoot icon={action.icon} disabled={!chosen}
+          label={`${action.label.split(" ")[0] ?? ""}${chosen && views.length > 1 ? ` ${plural(chosen.takes.length, "VM")}` : ""}`} onClose={onClose} />
       </form>
     </Dialog>
   );

@@ -4,7 +4,7 @@ import { addNic, moveNic, plugNic, removeNic } from "../state/devices.js";
 import { useStore } from "../state/store.js";
 import { nicsOf, type NicView, type VmView } from "../state/vms.js";
 import { Button, Card, Copyable, Empty, Field } from "../ui/basics.js";
-import { ask, Dialog, openDialog } from "../ui/dialog.js";
+import { ask, Dialog, DialogFoot, openDialog } from "../ui/dialog.js";
 import { collator } from "../ui/format.js";
 import { Menu, type MenuItem } from "../ui/menu.js";
 import { DataTable, type Column } from "../ui/table.js";
@@ -90,10 +90,7 @@ function NicDialog({ view, nic, onClose }: { view: VmView; nic: NicView | null; 
             </Field>
           )}
         </div>
-        <footer class="dialog-foot">
-          <Button label="Cancel" onClick={onClose} />
-          <Button type="submit" kind="primary" icon={nic ? "network" : "plus"} label={nic ? "Change" : "Add"} disabled={!network} />
-        </footer>
+        <DialogFoot icon={nic ? "network" : "plus"} label={nic ? "Change" : "Add"} disabled={!network} onClose={onClose} />
       </form>
     </Dialog>
   );

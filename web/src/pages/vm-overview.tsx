@@ -6,7 +6,7 @@ import { useStore } from "../state/store.js";
 import { runJob } from "../state/jobs.js";
 import type { VmView } from "../state/vms.js";
 import { Button, Card, Copyable, EditableText, Fact, Facts, Field, MapTable, useNow, When } from "../ui/basics.js";
-import { Dialog } from "../ui/dialog.js";
+import { Dialog, DialogFoot } from "../ui/dialog.js";
 import { bytes, duration, parseTime } from "../ui/format.js";
 
 const MIB = 1024 * 1024;
@@ -134,10 +134,7 @@ function SizeDialog({ view, onClose }: { view: VmView; onClose: () => void }) {
             </Field>
           </div>
         </div>
-        <footer class="dialog-foot">
-          <Button label="Cancel" onClick={onClose} />
-          <Button type="submit" kind="primary" label="Change" />
-        </footer>
+        <DialogFoot label="Change" onClose={onClose} />
       </form>
     </Dialog>
   );

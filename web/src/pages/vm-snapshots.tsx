@@ -5,7 +5,7 @@ import { useStore } from "../state/store.js";
 import { deleteVm } from "../state/vm-actions.js";
 import { ownedDisks, snapshotsOf, type VmView } from "../state/vms.js";
 import { Button, Card, Empty, Field, When } from "../ui/basics.js";
-import { Dialog, ask } from "../ui/dialog.js";
+import { ask, Dialog, DialogFoot } from "../ui/dialog.js";
 import { bytes, parseTime } from "../ui/format.js";
 import { DataTable, type Column } from "../ui/table.js";
 
@@ -112,10 +112,7 @@ function TakeDialog({ view, onClose }: { view: VmView; onClose: () => void }) {
           </label>
           {!canHoldMemory && <small class="faint">Memory can be kept while the VM runs.</small>}
         </div>
-        <footer class="dialog-foot">
-          <Button label="Cancel" onClick={onClose} />
-          <Button type="submit" kind="primary" icon="camera" label="Take it" />
-        </footer>
+        <DialogFoot icon="camera" label="Take it" onClose={onClose} />
       </form>
     </Dialog>
   );

@@ -57,26 +57,29 @@ export function attachDisk(view: VmView, vdi: string, name: string, readOnly: bo
   });
 }
 
-async function release(steps: Steps, disk: DiskView): Promise<void> {
-  if (disk.vbd.currently_attached) {
+async function release(steps: Steps, kind: "VBD" | "VIF", ref: string, plugged: boolean, what: string): Promise<void> {
+  if (plugged) {
     steps.say("Unplugging it");
-    await steps.run("VBD.unplug", disk.vbdRef);
-    steps.hint("The disk is unplugged, but still the VM’s.");
+    await steps.run(`${kind}.unplug`, ref);
+    steps.hint(`The ${what} is unplugged, but still the VM’s.`);
   }
-  await steps.run("VBD.destroy", disk.vbdRef);
+  await steps.run(`${kind}.destroy`, ref);
   steps.hint("");
 }
+
+const releaseDisk = (steps: Steps, disk: DiskView) =>
+  release(steps, "VBD", disk.vbdRef, disk.vbd.currently_attached, "disk");
 
 const diskName = (disk: DiskView) => disk.vdi?.name_label || `drive ${disk.vbd.userdevice}`;
 
 /** Takes the disk from the VM; what is on it stays. */
 export function detachDisk(disk: DiskView): Promise<boolean> {
-  return runJob("Detach disk", diskName(disk), (steps) => release(steps, disk));
+  return runJob("Detach disk", diskName(disk), (steps) => releaseDisk(steps, disk));
 }
 
 export function deleteDisk(disk: DiskView): Promise<boolean> {
   return runJob("Delete disk", diskName(disk), async (steps) => {
-    await release(steps, disk);
+    await releaseDisk(steps, disk);
     if (disk.vdiRef) {
       steps.say("Deleting it");
       steps.hint("The disk is detached, but still in its storage.");
@@ -118,15 +121,8 @@ export function addNic(view: VmView, network: string, mtu: number, mac: string):
 }
 
 export function removeNic(view: VmView, nic: NicView): Promise<boolean> {
-  return runJob("Remove", nicName(view, nic), async (steps) => {
-    if (nic.vif.currently_attached) {
-      steps.say("Unplugging it");
-      await steps.run("VIF.unplug", nic.ref);
-      steps.hint("The NIC is unplugged, but still the VM’s.");
-    }
-    await steps.run("VIF.destroy", nic.ref);
-    steps.hint("");
-  });
+  return runJob("Remove", nicName(view, nic),
+    (steps) => release(steps, "VIF", nic.ref, nic.vif.currently_attached, "NIC"));
 }
 
 export function moveNic(view: VmView, nic: NicView, network: string): Promise<boolean> {

@@ -39,6 +39,18 @@ export function Dialog({ title, onClose, children, wide }: {
   );
 }
 
+/** The end of a dialog's form: back, or on. `careful`: Cancel has the focus, and what goes on is marked as a danger. */
+export function DialogFoot({ label, icon, disabled, careful, onClose }: {
+  label: string; icon?: IconName; disabled?: boolean; careful?: boolean; onClose: () => void;
+}) {
+  return (
+    <footer class="dialog-foot">
+      <Button label="Cancel" onClick={onClose} autoFocus={careful} />
+      <Button type="submit" kind={careful ? "danger" : "primary"} icon={icon} label={label} disabled={disabled} />
+    </footer>
+  );
+}
+
 export interface Question {
   title: string;
   body: ComponentChildren;
@@ -81,10 +93,7 @@ function QuestionHost() {
     <Dialog title={question.title} onClose={close}>
       <form onSubmit={run}>
         <div class="dialog-body">{question.body}</div>
-        <footer class="dialog-foot">
-          <Button label="Cancel" onClick={close} autoFocus />
-          <Button type="submit" kind="danger" icon={question.icon} label={question.confirm} />
-        </footer>
+        <DialogFoot careful icon={question.icon} label={question.confirm} onClose={close} />
       </form>
     </Dialog>
   );
