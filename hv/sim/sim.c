@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <io/images.h>
 #include <stdio.h>
 
 #define DEFAULT_BOOT_MS 300

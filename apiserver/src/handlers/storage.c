@@ -119,6 +119,8 @@ int storage_fail(struct api_err *err, struct ref host, struct ref sr, struct ref
     case HV_ERR_KIND_NO_MEMORY:
     case HV_ERR_KIND_GUEST:
     case HV_ERR_KIND_DEVICE_MODEL:
+    case HV_ERR_KIND_NO_KERNEL:
+    case HV_ERR_KIND_NO_RAMDISK:
     case HV_ERR_KIND_CRASHED:
     case HV_ERR_KIND_HALTED:
     case HV_ERR_KIND_CANCELLED:
