@@ -57,7 +57,7 @@ class Late(AssertionError):
     """Something did not happen in time."""
 
 
-def until(what, check, limit_s=20.0, step_s=0.02):
+def until(what, check, limit_s=60.0, step_s=0.02):
     """Calls check() until it returns something true, which is the result."""
     end = time.monotonic() + limit_s
     while True:
@@ -363,7 +363,7 @@ class TestPool:
         client = self.login()
         try:
             wanted = len(self.hosts)
-            until("the host is live", lambda: self.live_hosts(client) >= wanted, 30)
+            until("the host is live", lambda: self.live_hosts(client) >= wanted)
         finally:
             client.logout()
         return host

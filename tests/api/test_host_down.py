@@ -38,7 +38,7 @@ class Case(VmCase):
         if both:
             self.pool.start()
             VmCase.api = self.api = self.pool.login()
-        until("the host is live", lambda: self.pool.live_hosts(self.api) == 1, 30)
+        until("the host is live", lambda: self.pool.live_hosts(self.api) == 1)
 
     def states(self, *vms):
         return [self.state(v) for v in vms]

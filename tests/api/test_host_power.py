@@ -69,7 +69,7 @@ class HostPowerTest(unittest.TestCase):
         getattr(self.api.host, action)(host)
         self.assertEqual(POOL.read("../asked").split()[-1], action)
         self.assertFalse(self.live(host))
-        until("the machine is off", lambda: not POOL.hosts[number - 1].running, 30)
+        until("the machine is off", lambda: not POOL.hosts[number - 1].running)
 
     def test_off_and_on_from_afar(self):
         self.refused(["HOST_IS_LIVE", self.by_number[1]], self.api.host.power_on, self.by_number[1])

@@ -73,7 +73,7 @@ class Sharing(Case):
         self.assertGreater(shares[2], 200)
         self.assertGreater(sum(shares), room - 3)
         self.api.VM.hard_shutdown(second)
-        until("the memory is given back", lambda: (self.has(first), self.has(third)) == (1200, 400), 30)
+        until("the memory is given back", lambda: (self.has(first), self.has(third)) == (1200, 400))
 
     def test_starts_at_once(self):
         vms = [self.vm(150, 1000) for _ in range(5)]
@@ -90,7 +90,7 @@ class Sharing(Case):
         for thread in threads:
             thread.join()
         self.assertEqual(failures, [])
-        until("nobody has more than there is", lambda: sum(map(self.has, vms)) <= ROOM_MIB - self.cost(*vms), 30)
+        until("nobody has more than there is", lambda: sum(map(self.has, vms)) <= ROOM_MIB - self.cost(*vms))
         self.assertGreaterEqual(min(map(self.has, vms)), 150)
 
     def test_a_guest_that_does_not_give(self):
@@ -132,10 +132,10 @@ class Sharing(Case):
         other = self.running(200, 1200)
         had = self.has(vm)
         self.api.VM.suspend(vm)
-        until("the other has all", lambda: self.has(other) == 1200, 30)
+        until("the other has all", lambda: self.has(other) == 1200)
         self.api.VM.resume(vm, False, False)
         self.assertEqual(self.state(vm), "Running")
-        until("nobody has more than there is", lambda: self.has(vm) + self.has(other) <= ROOM_MIB - self.cost(vm, other), 30)
+        until("nobody has more than there is", lambda: self.has(vm) + self.has(other) <= ROOM_MIB - self.cost(vm, other))
         self.assertGreater(had, 200)
 
     def test_impossible_ranges(self):

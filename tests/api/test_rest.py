@@ -696,10 +696,10 @@ class Stream:
             pass
 
     def wait_for(self, fits):
-        return until("an event", lambda: next((e for e in self.events if fits(e)), None), 30)
+        return until("an event", lambda: next((e for e in self.events if fits(e)), None))
 
     def wait_token(self):
-        return until("a token", lambda: self.token, 30)
+        return until("a token", lambda: self.token)
 
 
 if __name__ == "__main__":

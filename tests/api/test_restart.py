@@ -199,7 +199,7 @@ class StillRunning(Case):
 
     def kill_during(self, method, *params):
         task = self.api.call("Async." + method, self.api.session, *params)
-        until("the agent is at it", lambda: self.agent_operations() == 1, 30)
+        until("the agent is at it", lambda: self.agent_operations() == 1)
         POOL.kill()
         POOL.start()
         self.api = POOL.login()
@@ -214,7 +214,7 @@ class StillRunning(Case):
         return vm, task
 
     def end(self, task):
-        until("the task ends", lambda: self.api.task.get_status(task) != "pending", 30)
+        until("the task ends", lambda: self.api.task.get_status(task) != "pending")
         self.settled()
         return self.api.task.get_record(task)
 
@@ -243,7 +243,7 @@ class StillRunning(Case):
         host = POOL.hosts[0]
         tasks = [self.api.call("Async.VM.clean_shutdown", self.api.session, v) for v in (vm, other)]
         until("both run", lambda: all(self.api.VM.get_current_operations(v) for v in (vm, other)))
-        until("the agent is at both", lambda: self.agent_operations() == 2, 30)
+        until("the agent is at both", lambda: self.agent_operations() == 2)
         host.signal(signal.SIGSTOP)
         try:
             POOL.kill()
@@ -257,7 +257,7 @@ class StillRunning(Case):
             self.assertEqual(self.api.VM.get_current_operations(vm), {})
         finally:
             host.signal(signal.SIGCONT)
-        until("the host is live", lambda: POOL.live_hosts(self.api) == 1, 30)
+        until("the host is live", lambda: POOL.live_hosts(self.api) == 1)
         self.api.VM.hard_shutdown(other)
         self.assertEqual(self.end(tasks[1])["status"], "cancelled")
         self.api.VM.hard_shutdown(vm)
@@ -346,7 +346,7 @@ class Uploads(Case):
         with POOL.connect() as connection:
             connection.sendall(f"PUT /import_raw_vdi?sr_id={SR}&task_id={task}&session_id={self.api.session} HTTP/1.1\r\n"
                                f"Host: x\r\nContent-Length: {8 * MIB}\r\n\r\n".encode() + b"x" * MIB)
-            until("the disk is there", self.api.VDI.get_all, 30)
+            until("the disk is there", self.api.VDI.get_all)
             POOL.kill()
         POOL.start()
         self.api = POOL.login()

@@ -137,7 +137,7 @@ class Guessing(unittest.TestCase):
         for thread in threads:
             thread.start()
         try:
-            until("first refusals", lambda: POOL.poold.log().count("from=127.0.0.12") > 3, 30)
+            until("first refusals", lambda: POOL.poold.log().count("from=127.0.0.12") > 3)
             took, answer = login(POOL, "root", POOL.password, "127.0.0.13")
             self.assertIn("result", answer)
             self.assertLess(took, 4)
@@ -165,7 +165,7 @@ class Guessing(unittest.TestCase):
         threads = [threading.Thread(target=guess) for _ in range(6)]
         for thread in threads:
             thread.start()
-        until("looks at the first ones", lambda: looks() >= 6, 30)
+        until("looks at the first ones", lambda: looks() >= 6)
         late = [threading.Thread(target=guess) for _ in range(6)]
         for thread in late:
             thread.start()

@@ -527,7 +527,7 @@ class TwoHosts(unittest.TestCase):
         self.assertEqual((caught.exception.code, caught.exception.params), ("SR_NOT_SHARABLE", [local, self.hosts[0]]))
 
         self.pool.hosts[0].stop()
-        until("one host is dead", lambda: self.pool.live_hosts(self.api) == 1, 40)
+        until("one host is dead", lambda: self.pool.live_hosts(self.api) == 1, 120)
         self.disk(sr)
         dead = next(h for h in self.hosts if not self.api.host_metrics.get_live(self.api.host.get_metrics(h)))
         gone = other if dead == self.hosts[0] else local

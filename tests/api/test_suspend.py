@@ -157,7 +157,7 @@ class Crashes(unittest.TestCase):
             self.begun(case, "VM.suspend", vm)
             pool.restart(crash=True)
             case.api = pool.login()
-            until("the VM is suspended", lambda: case.state(vm) == "Suspended", 30)
+            until("the VM is suspended", lambda: case.state(vm) == "Suspended")
             self.assertNotEqual(case.api.VM.get_suspend_VDI(vm), NULL)
             case.api.VM.resume(vm, False, False)
             self.assertEqual(case.state(vm), "Running")
@@ -169,7 +169,7 @@ class Crashes(unittest.TestCase):
             self.begun(case, "VM.resume", vm, False, False)
             pool.restart(crash=True)
             case.api = pool.login()
-            until("the VM runs", lambda: case.state(vm) == "Running", 30)
+            until("the VM runs", lambda: case.state(vm) == "Running")
             self.assertEqual(case.api.VM.get_suspend_VDI(vm), NULL)
 
     def test_the_agent_dies_in_a_suspend(self):

@@ -244,11 +244,11 @@ class OnHosts(unittest.TestCase):
         return self.api.call("Async." + method, self.api.session, *params)
 
     def ends(self, task):
-        until("end of a task", lambda: self.api.task.get_status(task) != "pending", 30)
+        until("end of a task", lambda: self.api.task.get_status(task) != "pending")
         return self.api.task.get_record(task)
 
     def marked(self, vm, operation):
-        until(operation, lambda: operation in self.api.VM.get_current_operations(vm).values(), 30)
+        until(operation, lambda: operation in self.api.VM.get_current_operations(vm).values())
         return {v: k for k, v in self.api.VM.get_current_operations(vm).items()}[operation]
 
     def test_a_synchronous_call_has_a_task_while_it_runs(self):

@@ -65,7 +65,7 @@ def destroy(api, vm):
                 raise
             return False
         return True
-    until("end of a VM", gone, 30)
+    until("end of a VM", gone)
 
 
 class Power(Case):
@@ -163,7 +163,7 @@ class Power(Case):
             vm = self.make(words)
             uuid = self.api.VM.get_uuid(vm)
             self.api.VM.start(vm, False, False)
-            until("Halted", lambda v=vm: self.state(v) == "Halted", 10)
+            until("Halted", lambda v=vm: self.state(v) == "Halted")
             messages = self.api.message.get("VM", uuid, "19700101T00:00:00Z").values()
             self.assertEqual(sorted(m["name"] for m in messages), sorted(["VM_STARTED", name]))
 
@@ -249,7 +249,7 @@ class Power(Case):
         vms = [self.make(memory_static_max=size, memory_dynamic_max=size, memory_dynamic_min=size) for _ in range(4)]
         tasks = [self.api.call("Async.VM.start", self.api.session, vm, False, False) for vm in vms]
         for task in tasks:
-            until("end of a start", lambda t=task: self.api.task.get_status(t) != "pending", 30)
+            until("end of a start", lambda t=task: self.api.task.get_status(t) != "pending")
         states = sorted(self.state(vm) for vm in vms)
         self.assertEqual(states, ["Halted", "Halted", "Halted", "Running"], [self.api.task.get_error_info(t) for t in tasks])
         for task in tasks:
@@ -286,7 +286,7 @@ class Concurrency(Case):
         self.api.VM.hard_shutdown(vm)
         self.assertLess(time.monotonic() - started, 10)
         self.assertEqual(self.state(vm), "Halted")
-        until("end of the clean shutdown", lambda: self.api.task.get_status(task) == "cancelled", 10)
+        until("end of the clean shutdown", lambda: self.api.task.get_status(task) == "cancelled")
         self.assertEqual(self.api.VM.get_current_operations(vm), {})
         self.api.task.destroy(task)
 
@@ -327,7 +327,7 @@ class Concurrency(Case):
         record = self.api.task.get_record(task)
         self.assertEqual((record["status"], record["allowed_operations"]), ("pending", ["cancel"]))
         self.api.task.cancel(task)
-        until("cancelled", lambda: self.api.task.get_status(task) == "cancelled", 10)
+        until("cancelled", lambda: self.api.task.get_status(task) == "cancelled")
         record = self.api.task.get_record(task)
         self.assertEqual((record["error_info"][0], record["allowed_operations"]), ("TASK_CANCELLED", []))
         self.assertEqual((self.state(vm), self.api.VM.get_current_operations(vm)), ("Running", {}))
@@ -343,9 +343,9 @@ class Concurrency(Case):
         time.sleep(0.5)
         self.assertEqual(self.api.task.get_status(second), "pending")
         self.api.task.cancel(second)
-        until("cancelled", lambda: self.api.task.get_status(second) == "cancelled", 10)
+        until("cancelled", lambda: self.api.task.get_status(second) == "cancelled")
         self.api.task.cancel(first)
-        until("cancelled", lambda: self.api.task.get_status(first) == "cancelled", 10)
+        until("cancelled", lambda: self.api.task.get_status(first) == "cancelled")
         self.assertEqual(self.state(vm), "Running")
         for task in (first, second):
             self.api.task.destroy(task)
@@ -389,7 +389,7 @@ class Concurrency(Case):
                         or len(r["consoles"]) != (2 if runs else 0):
                     return False
             return True
-        until("rows agree", agree, 10)
+        until("rows agree", agree)
         for task in self.api.task.get_all():
             self.api.task.destroy(task)
 
@@ -449,7 +449,7 @@ class Crashes(unittest.TestCase):
             time.sleep(1)
             pool.start()
             api = pool.login()
-            until("Halted", lambda: api.VM.get_power_state(vm) == "Halted", 10)
+            until("Halted", lambda: api.VM.get_power_state(vm) == "Halted")
             self.assertIn("VM_SHUTDOWN", [m["name"] for m in api.message.get("VM", uuid, "19700101T00:00:00Z").values()])
 
     def test_kill_9_of_hostd(self):
@@ -463,7 +463,7 @@ class Crashes(unittest.TestCase):
             self.assertIn(caught.exception.code, ("HOST_OFFLINE", "HOST_NOT_LIVE"))
             self.assertEqual(api.VM.get_current_operations(vm), {})
             pool.hosts[0].start("hostd.port")
-            until("the host is back", lambda: attempt(lambda: api.VM.pause(vm)), 30)
+            until("the host is back", lambda: attempt(lambda: api.VM.pause(vm)))
             self.assertEqual((api.VM.get_power_state(vm), api.VM.get_domid(vm)), ("Paused", domid))
             api.VM.hard_shutdown(vm)
 
@@ -477,20 +477,20 @@ class Crashes(unittest.TestCase):
             pool.hosts[0].start("hostd.port")
             api = pool.login()
             self.assertEqual(api.VM.get_power_state(vm), "Running")
-            until("the host is back", lambda: attempt(lambda: api.VM.hard_shutdown(vm)), 30)
+            until("the host is back", lambda: attempt(lambda: api.VM.hard_shutdown(vm)))
             self.assertEqual(api.VM.get_power_state(vm), "Halted")
 
     def test_a_host_that_stays_away_is_told(self):
         with TestPool(hosts=1, host_options=BOOT) as pool:
             api = pool.login()
             pool.hosts[0].kill()
-            until("not live", lambda: pool.live_hosts(api) == 0, 40)
+            until("not live", lambda: pool.live_hosts(api) == 0)
             vm = api.VM.create(simulated("x"))
             with self.assertRaises(Failure) as caught:
                 api.VM.start(vm, False, False)
             self.assertEqual(caught.exception.code, "HOST_NOT_LIVE")
             pool.hosts[0].start("hostd.port")
-            until("live", lambda: pool.live_hosts(api) == 1, 40)
+            until("live", lambda: pool.live_hosts(api) == 1)
             api.VM.start(vm, False, False)
 
     def test_sigterm_during_a_long_operation(self):

@@ -10,7 +10,7 @@ class Late(AssertionError):
     """Something did not happen in time."""
 
 
-def until(what, check, limit_s=30.0, step_s=0.05):
+def until(what, check, limit_s=60.0, step_s=0.05):
     """Calls check() until it returns something true, which is the result."""
     end = time.monotonic() + limit_s
     while True:
