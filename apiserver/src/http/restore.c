@@ -190,7 +190,7 @@ static int fill(struct restore *r, struct api_err *err)
 /* With all that SQLite and the store put beside it. */
 static void remove_database(const char *path)
 {
-    static const char *const ends[] = {"", "-wal", "-shm", "-newest", ".lock"};
+    static const char *const ends[] = {"", "-wal", "-shm", "-wal-synced", "-newest", ".lock"};
     for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
         AUTO_FREE char *file = xasprintf("%s%s", path, ends[i]);
         if (unlink(file) < 0 && errno != ENOENT)
