@@ -1,7 +1,7 @@
 /* A domain goes to another host (driver.h: send). QEMU migrates it through a socket pair that the agent
- * carries to the other side, and stops before its last step, so that mirrored disks become alike while
- * nothing writes. When all is over there, the offer is written down: from then on the guest runs here only
- * after the other side has refused. */
+ * carries to the other side. With mirrored disks it stops before its last step, so that they become alike
+ * while nothing writes; without, the guest does not wait for that. When all is over there, the offer is
+ * written down: from then on the guest runs here only after the other side has refused. */
 #include "internal.h"
 #include <base/clock.h>
 #include <base/failpoint.h>
@@ -39,13 +39,13 @@ int qemu_describe(struct hv_driver_state *state, const char *uuid, struct save_h
     return 0;
 }
 
-static int prepare(struct qemu_domain *d, struct hv_err *err)
+static int prepare(struct qemu_domain *d, bool mirrors, struct hv_err *err)
 {
     struct hv_deadline soon = domain_soon();
     if (domain_command(d, "migrate-set-capabilities",
                        json_pack("{s:[{s:s, s:b}, {s:s, s:b}, {s:s, s:b}]}", "capabilities", "capability",
-                                 "events", "state", 1, "capability", "pause-before-switchover", "state", 1,
-                                 "capability", "auto-converge", "state", 1),
+                                 "events", "state", 1, "capability", "pause-before-switchover", "state",
+                                 mirrors, "capability", "auto-converge", "state", 1),
                        &soon, NULL, err) < 0)
         return -1;
     return domain_command(d, "migrate-set-parameters",
@@ -72,7 +72,6 @@ static int go_on(struct qemu_domain *d, struct mirrors *mirrors, struct hv_err *
     struct hv_deadline soon = domain_soon();
     if (mirrors_finish(mirrors, err) < 0)
         return -1;
-    failpoint("migrate-source:stopped");
     return domain_command(d, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"), &soon, NULL,
                           err);
 }
@@ -131,7 +130,7 @@ static int transfer(struct qemu_domain *d, const struct hv_send *send, const str
 {
     struct mirrors mirrors = {.d = d};
     double from = send->mirror_count > 0 ? MIRROR_SHARE : 0;
-    int outcome = prepare(d, err);
+    int outcome = prepare(d, send->mirror_count > 0, err);
     for (size_t i = 0; outcome == 0 && i < send->mirror_count; i++)
         outcome = mirrors_add_remote(&mirrors, send->mirror[i], send, deadline, err);
     if (outcome == 0 && mirrors.count > 0)
@@ -142,6 +141,8 @@ static int transfer(struct qemu_domain *d, const struct hv_send *send, const str
     if (outcome == 0)
         outcome = wait_sent(d, &mirrors, send, from, deadline, err);
     mirrors_done(&mirrors);
+    if (outcome == 0)
+        failpoint("migrate-source:stopped");
     return outcome;
 }
 
