@@ -9,6 +9,7 @@
 #include "gate/api_tokens.h"
 #include "gate/auth.h"
 #include "gate/call_log.h"
+#include "gate/commits.h"
 #include "gate/event.h"
 #include "gate/park.h"
 #include "gate/session.h"
@@ -354,6 +355,8 @@ static int start(struct pool_server *p)
     s->operation_wait_ms = p->options.operation_wait_s * 1000;
     s->upload_keep_s = p->options.upload_keep_s;
     s->parking = parking_new(s);
+    if (!(s->commits = commits_new()))
+        return -1;
     if (blobs_start(s) < 0 || recovery_begin(s, &s->recovery, &err) < 0)
         return -1;
     auth_apply_threads(s);
@@ -414,6 +417,7 @@ static void stop(struct pool_server *p)
         worker_pool_stop(s->login_workers);
     if (s->directory_workers)
         worker_pool_stop(s->directory_workers);
+    commits_close(s->commits);
     if (s->workers)
         worker_pool_stop(s->workers);
     events_free(s->events);
@@ -434,6 +438,7 @@ static void stop(struct pool_server *p)
     ha_free(s->ha);
     hosts_free(s->hosts);
     parking_free(s->parking);
+    commits_free(s->commits);
     recovery_free(s->recovery);
     claims_free(s->claims);
     front_free(s->front);

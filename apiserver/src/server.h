@@ -18,6 +18,7 @@ struct tasks;
 struct events;
 struct timers;
 struct parking;
+struct commits;
 struct recovery;
 struct hosts;
 struct ha;
@@ -50,6 +51,7 @@ struct server {
     struct sessions *sessions;
     struct tasks *tasks;
     struct parking *parking;   /* calls that wait for another operation */
+    struct commits *commits;   /* calls that wait for the disk; NULL in tests of parts */
     struct recovery *recovery; /* tasks that a restart has interrupted */
     struct events *events;
     struct hosts *hosts;
@@ -158,6 +160,8 @@ int fail_store(struct api_err *err, const struct store_err *cause);
 /* HANDLE_INVALID for a reference of this class. */
 int fail_handle(struct api_err *err, const struct class_desc *cls, struct ref ref);
 
+/* What follows from the changed rows: fields that are computed. Part of every commit. */
+void server_refresh(struct tx *tx);
 /* Commits and translates the error: 0, or -1 with *err. */
 int server_commit(struct tx *tx, struct api_err *err);
 /* For the end of what was begun in memory only (marks, tasks, sessions): makes the change in a transaction,

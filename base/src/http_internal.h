@@ -164,6 +164,7 @@ struct http_request {
     unsigned status;
     struct link sleeping; /* server->lock */
     int watched_fd;       /* server->lock; -1: not watched */
+    bool watch;           /* server->lock: to be watched, if it sleeps for longer */
 
     void *data;
     void (*closed)(void *arg);

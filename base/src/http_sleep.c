@@ -58,8 +58,7 @@ bool request_sleep(struct http_request *req, bool watch)
         MHD_suspend_connection(req->connection);
         req->asleep = true;
         link_add(&server->sleeping, &req->sleeping);
-        if (watch)
-            watch_begin(req);
+        req->watch = watch;
     }
     pthread_mutex_unlock(&server->lock);
     pthread_mutex_unlock(&req->lock);
@@ -77,20 +76,20 @@ bool request_sleep(struct http_request *req, bool watch)
 void request_wake(struct http_request *req)
 {
     pthread_mutex_lock(&req->lock);
-    if (req->asleep) {
-        struct http_server *server = req->server;
-        req->asleep = false;
-        pthread_mutex_lock(&server->lock);
-        watch_end(req);
-        MHD_resume_connection(req->connection);
-        link_remove(&req->sleeping);
-        if (server->ending)
-            pthread_cond_signal(&server->quiet);
-        pthread_mutex_unlock(&server->lock);
-    } else {
-        req->woken = true;
-    }
-    pthread_mutex_unlock(&req->lock);
+    bool resume = req->asleep;
+    req->asleep = false;
+    req->woken |= !resume;
+    pthread_mutex_unlock(&req->lock); /* the first that the server thread takes when it is resumed */
+    if (!resume)
+        return;
+    struct http_server *server = req->server;
+    pthread_mutex_lock(&server->lock);
+    watch_end(req);
+    MHD_resume_connection(req->connection);
+    link_remove(&req->sleeping);
+    if (server->ending)
+        pthread_cond_signal(&server->quiet);
+    pthread_mutex_unlock(&server->lock);
 }
 
 void request_tell(struct http_request *req)
@@ -134,6 +133,7 @@ static void on_hangup(struct http_server *server, int fd)
     if ((size_t)fd < server->watched_size && server->watched[fd] && is_gone(fd)) {
         req = http_request_ref(server->watched[fd]);
         watch_end(req);
+        req->watch = false;
     }
     pthread_mutex_unlock(&server->lock);
     if (!req)
@@ -154,6 +154,18 @@ static void say_late(const struct http_server *server, const struct connection *
         return;
     if (send(c->fd, answer, sizeof(answer) - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         log_debug("http", "a slow client is gone");
+}
+
+/* Most requests sleep for less than the time between two looks, and need no watch. */
+static void watch_sleepers(struct http_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    for (struct link *l = server->sleeping.next; l != &server->sleeping; l = l->next) {
+        struct http_request *req = LINK_OF(struct http_request, sleeping, l);
+        if (req->watch && req->watched_fd < 0)
+            watch_begin(req);
+    }
+    pthread_mutex_unlock(&server->lock);
 }
 
 /* A connection that owes a head for too long, or a body, is shut down: libmicrohttpd's own timeout
@@ -190,6 +202,7 @@ void *watcher_main(void *arg)
         }
         if (clock_mono_ms() >= next_sweep) {
             sweep(server);
+            watch_sleepers(server);
             next_sweep = clock_mono_ms() + 500;
         }
     }

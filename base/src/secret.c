@@ -5,6 +5,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/sha.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/random.h>
@@ -105,12 +106,25 @@ void secret_free_cleanup(char **text)
     free(*text);
 }
 
+/* Looked up once: by its name, as SHA256() does each time, it takes as long as the hash of a line. */
+static EVP_MD *sha256;
+static void fetch_sha256(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
 char *sha256_text(const void *data, size_t len, char out[static SHA256_TEXT_SIZE])
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     uint8_t digest[SHA256_DIGEST_LENGTH];
-    SHA256(data, len, digest);
-    for (size_t i = 0; i < sizeof(digest); i++)
-        snprintf(out + 2 * i, 3, "%02x", digest[i]);
+    pthread_once(&once, fetch_sha256);
+    if (EVP_Digest(data, len, digest, NULL, sha256, NULL) != 1)
+        abort(); /* only memory can be missing */
+    for (size_t i = 0; i < sizeof(digest); i++) {
+        out[2 * i] = "0123456789abcdef"[digest[i] >> 4];
+        out[2 * i + 1] = "0123456789abcdef"[digest[i] & 15];
+    }
+    out[2 * sizeof(digest)] = '\0';
     return out;
 }
 

@@ -1,4 +1,8 @@
-/* The bounded worker pool: a ring of jobs, threads between a minimum and a maximum. */
+/* The bounded worker pool: a ring of jobs, threads between a minimum and a maximum.
+ *
+ * The thread that was busy last is woken first: what it works with is still in the caches, and those beyond
+ * the need can end. One is woken at a time: when it comes it wakes the next, if there is a job for that too.
+ * So many short jobs at once are done by a few threads, and none waits for a job that blocks. */
 #include <base/clock.h>
 #include <base/mem.h>
 #include <base/worker.h>
@@ -14,9 +18,17 @@ struct job {
     void *arg;
 };
 
+/* A thread that waits. */
+struct idler {
+    struct idler *next;
+    pthread_cond_t wake;
+    bool called; /* and taken out of the list */
+};
+
 struct worker_pool {
     pthread_mutex_t lock; /* guards everything below */
-    pthread_cond_t work;  /* a job was queued, or the pool stops */
+    struct idler *idlers; /* the latest first */
+    bool calling;         /* one was called that has not come yet */
     pthread_cond_t quiet; /* a thread ended */
     struct worker_config config;
     char name[13];
@@ -27,8 +39,43 @@ struct worker_pool {
     unsigned long long done, refused;
 };
 
-/* Until a job or the pool's end; false: waited idle_ms in vain. */
-static bool wait_for_work(struct worker_pool *pool)
+/* With the lock held, as all that follows. False: there is none. */
+static bool call_idler(struct worker_pool *pool)
+{
+    struct idler *idler = pool->idlers;
+    if (!idler)
+        return false;
+    pool->idlers = idler->next;
+    pool->calling = idler->called = true;
+    pthread_cond_signal(&idler->wake);
+    return true;
+}
+
+static void call_for_jobs(struct worker_pool *pool)
+{
+    if (pool->queued > 0 && !pool->calling)
+        call_idler(pool);
+}
+
+static void leave_idlers(struct worker_pool *pool, const struct idler *idler)
+{
+    struct idler **at = &pool->idlers;
+    while (*at != idler)
+        at = &(*at)->next;
+    *at = idler->next;
+}
+
+static void idler_init(struct idler *idler)
+{
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&idler->wake, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+/* Until it is called, for a job or the pool's end; false: waited idle_ms in vain. */
+static bool wait_for_work(struct worker_pool *pool, struct idler *idler)
 {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -38,24 +85,33 @@ static bool wait_for_work(struct worker_pool *pool)
         until.tv_nsec -= 1000000000;
         until.tv_sec++;
     }
+    idler->next = pool->idlers;
+    idler->called = false;
+    pool->idlers = idler;
     pool->idle++;
     int rc = 0;
-    while (pool->queued == 0 && !pool->stopping && rc == 0)
-        rc = pthread_cond_timedwait(&pool->work, &pool->lock, &until);
+    while (!idler->called && rc == 0)
+        rc = pthread_cond_timedwait(&idler->wake, &pool->lock, &until);
     pool->idle--;
-    return rc == 0 || pool->queued > 0;
+    if (idler->called)
+        pool->calling = false;
+    else
+        leave_idlers(pool, idler);
+    return idler->called;
 }
 
 static void *thread_main(void *arg)
 {
     struct worker_pool *pool = arg;
+    struct idler self;
     pthread_setname_np(pthread_self(), pool->name);
+    idler_init(&self);
     pthread_mutex_lock(&pool->lock);
     while (pool->threads <= pool->config.threads_max || pool->stopping) {
         if (pool->queued == 0) {
             if (pool->stopping)
                 break;
-            if (!wait_for_work(pool) && pool->threads > pool->config.threads_min)
+            if (!wait_for_work(pool, &self) && pool->threads > pool->config.threads_min)
                 break;
             continue;
         }
@@ -63,6 +119,7 @@ static void *thread_main(void *arg)
         pool->first = (pool->first + 1) % pool->config.queue_max;
         pool->queued--;
         pool->busy++;
+        call_for_jobs(pool);
         pthread_mutex_unlock(&pool->lock);
         job.run(job.arg);
         pthread_mutex_lock(&pool->lock);
@@ -70,13 +127,14 @@ static void *thread_main(void *arg)
         pool->done++;
     }
     pool->threads--;
-    pthread_cond_signal(&pool->work); /* a job's signal may have come here */
+    call_for_jobs(pool); /* this one may have been called for one */
     pthread_cond_signal(&pool->quiet);
     pthread_mutex_unlock(&pool->lock);
+    pthread_cond_destroy(&self.wake);
     return NULL;
 }
 
-/* With the lock held. Signals stay with the daemon's main thread. */
+/* Signals stay with the daemon's main thread. */
 static int start_thread(struct worker_pool *pool)
 {
     pthread_attr_t attr;
@@ -97,13 +155,8 @@ static int start_thread(struct worker_pool *pool)
 struct worker_pool *worker_pool_new(const struct worker_config *config)
 {
     struct worker_pool *pool = xcalloc(1, sizeof(*pool));
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&pool->lock, NULL);
-    pthread_cond_init(&pool->work, &attr);
-    pthread_cond_init(&pool->quiet, &attr);
-    pthread_condattr_destroy(&attr);
+    pthread_cond_init(&pool->quiet, NULL);
     pool->config = *config;
     pool->config.threads_min = config->threads_min ? config->threads_min : 1;
     pool->config.threads_max =
@@ -138,7 +191,7 @@ int worker_submit(struct worker_pool *pool, void (*run)(void *arg), void *arg)
     /* Without a free thread for it start one; failing that, the job waits for its turn. */
     if (pool->queued > pool->idle && pool->threads < pool->config.threads_max)
         start_thread(pool);
-    pthread_cond_signal(&pool->work);
+    call_for_jobs(pool);
     pthread_mutex_unlock(&pool->lock);
     return 0;
 }
@@ -151,7 +204,8 @@ void worker_pool_set_max(struct worker_pool *pool, unsigned threads_max)
         pool->config.threads_min = pool->config.threads_max;
     while (pool->queued > pool->idle && pool->threads < pool->config.threads_max && start_thread(pool) == 0)
         continue;
-    pthread_cond_broadcast(&pool->work);
+    while (call_idler(pool)) /* those beyond it end */
+        ;
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -161,11 +215,11 @@ void worker_pool_stop(struct worker_pool *pool)
         return;
     pthread_mutex_lock(&pool->lock);
     pool->stopping = true;
-    pthread_cond_broadcast(&pool->work);
+    while (call_idler(pool))
+        ;
     while (pool->threads > 0)
         pthread_cond_wait(&pool->quiet, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
-    pthread_cond_destroy(&pool->work);
     pthread_cond_destroy(&pool->quiet);
     pthread_mutex_destroy(&pool->lock);
     free(pool->ring);

@@ -98,6 +98,45 @@ Test(worker, a_full_queue_refuses)
     cr_assert_eq(g.ran, 3);
 }
 
+static void note_thread(void *arg)
+{
+    *(pthread_t *)arg = pthread_self();
+}
+
+/* Returns when it is done and its thread has nothing to do. */
+static pthread_t run_alone(struct worker_pool *pool)
+{
+    pthread_t thread;
+    struct worker_stats stats;
+    worker_pool_stats(pool, &stats);
+    unsigned long long done = stats.done;
+    cr_assert_eq(worker_submit(pool, note_thread, &thread), 0);
+    while (stats.done == done || stats.busy)
+        worker_pool_stats(pool, &stats);
+    return thread;
+}
+
+Test(worker, the_thread_that_was_busy_last_is_the_next)
+{
+    struct gate g;
+    struct worker_stats stats;
+    gate_init(&g);
+    struct worker_pool *pool =
+        worker_pool_new(&(struct worker_config){.threads_min = 4, .threads_max = 4, .queue_max = 10});
+    for (int i = 0; i < 4; i++) /* now all have begun */
+        cr_assert_eq(worker_submit(pool, wait_in_gate, &g), 0);
+    for (int i = 0; i < 4; i++)
+        sem_wait(&g.entered);
+    leave_all(&g, 4);
+    do
+        worker_pool_stats(pool, &stats);
+    while (stats.done < 4 || stats.busy);
+    pthread_t first = run_alone(pool);
+    for (int i = 0; i < 50; i++)
+        cr_assert(pthread_equal(run_alone(pool), first));
+    worker_pool_stop(pool);
+}
+
 Test(worker, stop_runs_what_is_queued)
 {
     _Atomic int count = 0;

@@ -149,7 +149,8 @@ static enum engine_result batch_write(struct store *store, struct batch *batch, 
     return ENGINE_DURABLE;
 }
 
-/* Tells the threads that wait; those who want a call back are moved to `notices`. */
+/* Tells the threads that wait, but not the one that is here; those who want a call back are moved to
+ * `notices`. */
 static void waiters_finish(struct store *store, struct commit_waiter *first, int result,
                            const struct store_err *err, struct waiter_list *notices)
 {
@@ -159,6 +160,8 @@ static void waiters_finish(struct store *store, struct commit_waiter *first, int
         waiter->result = result;
         if (result != 0)
             waiter->err = *err;
+        if (waiter->leads)
+            continue;
         if (waiter->done)
             waiter_list_add(notices, waiter);
         else
@@ -170,7 +173,7 @@ static void batch_publish(struct store *store, struct batch *batch, struct waite
 {
     atomic_fetch_add(&store->commits, batch->taken.waiter_count);
     atomic_fetch_add(&store->batches, 1);
-    /* Only this thread changes `current`. The same as that: its waiters changed nothing. */
+    /* The same as `current`: its waiters changed nothing. */
     if (batch->target->generation == store->current->version->generation)
         free(batch->target);
     else
@@ -242,6 +245,7 @@ void batch_run(struct store *store)
     struct waiter_list notices;
     waiter_list_init(&notices);
     int64_t start = clock_mono_us();
+    uint64_t before = store->current->version->generation; /* only this thread changes `current` */
     batch_take(store, &batch);
     batch_resolve(store, &batch);
     enum engine_result result = batch_write(store, &batch, &err);
@@ -261,6 +265,9 @@ void batch_run(struct store *store)
     free(batch.changes);
     pending_done(&batch.taken);
     atomic_store(&store->last_commit_us, (uint64_t)(clock_mono_us() - start));
+    uint64_t generation = store->current->version->generation;
+    if (generation != before)
+        store_call_watches(store, generation);
 
     pthread_mutex_lock(&store->head_lock);
     if (notices.first) {
@@ -268,6 +275,8 @@ void batch_run(struct store *store)
         store->notices.last = notices.last;
     }
     store->writing = false;
-    pthread_cond_signal(&store->work); /* for the watches, the notices, and what is pending */
+    bool wake = committer_has_work(store);
     pthread_mutex_unlock(&store->head_lock);
+    if (wake)
+        pthread_cond_signal(&store->work);
 }

@@ -1,7 +1,8 @@
 /* The end of a transaction. It changes the head, is queued, and waits for its batch. The first thread to
  * queue while nobody writes takes the batch to the disk itself (no thread has to be woken for it);
  * whatever is queued meanwhile is the next batch, led by the next thread to commit or by the committer
- * thread. That thread also makes all calls back, so that they never run inside a stranger's tx_commit. */
+ * thread. That thread also makes the calls back of asynchronous commits, so that they never run inside a
+ * stranger's tx_commit; it sleeps while there are none. */
 #include "store_impl.h"
 #include <assert.h>
 #include <base/clock.h>
@@ -72,61 +73,65 @@ static uint64_t published_generation(struct store *store)
     return generation;
 }
 
-static void queue_waiter(struct store *store, struct commit_waiter *waiter, bool *lead)
+enum tx_fate {
+    TX_FAILED = -1, /* a batch that it could have seen has failed */
+    TX_NOTHING,     /* there was nothing to do; the waiter's generation is the head's */
+    TX_QUEUED,      /* a waiter with a `done` may be gone already */
+    TX_LEADS,       /* queued, and the caller has to run the batch */
+};
+
+static enum tx_fate queue_waiter(struct store *store, struct commit_waiter *waiter)
 {
     waiter_list_add(&store->pending.waiters, waiter);
     atomic_fetch_add(&store->queued, 1);
-    *lead = !store->writing && !waiter->done;
-    if (*lead)
+    waiter->leads = !store->writing && (!waiter->done || waiter->may_lead);
+    if (waiter->leads) {
         store->writing = true;
-    else if (!store->writing)
+        return TX_LEADS;
+    }
+    if (!store->writing)
         pthread_cond_signal(&store->work);
+    return TX_QUEUED;
 }
 
-/* Ends the transaction. 1: `waiter` is queued; *lead: and the caller has to run the batch. 0: there was
- * nothing to do, waiter->generation is the head's. -1: a batch that it could have seen has failed.
- * A transaction that changed nothing, because the head is as it wants it, waits for the head to be durable:
- * its caller, too, is about to say that it is so. */
-static int tx_end(struct tx *tx, struct commit_waiter *waiter, bool *lead)
+/* Ends the transaction. One that changed nothing, because the head is as it wants it, waits for the head to
+ * be durable: its caller, too, is about to say that it is so. */
+static enum tx_fate tx_end(struct tx *tx, struct commit_waiter *waiter)
 {
     struct store *store = tx->store;
-    int result;
+    enum tx_fate fate = TX_NOTHING;
     pthread_mutex_lock(&store->head_lock);
     if (store->failed) {
         waiter->err = store->failure;
-        result = -1;
+        fate = TX_FAILED;
     } else if (tx->count > 0 && apply_tx(tx)) {
         waiter->generation = tx->generation;
         store->pending.waiter_count++;
-        queue_waiter(store, waiter, lead);
-        result = 1;
+        fate = queue_waiter(store, waiter);
     } else {
         waiter->generation = store->head->generation;
-        result = waiter->generation != published_generation(store);
-        if (result == 1)
-            queue_waiter(store, waiter, lead);
+        if (waiter->generation != published_generation(store))
+            fate = queue_waiter(store, waiter);
     }
     pthread_mutex_unlock(&store->head_lock);
     tx_clear(tx);
     pthread_mutex_unlock(&store->writer);
-    return result;
+    return fate;
 }
 
 int tx_commit(struct tx *tx, uint64_t *generation, struct store_err *err)
 {
     struct store *store = tx->store;
     struct commit_waiter waiter = {.done = NULL};
-    bool lead = false;
     sem_init(&waiter.over, 0, 0);
-    int result = tx_end(tx, &waiter, &lead);
-    if (lead)
+    enum tx_fate fate = tx_end(tx, &waiter);
+    if (fate == TX_LEADS)
         batch_run(store);
-    if (result == 1) {
+    else if (fate == TX_QUEUED)
         while (sem_wait(&waiter.over) != 0) /* branch: a signal with a handler, and there is none */
             ;
-        result = waiter.result;
-    }
     sem_destroy(&waiter.over);
+    int result = fate == TX_FAILED ? -1 : waiter.result;
     if (result != 0)
         *err = waiter.err;
     else if (generation)
@@ -134,19 +139,44 @@ int tx_commit(struct tx *tx, uint64_t *generation, struct store_err *err)
     return result;
 }
 
-void tx_commit_async(struct tx *tx,
-                     void (*done)(void *arg, int result, uint64_t generation, const struct store_err *err),
-                     void *arg)
+static struct commit_waiter *
+waiter_new(void (*done)(void *arg, int result, uint64_t generation, const struct store_err *err), void *arg)
 {
     struct commit_waiter *waiter = xcalloc(1, sizeof(*waiter));
     waiter->done = done;
     waiter->arg = arg;
-    bool lead;
-    int result = tx_end(tx, waiter, &lead);
-    if (result == 1)
+    return waiter;
+}
+
+void tx_commit_async(struct tx *tx,
+                     void (*done)(void *arg, int result, uint64_t generation, const struct store_err *err),
+                     void *arg)
+{
+    struct commit_waiter *waiter = waiter_new(done, arg);
+    enum tx_fate fate = tx_end(tx, waiter);
+    if (fate == TX_QUEUED)
         return; /* the waiter is the committer's now */
-    done(arg, result, waiter->generation, &waiter->err);
+    done(arg, fate == TX_FAILED ? -1 : 0, waiter->generation, &waiter->err);
     free(waiter);
+}
+
+int tx_commit_or_queue(struct tx *tx, struct store_err *err,
+                       void (*done)(void *arg, int result, uint64_t generation, const struct store_err *err),
+                       void *arg)
+{
+    struct store *store = tx->store;
+    struct commit_waiter *waiter = waiter_new(done, arg);
+    waiter->may_lead = true;
+    enum tx_fate fate = tx_end(tx, waiter);
+    if (fate == TX_QUEUED)
+        return 1;
+    if (fate == TX_LEADS)
+        batch_run(store);
+    int result = fate == TX_FAILED ? -1 : waiter->result;
+    if (result != 0)
+        *err = waiter->err;
+    free(waiter);
+    return result;
 }
 
 /* ---- the committer thread ---- */
@@ -163,17 +193,12 @@ static void tell(struct commit_waiter *first)
 /* Calls back those who asked for it; head_lock is held before and after. False: there was nothing to tell. */
 static bool committer_tell(struct store *store)
 {
-    uint64_t generation = published_generation(store);
-    bool news = generation != store->announced;
-    if (!news && !store->notices.first)
-        return false;
     struct commit_waiter *notices = store->notices.first;
+    if (!notices)
+        return false;
     waiter_list_init(&store->notices);
-    store->announced = generation;
     pthread_mutex_unlock(&store->head_lock);
     tell(notices);
-    if (news)
-        store_call_watches(store, generation);
     pthread_mutex_lock(&store->head_lock);
     return true;
 }
@@ -210,6 +235,12 @@ static bool committer_wait(struct store *store)
     return true;
 }
 
+bool committer_has_work(const struct store *store)
+{
+    return store->notices.first || store->pending.waiters.first || store->suspect_count > 0 ||
+           store->stopping;
+}
+
 static void *committer_run(void *arg)
 {
     struct store *store = arg;
@@ -224,8 +255,7 @@ static void *committer_run(void *arg)
         pthread_mutex_unlock(&store->head_lock);
         snapshot_free_trash(store);
         pthread_mutex_lock(&store->head_lock);
-        if (store->notices.first || (store->pending.waiters.first && !store->writing) ||
-            published_generation(store) != store->announced)
+        if (store->notices.first || (store->pending.waiters.first && !store->writing))
             continue;
         if (!committer_wait(store))
             break;

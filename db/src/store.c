@@ -97,7 +97,7 @@ int store_open_engine(struct store **out, const struct store_config *config, str
         return -1;
     }
     size_t size = version_size(&store->schema);
-    store->frozen = store->announced = store->head->generation;
+    store->frozen = store->head->generation;
     snapshot_publish(store, memcpy(xmalloc(size), store->head, size), &store->pending.dead);
     if (committer_start(store) != 0) {
         store_drop(store);

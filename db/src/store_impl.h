@@ -58,7 +58,9 @@ struct commit_waiter {
     uint64_t generation;
     int result;           /* set before the waiter is told */
     struct store_err err; /* with result -1 */
-    sem_t over;           /* posted, when done is NULL */
+    sem_t over;           /* posted, when done is NULL and it does not lead */
+    bool may_lead;        /* it may write its batch itself, although it has a `done` */
+    bool leads;           /* it does: its thread needs not be told */
     void (*done)(void *arg, int result, uint64_t generation, const struct store_err *err);
     void *arg;
 };
@@ -118,7 +120,6 @@ struct store {
     struct pending pending;
     bool writing;               /* some thread is at the engine */
     struct waiter_list notices; /* asynchronous commits that are over, in order: for the committer to tell */
-    uint64_t announced;         /* generation that the watches were last told of */
     bool failed;                /* a batch failed and the head is about to go back to what is published */
     struct store_err failure;
     bool stopping;
@@ -169,6 +170,8 @@ struct tx_row *tx_add(struct tx *tx, const struct class_desc *cls, struct ref re
 void tx_clear(struct tx *tx);
 
 /* ---- commit.c ---- */
+/* With head_lock, while nobody writes: something for the committer to do. */
+bool committer_has_work(const struct store *store);
 int committer_start(struct store *store);
 /* Waits until all that is queued has been written and told, and ends the thread. */
 void committer_stop(struct store *store);

@@ -82,6 +82,11 @@ static void *write_on(void *arg)
         } else if (end == 1) {
             atomic_fetch_add(&stress->async_open, 1);
             tx_commit_async(tx, on_async, stress);
+        } else if (end <= 4) {
+            atomic_fetch_add(&stress->async_open, 1);
+            int result = tx_commit_or_queue(tx, &err, on_async, stress);
+            if (result <= 0)
+                on_async(stress, result, 0, &err);
         } else {
             atomic_fetch_add(tx_commit(tx, NULL, &err) ? &stress->failures : &stress->commits, 1);
         }

@@ -304,6 +304,59 @@ Test(faults, many_transactions_share_one_batch)
     store_close(store);
 }
 
+struct told {
+    _Atomic int calls, result;
+    _Atomic uint64_t generation;
+    _Atomic enum store_errno code;
+};
+
+static void on_landed(void *arg, int result, uint64_t generation, const struct store_err *err)
+{
+    struct told *told = arg;
+    told->result = result;
+    told->generation = generation;
+    told->code = result < 0 ? err->code : STORE_OK;
+    told->calls++;
+}
+
+/* With nobody else at the disk it is written at once, and never told; otherwise it is told when the batch
+ * after is over. */
+Test(faults, a_commit_that_need_not_wait)
+{
+    static const enum fault faults[] = {FAULT_NONE, FAULT_DISK_FULL, FAULT_IO};
+    for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
+        struct fault_control control = {.next = faults[i]};
+        struct store *store = open_with(&control);
+        struct told alone = {0}, behind = {0};
+        struct store_err err;
+        struct tx *tx = store_begin(store);
+        tx_create(tx, DISK);
+        cr_assert_eq(tx_commit_or_queue(tx, &err, on_landed, &alone), faults[i] ? -1 : 0);
+        cr_assert_eq(disks(store), faults[i] ? 0 : 1);
+
+        control.hold = true;
+        control.next = FAULT_NONE;
+        struct adder adder;
+        adder_start(&adder, store, 1);
+        while (control.waiting == 0)
+            sched_yield();
+        tx = store_begin(store);
+        tx_create(tx, DISK);
+        uint64_t generation = tx_generation(tx);
+        cr_assert_eq(tx_commit_or_queue(tx, &err, on_landed, &behind), 1);
+        cr_assert_eq(behind.calls, 0);
+        control.next = faults[i];
+        control.hold = false;
+        pthread_join(adder.thread, NULL);
+        store_close(store); /* waits for the call */
+        cr_assert_eq(behind.calls, 1);
+        cr_assert_eq(behind.result, faults[i] ? -1 : 0);
+        cr_assert_eq(behind.code == STORE_OK, !faults[i]);
+        cr_assert(faults[i] || behind.generation == generation);
+        cr_assert_eq(alone.calls, 0);
+    }
+}
+
 Test(faults, sets_that_grow_within_one_batch)
 {
     struct fault_control control = {.hold = true};

@@ -111,10 +111,11 @@ class Client:
 class Pool:
     """poold, and hosts on this machine. `client` speaks HTTPS; `plain` is the address of the open HTTP port."""
 
-    def __init__(self, bench, build, hosts=0, driver="qemu", options=(), host_options=(), name="state", log_level="warn"):
+    def __init__(self, bench, build, hosts=0, driver="qemu", options=(), host_options=(), name="state", log_level="warn",
+                 environment=None):  # fmt: skip
         self.bench, self.build = bench, build
         self.state = bench.dir / name
-        self.log_level = log_level
+        self.log_level, self.environment = log_level, environment
         self.argv = [build / "bin/poold", "--state", self.state, "--port", 0, "--http", 0, "--log-level", log_level, *options]
         self.hosts = []
         self.start()
@@ -126,7 +127,7 @@ class Pool:
         for file in ("poold.port", "poold.http"):
             (self.state / file).unlink(missing_ok=True)
         log = f"{self.state.name}.log"
-        self.poold = self.bench.spawn(self.argv, log)
+        self.poold = self.bench.spawn(self.argv, log, env=self.environment)
         self.tls = f"https://127.0.0.1:{self.bench.port(self.state / 'poold.port', self.poold, log, seconds)}"
         self.plain = f"http://127.0.0.1:{self.bench.port(self.state / 'poold.http', self.poold, log, seconds)}"
         self.client = Client(self.tls, self.state)

@@ -1,10 +1,14 @@
-/* The limit that reads are measured against: a bare libmicrohttpd server that parses each request with
+/* The limit that calls are measured against: a bare libmicrohttpd server that parses each request with
  * jansson and answers with its second parameter, or with the bytes of a file. No sessions, no roles, no data.
+ * With --commit it first makes one row's change durable, on the thread that has read the request: what the
+ * simplest server that keeps its word could reach with one client.
  *
- * Usage: bench_echo PORT-FILE THREADS [--answer FILE] [CERTIFICATE KEY] */
+ * Usage: bench_echo PORT-FILE THREADS [--answer FILE | --commit DATABASE] [CERTIFICATE KEY] */
 #include <jansson.h>
 #include <microhttpd.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,14 +20,50 @@
 static char *fixed; /* NULL: the second parameter */
 static size_t fixed_len;
 
+static pthread_mutex_t commit_lock = PTHREAD_MUTEX_INITIALIZER; /* guards both */
+static sqlite3 *database;                                       /* NULL: nothing is written */
+static sqlite3_stmt *update;
+
 struct body {
     char data[4096];
     size_t len;
 };
 
+static void fail_database(const char *what)
+{
+    fprintf(stderr, "bench_echo: %s: %s\n", what, sqlite3_errmsg(database));
+    exit(1);
+}
+
+/* The table that writes.py has made. */
+static void open_database(const char *path)
+{
+    if (sqlite3_open(path, &database) != SQLITE_OK ||
+        sqlite3_exec(database, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", NULL, NULL, NULL) !=
+            SQLITE_OK ||
+        sqlite3_prepare_v2(database,
+                           "UPDATE VM SET description = ?1, generation = generation + 1 WHERE ref = ?2", -1,
+                           &update, NULL) != SQLITE_OK)
+        fail_database(path);
+}
+
+/* The parameters are those of VM.set_name_description: session, VM, text. */
+static void commit(json_t *params)
+{
+    pthread_mutex_lock(&commit_lock);
+    sqlite3_bind_text(update, 1, json_string_value(json_array_get(params, 2)), -1, SQLITE_STATIC);
+    sqlite3_bind_text(update, 2, json_string_value(json_array_get(params, 1)), -1, SQLITE_STATIC);
+    if (sqlite3_step(update) != SQLITE_DONE || sqlite3_changes(database) != 1)
+        fail_database("a change");
+    sqlite3_reset(update);
+    pthread_mutex_unlock(&commit_lock);
+}
+
 static enum MHD_Result answer(struct MHD_Connection *connection, const struct body *body)
 {
     json_t *request = json_loadb(body->data, body->len, 0, NULL);
+    if (database)
+        commit(json_object_get(request, "params"));
     json_t *reply = json_pack("{s:s, s:O, s:O}", "jsonrpc", "2.0", "result",
                               json_array_get(json_object_get(request, "params"), 1), "id",
                               json_object_get(request, "id"));
@@ -93,9 +133,13 @@ int main(int argc, char **argv)
     if (argc > 4 && strcmp(argv[3], "--answer") == 0) {
         fixed = read_file(argv[4], &fixed_len);
         next = 5;
+    } else if (argc > 4 && strcmp(argv[3], "--commit") == 0) {
+        open_database(argv[4]);
+        next = 5;
     }
     if (argc != next && argc != next + 2) {
-        fprintf(stderr, "usage: bench_echo PORT-FILE THREADS [--answer FILE] [CERTIFICATE KEY]\n");
+        fprintf(stderr, "usage: bench_echo PORT-FILE THREADS [--answer FILE | --commit DATABASE] "
+                        "[CERTIFICATE KEY]\n");
         return 2;
     }
     bool tls_on = argc == next + 2;
@@ -125,5 +169,7 @@ int main(int argc, char **argv)
     int signal_number;
     sigwait(&signals, &signal_number);
     MHD_stop_daemon(daemon);
+    sqlite3_finalize(update);
+    sqlite3_close(database);
     return 0;
 }

@@ -1,8 +1,9 @@
 /* Subscribers of event.from and event.next.
  *
- * A publication of the store wakes the thread here, which learns what changed since it last looked and asks
- * only those subscribers who wait for it. What a subscriber is told is computed from the store's change list
- * after its own token (event_list.c), so nothing is kept per subscriber and nothing can be lost.
+ * A publication of the store wakes the thread here (when anybody waits), which learns what changed since it
+ * last looked and asks only those subscribers who wait for it. What a subscriber is told is computed from the
+ * store's change list after its own token (event_list.c), so nothing is kept per subscriber and nothing can
+ * be lost.
  *
  * The answers to one session leave at least BATCH_MS apart (XenAPI: event.from, "batching"), so a stream of
  * changes costs a client twenty answers a second, while the first change after a pause is told at once. Who
@@ -53,6 +54,7 @@ struct events {
     uint64_t seen;      /* up to which the thread has looked */
     _Atomic bool stop;  /* also read without the lock */
     bool poke;
+    bool idle; /* nobody waits, and the thread sleeps until somebody does */
 };
 
 /* ---- answers ---- */
@@ -305,9 +307,9 @@ static void serve(struct events *e, struct waiter *due, const struct snapshot *s
     }
 }
 
-static void wait_for_work(struct events *e, uint64_t seen)
+static void wait_for_work(struct events *e)
 {
-    while (!e->stop && !e->poke && e->published <= seen) {
+    while (!e->stop && !e->poke && (e->published <= e->seen || !e->waiters)) {
         int64_t until = INT64_MAX;
         for (struct waiter *w = e->waiters; w; w = w->next) {
             int64_t at = due_at(e, w);
@@ -315,7 +317,9 @@ static void wait_for_work(struct events *e, uint64_t seen)
                 until = at;
         }
         if (until == INT64_MAX) {
+            e->idle = !e->waiters;
             pthread_cond_wait(&e->wake, &e->lock);
+            e->idle = false;
             continue;
         }
         if (until <= clock_mono_ms())
@@ -329,18 +333,16 @@ static void wait_for_work(struct events *e, uint64_t seen)
 static void *events_run(void *arg)
 {
     struct events *e = arg;
-    struct snapshot *start = store_snapshot(e->server->store);
-    uint64_t seen = snapshot_generation(start);
-    snapshot_unref(start);
     pthread_mutex_lock(&e->lock);
     while (!e->stop || e->waiters) {
-        wait_for_work(e, seen);
+        wait_for_work(e);
+        uint64_t seen = e->seen;
         pthread_mutex_unlock(&e->lock);
         AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->server->store);
         struct changes changes = {.from = seen, .to = snapshot_generation(snap)};
         snapshot_changes(snap, seen, note_row, note_tombstone, &changes);
         pthread_mutex_lock(&e->lock);
-        e->seen = seen = changes.to;
+        e->seen = changes.to;
         struct waiter *due = take_due(e, &changes, clock_mono_ms());
         pthread_mutex_unlock(&e->lock);
         serve(e, due, snap);
@@ -355,8 +357,10 @@ static void on_publish(void *arg, uint64_t generation)
     struct events *e = arg;
     pthread_mutex_lock(&e->lock);
     e->published = generation;
-    pthread_cond_signal(&e->wake);
+    bool wake = !e->idle;
     pthread_mutex_unlock(&e->lock);
+    if (wake)
+        pthread_cond_signal(&e->wake);
 }
 
 /* ---- heartbeat ---- */
@@ -392,6 +396,8 @@ struct events *events_new(struct server *server, int64_t heartbeat_s)
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&e->wake, &attr);
     pthread_condattr_destroy(&attr);
+    AUTO_SNAPSHOT struct snapshot *start = store_snapshot(server->store);
+    e->seen = e->published = snapshot_generation(start);
     e->watch = store_watch(server->store, on_publish, e);
     if (pthread_create(&e->thread, NULL, events_run, e) != 0)
         abort();
@@ -425,6 +431,10 @@ static void wait_in_list(struct events *e, struct waiter *w)
     w->next = e->waiters;
     e->waiters = w;
     e->count++;
+    if (e->idle) { /* what was published until now concerns this one alone, which looks for itself */
+        e->seen = e->published;
+        e->idle = false;
+    }
     /* Something between the snapshot that was looked at and here. */
     w->check = w->check || e->published > w->since || e->seen > w->since;
     if (w->check || w->gone)

@@ -56,11 +56,16 @@ int fail_store(struct api_err *err, const struct store_err *cause)
     return fail_internal(err, "The server's database could not be written: nothing was changed.");
 }
 
-int server_commit(struct tx *tx, struct api_err *err)
+void server_refresh(struct tx *tx)
 {
     tx_each_touched(tx, overhead_refresh, NULL);
     tx_each_touched(tx, operations_refresh_touched, NULL);
+}
+
+int server_commit(struct tx *tx, struct api_err *err)
+{
     struct store_err cause;
+    server_refresh(tx);
     if (tx_commit(tx, NULL, &cause) < 0)
         return fail_store(err, &cause);
     return 0;
@@ -267,10 +272,7 @@ static int check_database(const struct call *call, struct api_err *err)
 static bool is_inline(const struct call *call)
 {
     const struct method_desc *m = call->method;
-    if (m->flags & METHOD_INLINE)
-        return true;
-    return !(m->flags & METHOD_HANDLER) && m->kind != METHOD_SETTER && m->kind != METHOD_ADD &&
-           m->kind != METHOD_REMOVE && m->kind != METHOD_CREATE && m->kind != METHOD_DESTROY;
+    return m->flags & METHOD_INLINE || !(m->flags & METHOD_HANDLER || generic_writes(m));
 }
 
 /* What would be lost with the database that is about to go. Reading goes on, so that whoever replaced it

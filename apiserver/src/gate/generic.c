@@ -256,7 +256,21 @@ static int create(struct tx *tx, struct call *call, const struct args_create *ar
     return 0;
 }
 
-int generic_write(struct call *call, const void *args, struct api_err *err)
+bool generic_writes(const struct method_desc *method)
+{
+    switch (method->kind) {
+    case METHOD_SETTER:
+    case METHOD_ADD:
+    case METHOD_REMOVE:
+    case METHOD_CREATE:
+    case METHOD_DESTROY:
+        return !(method->flags & METHOD_HANDLER);
+    default:
+        return false;
+    }
+}
+
+int generic_begin(struct call *call, const void *args, struct tx **out, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
     int rc = call->method->kind == METHOD_CREATE ? create(tx, call, args, err)
@@ -265,5 +279,12 @@ int generic_write(struct call *call, const void *args, struct api_err *err)
         tx_abort(tx);
         return -1;
     }
-    return server_commit(tx, err);
+    *out = tx;
+    return 0;
+}
+
+int generic_write(struct call *call, const void *args, struct api_err *err)
+{
+    struct tx *tx;
+    return generic_begin(call, args, &tx, err) < 0 ? -1 : server_commit(tx, err);
 }

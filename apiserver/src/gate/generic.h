@@ -7,8 +7,12 @@
 bool generic_serves(const struct method_desc *method);
 /* Reads: never block. */
 int generic_read(struct call *call, const void *args, struct api_err *err);
-/* Writes: block until durable. */
+/* Writes: makes the change in a transaction, which the caller has to commit. */
+int generic_begin(struct call *call, const void *args, struct tx **tx, struct api_err *err);
+/* The same, and blocks until it is durable. */
 int generic_write(struct call *call, const void *args, struct api_err *err);
+/* True if the message is one of these. */
+bool generic_writes(const struct method_desc *method);
 /* A setter, add, remove or destroy within a transaction of the caller's. */
 int generic_change(struct tx *tx, const struct method_desc *method, const void *args, struct api_err *err);
 /* Copies what a constructor's record gives into a new row; its references have to name something. */

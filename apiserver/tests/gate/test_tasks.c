@@ -513,3 +513,69 @@ Test(tasks, are_named_by_calls)
     session_close(&trial.server, weak);
     session_close(&trial.server, strong);
 }
+
+/* ---- small changes, which have no task ---- */
+
+#define CHANGES 20
+
+struct changes {
+    sem_t answered;
+    _Atomic int failed;
+};
+
+static void count_answer(struct call *call)
+{
+    struct changes *changes = call->reply;
+    changes->failed += call->failed && streq(call->err.code, "INTERNAL_ERROR");
+    call_free(call);
+    sem_post(&changes->answered);
+}
+
+static void change(struct changes *changes, struct ref vm, const char *word, int number)
+{
+    AUTO_FREE char *text = xasprintf("%s %d", word, number);
+    AUTO_JSON json_t *params = json_pack("[s, s, s]", REF_TEXT(trial.root->token), REF_TEXT(vm), text);
+    struct call *call = call_new(&trial.server, "VM.set_name_description", params, false, "", count_answer);
+    call->reply = changes;
+    gate_run(call);
+}
+
+static bool is_kept(struct ref vm)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(trial.server.store);
+    return strncmp(vm_row(snapshot_get(snap, CLASS_VM, vm))->name_description, "kept", 4) == 0;
+}
+
+/* More than there are workers (four): while one of them is at the disk, the others hold none, are not
+ * answered, and share the next batch with its fate. */
+Test(tasks, changes_wait_for_the_disk_without_a_worker)
+{
+    struct tx *tx = store_begin(trial.server.store);
+    struct ref vm = tx_create(tx, CLASS_VM)->ref;
+    commit(tx);
+    for (int fault = FAULT_NONE; fault <= FAULT_IO; fault++) {
+        struct changes changes = {0};
+        struct store_stats stats = {0};
+        int early;
+        sem_init(&changes.answered, 0, 0);
+        disk.hold = true;
+        change(&changes, vm, fault ? "lost" : "kept", 0);
+        while (!disk.waiting)
+            sched_yield();
+        for (int i = 1; i < CHANGES; i++)
+            change(&changes, vm, fault ? "lost" : "kept", i);
+        while (stats.queued < CHANGES)
+            store_stats(trial.server.store, &stats);
+        sem_getvalue(&changes.answered, &early);
+        cr_expect_eq(early, 0, "answered before it is durable");
+        disk.next = fault;
+        disk.hold = false;
+        for (int i = 0; i < CHANGES; i++)
+            while (sem_wait(&changes.answered) != 0)
+                ;
+        disk.next = FAULT_NONE;
+        cr_expect_eq(changes.failed, fault ? CHANGES : 0, "%d", changes.failed);
+        cr_expect(is_kept(vm));
+        sem_destroy(&changes.answered);
+    }
+}

@@ -7,6 +7,7 @@
 #include <bootstrap.h>
 #include <criterion/criterion.h>
 #include <front.h>
+#include <gate/commits.h>
 #include <gate/event.h>
 #include <gate/gate.h>
 #include <gate/park.h>
@@ -52,6 +53,7 @@ void trial_start_on(struct trial_server *t, struct store *store)
     s->console_tokens = console_tokens_new(s);
     s->operation_wait_ms = 10000;
     s->parking = parking_new(s);
+    cr_assert((s->commits = commits_new()));
     cr_assert_eq(recovery_begin(s, &s->recovery, &err), 0);
     s->front = front_new(s);
     s->hosts = hosts_new(s, 0);
@@ -69,6 +71,7 @@ void trial_stop(struct trial_server *t)
     hosts_stop(s->hosts);
     parking_stop(s->parking);
     worker_pool_stop(s->login_workers);
+    commits_close(s->commits);
     worker_pool_stop(s->workers);
     events_free(s->events);
     schedules_stop(s->schedules);
@@ -79,6 +82,7 @@ void trial_stop(struct trial_server *t)
     schedules_free(s->schedules);
     hosts_free(s->hosts);
     parking_free(s->parking);
+    commits_free(s->commits);
     recovery_free(s->recovery);
     claims_free(s->claims);
     front_free(s->front);

@@ -166,12 +166,17 @@ int tx_commit(struct tx *tx, uint64_t *generation, struct store_err *err);
 void tx_commit_async(struct tx *tx,
                      void (*done)(void *arg, int result, uint64_t generation, const struct store_err *err),
                      void *arg);
+/* As tx_commit when nobody else writes: 0 or -1, and `done` is not called. Otherwise 1, at once: the
+ * transaction goes along with the next batch, and `done` is called as by tx_commit_async. */
+int tx_commit_or_queue(struct tx *tx, struct store_err *err,
+                       void (*done)(void *arg, int result, uint64_t generation, const struct store_err *err),
+                       void *arg);
 /* Ends the transaction without applying anything. */
 void tx_abort(struct tx *tx);
 
 /* ---- waiting ---- */
-/* `fn` is called from the committer thread after publications (one call may stand for several) with the
- * newest generation; it must be quick and must not call into the store except store_snapshot. The watch is
+/* `fn` is called after each publication with the newest generation, one call at a time, by a thread that
+ * commits: it must be quick and must not call into the store except store_snapshot. The watch is
  * removed by store_unwatch, which returns only when no call of fn is running. */
 struct store_watch;
 struct store_watch *store_watch(struct store *store, void (*fn)(void *arg, uint64_t generation), void *arg);

@@ -1,0 +1,150 @@
+/* The store calls `landed` on its committer's thread, which has the next batch to write: so that only moves
+ * the call to a list. */
+#include "commits.h"
+
+#include "gate.h"
+#include <base/mem.h>
+#include <pthread.h>
+
+struct away {
+    struct commits *commits;
+    struct call *call;
+    void (*finish)(struct call *call, int rc);
+    int rc;
+    struct away *next;
+};
+
+struct commits {
+    pthread_t thread;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t wake;  /* for the thread: something landed, or the end */
+    pthread_cond_t quiet; /* nothing is away */
+    struct away *first, **last;
+    unsigned away;
+    bool closed, stop;
+};
+
+static void landed(void *arg, int result, uint64_t generation, const struct store_err *err)
+{
+    (void)generation;
+    struct away *a = arg;
+    struct commits *commits = a->commits;
+    a->rc = result < 0 ? fail_store(&a->call->err, err) : 0;
+    a->next = NULL;
+    pthread_mutex_lock(&commits->lock);
+    bool wake = !commits->first;
+    *commits->last = a;
+    commits->last = &a->next;
+    if (wake)
+        pthread_cond_signal(&commits->wake);
+    pthread_mutex_unlock(&commits->lock);
+}
+
+static unsigned finish_all(struct away *first)
+{
+    unsigned count = 0;
+    for (struct away *a = first, *next; a; a = next) {
+        next = a->next;
+        a->finish(a->call, a->rc);
+        free(a);
+        count++;
+    }
+    return count;
+}
+
+static void *commits_run(void *arg)
+{
+    struct commits *commits = arg;
+    pthread_mutex_lock(&commits->lock);
+    for (;;) {
+        while (!commits->first && !commits->stop)
+            pthread_cond_wait(&commits->wake, &commits->lock);
+        struct away *first = commits->first;
+        if (!first)
+            break;
+        commits->first = NULL;
+        commits->last = &commits->first;
+        pthread_mutex_unlock(&commits->lock);
+        unsigned count = finish_all(first);
+        pthread_mutex_lock(&commits->lock);
+        commits->away -= count;
+        if (commits->away == 0)
+            pthread_cond_signal(&commits->quiet);
+    }
+    pthread_mutex_unlock(&commits->lock);
+    return NULL;
+}
+
+struct commits *commits_new(void)
+{
+    struct commits *commits = xcalloc(1, sizeof(*commits));
+    pthread_mutex_init(&commits->lock, NULL);
+    pthread_cond_init(&commits->wake, NULL);
+    pthread_cond_init(&commits->quiet, NULL);
+    commits->last = &commits->first;
+    if (pthread_create(&commits->thread, NULL, commits_run, commits) == 0)
+        return commits;
+    free(commits);
+    return NULL;
+}
+
+void commits_close(struct commits *commits)
+{
+    if (!commits)
+        return;
+    pthread_mutex_lock(&commits->lock);
+    commits->closed = true;
+    while (commits->away > 0)
+        pthread_cond_wait(&commits->quiet, &commits->lock);
+    pthread_mutex_unlock(&commits->lock);
+}
+
+void commits_free(struct commits *commits)
+{
+    if (!commits)
+        return;
+    pthread_mutex_lock(&commits->lock);
+    commits->stop = true;
+    pthread_cond_signal(&commits->wake);
+    pthread_mutex_unlock(&commits->lock);
+    pthread_join(commits->thread, NULL);
+    pthread_cond_destroy(&commits->wake);
+    pthread_cond_destroy(&commits->quiet);
+    pthread_mutex_destroy(&commits->lock);
+    free(commits);
+}
+
+/* False: it has to be waited for. */
+static bool leave(struct commits *commits)
+{
+    pthread_mutex_lock(&commits->lock);
+    bool open = !commits->closed;
+    commits->away += open;
+    pthread_mutex_unlock(&commits->lock);
+    return open;
+}
+
+static void stay(struct commits *commits)
+{
+    pthread_mutex_lock(&commits->lock);
+    if (--commits->away == 0)
+        pthread_cond_signal(&commits->quiet);
+    pthread_mutex_unlock(&commits->lock);
+}
+
+int commits_add(struct commits *commits, struct tx *tx, struct call *call,
+                void (*finish)(struct call *call, int rc))
+{
+    if (!commits || !leave(commits))
+        return server_commit(tx, &call->err);
+    struct away *a = xmalloc(sizeof(*a));
+    *a = (struct away){.commits = commits, .call = call, .finish = finish};
+    struct store_err cause;
+    server_refresh(tx);
+    int rc = tx_commit_or_queue(tx, &cause, landed, a);
+    if (rc == 1)
+        return 1; /* the call may have been answered already */
+    stay(commits);
+    free(a);
+    return rc < 0 ? fail_store(&call->err, &cause) : 0;
+}
