@@ -86,6 +86,8 @@ class CliTest(unittest.TestCase):
         outcome = self.thin.run(f"session_id={self.api.session}", "host-list", "--minimal", login=False)
         self.assertEqual((outcome.code, outcome.out.strip()), (0, self.api.host.get_all_records().popitem()[1]["uuid"]))
         self.api.host.get_all()  # the session is ours and still there
+        again = self.thin.run(*2 * [f"session_id={self.api.session}"], "host-list", login=False)
+        self.assertEqual(again.code, 1, "it is said once")
 
     def test_no_session_is_left(self):
         def logins():

@@ -70,7 +70,7 @@ static void take_word(struct conversation *c, char *word)
         c->user = value;
     else if ((value = value_of(word, "password")))
         c->password = value;
-    else if (c->word_count == 0 && (value = value_of(word, "session_id")))
+    else if (c->word_count == 0 && !c->session && (value = value_of(word, "session_id")))
         c->session = xstrdup(value);
     else
         c->words[c->word_count++] = word;
