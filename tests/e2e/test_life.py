@@ -111,7 +111,7 @@ class LifeTest(unittest.TestCase):
         self.shell = self.again()
         self.assertEqual(self.say("cat /data/file /tmp/mark").split(), ["disk", "memory"])
         self.say("kill -0 $(cat /tmp/pid)")
-        until("one TPM, on the other host", lambda: len(self.tpms()) == 1 and self.tpms().isdisjoint(before), 30)
+        until("one TPM, on the other host", lambda: len(self.tpms()) == 1 and self.tpms().isdisjoint(before))
         self.xe("vm-shutdown", f"uuid={self.uuid}", "force=true")
         self.assertEqual(self.tpms(), set())
         # What the pool has of it now is what the next start, on whichever host, begins with.
@@ -138,7 +138,7 @@ class LifeTest(unittest.TestCase):
         vdi = self.xe("vdi-create", f"sr-uuid={repository}", "name-label=more", "virtual-size=8MiB", "type=user")
         vbd = self.xe("vbd-create", f"vm-uuid={self.uuid}", f"vdi-uuid={vdi}", "device=5")
         self.xe("vbd-plug", f"uuid={vbd}")
-        until("the guest sees it", lambda: "8192 vd" in " ".join(self.say("cat /proc/partitions").split()), 30)
+        until("the guest sees it", lambda: "8192 vd" in " ".join(self.say("cat /proc/partitions").split()))
         self.xe("vbd-unplug", f"uuid={vbd}")
         self.assertNotIn("8192 vd", " ".join(self.say("cat /proc/partitions").split()))
         self.xe("vbd-destroy", f"uuid={vbd}")

@@ -10,7 +10,7 @@ class Late(AssertionError):
     """Something did not happen in time."""
 
 
-def until(what, check, limit_s=60.0, step_s=0.05):
+def until(what, check, limit_s=90.0, step_s=0.05):
     """Calls check() until it returns something true, which is the result."""
     end = time.monotonic() + limit_s
     while True:
@@ -36,7 +36,7 @@ class Screen:
     def send(self, text):
         self._send(text.encode())
 
-    def expect(self, text, limit_s=60.0):
+    def expect(self, text, limit_s=120.0):
         """Waits for `text` behind what the last expect() found; returns what came before it."""
         end = time.monotonic() + limit_s
         while True:
@@ -53,14 +53,14 @@ class Screen:
                 raise Late(f"serial: ended before {text!r}; last: {self.text[-600:]!r}")
             self.text += data.decode("utf-8", "replace")
 
-    def login(self, limit_s=60.0):
+    def login(self, limit_s=180.0):
         """From the tiny guest's prompt to root's shell, with lines too wide to be wrapped."""
         self.expect("tiny login:", limit_s)
         self.send("root\n")
         self.expect("# ", limit_s)
         self.run("stty columns 500")
 
-    def run(self, command, limit_s=30.0):
+    def run(self, command, limit_s=120.0):
         """One shell command in the guest (root is logged in); returns (exit code, output)."""
         # The typed line holds do""ne and so is no match for done. The shell may show it twice, when
         # it was typed before the prompt: the output starts behind the last one. The mark is new
