@@ -208,14 +208,13 @@ class TestPool:
 
     def __exit__(self, kind, value, trace):
         if kind:
-            self.keep_logs()
             sys.stderr.write(f"--- end of poold's log\n{self.poold.log()[-3000:]}\n")
             for host in self.hosts:
                 sys.stderr.write(f"--- end of {host.name}'s log\n{host.log()[-2000:]}\n")
         self.close(check=kind is None)
 
     def keep_logs(self):
-        """The whole logs of what failed, where CORRAL_TEST_LOGS says."""
+        """The daemons' whole logs, where CORRAL_TEST_LOGS says."""
         folder = os.environ.get("CORRAL_TEST_LOGS")
         for daemon in (self.poold, *self.hosts) if folder else ():
             shutil.copy(daemon.log_path, os.path.join(folder, f"{os.path.basename(self.folder)}-{daemon.name}.log"))
@@ -268,6 +267,7 @@ class TestPool:
         finally:
             for daemon in [self.poold, *self.hosts]:
                 daemon.kill()
+            self.keep_logs()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def read(self, name):
