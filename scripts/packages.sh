@@ -51,6 +51,7 @@ test|c:sign-efi-sig-list|efitools|makes the keys of those tests
 test|c:mke2fs|e2fsprogs|disks with files for guests
 test|c:mkfs.xfs|xfsprogs|disks of guests whose kernel is read
 test|c:mkfs.btrfs|btrfs-progs|the same
+test|c:valgrind|valgrind|counts instructions of hot paths
 test|c:mmdebstrap|mmdebstrap|a Debian guest
 test|c:sfdisk|fdisk|its partitions
 test|d:grub-pc-bin|grub-pc-bin|its boot loader (BIOS)
