@@ -133,7 +133,7 @@ static bool guest_lives(void)
 static struct watchdog_status ask(enum watchdog_request request, int64_t value)
 {
     struct watchdog_status status = {0};
-    watchdog_ask(folder, request, value, 1000, &status);
+    watchdog_ask(folder, request, value, LIMIT_MS, &status); /* at once when it is not there */
     return status;
 }
 
