@@ -4,6 +4,7 @@
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
+#include <sys/socket.h>
 
 /* Hands a response to the server thread, which queues it. The claim was won. */
 static void give(struct http_request *req, unsigned status, struct MHD_Response *response)
@@ -132,20 +133,31 @@ void http_answer_error(struct http_request *req, unsigned status, const char *te
 
 /* ---- streamed answers ---- */
 
+/* libmicrohttpd 0.9.75 keeps the connection of a failed answer of unknown length until it has been idle for
+ * too long. With its socket shut, such an answer ends without looking whole. */
+static ssize_t fail_answer(struct http_request *req)
+{
+    if (req->answer_sized)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (shutdown(req->socket->fd, SHUT_RDWR) < 0)
+        log_debug("http", "the client of a failed answer is gone");
+    return MHD_CONTENT_READER_END_OF_STREAM;
+}
+
 static ssize_t on_produce(void *context, uint64_t position, char *to, size_t max)
 {
     (void)position;
     struct http_request *req = context;
     for (;;) {
         if (atomic_load_explicit(&req->cut, memory_order_relaxed))
-            return MHD_CONTENT_READER_END_WITH_ERROR;
+            return fail_answer(req);
         ssize_t n = req->producer->produce(req->producer_arg, to, max);
         if (n > 0)
             return n;
         if (n == HTTP_PRODUCER_END)
             return MHD_CONTENT_READER_END_OF_STREAM;
         if (n != 0)
-            return MHD_CONTENT_READER_END_WITH_ERROR;
+            return fail_answer(req);
         if (request_sleep(req, true))
             return 0;
     }
@@ -165,6 +177,7 @@ void http_answer_stream(struct http_request *req, unsigned status, const struct 
     if (request_claim(req)) {
         req->producer = producer;
         req->producer_arg = arg;
+        req->answer_sized = length >= 0;
         uint64_t size = length < 0 ? MHD_SIZE_UNKNOWN : (uint64_t)length;
         /* The response keeps a count: it may be freed after the request is over. */
         struct MHD_Response *response = must(

@@ -62,6 +62,8 @@ struct http_server {
     int listener; /* -1: libmicrohttpd has it */
     uint16_t port;
     int64_t idle_timeout_ms, body_timeout_ms;
+    size_t bodies_bytes_max;
+    _Atomic size_t bodies_bytes; /* room of all collected bodies */
     char *cert_pem, *key_pem, *trust_pem;
     struct tls_identity *identity; /* for new connections; NULL: as at the start; guarded by lock */
 
@@ -172,6 +174,7 @@ struct http_request {
     void *closed_arg;
     const struct http_producer *producer;
     void *producer_arg;
+    bool answer_sized; /* its length is known */
     void (*upgraded)(void *arg, struct stream *stream, const char *early,
                      size_t early_len); /* asked for: set until it was called */
     struct buf upgrade_head;

@@ -47,6 +47,15 @@ struct http_request *http_request_ref(struct http_request *req)
     return req;
 }
 
+/* On the server's threads: the request may outlive the server. */
+static void body_free(struct http_request *req)
+{
+    free(req->body);
+    atomic_fetch_sub_explicit(&req->server->bodies_bytes, req->body_cap, memory_order_relaxed);
+    req->body = NULL;
+    req->body_len = req->body_cap = 0;
+}
+
 void http_request_unref(struct http_request *req)
 {
     if (atomic_fetch_sub_explicit(&req->refs, 1, memory_order_acq_rel) != 1)
@@ -58,7 +67,6 @@ void http_request_unref(struct http_request *req)
     buf_done(&req->early_head);
     head_copy_free(req->copy);
     free(req->cookies);
-    free(req->body);
     free(req);
 }
 
@@ -177,9 +185,7 @@ static enum MHD_Result at_head(struct http_request *req)
  */
 static void turn_away(struct http_request *req, unsigned status, const char *text)
 {
-    free(req->body);
-    req->body = NULL;
-    req->body_len = req->body_cap = 0;
+    body_free(req);
     req->body_mode = BODY_DISCARD;
     if (request_claim(req))
         answer_error_claimed(req, status, text);
@@ -198,6 +204,26 @@ static void deliver(struct http_request *req, char *data, size_t len)
     req->delivered = true;
     set_clock(req, 0);
     req->body_done(req, data, len, req->body_arg);
+    body_free(req); /* also while others think about an answer */
+}
+
+/* By doubling with what arrived, never by what was declared. False: there is no memory, or others have it. */
+static bool body_grow(struct http_request *req, size_t len)
+{
+    struct http_server *server = req->server;
+    size_t cap = req->body_cap ? req->body_cap * 2 : 16384;
+    while (cap - req->body_len < len)
+        cap *= 2;
+    size_t more = cap - req->body_cap;
+    size_t before = atomic_fetch_add_explicit(&server->bodies_bytes, more, memory_order_relaxed);
+    char *grown = before + more <= server->bodies_bytes_max ? realloc(req->body, cap) : NULL;
+    if (!grown) {
+        atomic_fetch_sub_explicit(&server->bodies_bytes, more, memory_order_relaxed);
+        return false;
+    }
+    req->body = grown;
+    req->body_cap = cap;
+    return true;
 }
 
 static void collect(struct http_request *req, const char *data, size_t len)
@@ -211,18 +237,9 @@ static void collect(struct http_request *req, const char *data, size_t len)
         deliver(req, (char *)(uintptr_t)data, len);
         return;
     }
-    if (len > req->body_cap - req->body_len) {
-        /* Grows by doubling with what arrived, never by what was declared. */
-        size_t cap = req->body_cap ? req->body_cap * 2 : 16384;
-        while (cap - req->body_len < len)
-            cap *= 2;
-        char *grown = realloc(req->body, cap);
-        if (!grown) {
-            turn_away(req, 503, "the server has no memory for a body of this size now");
-            return;
-        }
-        req->body = grown;
-        req->body_cap = cap;
+    if (len > req->body_cap - req->body_len && !body_grow(req, len)) {
+        turn_away(req, 503, "the server has no memory for a body of this size now");
+        return;
     }
     memcpy(req->body + req->body_len, data, len);
     req->body_len += len;
@@ -369,6 +386,7 @@ void request_on_completed(void *context, struct MHD_Connection *connection, void
     if (req->sink)
         sink_end(req, false);
     response_drop(req);
+    body_free(req);
     if (nobody_owes)
         http_request_unref(req);
     http_request_unref(req);

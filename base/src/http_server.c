@@ -17,6 +17,7 @@
 #include <time.h>
 
 #define PEM_MAX (256 * 1024)
+#define BODIES_BYTES_MAX ((size_t)128 << 20)
 
 static int fail(struct http_server_error *error, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -262,6 +263,7 @@ static struct http_server *server_new(const struct http_server_config *config)
     server->socket_path = config->socket_path ? xstrdup(config->socket_path) : NULL;
     server->idle_timeout_ms = (config->idle_timeout_s ? config->idle_timeout_s : 60) * INT64_C(1000);
     server->body_timeout_ms = (config->body_timeout_s ? config->body_timeout_s : 120) * INT64_C(1000);
+    server->bodies_bytes_max = config->bodies_bytes_max ? config->bodies_bytes_max : BODIES_BYTES_MAX;
     return server;
 }
 

@@ -1,5 +1,6 @@
 /* The HTTP server: fast and late answers, bodies, limits, lost clients, stopping. */
 #include "http_fixture.h"
+#include <dirent.h>
 #include <fcntl.h>
 
 /* Shared between a test and its handler; one server a test. */
@@ -9,6 +10,7 @@ static struct {
     _Atomic int done_calls;
     _Atomic long taken;
     _Atomic bool ended_ok, blocked;
+    bool word; /* that a stream begins with; used up by it */
     struct http_reader *reader;
     long wanted;
     char seen[512];
@@ -76,9 +78,15 @@ static void produced(void *arg)
 }
 static const struct http_producer producer = {produce, produced};
 
+/* Nothing, but for one word at the first time when `arg` is set. */
 static ssize_t produce_nothing(void *arg, char *to, size_t max)
 {
-    (void)arg, (void)to, (void)max;
+    bool *word = arg;
+    if (word && *word && max >= 4) {
+        *word = false;
+        memcpy(to, "word", 4);
+        return 4;
+    }
     sem_post(&t.arrived);
     return 0;
 }
@@ -200,9 +208,10 @@ static void on_request(struct http_request *req, void *context)
         struct production *p = xmalloc(sizeof(*p));
         *p = (struct production){3000000, streq(path, "/stream-fail")};
         http_answer_stream(req, 200, NULL, p->fails ? -1 : p->left, &producer, p);
-    } else if (streq(path, "/silent")) {
+    } else if (streq(path, "/silent") || streq(path, "/one-word")) {
         t.req = http_request_ref(req);
-        http_answer_stream(req, 200, NULL, -1, &silent, NULL);
+        t.word = streq(path, "/one-word");
+        http_answer_stream(req, 200, NULL, -1, &silent, &t.word);
     } else if (streq(path, "/take")) {
         t.req = http_request_ref(req);
         http_stream_body(req, &sink, req);
@@ -782,18 +791,36 @@ Test(http_server, a_client_that_goes_away_in_its_body)
     http_server_stop(server);
 }
 
+static int descriptors(void)
+{
+    int count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
+
+/* Before it got anything, and after: its connection goes at once. */
 Test(http_server, a_subscriber_that_goes_away)
 {
+    static const char *const paths[] = {"/silent", "/one-word"};
     struct http_server *server = plain();
-    int fd = connect_raw(server);
-    send_text(fd, "GET /silent HTTP/1.1\r\nHost: x\r\n\r\n");
-    wait_for(&t.arrived);
-    http_producer_wake(t.req);
-    wait_for(&t.arrived);
-    close(fd);
-    wait_for(&t.ended);
-    http_producer_wake(t.req);
-    http_request_unref(t.req);
+    for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
+        int before = descriptors(), fd = connect_raw(server);
+        AUTO_FREE char *head = xasprintf("GET %s HTTP/1.1\r\nHost: x\r\n\r\n", paths[i]);
+        send_text(fd, head);
+        wait_for(&t.arrived);
+        http_producer_wake(t.req);
+        wait_for(&t.arrived);
+        close(fd);
+        wait_for(&t.ended);
+        http_producer_wake(t.req);
+        http_request_unref(t.req);
+        for (int64_t end = clock_mono_ms() + 20000; descriptors() > before && clock_mono_ms() < end;)
+            usleep(10000);
+        cr_expect(descriptors() <= before, "%s", paths[i]);
+    }
     http_server_stop(server);
 }
 
@@ -857,6 +884,41 @@ Test(http_server, a_body_that_never_comes_is_answered)
     AUTO_FREE char *late = receive_all(slow);
     cr_assert_eq(strncmp(late, "HTTP/1.1 408 ", 13), 0, "%s", late);
     cr_assert_eq(t.done_calls, 0);
+    http_server_stop(server);
+}
+
+/* Whoever comes too many is told, what is small is served, and all of it can be used again. */
+Test(http_server, unfinished_bodies_share_a_bounded_memory)
+{
+    enum { CLIENTS = 20, PART = 60000 };
+    setup();
+    struct http_server *server = start(
+        (struct http_server_config){.on_request = on_request, .threads = 2, .bodies_bytes_max = 200000});
+    AUTO_FREE char *part = xmalloc(PART + 1);
+    memset(part, 'x', PART);
+    part[PART] = '\0';
+    for (int round = 0; round < 3; round++) {
+        int fds[CLIENTS], refused = 0;
+        for (int i = 0; i < CLIENTS; i++) {
+            fds[i] = connect_raw(server);
+            send_text(fds[i],
+                      "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 60001\r\n\r\n");
+            send_text(fds[i], part);
+        }
+        AUTO_FREE char *small = converse(server, "POST /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+                                                 "Content-Length: 5\r\n\r\nsmall");
+        cr_expect_not_null(strstr(small, "small"), "%s", small);
+        for (int i = 0; i < CLIENTS; i++) {
+            send_text(fds[i], "y");
+            AUTO_FREE char *all = receive_all(fds[i]);
+            close(fds[i]);
+            refused += strncmp(all, "HTTP/1.1 503 ", 13) == 0;
+            cr_expect(strncmp(all, "HTTP/1.1 503 ", 13) == 0 || strncmp(all, "HTTP/1.1 200 ", 13) == 0,
+                      "%.40s", all);
+        }
+        cr_expect_gt(refused, 0);
+        cr_expect_lt(refused, CLIENTS, "round %d", round);
+    }
     http_server_stop(server);
 }
 

@@ -51,6 +51,9 @@ struct http_server_config {
     unsigned head_bytes_max;
     unsigned idle_timeout_s; /* between requests, and from the first byte of a head to its last; 0: 60 */
     unsigned body_timeout_s; /* for a collected body to arrive whole; 0: 120 */
+    /* Memory of all collected bodies that have not arrived whole; who would need more is answered with 503.
+     * What comes in one piece needs none. 0: 128 MiB. */
+    size_t bodies_bytes_max;
     void (*on_request)(struct http_request *req, void *context);
     void *context;
     /* Writes what http_answer_error sends instead of {"error":"<text>"}: false leaves it at that. The headers
