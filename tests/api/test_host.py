@@ -1,7 +1,11 @@
 """What one asks of hosts and of the pool as a whole."""
+import http.client
 import os
+import shutil
+import socket
 import ssl
 import stat
+import subprocess
 import time
 import unittest
 
@@ -45,6 +49,76 @@ class Ports(unittest.TestCase):
         self.assertEqual(open_ports(POOL.poold.pid),
                          {f"{loopback}:{POOL.port:04X}", f"{loopback}:{POOL.http_port:04X}"})
         self.assertEqual(open_ports(host.pid), {f"{loopback}:{port:04X}"})
+
+
+class Agent(unittest.TestCase):
+    """Both ends of the hop between server and agent."""
+
+    def ask(self, host, certificate=None, version=None):
+        """An order to the agent; the status, or None when it does not come to that."""
+        context = ssl.create_default_context(cafile=POOL.ca)
+        context.check_hostname = False
+        if version:
+            context.maximum_version = version
+        if certificate:
+            context.load_cert_chain(*certificate)
+        with open(os.path.join(host.folder, "hostd.port"), encoding="ascii") as file:
+            connection = http.client.HTTPSConnection("127.0.0.1", int(file.read()), timeout=60, context=context)
+        try:
+            connection.request("POST", "/v1/call/domain_list", b"{}", {"Content-Type": "application/json"})
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+
+    @unittest.skipUnless(shutil.which("openssl"), "there is no openssl here")
+    def test_only_the_pools_server_gives_orders(self):
+        host, folder = POOL.hosts[0], os.path.join(POOL.folder, "strangers")
+        os.mkdir(folder)
+
+        def made(name, *arguments):
+            certificate, key = os.path.join(folder, name + ".pem"), os.path.join(folder, name + ".key")
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days",
+                            "2", *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            return certificate, key
+
+        def pki(state, name):
+            return os.path.join(state, "pki", name + ".pem"), os.path.join(state, "pki", name + ".key")
+        server = pki(POOL.state, "poold")
+        same_name = made("poold", "-subj", "/CN=poold", "-addext", "subjectAltName=DNS:poold.corral.internal", "-addext",
+                         "extendedKeyUsage=clientAuth")
+        refused = {"nobody": {}, "made by somebody else, of the right name": {"certificate": same_name},
+                   "of a host": {"certificate": pki(host.folder, "host")}, "of the page": {"certificate": pki(POOL.state, "server")},
+                   "of the server, with old TLS": {"certificate": server, "version": ssl.TLSVersion.TLSv1_1}}
+        for what, how in refused.items():
+            with self.subTest(what):
+                self.assertIn(self.ask(host, **how), (None, 403))
+        self.assertNotIn(self.ask(host, server), (None, 401, 403), "the server itself is heard")
+
+    def test_only_the_pools_agent_is_believed(self):
+        """Something else where the agent was hears no order."""
+        with TestPool(hosts=2) as pool:
+            api = pool.login()
+            until("both are live", lambda: pool.live_hosts(api) == 2, 60)
+            first, other = pool.hosts
+            with open(os.path.join(first.folder, "hostd.port"), encoding="ascii") as file:
+                port = int(file.read())
+            first.stop()
+            # Another agent of the same pool, with a certificate that is right but for the name.
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(os.path.join(other.folder, "pki", "host.pem"), os.path.join(other.folder, "pki", "host.key"))
+            with socket.create_server(("127.0.0.1", port)) as listener:
+                listener.settimeout(60)
+                said = []
+                for _ in range(3):
+                    connection, _ = listener.accept()
+                    try:
+                        with context.wrap_socket(connection, server_side=True) as secure:
+                            said.append(secure.recv(1))
+                    except OSError:
+                        said.append(b"")
+                self.assertEqual(said, [b""] * 3, "the server spoke to an impostor")
 
 
 class Rights(unittest.TestCase):

@@ -13,6 +13,7 @@ import unittest
 
 import thin
 from pool import NULL, Failure, TestPool, description, module_pool, program, until
+from test_events import vm_record
 
 POOL = API = None
 ROLES = ["read-only", "vm-operator", "vm-admin", "vm-power-admin", "pool-operator", "pool-admin"]
@@ -272,6 +273,51 @@ class Doors(Case):
                     self.assertEqual((denied, status == 403), (at < ROLES.index(action["role"]),) * 2, (status, text))
                     if denied:
                         self.assertIn(b"http/" + name.encode(), text)
+
+    def test_keys_of_maps_that_need_more(self):
+        """One key, the whole map, REST and the command line: the same verdict, and nothing has changed after a no."""
+        vm = API.VM.create(vm_record("guarded"))
+        uuid = API.VM.get_uuid(vm)
+        self.addCleanup(API.VM.destroy, vm)
+        # The map's own role is vm-admin: it is needed for a key that has none.
+        for field, key, needed in (("other_config", "pci", "pool-admin"), ("platform", "hvm_serial", "pool-admin"),
+                                   ("other_config", "XenCenter.CustomFields.x", "vm-operator"), ("other_config", "free", "vm-admin")):
+            get, put = getattr(API.VM, "get_" + field), getattr(API.VM, "set_" + field)
+            before = get(vm)
+            for role_name in ROLES:
+                api = self.sessions[role_name]
+                allowed = ROLES.index(role_name) >= ROLES.index(needed)
+
+                def message(name, *args, api=api):
+                    try:
+                        api.call(f"VM.{name}_{field}", api.session, vm, *args)
+                        return True
+                    except Failure as failure:
+                        self.assertEqual(failure.code, "RBAC_PERMISSION_DENIED")
+                        return False
+
+                def rest(value, api=api):
+                    status, _, text = POOL.http("PATCH", f"/api/v1/vms/{uuid}", json.dumps({field: {key: value}}).encode(),
+                                                {"Authorization": "Bearer " + api.session, "Content-Type": "application/merge-patch+json"})
+                    self.assertIn(status, (200, 403), text)
+                    return status == 200
+
+                def line(role_name=role_name):
+                    outcome = thin.ThinClient(POOL, "door-" + role_name, PASSWORD).run(
+                        "vm-param-set", f"uuid={uuid}", f"{field.replace('_', '-')}:{key}=v")
+                    self.assertEqual(outcome.code != 0, "RBAC_PERMISSION_DENIED" in outcome.err or "role" in outcome.err, outcome.err)
+                    return outcome.code == 0
+                doors = {"add": lambda: message("add_to", key, "v"), "set": lambda: message("set", {**before, key: "v"}),
+                         "rest": lambda: rest("v"), "line": line}
+                for door, enter in doors.items() if key == "pci" else list(doors.items())[:3]:
+                    with self.subTest(field=field, key=key, role=role_name, door=door):
+                        self.assertEqual(enter(), allowed)
+                        self.assertEqual(get(vm), {**before, key: "v"} if allowed else before)
+                    put(vm, {**before, key: "v"})
+                    with self.subTest(field=field, key=key, role=role_name, door=door, what="away"):
+                        gone = rest(None) if door == "rest" else message("set", before) if door == "set" else message("remove_from", key)
+                        self.assertEqual(gone, allowed)
+                    put(vm, before)
 
     def test_ways_to_say_who_one_is(self):
         session = self.sessions["pool-operator"].session
