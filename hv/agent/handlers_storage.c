@@ -6,7 +6,7 @@
 /* How a disk is to be kept. */
 static int to_storage(enum image_format format, enum disk_format *out, struct hv_err *err)
 {
-    if (format == IMAGE_FORMAT_VHD)
+    if (format == IMAGE_FORMAT_VHD || format == IMAGE_FORMAT_VMDK)
         return hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "Disks are kept as raw or as qcow2.");
     *out = format == IMAGE_FORMAT_QCOW2 ? DISK_QCOW2 : DISK_RAW;
     return 0;

@@ -84,6 +84,8 @@ enum disk_format stream_format(enum image_format format)
         return DISK_QCOW2;
     case IMAGE_FORMAT_VHD:
         return DISK_VHD;
+    case IMAGE_FORMAT_VMDK:
+        return DISK_VMDK;
     }
     return DISK_RAW;
 }
@@ -210,7 +212,9 @@ static int export_disk(struct stream_job *job, struct hv_err *err)
     if (outcome == 0) {
         enum disk_format format = stream_format(args->format);
         bool delta = args->base && *args->base, part = args->from > 0 || args->length >= 0;
-        if (delta && (!is_disk || format != DISK_VHD || part))
+        if (format == DISK_VMDK)
+            outcome = hv_fail(err, HV_ERR_KIND_UNSUPPORTED, "VMDK images are taken, not made.");
+        else if (delta && (!is_disk || format != DISK_VHD || part))
             outcome = hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "Differences come as a VHD of a disk, whole.");
         else if (part && format != DISK_RAW)
             outcome = hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "Parts are of the raw form.");

@@ -389,7 +389,8 @@ int image_resize(const struct storage_sr *sr, const struct disk_layers *layers, 
 
 /* ---- uploaded images ---- */
 
-static int check_info(const json_t *info, int64_t virtual_size, struct storage_error *error)
+static int check_info(const json_t *info, enum disk_format is, int64_t virtual_size,
+                      struct storage_error *error)
 {
     const char *format = "";
     int64_t size = -1;
@@ -399,7 +400,7 @@ static int check_info(const json_t *info, int64_t virtual_size, struct storage_e
     json_get_bool(info, "encrypted", &encrypted);
     const json_t *data = json_object_get(json_object_get(info, "format-specific"), "data");
     json_get_bool(data, "corrupt", &corrupt);
-    if (!streq(format, "qcow2") || size != virtual_size)
+    if (!streq(format, disk_format_name(is)) || size != virtual_size)
         return storage_fail(error, STORAGE_BAD_IMAGE, "the image is not what its header says");
     if (json_object_get(info, "backing-filename") || json_object_get(info, "full-backing-filename"))
         return storage_fail(error, STORAGE_BAD_IMAGE, "the image has a backing file");
@@ -411,9 +412,10 @@ static int check_info(const json_t *info, int64_t virtual_size, struct storage_e
 }
 
 /* Follows all tables: finds an image that is cut short, where reading would give zeros. */
-static int check_tables(const struct storage_sr *sr, int fd, struct storage_error *error)
+static int check_tables(const struct storage_sr *sr, int fd, enum disk_format format,
+                        struct storage_error *error)
 {
-    const char *const argv[] = {"check", "-q", "-f", "qcow2", TOOL_PATH_SOURCE, NULL};
+    const char *const argv[] = {"check", "-q", "-f", disk_format_name(format), TOOL_PATH_SOURCE, NULL};
     struct tool_run run = {.argv = argv,
                            .fds = &fd,
                            .fd_count = 1,
@@ -426,6 +428,28 @@ static int check_tables(const struct storage_sr *sr, int fd, struct storage_erro
     if (error->kind == STORAGE_BAD_IMAGE)
         storage_fail(error, STORAGE_BAD_IMAGE, "the image is damaged or cut short");
     return -1;
+}
+
+int image_examine(const struct storage_sr *sr, int fd, enum disk_format format, int64_t virtual_size,
+                  struct storage_error *error)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    const char *const argv[] = {"info", "--output=json", "-f", disk_format_name(format), TOOL_PATH_SOURCE,
+                                NULL};
+    struct tool_run run = {.argv = argv,
+                           .fds = &fd,
+                           .fd_count = 1,
+                           .timeout_ms = 60000,
+                           .file_size_max = 0,
+                           .cpu_seconds_max = 30,
+                           .output = &text};
+    if (tool_run(sr, &run, error) < 0)
+        return -1;
+    struct json_error json_error;
+    AUTO_JSON json_t *info = json_parse(text.data ? text.data : "", text.len, &json_error);
+    if (!info)
+        return storage_fail(error, STORAGE_BAD_IMAGE, "the image cannot be examined");
+    return check_info(info, format, virtual_size, error) < 0 ? -1 : check_tables(sr, fd, format, error);
 }
 
 int image_check_qcow2(const struct storage_sr *sr, int fd, int64_t size_max, int64_t *virtual_size,
@@ -446,22 +470,7 @@ int image_check_qcow2(const struct storage_sr *sr, int fd, int64_t size_max, int
     if (header.virtual_size > size_max)
         return storage_fail(error, STORAGE_DATA_LONG, "the image has %lld bytes, more than the disk's %lld",
                             (long long)header.virtual_size, (long long)size_max);
-    AUTO_BUF struct buf text = BUF_INIT;
-    const char *const argv[] = {"info", "--output=json", "-f", "qcow2", TOOL_PATH_SOURCE, NULL};
-    struct tool_run run = {.argv = argv,
-                           .fds = &fd,
-                           .fd_count = 1,
-                           .timeout_ms = 60000,
-                           .file_size_max = 0,
-                           .cpu_seconds_max = 30,
-                           .output = &text};
-    if (tool_run(sr, &run, error) < 0)
-        return -1;
-    struct json_error json_error;
-    AUTO_JSON json_t *info = json_parse(text.data ? text.data : "", text.len, &json_error);
-    if (!info)
-        return storage_fail(error, STORAGE_BAD_IMAGE, "the image cannot be examined");
-    if (check_info(info, header.virtual_size, error) < 0 || check_tables(sr, fd, error) < 0)
+    if (image_examine(sr, fd, DISK_QCOW2, header.virtual_size, error) < 0)
         return -1;
     *virtual_size = header.virtual_size;
     return 0;

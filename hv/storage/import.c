@@ -110,6 +110,8 @@ static int check_spooled(const struct temp_file *spooled, const struct disk_file
                    : storage_fail_errno(error, errno, "cannot size the disk's file");
     if (format == DISK_VHD)
         return vhd_check(spooled->fd, length, d->virtual_size, &virtual_size, error);
+    if (format == DISK_VMDK)
+        return vmdk_check(spooled->sr, spooled->fd, length, d->virtual_size, &virtual_size, error);
     return image_check_qcow2(spooled->sr, spooled->fd, d->virtual_size, &virtual_size, error);
 }
 

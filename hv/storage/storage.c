@@ -60,7 +60,8 @@ const char *storage_failure_name(enum storage_failure kind)
 
 const char *disk_format_name(enum disk_format format)
 {
-    static const char *const names[] = {[DISK_RAW] = "raw", [DISK_QCOW2] = "qcow2", [DISK_VHD] = "vpc"};
+    static const char *const names[] = {
+        [DISK_RAW] = "raw", [DISK_QCOW2] = "qcow2", [DISK_VHD] = "vpc", [DISK_VMDK] = "vmdk"};
     return names[format];
 }
 

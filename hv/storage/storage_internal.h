@@ -268,6 +268,20 @@ int image_resize(const struct storage_sr *sr, const struct disk_layers *layers, 
 int image_check_qcow2(const struct storage_sr *sr, int fd, int64_t size_max, int64_t *virtual_size,
                       struct storage_error *error);
 
+/* qemu-img finds the image to be of that format and size, alone, and whole. Only behind checks of one's own:
+ * it would open the files that an image names. */
+int image_examine(const struct storage_sr *sr, int fd, enum disk_format format, int64_t virtual_size,
+                  struct storage_error *error);
+
+/* ---- vmdk.c ---- */
+/* Refuses an uploaded VMDK image (of `file_size` bytes) that is damaged, is not one file alone, or whose disk
+ * has more than `size_max` bytes. */
+int vmdk_check(const struct storage_sr *sr, int fd, int64_t file_size, int64_t size_max,
+               int64_t *virtual_size, struct storage_error *error);
+/* The first part of that: what can be said without QEMU. */
+int vmdk_check_head(int fd, int64_t file_size, int64_t size_max, int64_t *virtual_size,
+                    struct storage_error *error);
+
 /* ---- vhd_delta.c ---- */
 struct vhd_delta {
     const char *uuid, *parent; /* of the disk, and of the one that it is compared with */

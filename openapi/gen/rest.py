@@ -372,7 +372,7 @@ class Writer:
                        parameters=params("uuid"))  # fmt: skip
         self.operation("post", uploads, tag, "make_upload", "Begins an upload by tus 1.0; nothing else may use the disk until it ends.", role,
                        self.planned({"201": {"description": "Location is where the bytes go.", "headers": header("Location", "Upload-Offset", "Upload-Expires")}}),
-                       parameters=params("uuid", "format", "plan", "TusResumable", "UploadLength", "UploadMetadata", "ReprDigest"))  # fmt: skip
+                       parameters=params("uuid", "upload_format", "plan", "TusResumable", "UploadLength", "UploadMetadata", "ReprDigest"))  # fmt: skip
         self.operation("get", one, tag, "get_upload", "How far an upload is.", role,
                        {"200": {**told, "content": {"application/json": {"schema": ref("schemas", "Upload")}}}}, parameters=params("uuid", "upload"))  # fmt: skip
         self.operation("head", one, tag, "look_at_upload", "How far an upload is, in Upload-Offset.", role, {"200": told},
@@ -405,6 +405,7 @@ class Writer:
             "IdempotencyKey": h("Idempotency-Key", "A repeat with the same key does nothing new and gets the same answer."),
             "upload": {"name": "upload", "in": "path", "required": True, "description": "The upload.", "schema": {"type": "string", "format": "uuid"}},
             "format": q("format", "The form of the bytes.", {"type": "string", "enum": ["raw", "vhd", "qcow2"], "default": "raw"}),
+            "upload_format": q("format", "The form of the bytes.", {"type": "string", "enum": ["raw", "vhd", "qcow2", "vmdk"], "default": "raw"}),
             "Range": h("Range", "bytes=FIRST-LAST, bytes=FIRST- or bytes=-COUNT, of the raw form."),
             "IfRange": h("If-Range", "The ETag of the content that the range is of: of another one all comes."),
             "TusResumable": h("Tus-Resumable", "The version of tus: 1.0.0."),

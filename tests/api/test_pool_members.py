@@ -8,6 +8,7 @@ import unittest
 
 from pool import NULL, Failure, TestPool, until
 from test_events import vm_record
+from test_rest import Rest
 
 
 
@@ -196,8 +197,12 @@ class PoolMembersTest(unittest.TestCase):
         first = next(h for h in api.host.get_all() if h != host)
         self.assertEqual(answer_of(api.pool.eject, first)[0], "INTERNAL_ERROR")
         last = [api.secret.create({"value": str(n), "other_config": {}}) for n in range(20)][-1]
+        Rest(self.one, api.session).ok(200, "POST", "/apply", {"networks": {"taken back": {}}})
         api.pool.designate_new_master(host)
         new = self.leads(self.two)
+        self.assertEqual(len(new.network.get_by_name_label("taken back")), 1)
+        Rest(self.two, new.session).ok(200, "POST", "/undo")
+        self.assertEqual(new.network.get_by_name_label("taken back"), [], "the new coordinator knows the way back")
         self.assertEqual(new.secret.get_value(last), "19")
         pool, = new.pool.get_all()
         self.assertEqual(new.pool.get_master(pool), host)

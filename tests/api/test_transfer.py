@@ -189,6 +189,20 @@ class Bytes(TransferTest):
             self.assertEqual(file.read(), data + bytes(2 * MIB))
 
     @unittest.skipUnless(shutil.which("qemu-img"), "no qemu-img")
+    def test_vmdk(self):
+        raw, vmdk = os.path.join(POOL.folder, "c.raw"), os.path.join(POOL.folder, "c.vmdk")
+        data = pattern(2 * MIB, b"vmdk")
+        with open(raw, "wb") as file:
+            file.write(data)
+        for subformat in ("monolithicSparse", "streamOptimized"):
+            subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", f"subformat={subformat}", raw, vmdk], check=True)
+            with open(vmdk, "rb") as file:
+                self.assertEqual(self.upload(file.read(), "&format=vmdk")[0], 200)
+            self.assertEqual(self.content(), data + bytes(2 * MIB))
+            self.assertEqual(self.upload(bytes(4 * MIB))[0], 200)
+        self.assertEqual(self.download("&format=vmdk")[0], 404, "they are taken, not made")
+
+    @unittest.skipUnless(shutil.which("qemu-img"), "no qemu-img")
     def test_qcow2(self):
         raw, qcow2 = os.path.join(POOL.folder, "a.raw"), os.path.join(POOL.folder, "a.qcow2")
         data = pattern(2 * MIB, b"qcow2")
@@ -247,7 +261,7 @@ class Doors(TransferTest):
             ("vdi=OpaqueRef:NULL", 404, "HANDLE_INVALID"),
             ("vdi=../../etc/passwd", 404, "HANDLE_INVALID"),
             (f"vdi={self.sr}", 404, "HANDLE_INVALID"),
-            (f"vdi={self.vdi}&format=vmdk", 404, "VALUE_NOT_SUPPORTED"),
+            (f"vdi={self.vdi}&format=vdi", 404, "VALUE_NOT_SUPPORTED"),
             (f"vdi={self.vdi}&format=", 404, "VALUE_NOT_SUPPORTED"),
             (f"vdi={self.vdi}&chunked=true", 501, "NOT_IMPLEMENTED"),
             (f"sr_id={self.vdi}", 404, "HANDLE_INVALID"),
@@ -278,7 +292,7 @@ class Tasks(TransferTest):
 
     def test_a_refusal_fails_the_task(self):
         task = self.task()
-        self.assertEqual(self.upload(pattern(MIB), f"&task_id={task}&format=vmdk")[0], 404)
+        self.assertEqual(self.upload(pattern(MIB), f"&task_id={task}&format=vdi")[0], 404)
         record = self.api.task.get_record(task)
         self.assertEqual((record["status"], record["error_info"][0]), ("failure", "VALUE_NOT_SUPPORTED"))
 
@@ -310,6 +324,9 @@ class Failures(TransferTest):
                        check=True, stdout=subprocess.DEVNULL)
         with open(image, "rb") as file:
             self.fails("IMPORT_ERROR", file.read(), "&format=qcow2")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "vmdk", "-o", "subformat=monolithicFlat", image, "1M"], check=True)
+        with open(image, "rb") as file:
+            self.fails("IMPORT_ERROR", file.read(), "&format=vmdk")
 
     @unittest.skipUnless(os.geteuid() == 0, "only root can mount a small file system")
     def test_a_full_repository(self):
@@ -427,6 +444,7 @@ class Guests(TransferTest):
             self.assertEqual(self.content(disks[n]["VDI"]), pattern(2 * MIB))
         self.assertEqual(disks["2"]["VDI"], self.vdi)
         self.assertEqual([self.api.VIF.get_MAC(vif) for vif in vm["VIFs"]], ["00:16:3e:00:00:77"])
+        self.starts(self.api.VM.get_by_uuid(out.strip()))
         xml = self.file("guest.xml", f"<domain><name>virt</name><memory unit='MiB'>64</memory><vcpu>2</vcpu><os><type>hvm</type></os>"
                         f"<devices><disk type='file'><driver type='qcow2'/><source file='{cow}'/><target dev='vda'/></disk></devices>"
                         "</domain>".encode())
@@ -434,6 +452,12 @@ class Guests(TransferTest):
         self.assertEqual((code, err), (0, ""))
         vm = self.api.VM.get_by_uuid(out.strip())
         self.assertEqual((self.api.VM.get_name_label(vm), self.api.VM.get_VCPUs_max(vm)), ("renamed", 2))
+        self.starts(vm)
+
+    def starts(self, vm):
+        self.api.VM.start(vm, False, False)
+        self.assertEqual(self.api.VM.get_power_state(vm), "Running")
+        self.api.VM.hard_shutdown(vm)
 
     def test_what_was_made_goes_when_a_step_fails(self):
         raw = self.file("short.raw", pattern(MIB))

@@ -273,7 +273,7 @@ class Xe(UploadTest):
             f.write(bytes(2 * MIB))
         status, why = self.xe(file, "--resume")
         self.assertEqual((status, "the disk takes" in why), (1, True), why)
-        for words in (("resume=perhaps",), ("--resume", "format=vmdk")):
+        for words in (("resume=perhaps",), ("--resume", "format=vdi")):
             self.assertEqual(self.xe(file, *words)[0], 1, words)
         self.assertEqual(self.xe("-", "--resume")[0], 1)
 

@@ -4,6 +4,7 @@
 //
 //   URL, TOKEN, SEED (a number), ROUNDS, ONLY (part of an operationId; default: all)
 import assert from "node:assert/strict";
+import { get } from "node:http";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import Ajv from "ajv/dist/2020.js";
 import addFormats from "ajv-formats";
@@ -12,10 +13,12 @@ import { OpenAPIClientAxios } from "openapi-client-axios";
 const { URL: url, TOKEN: token, SEED: seed = "1", ROUNDS: rounds = "2", ONLY: only = "" } = process.env;
 const NO_SUCH = "00000000-0000-4000-8000-000000000000";
 
-// These would end the session or the agent that the others need.
-const LEFT_OUT = new Set(["log_out", "host.shutdown_agent", "host.restart_agent", "host.shutdown", "host.reboot", "pool.eject",
+const BYTES = "application/offset+octet-stream";
+
+// These would end the session or the agent that the others need: they are only planned.
+const PLANNED = new Set(["log_out", "host.shutdown_agent", "host.restart_agent", "host.shutdown", "host.reboot", "pool.eject",
   "host.declare_dead", "host.destroy", "delete_host", "host.power_on", "host.enable_external_auth", "pool.enable_external_auth",
-  "events", "pool.join", "pool.join_force", "pool.designate_new_master", "pool.emergency_transition_to_master",
+  "pool.join", "pool.join_force", "pool.designate_new_master", "pool.emergency_transition_to_master",
   "pool.emergency_reset_master", "pool.recover_slaves", "host.emergency_ha_disable", "pool.enable_ha", "pool.disable_ha",
   "pool.set_https_only", "host.set_https_only", "pool.rotate_secret", "host.reset_server_certificate",
   "host.install_server_certificate", "host.refresh_server_certificate", "host.emergency_reset_server_certificate",
@@ -113,7 +116,20 @@ function spoilt(s) {
 
 const failures = [];
 let calls = 0;
+const uploads = []; // made here, [disk, upload]
+
+/** An upload of the disk that is there, if it takes one. */
+async function uploadOf(uuid) {
+  if (random(4) === 0) return NO_SUCH;
+  const made = await client.make_upload({ uuid, "Upload-Length": "7" });
+  if (made.status !== 201) return NO_SUCH;
+  const upload = made.headers.location.split("/").at(-1);
+  uploads.push([uuid, upload]);
+  return upload;
+}
+
 async function call(op, round) {
+  if (op.operationId === "events") return listen();
   const parameters = (op.parameters ?? []).map(resolve);
   const values = {};
   const list = op.tags[0];
@@ -121,7 +137,7 @@ async function call(op, round) {
   const own = page?.data?.items?.map((item) => item.uuid) ?? [];
   for (const p of parameters) {
     if (p.name === "uuid") values.uuid = own.length && random(4) ? pick(own) : NO_SUCH;
-    else if (p.name === "upload") values.upload = NO_SUCH;
+    else if (p.name === "upload") values.upload = await uploadOf(values.uuid);
     else if (p.name === "Upload-Length") values["Upload-Length"] = pick(["1048576", "0", "x", "1"]);
     else if (p.name === "Upload-Offset") values["Upload-Offset"] = pick(["0", "7", ""]);
     else if (p.name === "Range") values.Range = pick(["bytes=0-9", "bytes=-1", "bytes=9999999999-", "x"]);
@@ -133,14 +149,34 @@ async function call(op, round) {
     }
   }
   const schema = resolve(op.requestBody?.content?.["application/json"]?.schema);
-  const body = schema ? (round % 2 ? spoilt(schema) : objectOf(schema)) : undefined;
-  await ask(op, values, body);
-  if (round === 0 && parameters.some((p) => p.name === "plan")) await ask(op, { ...values, plan: "true" }, body);
+  const bytes = op.requestBody?.content?.[BYTES];
+  const body = bytes ? "x".repeat(pick([0, 6, 7, 8])) : schema ? (round % 2 ? spoilt(schema) : objectOf(schema)) : undefined;
+  const config = bytes ? { headers: { "Content-Type": BYTES } } : undefined;
+  if (PLANNED.has(op.operationId)) {
+    await ask(op, { ...values, plan: "true" }, body);
+    return;
+  }
+  await ask(op, values, body, config);
+  for (const [uuid, upload] of uploads.splice(0)) await client.end_upload({ uuid, upload }); // others want the disk
+  if (round === 0 && parameters.some((p) => p.name === "plan")) await ask(op, { ...values, plan: "true" }, body, config);
+}
+
+/** The stream of events has no end: its head is what there is to look at. */
+async function listen() {
+  calls++;
+  const told = await new Promise((resolve, reject) => {
+    const request = get(`${url}/api/v1/events`, { headers: { Authorization: `Bearer ${token}` }, timeout: 60_000 }, (answer) => {
+      resolve(`${answer.statusCode} ${String(answer.headers["content-type"]).split(";")[0]}`);
+      answer.destroy();
+    });
+    request.on("error", reject).on("timeout", () => request.destroy(new Error("no answer")));
+  });
+  if (told !== "200 text/event-stream") failures.push(`events: ${told}`);
 }
 
 /** One request, and whether its answer is described. */
-async function ask(op, values, body) {
-  const answer = await client[op.operationId](values, body);
+async function ask(op, values, body, config) {
+  const answer = await client[op.operationId](values, body, config);
   calls++;
   const told = `${op.operationId} ${JSON.stringify(values)} ${JSON.stringify(body)?.slice(0, 300)} -> ${answer.status} ${JSON.stringify(answer.data)?.slice(0, 400)}`;
   if (answer.status >= 500) {
@@ -163,7 +199,7 @@ async function ask(op, values, body) {
   if (why) failures.push(`${why}: ${told}`);
 }
 
-const operations = api.getOperations().filter((op) => !LEFT_OUT.has(op.operationId) && op.operationId.includes(only));
+const operations = api.getOperations().filter((op) => op.operationId.includes(only));
 uuids = (await client.get("/api/v1/networks?fields=uuid")).data.items.map((item) => item.uuid);
 for (let round = 0; round < Number(rounds); round++) {
   for (const op of operations) {

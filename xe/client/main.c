@@ -1,9 +1,12 @@
 /* The xe program: settings, signals, and the engine joined with its transport. */
 #include "client.h"
+#include <base/buf.h>
 #include <base/mem.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/time.h>
 #include <termios.h>
 
 #ifndef XE_VERSION
@@ -18,17 +21,49 @@ static void on_signal(int number)
     xe_stop = true;
 }
 
+static void on_alarm(int number)
+{
+    (void)number;
+}
+
 static void catch_signals(void)
 {
-    struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction action = {.sa_handler = on_signal}, alarm = {.sa_handler = on_alarm};
     sigemptyset(&action.sa_mask);
+    sigemptyset(&alarm.sa_mask);
+    sigaction(SIGALRM, &alarm, NULL);
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
 
-static int output_error; /* errno of the first failed write to stdout */
+#define LOOK_MS 200
+
+static int output_error; /* errno of the first failed write to stdout; EINTR: the user did not wait for it */
+
+/* Writes to stdout, also where that does not block. Who reads may be slow, and Ctrl-C ends the wait: a timer
+ * interrupts a write that has begun to wait after it. */
+static void put(const char *text, size_t len)
+{
+    static const struct itimerval look = {{0, LOOK_MS * 1000}, {0, LOOK_MS * 1000}}, never;
+    setitimer(ITIMER_REAL, &look, NULL);
+    while (len > 0 && !output_error) {
+        ssize_t n = write(STDOUT_FILENO, text, len);
+        if (n > 0) {
+            text += n;
+            len -= (size_t)n;
+            continue;
+        }
+        if (n < 0 && errno == EAGAIN)
+            poll(&(struct pollfd){.fd = STDOUT_FILENO, .events = POLLOUT}, 1, LOOK_MS);
+        else if (n < 0 && errno != EINTR)
+            output_error = errno;
+        if (xe_stop && !output_error)
+            output_error = EINTR;
+    }
+    setitimer(ITIMER_REAL, &never, NULL);
+}
 
 /* To a terminal, control characters within names and values go in a readable form: what one user
  * calls a VM must not move the cursor of another. A carriage return may begin a text (progress). */
@@ -40,38 +75,42 @@ static bool is_control(const char *text, size_t i, size_t len)
     return (c < 0x20 && c != '\n' && c != '\t' && !(c == '\r' && i == 0)) || c == 0x7f;
 }
 
-static void write_clean(FILE *file, const char *text, size_t len)
+static void clean(const char *text, size_t len, struct buf *out)
 {
     for (size_t i = 0; i < len; i++) {
         bool two = (unsigned char)text[i] == 0xc2;
         if (!is_control(text, i, len)) {
-            fputc(text[i], file);
+            buf_add_char(out, text[i]);
             continue;
         }
-        fprintf(file, "\\x%02x", (unsigned char)text[i]);
+        buf_printf(out, "\\x%02x", (unsigned char)text[i]);
         if (two)
-            fprintf(file, "\\x%02x", (unsigned char)text[++i]);
+            buf_printf(out, "\\x%02x", (unsigned char)text[++i]);
     }
 }
 
 static void print(void *ctx, const char *text, size_t len)
 {
+    AUTO_BUF struct buf shown = BUF_INIT;
     (void)ctx;
-    if (isatty(STDOUT_FILENO))
-        write_clean(stdout, text, len);
-    else
-        fwrite(text, 1, len, stdout);
-    if ((fflush(stdout) == EOF || ferror(stdout)) && !output_error)
-        output_error = errno ? errno : EIO;
+    if (isatty(STDOUT_FILENO)) {
+        clean(text, len, &shown);
+        put(shown.data, shown.len);
+    } else {
+        put(text, len);
+    }
 }
 
 static void print_error(void *ctx, const char *text, size_t len)
 {
+    AUTO_BUF struct buf shown = BUF_INIT;
     (void)ctx;
-    if (isatty(STDERR_FILENO))
-        write_clean(stderr, text, len);
-    else
+    if (isatty(STDERR_FILENO)) {
+        clean(text, len, &shown);
+        fwrite(shown.data, 1, shown.len, stderr);
+    } else {
         fwrite(text, 1, len, stderr);
+    }
 }
 
 /* Colours are for terminals whose user has not said NO_COLOR. */
@@ -85,17 +124,23 @@ static void style(void *ctx, bool on_error, enum xe_style look)
 {
     static const char *const codes[] = {"0", "32", "31", "2", "1"};
     (void)ctx;
+    char code[8];
     if (!colours(on_error ? STDERR_FILENO : STDOUT_FILENO))
         return;
-    fprintf(on_error ? stderr : stdout, "\033[%sm", codes[look]);
+    int len = snprintf(code, sizeof(code), "\033[%sm", codes[look]);
+    if (on_error)
+        fputs(code, stderr);
+    else
+        put(code, (size_t)len);
 }
 
 /* The list that --watch shows again begins at the top. */
 static void redraw(void *ctx)
 {
     (void)ctx;
+    static const char home[] = "\033[H\033[2J";
     if (isatty(STDOUT_FILENO))
-        fputs("\033[H\033[2J", stdout);
+        put(home, sizeof(home) - 1);
 }
 
 static int prompt(void *ctx, const char *question, char **answer, struct xe_err *err)
@@ -211,6 +256,8 @@ static int run(struct xe_options *options)
                              : xe_run(&api, options->word_count, options->words);
     xe_rpc_logout(&client);
     http_client_free(client.http);
+    if (output_error == EINTR)
+        return XE_EXIT_INTERRUPTED;
     /* A reader that has seen enough (xe vm-list | head) is no trouble to tell of. */
     if (output_error && output_error != EPIPE)
         fprintf(stderr, "xe: cannot write the output: %s\n", strerror(output_error));

@@ -251,6 +251,37 @@ class Session(Base):
         self.assertEqual((r.returncode, r.stderr), (1, b""), "head has what it wanted")
         self.assertEqual(server.calls[-1], "session.logout")
 
+    def many(self, server):
+        server.tables["VM"] = {f"OpaqueRef:{i}": {"uuid": f"uuid-{i}", "name_label": "x" * 2000, "is_a_template": False} for i in range(150)}
+        return ("--nossl", "vm-list", "params=uuid,name-label")
+
+    def test_a_terminal_that_takes_no_more(self):
+        """Stopped by Ctrl-S, or its window gone to sleep: Ctrl-C still ends xe, and the session with it."""
+        server = self.serve()
+        master, slave = pty.openpty()
+        self.addCleanup(os.close, master)
+        p = subprocess.Popen(self.words(server, *self.many(server)), env=self.env(), stdout=slave, stderr=subprocess.PIPE)
+        self.addCleanup(lambda: p.poll() is None and p.kill())
+        os.close(slave)
+        self.assertTrue(select.select([master], [], [], 60)[0], "it prints")
+        p.send_signal(signal.SIGINT)
+        p.communicate(timeout=60)
+        self.assertEqual((p.returncode, server.calls[-1]), (130, "session.logout"))
+
+    def test_a_slow_reader_of_a_pipe_that_does_not_block(self):
+        server = self.serve()
+        words = self.words(server, *self.many(server))
+        whole = subprocess.run(words, env=self.env(), capture_output=True, timeout=60).stdout
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        p = subprocess.Popen(words, env=self.env(), stdout=writer)
+        os.close(writer)
+        got = b""
+        with os.fdopen(reader, "rb", buffering=0) as pipe:
+            while piece := pipe.read(1 << 20 if got else 1):
+                got += piece
+        self.assertEqual((p.wait(60), len(whole) > 250_000, got == whole), (0, True, True))
+
     def test_a_full_disk_behind_stdout_is_an_error(self):
         server = self.serve()
         with open("/dev/full", "w") as full:

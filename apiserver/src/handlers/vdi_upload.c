@@ -39,7 +39,7 @@ bool upload_of(const struct vdi_row *vdi, struct upload *out)
                            .sha256 = text_of(vdi->upload, "sha256"),
                            .metadata = text_of(vdi->upload, "metadata")};
     snprintf(out->id, sizeof(out->id), "%s", id);
-    raw_format_parse(text_of(vdi->upload, "format"), &out->format);
+    raw_format_parse(text_of(vdi->upload, "format"), true, &out->format);
     return true;
 }
 

@@ -20,10 +20,15 @@ struct raw {
     char base[UUID_TEXT_SIZE]; /* only what differs from this VDI is asked for; "": all */
 };
 
-bool raw_format_parse(const char *word, enum image_format *out)
+const char *raw_formats(bool upload)
+{
+    return upload ? "it is raw, vhd, qcow2 or vmdk" : "it is raw, vhd or qcow2";
+}
+
+bool raw_format_parse(const char *word, bool upload, enum image_format *out)
 {
     for (int f = 0; f < IMAGE_FORMAT_COUNT; f++)
-        if (streq(word, image_format_name((enum image_format)f))) {
+        if ((upload || f != IMAGE_FORMAT_VMDK) && streq(word, image_format_name((enum image_format)f))) {
             *out = (enum image_format)f;
             return true;
         }
@@ -36,6 +41,7 @@ const char *raw_format_type(enum image_format format)
         [IMAGE_FORMAT_RAW] = "application/octet-stream",
         [IMAGE_FORMAT_QCOW2] = "application/x-qemu-disk",
         [IMAGE_FORMAT_VHD] = "application/vhd",
+        [IMAGE_FORMAT_VMDK] = "application/x-vmdk",
     };
     return types[format];
 }
@@ -55,9 +61,9 @@ static int choose_format(struct raw *r, struct api_err *err)
     const char *word = transfer_query(r->t, "format");
     if (!word)
         word = "raw";
-    if (raw_format_parse(word, &r->format))
+    if (raw_format_parse(word, r->t->kind->uploads, &r->format))
         return 0;
-    return err_value_not_supported(err, "format", word, "it is raw, vhd or qcow2");
+    return err_value_not_supported(err, "format", word, raw_formats(r->t->kind->uploads));
 }
 
 static const struct row *find(struct tx *tx, const struct class_desc *cls, const char *text)

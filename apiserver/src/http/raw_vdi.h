@@ -3,7 +3,9 @@
 #include <hv/client.h>
 #include <stdbool.h>
 
-/* "raw", "qcow2" or "vhd". */
-bool raw_format_parse(const char *word, enum image_format *out);
+/* "raw", "qcow2" or "vhd"; of what comes also "vmdk". */
+bool raw_format_parse(const char *word, bool upload, enum image_format *out);
+/* These words in a sentence. */
+const char *raw_formats(bool upload);
 /* Its Content-Type. */
 const char *raw_format_type(enum image_format format);

@@ -241,9 +241,9 @@ static int read_format(struct content *c, struct api_err *err)
 {
     const char *word = http_request_query(c->r->req, "format");
     c->format = IMAGE_FORMAT_RAW;
-    if (!word || raw_format_parse(word, &c->format))
+    if (!word || raw_format_parse(word, false, &c->format))
         return 0;
-    return err_value_not_supported(err, "format", word, "it is raw, vhd or qcow2");
+    return err_value_not_supported(err, "format", word, raw_formats(false));
 }
 
 void rest_content(struct rest *r)

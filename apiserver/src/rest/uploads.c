@@ -190,9 +190,9 @@ static bool read_wish(struct rest *r, struct upload *wish, char sha256[static DI
     if (!read_version(r) || !read_number(r, "Upload-Length", &wish->length) ||
         !read_metadata(r, &wish->metadata) || !read_digest(r, sha256))
         return false;
-    if (!format || raw_format_parse(format, &wish->format))
+    if (!format || raw_format_parse(format, true, &wish->format))
         return true;
-    err_value_not_supported(&err, "format", format, "it is raw, vhd or qcow2");
+    err_value_not_supported(&err, "format", format, raw_formats(true));
     rest_fail(r, &err);
     return false;
 }

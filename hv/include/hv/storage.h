@@ -40,9 +40,10 @@ const char *storage_failure_name(enum storage_failure kind);
 enum disk_format {
     DISK_RAW,
     DISK_QCOW2,
-    DISK_VHD, /* of imports and exports alone: no disk is kept so */
+    DISK_VHD,  /* of imports and exports alone: no disk is kept so */
+    DISK_VMDK, /* of imports alone */
 };
-const char *disk_format_name(enum disk_format format); /* "raw", "qcow2", "vpc": as QEMU says */
+const char *disk_format_name(enum disk_format format); /* "raw", "qcow2", "vpc", "vmdk": as QEMU says */
 bool disk_format_parse(const char *text, enum disk_format *out);
 
 /* The user that owns disk files and runs qemu-img; 0, 0 (or a caller that is not root): as the caller. Once,
@@ -73,9 +74,9 @@ void storage_sr_detach(struct storage_sr *sr);
 /* Removes the directory of a `file` SR, which must hold nothing. */
 int storage_sr_destroy(const char *type, const struct str_map *device_config, struct storage_error *error);
 /* Notes in the folder that it is the SR of this uuid; STORAGE_EXISTS when it is another's. `anew`: it was
- * just created, so an old note (of an SR without disks) does not count; else an empty folder without a note is
- * STORAGE_UNAVAILABLE: most likely one whose file system is not mounted. Success for an `iso` SR, which has no
- * note. */
+ * just created, so an old note (of an SR without disks) does not count; else an empty folder without a note
+ * is STORAGE_UNAVAILABLE: most likely one whose file system is not mounted. Success for an `iso` SR, which
+ * has no note. */
 int storage_sr_claim(struct storage_sr *sr, const char *uuid, bool anew, struct storage_error *error);
 
 struct storage_stats {

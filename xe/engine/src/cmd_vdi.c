@@ -57,20 +57,23 @@ static bool ends_with(const char *text, const char *end)
 }
 
 /* The image format: said, or raw. A name that says otherwise must be confirmed. */
-static int image_format(struct xe_run_state *x, const char *filename, const char **format)
+static int image_format(struct xe_run_state *x, const char *filename, bool import, const char **format)
 {
-    static const char *const names[] = {"qcow2", "vhd"};
+    static const char *const names[] = {"qcow2", "vhd", "vmdk"};
+    size_t count = import ? 3 : 2; /* VMDK images are not made */
     *format = xe_arg(x, "format");
-    if (!*format) {
-        for (size_t i = 0; i < ARRAY_LEN(names); i++)
-            if (ends_with(filename, names[i]))
-                return xe_fail(x, XE_ERR_USAGE,
-                               "%s looks like %s: say format=%s, or format=raw to store it byte by byte",
-                               filename, names[i], names[i]);
-        *format = "raw";
+    for (size_t i = 0; i < count; i++) {
+        if (*format && streq(*format, names[i]))
+            return 0;
+        if (!*format && ends_with(filename, names[i]))
+            return xe_fail(x, XE_ERR_USAGE,
+                           "%s looks like %s: say format=%s, or format=raw to store it byte by byte",
+                           filename, names[i], names[i]);
     }
-    if (!streq(*format, "raw") && !streq(*format, "qcow2") && !streq(*format, "vhd"))
-        return xe_fail(x, XE_ERR_CLI, "format must be raw, vhd or qcow2, not '%s'", *format);
+    if (*format && !streq(*format, "raw"))
+        return xe_fail(x, XE_ERR_CLI, "format must be raw, vhd%s qcow2%s, not '%s'", import ? "," : " or",
+                       import ? " or vmdk" : "", *format);
+    *format = "raw";
     return 0;
 }
 
@@ -93,7 +96,7 @@ int xe_cmd_vdi_import(struct xe_run_state *x, const struct xe_command *cmd)
     bool anew;
     (void)cmd;
     if (xe_arg_required(x, "uuid", &given) < 0 || xe_arg_required(x, "filename", &filename) < 0 ||
-        image_format(x, filename, &format) < 0 || xe_ref_by_uuid(x, "VDI", given, &vdi) < 0)
+        image_format(x, filename, true, &format) < 0 || xe_ref_by_uuid(x, "VDI", given, &vdi) < 0)
         return -1;
     int how = resumed_disk(x, vdi, &anew, &uuid);
     if (how <= 0)
@@ -118,7 +121,7 @@ int xe_cmd_vdi_export(struct xe_run_state *x, const struct xe_command *cmd)
     bool anew;
     (void)cmd;
     if (xe_arg_required(x, "uuid", &given) < 0 || xe_arg_required(x, "filename", &filename) < 0 ||
-        image_format(x, filename, &format) < 0 || xe_ref_by_uuid(x, "VDI", given, &vdi) < 0 ||
+        image_format(x, filename, false, &format) < 0 || xe_ref_by_uuid(x, "VDI", given, &vdi) < 0 ||
         (base && xe_ref_by_uuid(x, "VDI", base, &base_ref) < 0))
         return -1;
     int how = resumed_disk(x, vdi, &anew, &uuid);
