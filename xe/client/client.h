@@ -50,6 +50,9 @@ int xe_download_parts(void *ctx, const char *filename, const char *path, bool an
                       void *arg, struct xe_err *err);
 int xe_disk_size(void *ctx, const char *filename, const char *format, int64_t *size, struct xe_err *err);
 int xe_read_file(void *ctx, const char *name, char **data, size_t *len, struct xe_err *err);
+/* fetch.c */
+int xe_fetch(void *ctx, const char *url, xe_progress_fn *progress, void *arg, char **file,
+             struct xe_err *err);
 /* build.c */
 int xe_build_disk(void *ctx, const char *const *options, const char *password, xe_progress_fn *progress,
                   void *arg, char **file, struct xe_err *err);

@@ -210,6 +210,7 @@ static struct xe_api api_of(struct xe_client *client)
                            .build_disk = xe_build_disk,
                            .drop_disk = xe_drop_disk,
                            .disk_size = xe_disk_size,
+                           .fetch = xe_fetch,
                            .open_ova = xe_open_ova,
                            .ova_disk = xe_ova_disk,
                            .write_ova = xe_write_ova,

@@ -264,6 +264,46 @@ class FakeServer:
                 frame(2, b"<" + data + b">")
 
 
+class WebServer:
+    """Files, and addresses elsewhere: `answers` is path -> (status, bytes or Location)."""
+
+    def __init__(self, cert=None):
+        self.answers = {}
+        web = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args):
+                pass
+
+            def do_GET(self):
+                status, what = web.answers.get(self.path, (404, b"none"))
+                self.send_response(status)
+                if isinstance(what, str):
+                    self.send_header("Location", what)
+                    what = b""
+                self.send_header("Content-Length", str(len(what)))
+                self.end_headers()
+                self.wfile.write(what)
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.scheme = "https" if cert else "http"
+        if cert:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(cert)
+            self.http.socket = context.wrap_socket(self.http.socket, server_side=True, do_handshake_on_connect=False)
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def at(self, path):
+        return f"{self.scheme}://127.0.0.1:{self.http.server_address[1]}{path}"
+
+    def close(self):
+        self.http.shutdown()
+        self.http.server_close()
+
+
 def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))

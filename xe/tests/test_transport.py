@@ -2,6 +2,7 @@
 
 usage: test_transport.py XE"""
 
+import io
 import os
 import pty
 import select
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tarfile
 import tempfile
 import termios
 import threading
@@ -17,7 +19,7 @@ import time
 import unittest
 from pathlib import Path
 
-from fake_server import PASSWORD, FakeServer, free_port, make_ca, make_server_cert
+from fake_server import PASSWORD, FakeServer, WebServer, free_port, make_ca, make_server_cert
 
 XE = sys.argv.pop(1)
 VDI = "00000041-0000-4000-8000-000000000000"
@@ -357,6 +359,38 @@ class Transfers(Base):
         for words in (["format=vhd", "--resume"], ["base=" + VDI, "--resume"], ["resume=perhaps"]):
             self.assertEqual(self.xe(server, *command[:-1], f"filename={self.home}/new", *words).returncode, 1, words)
         self.assertEqual(self.xe(server, *command[:-1], "filename=-", "--resume").returncode, 1)
+
+    def test_an_ova_at_an_address(self):
+        """Fetched by xe; what would be made of it is all that is asked for here."""
+        ovf = (Path(__file__).parent / "fuzz/corpus/ovf/vmware.ovf").read_bytes()
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            info = tarfile.TarInfo("web.ovf")
+            info.size = len(ovf)
+            tar.addfile(info, io.BytesIO(ovf))
+        file = self.home / "web.ova"
+        file.write_bytes(packed.getvalue())
+        server = self.serve()
+        told = self.xe(server, "--nossl", "vm-import", f"filename={file}", "dry-run=true")
+        self.assertEqual((told.returncode, "web & more" in told.stdout), (0, True), told.stderr)
+        plain, safe = WebServer(), WebServer(self.cert)
+        for web in (plain, safe):
+            self.addCleanup(web.close)
+            web.answers = {"/web.ova?v=1": (200, packed.getvalue()), "/away.OVA": (302, "/web.ova?v=1"), "/loop.ova": (307, "/loop.ova"),
+                           "/up.ova": (301, safe.at("/web.ova?v=1")), "/down.ova": (301, plain.at("/web.ova?v=1")), "/text.ova": (200, b"no archive")}
+        env = dict(self.env(), SSL_CERT_FILE=str(self.ca[0]), TMPDIR=str(self.home))
+        refused = "Error: "
+        for url, said in ((plain.at("/web.ova?v=1"), ""), (plain.at("/away.OVA#x"), ""), (plain.at("/up.ova"), ""), (safe.at("/away.OVA"), ""),
+                          (plain.at("/loop.ova"), "leads on and on"), (safe.at("/down.ova"), "where xe does not go"), (plain.at("/none.ova"), "HTTP status 404"),
+                          (plain.at("/text.ova"), "is no OVA archive"), (f"http://127.0.0.1:{free_port()}/x.ova", "127.0.0.1"),
+                          ("http://a:b@localhost/x.ova", "without a user"), ("ftp://localhost/x.ova", "begins with http")):
+            with self.subTest(url=url):
+                r = subprocess.run(self.words(server, "--nossl", "vm-import", f"url={url}", "dry-run=true"), env=env, capture_output=True, text=True, timeout=60)
+                if said:
+                    self.assertEqual((r.returncode, r.stdout, has(r.stderr, refused, said)), (1, "", True), r.stderr)
+                else:
+                    self.assertEqual((r.returncode, r.stdout, r.stderr), (0, told.stdout, told.stderr))
+        self.assertEqual(list(self.home.glob("xe-image*")), [])
 
     def test_ctrl_c_cancels_the_task(self):
         server = self.serve()

@@ -2,6 +2,7 @@
  * has a task of its own on the server; Ctrl-C stops the bytes, cancels the task and waits for its end. */
 #include "run.h"
 #include "xe_handlers.h"
+#include <strings.h>
 
 static int draw(void *arg, uint64_t done, uint64_t total)
 {
@@ -291,6 +292,37 @@ static int find_ova(struct xe_run_state *x, char **description, size_t *len)
     return x->api->open_ova(x->api->ctx, filename, description, len, &x->err);
 }
 
+static int import_ova(struct xe_run_state *x, const char *filename)
+{
+    AUTO_FREE char *description = NULL;
+    size_t len;
+    if (x->api->open_ova(x->api->ctx, filename, &description, &len, &x->err) < 0)
+        return -1;
+    if (!description)
+        return xe_fail(x, XE_ERR_CLI, "%s is no OVA archive", xe_arg(x, "url"));
+    return xe_import_ova(x, filename, description, len);
+}
+
+/* The server takes archives of its own kind alone: this one is fetched here. */
+static int import_ova_at(struct xe_run_state *x, const char *url)
+{
+    AUTO_FREE char *file = NULL;
+    struct xe_meter m = xe_meter_init(x, "Fetching", false);
+    int rc = x->api->fetch(x->api->ctx, url, draw, &m, &file, &x->err);
+    xe_meter_end(&m);
+    if (rc < 0)
+        return -1;
+    rc = import_ova(x, file);
+    x->api->drop_disk(x->api->ctx, file);
+    return rc;
+}
+
+static bool is_ova_address(const char *url)
+{
+    size_t len = strcspn(url, "?#");
+    return len > 4 && strncasecmp(url + len - 4, ".ova", 4) == 0;
+}
+
 int xe_cmd_vm_import(struct xe_run_state *x, const struct xe_command *cmd)
 {
     const char *url = xe_arg(x, "url");
@@ -302,6 +334,8 @@ int xe_cmd_vm_import(struct xe_run_state *x, const struct xe_command *cmd)
         return -1;
     if (ova)
         return xe_import_ova(x, xe_arg(x, "filename"), ova, len);
+    if (url && x->api->fetch && is_ova_address(url))
+        return import_ova_at(x, url);
     if ((url ? import_url(x, url, &vms) : import_file(x, &vms)) < 0)
         return -1;
     xe_record_forget(x, "VM");

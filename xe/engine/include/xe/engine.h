@@ -98,6 +98,10 @@ struct xe_api {
     /* How many bytes the disk has that a local file or block device holds (format raw, qcow2 or vhd). A qcow2
      * that needs other files is an error. NULL where that cannot be. */
     int (*disk_size)(void *ctx, const char *filename, const char *format, int64_t *size, struct xe_err *err);
+    /* What is at an address (http or https), as a file on this machine. *file is its path, the caller's;
+     * drop_disk removes it. NULL where that cannot be. */
+    int (*fetch)(void *ctx, const char *url, xe_progress_fn *progress, void *arg, char **file,
+                 struct xe_err *err);
     /* The description in an OVA archive, or of an OVF file (the caller's); *text is NULL for any other file.
      * NULL where such files cannot be read. */
     int (*open_ova)(void *ctx, const char *filename, char **text, size_t *len, struct xe_err *err);
