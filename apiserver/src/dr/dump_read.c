@@ -1,4 +1,6 @@
-/* Only what dumps are made of is understood: tags with attributes, and white space between them. */
+/* Only what dumps are made of is understood: tags with attributes, and white space between them. libxml2
+ * would refuse a value of more than 10 MB, which a row may have, and without that limit takes the square of a
+ * tag's length. */
 #include "dump_read.h"
 
 #include <base/buf.h>
