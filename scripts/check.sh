@@ -42,7 +42,7 @@ long_run() {
         python3 -B "$corral_root/tests/api/test_$name.py" </dev/null || rc=1
     done
     say "at length: a bit flipped in each byte of a database"
-    CORRAL_FLIPS=1 "$1/db/test_sums" --filter 'sums/a_flip*' </dev/null || rc=1
+    CORRAL_FLIPS=1 "$1/db/test_sums" --filter '*/a_flip*' </dev/null || rc=1
     for name in base/test_base_memory db/test_memory apiserver/tests/apiserver_test_memory hv/hv_wire_memory_test; do
         say "at length: each allocation fails, ${name##*/}"
         CORRAL_ALLOCATIONS=all "$1/$name" </dev/null || rc=1
@@ -50,17 +50,19 @@ long_run() {
     say "at length: churn"
     CORRAL_CHURN=1000 "$1/apiserver/tests/apiserver_test_gate_churn" </dev/null || rc=1
     races_run || rc=1
-    say "at length: an image made by xe"
-    CORRAL_CREATE_IMAGE=1 CORRAL_TEST_IMAGES=$corral_root/build/images \
-        python3 -B "$corral_root/tests/e2e/test_debian.py" DebianTest.test_an_image_made_by_xe_is_what_was_asked_for \
-        </dev/null || rc=1
+    export CORRAL_TEST_IMAGES=$corral_root/build/images
+    say "at length: an image made by xe, and one that cloud-init sets up"
+    CORRAL_CREATE_IMAGE=1 python3 -B "$corral_root/tests/e2e/test_debian.py" \
+        DebianTest.test_an_image_made_by_xe_is_what_was_asked_for \
+        DebianTest.test_cloud_init_sets_a_guest_up_as_it_was_asked_to </dev/null || rc=1
     say "at length: a whole installation"
-    CORRAL_CREATE_IMAGE=1 CORRAL_TEST_IMAGES=$corral_root/build/images \
-        python3 -B "$corral_root/tests/e2e/test_media.py" MediaTest.test_debian_installs_itself_from_its_template </dev/null || rc=1
+    CORRAL_CREATE_IMAGE=1 python3 -B "$corral_root/tests/e2e/test_media.py" \
+        MediaTest.test_debian_installs_itself_from_its_template </dev/null || rc=1
+    say "at length: all that drives a guest is killed, everywhere"
+    python3 -B "$corral_root/tests/e2e/test_killed.py" </dev/null || rc=1
     for name in boot.BootTest.test_a_reboot_takes_the_new_kernel input.Input.test_snapshots_of_a_running_disk_have_an_end; do
         say "at length: ${name##*.}"
-        CORRAL_TEST_IMAGES=$corral_root/build/images \
-            python3 -B "$corral_root/tests/e2e/test_${name%%.*}.py" "${name#*.}" </dev/null || rc=1
+        python3 -B "$corral_root/tests/e2e/test_${name%%.*}.py" "${name#*.}" </dev/null || rc=1
     done
     say "at length: instructions"
     local folder=$corral_root/build/release

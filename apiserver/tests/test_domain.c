@@ -407,10 +407,10 @@ Test(domain, cloud_init)
     cr_expect_str_eq(json_string_value(json_array_get(json_object_get(ann, "ssh_authorized_keys"), 0)), key);
     AUTO_JSON json_t *network =
         json_loads(json_string_value(json_object_get(seed, "network-config")), 0, NULL);
-    AUTO_JSON json_t *wanted_network = json_pack(
-        "{s:i, s:{s:{s:{s:s}, s:s, s:[s], s:[{s:s, s:s}], s:{s:[s]}}}}", "version", 2, "ethernets", "eth0",
-        "match", "macaddress", "02:00:00:00:00:01", "set-name", "eth0", "addresses", "192.0.2.10/24",
-        "routes", "to", "0.0.0.0/0", "via", "192.0.2.1", "nameservers", "addresses", "192.0.2.53");
+    AUTO_JSON json_t *wanted_network =
+        json_pack("{s:i, s:[{s:s, s:s, s:s, s:[{s:s, s:s, s:s, s:[s]}]}]}", "version", 1, "config", "type",
+                  "physical", "name", "eth0", "mac_address", "02:00:00:00:00:01", "subnets", "type", "static",
+                  "address", "192.0.2.10/24", "gateway", "192.0.2.1", "dns_nameservers", "192.0.2.53");
     cr_expect(json_equal(network, wanted_network));
     tx_abort(tx);
 }

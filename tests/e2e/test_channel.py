@@ -74,9 +74,9 @@ class ChannelTest(unittest.TestCase):
             "instance-id": self.uuid, "local-hostname": "c1", "public-keys": ["ssh-ed25519 AAAA ann: {x}"]})
         head, body = texts["user-data"].split("\n", 1)
         self.assertEqual((head.strip(), json.loads(body)["users"][0]["name"]), ("#cloud-config", "ann"))
-        card = json.loads(texts["network-config"])["ethernets"]["eth0"]
+        card = json.loads(texts["network-config"])["config"][0]
         mac = self.pool.VIF.get_MAC(self.pool.VM.get_VIFs(self.vm)[0])
-        self.assertEqual((card["match"]["macaddress"], card["addresses"]), (mac, ["192.0.2.7/24"]))
+        self.assertEqual((card["mac_address"], card["subnets"][0]["address"]), (mac, "192.0.2.7/24"))
         # It is made anew where the guest goes on.
         self.site.xe("vm-suspend", f"uuid={self.uuid}")
         self.site.xe("vm-resume", f"uuid={self.uuid}")

@@ -22,26 +22,30 @@ NO_MIRROR = re.compile(r"Failed to fetch|Could not (?:connect|resolve|handshake)
                        r"Unable to connect|Connection (?:failed|timed out|refused)|Network is unreachable")
 
 
-def debian_image():
-    """Path of a qcow2 image, made once for this recipe."""
+def debian_image(kind="debian", size=SIZE, *more):
+    """Path of a qcow2 image, made once for this recipe; `more`: options of guest/build-debian."""
     recipe = hashlib.sha256()
-    for name in ("build-debian", "corral-guest.c"):
-        with open(os.path.join(ROOT, "guest", name), "rb") as file:
-            recipe.update(file.read())
-    path = os.path.join(IMAGES, f"debian-{recipe.hexdigest()[:16]}.qcow2")
+    parts = [os.path.join(ROOT, "guest", name) for name in ("build-debian", "corral-guest.c")]
+    for part in [*parts, *more]:
+        if os.path.isabs(part):
+            with open(part, "rb") as file:
+                recipe.update(file.read())
+        else:
+            recipe.update(part.encode())
+    path = os.path.join(IMAGES, f"{kind}-{recipe.hexdigest()[:16]}.qcow2")
     os.makedirs(IMAGES, exist_ok=True)
-    with open(os.path.join(IMAGES, ".debian.lock"), "w", encoding="ascii") as lock:
+    with open(os.path.join(IMAGES, f".{kind}.lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.path.exists(path):
             return path
         for name in os.listdir(IMAGES):
-            if name.startswith("debian-"):  # of another recipe, or of a run that was ended
+            if name.startswith(f"{kind}-"):  # of another recipe, or of a run that was ended
                 os.unlink(os.path.join(IMAGES, name))
-        raw = os.path.join(IMAGES, "debian-new.raw")
-        run = subprocess.run([os.path.join(ROOT, "guest", "build-debian"), "--open-console", "--size", str(SIZE),
-                              "--tool", os.path.join(BUILD, "bin", "corral-guest"), raw],
+        raw = os.path.join(IMAGES, f"{kind}-new.raw")
+        run = subprocess.run([os.path.join(ROOT, "guest", "build-debian"), "--open-console", "--size", str(size),
+                              "--tool", os.path.join(BUILD, "bin", "corral-guest"), *more, raw],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                             timeout=900, check=False)
+                             timeout=1800, check=False)
         if run.returncode != 0 and NO_MIRROR.search(run.stdout):
             words = "no Debian mirror answers, so no Debian guest is made and NOTHING of this test was tried"
             print(f"SKIPPED: {words}\n{run.stdout}", file=sys.stderr)
@@ -61,24 +65,28 @@ class DebianTest(unittest.TestCase):
         cls.site = Installation()
         cls.addClassCleanup(cls.site.close)
         cls.pool = cls.site.pool()
-        repository = cls.pool.pool.get_default_SR(cls.pool.pool.get_all()[0])
-        cls.disk = cls.pool.VDI.create({
-            "name_label": "debian", "name_description": "", "SR": repository, "virtual_size": SIZE, "type": "user",
+        cls.disk = cls.import_disk(cls.pool, image, SIZE)
+
+    @classmethod
+    def import_disk(cls, pool, image, size):
+        repository = pool.pool.get_default_SR(pool.pool.get_all()[0])
+        disk = pool.VDI.create({
+            "name_label": "debian", "name_description": "", "SR": repository, "virtual_size": size, "type": "user",
             "sharable": False, "read_only": False, "other_config": {}, "xenstore_data": {}, "sm_config": {}, "tags": []})
-        cls.site.xe("vdi-import", f"uuid={cls.pool.VDI.get_uuid(cls.disk)}", f"filename={image}", "format=qcow2",
-                    limit_s=600)
+        cls.site.xe("vdi-import", f"uuid={pool.VDI.get_uuid(disk)}", f"filename={image}", "format=qcow2", limit_s=600)
+        return disk
 
     def setUp(self):
         self.pool = self.site.pool()
 
-    def machine(self):
+    def machine(self, disk=None):
         uuid = self.site.xe("vm-install", "template=Other install media", "new-name-label=debian")
         self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={uuid}", "force=true"))
         self.site.xe("vm-memory-limits-set", f"uuid={uuid}", "static-min=0", "dynamic-min=512MiB",
                      "dynamic-max=512MiB", "static-max=512MiB")
         vm = self.pool.VM.get_by_uuid(uuid)
         self.pool.VBD.create({
-            "VM": vm, "VDI": self.disk, "userdevice": "0", "bootable": True, "mode": "RW", "type": "Disk",
+            "VM": vm, "VDI": disk or self.disk, "userdevice": "0", "bootable": True, "mode": "RW", "type": "Disk",
             "empty": False, "unpluggable": True, "other_config": {}, "qos_algorithm_type": "",
             "qos_algorithm_params": {}})
         for vif in self.pool.VM.get_VIFs(vm):
@@ -89,15 +97,15 @@ class DebianTest(unittest.TestCase):
                               "qos_algorithm_type": "", "qos_algorithm_params": {}})
         return uuid, vm
 
-    def log_in(self, vm, name="debian"):
+    def log_in(self, vm, name="debian", limit_s=400):
         serial = self.site.serial(self.pool, vm)
-        serial.expect(f"{name} login:", 400)
+        serial.expect(f"{name} login:", limit_s)
         serial.send("root\n")
         serial.expect("# ", 120)
         # No colours, no bracketed paste, a prompt that ends as the helper expects.
         serial.send("bind 'set enable-bracketed-paste off'; stty columns 500; PS1='# '\n")
-        serial.expect("# ", 60)
-        serial.run("true", 60)
+        serial.expect("# ")
+        serial.run("true")
         return serial
 
     def good(self, serial, command, limit_s=120):
@@ -162,6 +170,32 @@ class DebianTest(unittest.TestCase):
         clone = self.site.xe("vm-clone", f"uuid={uuid}", f"new-name-label={name}")
         self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={clone}", "force=true"))
         return clone, self.pool.VM.get_by_uuid(clone)
+
+    @unittest.skipUnless(os.environ.get("CORRAL_CREATE_IMAGE"), "cloud-init is tried by './corral test --long' alone")
+    def test_cloud_init_sets_a_guest_up_as_it_was_asked_to(self):
+        """A template with cloud-init in it, as a cloud image is: its VM has the name, user, key and address that xe was told."""
+        key, role = os.path.join(self.site.folder, "cloud.pub"), os.path.join(ROOT, "tests", "e2e", "cloud-role")
+        with open(key, "w", encoding="ascii") as file:
+            file.write("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHx cloud\n")
+        image = debian_image("cloud", 3 << 30, "--include", "cloud-init,sudo,openssh-server", "--role", role)
+        uuid, _ = self.machine(self.import_disk(self.pool, image, 3 << 30))
+        self.site.xe("vm-param-set", f"uuid={uuid}", "is-a-template=true", "name-label=Debian cloud")
+        self.addCleanup(self.site.xe, "template-param-set", f"uuid={uuid}", "is-a-template=false")
+        uuid = self.site.xe("vm-install", "template=Debian cloud", "new-name-label=web1", "cloud-init-hostname=web1",
+                            "cloud-init-user=ann", f"cloud-init-ssh-key={key}", "cloud-init-ip=10.0.2.88/24,10.0.2.2",
+                            limit_s=600)
+        self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={uuid}", "force=true"))
+        vm = self.pool.VM.get_by_uuid(uuid)
+        self.site.xe("vm-start", f"uuid={uuid}")
+        serial = self.log_in(vm, "web1", 1800)
+        self.good(serial, "cloud-init status --wait >/dev/null", 900)
+        self.assertEqual(self.good(serial, "hostname; id -un ann; sudo -l -U ann 2>/dev/null | grep -c NOPASSWD").split(), ["web1", "ann", "1"])
+        self.assertIn("AAAAIHx cloud", self.good(serial, "cat /home/ann/.ssh/authorized_keys"))
+        self.assertEqual(self.good(serial, "grep ^ann: /etc/shadow | cut -d: -f2")[:1], "!")
+        self.assertIn("10.0.2.88/24", self.good(serial, "ip -br -4 addr show eth0"))
+        self.assertIn("via 10.0.2.2", self.good(serial, "ip route show default"))
+        self.assertEqual(self.good(serial, "cloud-init query v1.instance_id 2>/dev/null || cloud-init query instance_id"), uuid)
+        self.site.xe("vm-shutdown", f"uuid={uuid}", limit_s=300)
 
     # ---- images that xe makes ----
 

@@ -212,15 +212,17 @@ static char *network_config(const struct vm_row *vm, const struct domain_config 
         return xstrdup(own);
     if (!value || !nic || !parse_address(value, &address))
         return NULL;
-    json_t *card = json_pack("{s:{s:s}, s:s, s:[s]}", "match", "macaddress", nic->mac, "set-name", "eth0",
-                             "addresses", address.text[0]);
+    /* Version 1, whose gateway belongs to the address: cloud-init makes commands of net-tools, which few
+     * guests have, of the routes of version 2 where a guest has ifupdown. */
+    json_t *subnet = json_pack("{s:s, s:s}", "type", address.family == AF_INET ? "static" : "static6",
+                               "address", address.text[0]);
     if (*address.text[1])
-        json_object_set_new(card, "routes",
-                            json_pack("[{s:s, s:s}]", "to", address.family == AF_INET ? "0.0.0.0/0" : "::/0",
-                                      "via", address.text[1]));
+        json_object_set_new(subnet, "gateway", json_string(address.text[1]));
     if (*address.text[2])
-        json_object_set_new(card, "nameservers", json_pack("{s:[s]}", "addresses", address.text[2]));
-    return text_of("", json_pack("{s:i, s:{s:o}}", "version", 2, "ethernets", "eth0", card));
+        json_object_set_new(subnet, "dns_nameservers", json_pack("[s]", address.text[2]));
+    json_t *card = json_pack("{s:s, s:s, s:s, s:[o]}", "type", "physical", "name", "eth0", "mac_address",
+                             nic->mac, "subnets", subnet);
+    return text_of("", json_pack("{s:i, s:[o]}", "version", 1, "config", card));
 }
 
 static int refuse(struct api_err *err, const char *key, const char *value, const char *why)
