@@ -56,7 +56,7 @@ Test(model, a_row_of_every_class_is_stored_and_found_again)
     }
     snapshot_unref(snap);
     store_close(store);
-    static const char *const files[] = {"", ".lock", "-newest"};
+    static const char *const files[] = {"", ".lock", "-newest", "-wal-synced"};
     for (size_t i = 0; i < ARRAY_LEN(files); i++) {
         AUTO_FREE char *name = xasprintf("%s%s", path, files[i]);
         unlink(name);

@@ -3,6 +3,7 @@ the first one is lost."""
 import glob
 import os
 import subprocess
+import threading
 import unittest
 
 from pool import NULL, Failure, TestPool, program, until
@@ -66,6 +67,28 @@ class Replication(unittest.TestCase):
         _, disk = new_vm(api, "plain", self.sr)
         self.assertEqual(api.VDI.read_database_pool_uuid(disk), "")
         refused(self, "VDI_INCOMPATIBLE_TYPE", api.VDI.open_database, disk)
+        self.read_while_it_is_written(disk)
+
+    def read_while_it_is_written(self, disk):
+        """As copies of the database are, at any moment: a reader waits until that is over."""
+        sock, found = self.first.connect(), []
+        self.addCleanup(sock.close)
+        sock.sendall((f"PUT /import_raw_vdi?vdi={disk}&session_id={self.api.session} HTTP/1.1\r\nHost: x\r\n"
+                      f"Content-Length: {2 * MIB}\r\n\r\n").encode() + bytes(MIB))
+        agent = self.first.hosts[0]
+
+        def busy():
+            return [line for line in agent.log().splitlines() if "call=disk_export" in line and "kind=in_use" in line]
+        reader = threading.Thread(
+            target=lambda: found.append(self.first.again(self.api).VDI.read_database_pool_uuid(disk)))
+        until("the agent has the disk", lambda: glob.glob(os.path.join(self.path, ".*")) or
+              set(os.listdir(self.path)) - {self.api.VDI.get_location(v) for v in self.api.VDI.get_all()})
+        reader.start()
+        until("the reader has met it", busy)
+        self.assertEqual(found, [])
+        sock.sendall(bytes(MIB))
+        reader.join(60)
+        self.assertEqual(found, [""])
 
     def replicate(self):
         """The VDI with the copy."""

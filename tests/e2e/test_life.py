@@ -117,7 +117,7 @@ class LifeTest(unittest.TestCase):
         # What the pool has of it now is what the next start, on whichever host, begins with.
         kept = sorted(base64.b64decode(secret["value"]) for secret in self.pool.secret.get_all_records().values())
         self.assertTrue(any(kept))
-        self.xe("vm-start", f"uuid={self.uuid}", f"on={self.pool.host.get_name_label(here)}")
+        self.xe("vm-start", f"uuid={self.uuid}", f"on={self.pool.host.get_uuid(here)}")
         self.assertEqual(len(self.tpms()), 1)
         self.xe("vm-shutdown", f"uuid={self.uuid}", "force=true")
 

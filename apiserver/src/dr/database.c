@@ -4,12 +4,16 @@
 #include "../gate/session.h"
 #include "../handlers/storage.h"
 #include <base/buf.h>
+#include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <model/errors.h>
+#include <unistd.h>
 
 #define DATABASES_MAX 8
 #define READ_MS (30LL * 60 * 1000)
+#define BUSY_MS 30000 /* copies are written in less */
+#define BUSY_LOOK_MS 50
 
 struct database {
     _Atomic unsigned refs;
@@ -105,6 +109,24 @@ static int take(void *arg, const void *data, size_t len)
     return 0;
 }
 
+/* A copy that the pool writes right now is read a moment later. */
+static int export_when_free(const struct storage_agent *at, const struct hv_disk_export_args *args,
+                            const _Atomic bool *cancel, struct reading *r, struct hv_err *cause)
+{
+    int64_t deadline = clock_mono_ms() + BUSY_MS;
+    for (;;) {
+        char id[UUID_TEXT_SIZE];
+        struct hv_op op = {.id = uuid_format(ref_new(), id), .timeout_ms = READ_MS, .cancel = cancel};
+        int rc = hv_disk_export(at->agent, &op, args, NULL, take, r, cause);
+        if (rc == 0)
+            return 0;
+        storage_end_operation(at->agent, op.id);
+        if (cause->kind != HV_ERR_KIND_IN_USE || clock_mono_ms() >= deadline || (cancel && *cancel))
+            return -1;
+        usleep(BUSY_LOOK_MS * 1000);
+    }
+}
+
 /* 0: r->no_copy or r->whole. */
 static int read_disk(struct server *server, struct ref ref, const _Atomic bool *cancel, struct reading *r,
                      struct api_err *err)
@@ -113,7 +135,6 @@ static int read_disk(struct server *server, struct ref ref, const _Atomic bool *
     AUTO_STORAGE_AGENT struct storage_agent at = STORAGE_AGENT_NONE;
     const struct vdi_row *vdi = vdi_row(snapshot_get(snap, CLASS_VDI, ref));
     const struct sr_row *sr = vdi ? sr_row(snapshot_get(snap, CLASS_SR, vdi->SR)) : NULL;
-    char id[UUID_TEXT_SIZE];
     const char *disk, *iso;
     if (!sr)
         return fail_handle(err, CLASS_VDI, ref);
@@ -123,7 +144,6 @@ static int read_disk(struct server *server, struct ref ref, const _Atomic bool *
         return 0;
     if (storage_agent_get(server, snap, vdi->SR, REF_NULL, &at, err) < 0)
         return -1;
-    struct hv_op op = {.id = uuid_format(ref_new(), id), .timeout_ms = READ_MS, .cancel = cancel};
     struct hv_disk_export_args args;
     struct hv_err cause;
     storage_disk_name(sr, vdi, &disk, &iso);
@@ -131,10 +151,8 @@ static int read_disk(struct server *server, struct ref ref, const _Atomic bool *
     str_assign(&args.sr, sr->uuid);
     str_assign(&args.disk, disk);
     args.format = IMAGE_FORMAT_RAW;
-    int rc = hv_disk_export(at.agent, &op, &args, NULL, take, r, &cause);
+    int rc = export_when_free(&at, &args, cancel, r, &cause);
     hv_disk_export_args_done(&args);
-    if (rc < 0)
-        storage_end_operation(at.agent, op.id);
     if (rc < 0 && !r->whole)
         return storage_fail(err, at.host, vdi->SR, ref, "open_database", &cause);
     r->no_copy = r->no_copy || !r->whole;
