@@ -150,12 +150,20 @@ struct hv_deadline domain_soon(void);
 /* Stops a running domain without telling anybody; whoever finds it so after a death of the agent lets it run
  * on. */
 int domain_hold(struct qemu_domain *d, struct hv_err *err);
+/* It runs on if it ran, and has its disks again if it did not. */
 void domain_release(struct qemu_domain *d);
 /* The same for one that an agent before this one held. Not on the loop's thread. */
 void domain_release_found(struct qemu_domain *d);
-/* Saves a domain that stands still. */
+/* Saves a domain that stands still: UNSUPPORTED if QEMU cannot (see domain_check_sendable). */
 int domain_save(struct qemu_domain *d, const struct hv_save *to, const struct hv_deadline *deadline,
                 int64_t *state_bytes, struct hv_err *err);
+/* ---- regain.c ---- */
+/* UNSUPPORTED: it was paused when its memory was written last, and has not run since. */
+int domain_check_sendable(struct qemu_domain *d, struct hv_err *err);
+/* Gives a paused domain the disks again that QEMU let go of when it wrote its memory. Not on the loop's
+ * thread. */
+int domain_regain_disks(struct qemu_domain *d, struct hv_err *err);
+
 /* What can be said before anything is started: FORMAT. */
 int qemu_load_check(const struct hv_driver_state *state, const struct save_header *header,
                     const struct domain_config *config, struct hv_err *err);

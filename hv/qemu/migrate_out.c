@@ -33,7 +33,7 @@ int qemu_describe(struct hv_driver_state *state, const char *uuid, struct save_h
             err, HV_ERR_KIND_UNSUPPORTED,
             "The domain cannot be sent: its guest still holds a device that was taken away, or it was "
             "started by an older version.");
-    if (domain_describe(d, SAVE_DATA_OFFSET, header, err) < 0)
+    if (domain_check_sendable(d, err) < 0 || domain_describe(d, SAVE_DATA_OFFSET, header, err) < 0)
         return -1;
     header->config.start_paused = paused;
     return 0;

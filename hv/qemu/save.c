@@ -52,6 +52,14 @@ int domain_guard(struct qemu_domain *d, struct hv_err *err)
     return -1;
 }
 
+static void regain(struct qemu_domain *d)
+{
+    struct hv_err err;
+    if (domain_regain_disks(d, &err) < 0)
+        log_error("qemu", "a paused domain has its disks only when it runs again", "domain", d->uuid, "error",
+                  err.text);
+}
+
 void domain_release(struct qemu_domain *d)
 {
     struct hv_deadline soon = domain_soon();
@@ -60,6 +68,8 @@ void domain_release(struct qemu_domain *d)
     pthread_mutex_lock(&d->lock);
     bool was = d->record.held, dead = d->dead;
     pthread_mutex_unlock(&d->lock);
+    if (!was && !dead)
+        regain(d);
     if (was && !dead && domain_command(d, "cont", NULL, &soon, NULL, &err) < 0) {
         log_error("qemu", "a domain that was stopped for a moment does not run on", "domain", d->uuid,
                   "error", err.text);
@@ -233,27 +243,23 @@ int domain_save(struct qemu_domain *d, const struct hv_save *to, const struct hv
 {
     struct save_header header AUTO_SAVE_HEADER = {.state_bytes = 0};
     struct hv_deadline soon = domain_soon();
-    json_t *fast = json_pack("{s:I}", "max-bandwidth", (json_int_t)BANDWIDTH);
-    /* What an earlier attempt to send it elsewhere may have left. */
-    json_t *plain =
-        json_pack("{s:[{s:s, s:b}, {s:s, s:b}]}", "capabilities", "capability", "pause-before-switchover",
-                  "state", 0, "capability", "auto-converge", "state", 0);
     pthread_mutex_lock(&d->lock);
     bool whole = qemu_layout_ok(d->record.layout, &d->record.config);
     pthread_mutex_unlock(&d->lock);
-    if (!whole) {
-        json_decref(fast);
-        json_decref(plain);
+    if (!whole)
         return hv_fail(
             err, HV_ERR_KIND_UNSUPPORTED,
             "The domain cannot be saved: its guest still holds a device that was taken away, or it was "
             "started by an older version.");
-    }
-    if (domain_command(d, "migrate-set-capabilities", plain, &soon, NULL, err) < 0) {
-        json_decref(fast);
-        return -1;
-    }
-    if (domain_command(d, "migrate-set-parameters", fast, &soon, NULL, err) < 0 ||
+    /* The capabilities may be left from an earlier attempt to send it elsewhere. */
+    if (domain_check_sendable(d, err) < 0 ||
+        domain_command(d, "migrate-set-capabilities",
+                       json_pack("{s:[{s:s, s:b}, {s:s, s:b}]}", "capabilities", "capability",
+                                 "pause-before-switchover", "state", 0, "capability", "auto-converge",
+                                 "state", 0),
+                       &soon, NULL, err) < 0 ||
+        domain_command(d, "migrate-set-parameters",
+                       json_pack("{s:I}", "max-bandwidth", (json_int_t)BANDWIDTH), &soon, NULL, err) < 0 ||
         save_header_clear(to->fd, err) < 0)
         return -1;
     if (lseek(to->fd, SAVE_DATA_OFFSET, SEEK_SET) < 0)
@@ -283,8 +289,10 @@ void domain_release_found(struct qemu_domain *d)
     if (offered)
         return; /* another host may run it: it is for the agent to find out */
     mirrors_found(d);
-    if (!held)
+    if (!held) {
+        regain(d);
         return;
+    }
     log_info("qemu", "a domain that was stopped for a moment runs on", "domain", d->uuid);
     domain_cancel_migration(d);
     domain_release(d);

@@ -1,6 +1,7 @@
 /* Snapshots of a live domain: storage has made an empty image for each disk; here they go on top of what the
  * domain writes to, all in one QMP transaction, so that what is below them is of one instant and never
- * written again. With memory the domain stands still from before that until it is saved. */
+ * written again. With memory the domain stands still from before that until it is saved; a paused one stays
+ * so. */
 #include "block.h"
 #include <base/failpoint.h>
 #include <base/json.h>
@@ -100,12 +101,6 @@ int qemu_snapshot(struct hv_driver_state *state, const char *uuid, const struct 
     *applied = false;
     if (!d)
         return -1;
-    pthread_mutex_lock(&d->lock);
-    enum domain_state now = d->info.state;
-    pthread_mutex_unlock(&d->lock);
-    if (memory && now != DOMAIN_STATE_RUNNING)
-        return hv_fail(err, HV_ERR_KIND_BAD_STATE,
-                       "The domain is paused; only a running one can be saved with its memory.");
     struct top *tops AUTO_FREE = xcalloc(count + 1, sizeof(*tops));
     struct block b = {.d = d, .deadline = deadline, .err = err};
     int outcome = 0;

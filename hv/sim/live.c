@@ -120,11 +120,6 @@ int sim_snapshot(struct hv_driver_state *sim, const char *uuid, const struct hv_
     struct sim_domain *d = sim_find_active(sim, uuid, err);
     int64_t ms = d ? sim_word(d, "sim.snapshot_ms") : 0;
     bool fails = d && sim_word(d, "sim.snapshot_fails") >= 0;
-    if (d && memory && d->info.state != DOMAIN_STATE_RUNNING) {
-        hv_fail(err, HV_ERR_KIND_BAD_STATE,
-                "The domain is paused; only a running one can be saved with its memory.");
-        d = NULL;
-    }
     pthread_mutex_unlock(&sim->lock);
     if (!d)
         return -1;

@@ -10,6 +10,8 @@
 #define OTHER "33333333-3333-4333-8333-555555555555"
 #define SPARE "33333333-3333-4333-8333-888888888888"
 #define STATE "33333333-3333-4333-8333-666666666666"
+#define PAUSED_COPY "33333333-3333-4333-8333-777777777777"
+#define SECOND_PAUSED_COPY "33333333-3333-4333-8333-999999999999"
 
 static struct fixture f;
 
@@ -78,14 +80,19 @@ static int snapshot(const char *new_disk, const char *memory, struct hv_err *err
     return 0;
 }
 
-static void make_state_disk(void)
+static void make_state_disk_called(const char *disk)
 {
     struct hv_domain_suspend_size_args args = {.domain = VM};
     struct hv_domain_suspend_size_result result;
     struct hv_err err = {0};
     cr_assert_eq(hv_domain_suspend_size(f.host, NULL, &args, &result, &err), 0, "%s", err.text);
     cr_assert_gt(result.virtual_size_bytes, 32 << 20);
-    must_create(&f, STATE, result.virtual_size_bytes);
+    must_create(&f, disk, result.virtual_size_bytes);
+}
+
+static void make_state_disk(void)
+{
+    make_state_disk_called(STATE);
 }
 
 static int suspend(struct hv_err *err)
@@ -447,12 +454,28 @@ static void checkpoint(void)
     tells(console, '1', 'c');
     tells(console, '3', 'c');
     stream_close(console);
-    /* A second one works as the first. */
-    must_create(&f, OTHER, 1 << 20);
+    /* A paused one stays so. */
+    make_state_disk_called(OTHER);
+    make_state_disk_called(SPARE);
     must_call(&f, HV_CALL_DOMAIN_PAUSE, VM);
     must_become(&f, cursor, DOMAIN_STATE_PAUSED, END_REASON_NONE, 20000);
-    cr_assert_eq(snapshot("33333333-3333-4333-8333-777777777777", OTHER, &err), -1);
-    cr_assert_eq(count_disks(), 4);
+    cr_assert_eq(snapshot(PAUSED_COPY, OTHER, &err), 0, "%s", err.text);
+    struct domain_info after AUTO_DOMAIN_INFO = must_info(&f);
+    cr_assert_eq(after.state, DOMAIN_STATE_PAUSED);
+    if (real()) { /* QEMU does it once */
+        cr_assert_eq(snapshot(SECOND_PAUSED_COPY, SPARE, &err), -1);
+        cr_assert_eq(err.kind, HV_ERR_KIND_UNSUPPORTED, "%s", err.text);
+        cr_assert(strstr(err.text, "unpause it first"), "%s", err.text);
+        must_call(&f, HV_CALL_DOMAIN_UNPAUSE, VM);
+        cr_assert_eq(snapshot(SECOND_PAUSED_COPY, SPARE, &err), 0, "%s", err.text);
+    }
+    must_call(&f, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
+    str_assign(&config.disks[0].disk, PAUSED_COPY);
+    cr_assert_eq(resume(&config, OTHER, false, &err), 0, "%s", err.text);
+    console = must_console(&f, "serial");
+    tells(console, '2', 'c');
+    tells(console, '4', 'c');
+    stream_close(console);
     must_call(&f, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
     str_assign(&config.disks[0].disk, COPY);
     must_resume(&config);

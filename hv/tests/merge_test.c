@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 
 #define SNAP "33333333-3333-4333-8333-44444444000%d"
+#define MEMORY "33333333-3333-4333-8333-555555555555"
 
 static struct fixture f;
 
@@ -72,18 +73,27 @@ static void tells(struct stream *console, char digit, char letter)
     cr_assert_eq(told, letter, "%c is answered with %c, not %c", digit, told, letter);
 }
 
-static int snapshot(int number, struct hv_err *err)
+static int checkpoint(int number, const char *memory, struct hv_err *err)
 {
     char name[40];
     snprintf(name, sizeof(name), SNAP, number % 10);
     struct hv_op op = fresh_op();
     struct snapshot_disk disk = {.sr = SR, .disk = DISK, .new_disk = name};
-    struct hv_domain_snapshot_args args = {.domain = VM, .disks = &disk, .disks_count = 1};
+    struct hv_domain_snapshot_args args = {.domain = VM,
+                                           .disks = &disk,
+                                           .disks_count = 1,
+                                           .memory_sr = memory ? SR : "",
+                                           .memory_disk = memory ? memory : ""};
     struct hv_domain_snapshot_result result;
     if (hv_domain_snapshot(f.host, &op, &args, &result, err) < 0)
         return -1;
     hv_domain_snapshot_result_done(&result);
     return 0;
+}
+
+static int snapshot(int number, struct hv_err *err)
+{
+    return checkpoint(number, NULL, err);
 }
 
 /* The guest's next letter goes to its disk, and that into a snapshot. */
@@ -302,4 +312,56 @@ Test(merge, a_death_before_it)
 Test(merge, a_death_before_the_new_name)
 {
     dies_at("merge-written:base");
+}
+
+/* QEMU gives the disks of a paused guest away with its memory: the merge needs them there again, also when
+ * the agent ends before it has taken them back. */
+static void paused_with_its_memory_saved(const char *failpoint)
+{
+    struct hv_domain_suspend_size_args args = {.domain = VM};
+    struct hv_domain_suspend_size_result size;
+    struct hv_err err = {0};
+    fixture_storage(&f);
+    run(DISK);
+    struct stream *console = greeted();
+    for (int i = 0; i < 3; i++)
+        write_and_snapshot(console, (char)('b' + i), i);
+    stream_close(console);
+    cr_assert_eq(hv_domain_suspend_size(f.host, NULL, &args, &size, &err), 0, "%s", err.text);
+    must_create(&f, MEMORY, size.virtual_size_bytes);
+    must_call(&f, HV_CALL_DOMAIN_PAUSE, VM);
+    if (failpoint) {
+        fixture_kill(&f);
+        f.failpoint = failpoint;
+        fixture_launch(&f);
+        cr_assert_eq(checkpoint(3, MEMORY, &err), -1);
+        fixture_await_death(&f);
+        f.failpoint = NULL;
+        fixture_launch(&f);
+    } else {
+        cr_assert_eq(checkpoint(3, MEMORY, &err), 0, "%s", err.text);
+    }
+    int bases = count_bases(".qcow2");
+    destroy(1);
+    until_bases(bases - 1);
+    struct domain_info info AUTO_DOMAIN_INFO = must_info(&f);
+    cr_assert_eq(info.state, DOMAIN_STATE_PAUSED);
+    must_call(&f, HV_CALL_DOMAIN_UNPAUSE, VM);
+    console = must_console(&f, "serial");
+    tells(console, '4', 'd');
+    tells(console, '1', 'e');
+    tells(console, '3', 'e');
+    stream_close(console);
+    must_call(&f, HV_CALL_DOMAIN_HARD_SHUTDOWN, VM);
+    holds(DISK, 'e');
+}
+
+Test(merge, while_a_guest_is_paused_whose_memory_was_saved)
+{
+    paused_with_its_memory_saved(NULL);
+}
+
+Test(merge, while_a_guest_is_paused_whose_memory_was_saved_by_an_agent_that_died)
+{
+    paused_with_its_memory_saved("save:written");
 }

@@ -140,7 +140,7 @@ static int fail_live(const struct disk_copies *c, const struct vm_row *vm, const
     bool checkpoint = c->memory_of == vm;
     switch (cause->kind) {
     case HV_ERR_KIND_BAD_STATE:
-        return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), checkpoint ? "running" : "running; paused",
+        return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), "running; paused",
                                       vm->power_state == VM_POWER_STATE_PAUSED ? "paused" : "halted");
     case HV_ERR_KIND_DEVICE_MODEL:
         if (checkpoint)

@@ -281,14 +281,12 @@ static int record(const struct vm_copy *how, struct vm_drives *drives, const str
     return server_commit(tx, err);
 }
 
-/* The memory of a VM that runs, into a disk of its own. */
+/* The memory of a VM that runs or is paused, into a disk of its own. */
 static int add_memory(const struct vm_copy *how, struct vm_drives *drives, const struct vm_row *vm,
                       struct api_err *err)
 {
     struct ref sr;
     int64_t size;
-    if (vm->power_state == VM_POWER_STATE_PAUSED)
-        return vm_bad_state(err, vm, "suspended, running");
     if (suspend_image_choose(drives->disks.snap, how->call->server, vm, &sr, err) < 0 ||
         suspend_image_size(how->call->server, vm, &size, err) < 0 ||
         disk_copies_add_new(&drives->disks, sr, vm->resident_on, size, IMAGE_FORMAT_RAW, &drives->memory,

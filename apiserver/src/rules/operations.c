@@ -181,8 +181,6 @@ static uint64_t allowed_now(struct tx *tx, const struct row *row)
     if (row->cls == CLASS_VM) {
         struct vm_view view = vm_view_of(tx, vm_row(row));
         allowed = vm_operations_allowed(&view);
-        if (view.power_state == VM_POWER_STATE_PAUSED) /* agents save the memory of guests that run */
-            allowed &= ~((uint64_t)1 << VM_OPERATIONS_CHECKPOINT);
     } else {
         allowed = device_operations_allowed(tx, row, built_operations(row->cls));
     }
