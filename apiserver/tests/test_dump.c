@@ -1,4 +1,5 @@
 /* The database as XML: there and back, in pieces of every size, and what is no such dump. */
+#include "memory_store.h"
 #include <base/buf.h>
 #include <base/mem.h>
 #include <criterion/criterion.h>
@@ -7,20 +8,6 @@
 #include <model/errors.h>
 #include <model/rows.h>
 #include <stdio.h>
-
-static struct store *store_new(void)
-{
-    struct store *store;
-    struct store_err err;
-    cr_assert_eq(store_open(&store, &(struct store_config){0}, &err), 0, "%s", err.text);
-    return store;
-}
-
-static void commit(struct tx *tx)
-{
-    struct store_err err;
-    cr_assert_eq(tx_commit(tx, NULL, &err), 0, "%s", err.text);
-}
 
 static int put(void *arg, const void *data, size_t len)
 {

@@ -1,4 +1,5 @@
 /* A pool's database as bytes: there and back, and what is no such thing. */
+#include "memory_store.h"
 #include <base/mem.h>
 #include <criterion/criterion.h>
 #include <dr/pool_copy.h>
@@ -6,20 +7,6 @@
 #include <stdio.h>
 
 #define POOL "6a3b4c5d-0000-4000-8000-00000000000a"
-
-static struct store *store_new(void)
-{
-    struct store *store;
-    struct store_err err;
-    cr_assert_eq(store_open(&store, &(struct store_config){0}, &err), 0, "%s", err.text);
-    return store;
-}
-
-static void commit(struct tx *tx)
-{
-    struct store_err err;
-    cr_assert_eq(tx_commit(tx, NULL, &err), 0, "%s", err.text);
-}
 
 /* A VM with a disk, and things that are nobody else's business. */
 static struct store *some_pool(struct ref *vm_ref)

@@ -6,6 +6,7 @@
 #include "../ending.h"
 #include "../handlers/host_rows.h"
 #include "../handlers/vm_state.h"
+#include "../rules/pool.h"
 #include "transfer.h"
 #include <base/failpoint.h>
 #include <base/log.h>
@@ -26,6 +27,12 @@ struct restore {
     struct store *store;
 };
 
+/* Of the database that goes. */
+static const struct pool_row *own_pool(const struct restore *r)
+{
+    return pool_row(snapshot_get(r->own, CLASS_pool, r->t->server->pool_ref));
+}
+
 /* ---- fitting it to what there is ---- */
 
 struct fitting {
@@ -34,8 +41,6 @@ struct fitting {
     struct ref *unknown; /* hosts that the old database does not have */
     size_t count;
 };
-
-static const struct pool_row *only_pool(const struct snapshot *snap);
 
 /* Where its agent and its server are is known better now. */
 static void take_place(struct host_row *host, const struct host_row *now)
@@ -74,11 +79,10 @@ static void forget_host(struct tx *tx, struct ref ref)
 }
 
 /* The coordinator's host keeps its part. In the backup of another pool the host that led stands for it. */
-static int fit_master(struct fitting *f, struct pool_row *pool, struct api_err *err)
+static int fit_master(struct fitting *f, const struct pool_row *own, struct pool_row *pool,
+                      struct api_err *err)
 {
-    const struct pool_row *own_pool = only_pool(f->own);
-    const struct host_row *self =
-        own_pool ? host_row(snapshot_get(f->own, CLASS_host, own_pool->master)) : NULL;
+    const struct host_row *self = own ? host_row(snapshot_get(f->own, CLASS_host, own->master)) : NULL;
     const struct row *there = self ? tx_by_uuid(f->tx, CLASS_host, self->uuid) : NULL;
     if (!self)
         return 0;
@@ -111,32 +115,17 @@ static bool fit_vdi(const struct row *row, void *arg)
     return true;
 }
 
-static bool find_pool(const struct row *row, void *arg)
-{
-    *(struct ref *)arg = row->ref;
-    return false;
-}
-
-static const struct pool_row *only_pool(const struct snapshot *snap)
-{
-    struct ref ref = REF_NULL;
-    snapshot_each(snap, CLASS_pool, find_pool, &ref);
-    return pool_row(snapshot_get(snap, CLASS_pool, ref));
-}
-
 static int fit(struct restore *r, struct api_err *err)
 {
     struct fitting f = {.tx = store_begin(r->store), .own = r->own};
-    struct ref ref = REF_NULL;
     struct store_err cause;
-    tx_each(f.tx, CLASS_pool, find_pool, &ref);
-    struct pool_row *pool = pool_row_mut(tx_edit(f.tx, CLASS_pool, ref));
+    struct pool_row *pool = pool_row_mut(tx_edit(f.tx, CLASS_pool, pool_in(f.tx)->row.ref));
     pool->ha_enabled = false; /* no host has a lease: see refuse */
     str_set_assign(&pool->ha_statefiles, NULL);
     tx_each(f.tx, CLASS_host, fit_host, &f);
     tx_each(f.tx, CLASS_SR, fit_sr, f.tx);
     tx_each(f.tx, CLASS_VDI, fit_vdi, f.tx);
-    int rc = fit_master(&f, pool, err);
+    int rc = fit_master(&f, own_pool(r), pool, err);
     for (size_t i = 0; rc == 0 && i < f.count; i++)
         forget_host(f.tx, f.unknown[i]);
     free(f.unknown);
@@ -242,7 +231,7 @@ static int restore(struct restore *r, struct api_err *err)
 /* Hosts that hold leases would go on without the database that they belong to. */
 static int refuse(const struct restore *r, struct api_err *err)
 {
-    const struct pool_row *pool = only_pool(r->own);
+    const struct pool_row *pool = own_pool(r);
     return pool && pool->ha_enabled ? err_ha_is_enabled(err) : 0;
 }
 

@@ -1,5 +1,6 @@
 /* A directory SR in a temporary folder, and streams of test data. */
 #pragma once
+#include <base/file.h>
 #include <base/mem.h>
 #include <base/proc.h>
 #include <criterion/criterion.h>
@@ -88,6 +89,30 @@ static inline void put_file(const char *path, const void *data, size_t len)
     AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     cr_assert(fd >= 0);
     cr_assert_eq(write(fd, data, len), (ssize_t)len);
+}
+
+/* A whole file; the caller frees. */
+static inline char *slurp(const char *path, int64_t *len)
+{
+    size_t size;
+    char *data = file_read(path, 64 << 20, &size);
+    cr_assert(data, "%s: %s", path, strerror(errno));
+    *len = (int64_t)size;
+    return data;
+}
+
+/* An image of `data`, as qemu-img makes it; the caller frees. */
+static inline char *convert_data(struct fixture *f, const char *data, int64_t size, enum disk_format format,
+                                 const char *options, int64_t *len)
+{
+    AUTO_FREE char *raw = xasprintf("%s-raw", f->dir);
+    AUTO_FREE char *image = xasprintf("%s-image", f->dir);
+    put_file(raw, data, (size_t)size);
+    RUN("qemu-img", "convert", "-f", "raw", "-O", disk_format_name(format), "-o", options, raw, image);
+    char *bytes = slurp(image, len);
+    unlink(raw);
+    unlink(image);
+    return bytes;
 }
 
 /* A source over bytes in memory, given in odd pieces; breaks at `break_at` if that is not negative. */

@@ -49,17 +49,6 @@ static void expect_untouched_at(struct fixture *f, const char *data, int result,
 
 #define expect_untouched(f, data, result, kind) expect_untouched_at(f, data, result, kind, __LINE__)
 
-static char *slurp(const char *path, int64_t *len)
-{
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    cr_assert_eq(fstat(fd, &st), 0);
-    char *data = xmalloc((size_t)st.st_size + 1);
-    cr_assert_eq(read(fd, data, (size_t)st.st_size), st.st_size);
-    *len = st.st_size;
-    return data;
-}
-
 /* An image made by qemu-img with these arguments behind "create -f qcow2". */
 static char *make_image(struct fixture *f, const char *const *arguments, int64_t *len)
 {

@@ -5,29 +5,10 @@
 
 #define DISK_SIZE (4 * MIB)
 
-static char *slurp(const char *path, int64_t *len)
-{
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat st;
-    cr_assert_eq(fstat(fd, &st), 0);
-    char *data = xmalloc((size_t)st.st_size + 1);
-    cr_assert_eq(read(fd, data, (size_t)st.st_size), st.st_size);
-    *len = st.st_size;
-    return data;
-}
-
-/* A VHD image of `data`, as qemu-img makes it. */
 static char *make_vhd(struct fixture *f, const char *data, int64_t size, const char *subformat, int64_t *len)
 {
-    AUTO_FREE char *raw = xasprintf("%s-raw", f->dir);
-    AUTO_FREE char *vhd = xasprintf("%s-vhd", f->dir);
-    AUTO_FREE char *option = xasprintf("subformat=%s,force_size=on", subformat);
-    put_file(raw, data, (size_t)size);
-    RUN("qemu-img", "convert", "-f", "raw", "-O", "vpc", "-o", option, raw, vhd);
-    char *image = slurp(vhd, len);
-    unlink(raw);
-    unlink(vhd);
-    return image;
+    AUTO_FREE char *options = xasprintf("subformat=%s,force_size=on", subformat);
+    return convert_data(f, data, size, DISK_VHD, options, len);
 }
 
 static int import(struct fixture *f, const char *data, int64_t len)

@@ -1,32 +1,14 @@
 /* VMDK images: both kinds of a single file come in, and each refusal leaves the disk as it was. */
 #include "../storage_internal.h"
 #include "fixture.h"
-#include <base/file.h>
 
 #define DISK_SIZE (4 * MIB)
 #define TEXT_AT 512
 
-static char *slurp(const char *path, int64_t *len)
-{
-    size_t size;
-    char *data = file_read(path, 64 << 20, &size);
-    cr_assert(data, "%s", path);
-    *len = (int64_t)size;
-    return data;
-}
-
-/* As qemu-img makes it of `data`. */
 static char *make_vmdk(struct fixture *f, const char *data, int64_t size, const char *subformat, int64_t *len)
 {
-    AUTO_FREE char *raw = xasprintf("%s-raw", f->dir);
-    AUTO_FREE char *vmdk = xasprintf("%s-vmdk", f->dir);
-    AUTO_FREE char *option = xasprintf("subformat=%s", subformat);
-    put_file(raw, data, (size_t)size);
-    RUN("qemu-img", "convert", "-f", "raw", "-O", "vmdk", "-o", option, raw, vmdk);
-    char *image = slurp(vmdk, len);
-    unlink(raw);
-    unlink(vmdk);
-    return image;
+    AUTO_FREE char *options = xasprintf("subformat=%s", subformat);
+    return convert_data(f, data, size, DISK_VMDK, options, len);
 }
 
 /* As writers of streams do that cannot go back: the header that tells of the tables is at the end. */
