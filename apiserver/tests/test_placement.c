@@ -337,3 +337,95 @@ Test(placement, no_host)
     chosen(vm, &code);
     cr_assert_str_eq(code, "NO_HOSTS_AVAILABLE");
 }
+
+/* ---- the search finds what the check finds ---- */
+
+#define HOSTS 12
+#define KINDS 4
+
+static uint32_t seed = 1;
+
+static uint32_t below(uint32_t limit)
+{
+    seed = seed * 1664525 + 1013904223;
+    return (seed >> 16) % limit;
+}
+
+static void make_disk(struct vm_row *vm, struct ref sr)
+{
+    struct vbd_row *vbd = vbd_row_mut(tx_create(tx, CLASS_VBD));
+    vbd->VM = vm->row.ref;
+    vbd->empty = below(6) == 0;
+    if (below(30) == 0) { /* a disk that has no row */
+        vbd->VDI = ref_new();
+        return;
+    }
+    struct vdi_row *vdi = vdi_row_mut(tx_create(tx, CLASS_VDI));
+    vdi->SR = sr;
+    vbd->VDI = vdi->row.ref;
+}
+
+static void make_random_vm(const struct ref *srs, const struct ref *networks, const struct ref *hosts)
+{
+    struct vm_row *vm = make_vm((1 + below(4)) * 100 * MIB);
+    vm->VCPUs_max = 1 + below(3);
+    if (below(10) == 0)
+        vm->memory_dynamic_min = vm->memory_dynamic_max + 1;
+    if (below(8) == 0)
+        run_on(vm, hosts[below(HOSTS)]);
+    for (uint32_t i = below(3); i > 0; i--)
+        make_disk(vm, srs[below(KINDS)]);
+    for (uint32_t i = below(3); i > 0; i--) {
+        struct vif_row *vif = vif_row_mut(tx_create(tx, CLASS_VIF));
+        vif->VM = vm->row.ref;
+        vif->network = networks[below(KINDS)];
+    }
+}
+
+static size_t checked; /* VMs that some hosts would do for, and others not */
+
+static bool compare(const struct row *row, void *arg)
+{
+    const struct ref *hosts = arg;
+    const struct ref_set *possible = placement_possible(snap, vm_row(row));
+    size_t fit = 0;
+    for (size_t i = 0; i < HOSTS; i++) {
+        AUTO_API_ERR struct api_err err = API_ERR_INIT;
+        const struct placement p = {.snap = snap, .vm = vm_row(row)};
+        bool fits = placement_check(&p, hosts[i], &err) == 0;
+        cr_assert_eq(ref_set_has(possible, hosts[i]), fits, "host %zu: %s", i, fits ? "fits" : err.code);
+        fit += fits;
+    }
+    checked += fit > 0 && fit < HOSTS;
+    ref_set_unref(possible);
+    return true;
+}
+
+Test(placement, the_search_finds_what_the_check_finds)
+{
+    struct ref hosts[HOSTS], srs[KINDS], networks[KINDS];
+    for (size_t i = 0; i < HOSTS; i++)
+        hosts[i] = make_host((4 + below(20)) * 100 * MIB, below(2) ? "2" : "8", below(6) != 0, below(6) != 0);
+    for (size_t k = 0; k < KINDS; k++) {
+        srs[k] = tx_create(tx, CLASS_SR)->ref;
+        networks[k] = tx_create(tx, CLASS_network)->ref;
+        for (size_t i = 0; i < HOSTS; i++) {
+            if (below(3)) {
+                struct pbd_row *pbd = pbd_row_mut(tx_create(tx, CLASS_PBD));
+                pbd->SR = srs[k];
+                pbd->host = hosts[i];
+                pbd->currently_attached = below(5) != 0;
+            }
+            if (k > 0 && below(3)) { /* the first one can be made anywhere */
+                struct pif_row *pif = pif_row_mut(tx_create(tx, CLASS_PIF));
+                pif->network = networks[k];
+                pif->host = hosts[i];
+            }
+        }
+    }
+    for (size_t i = 0; i < 200; i++)
+        make_random_vm(srs, networks, hosts);
+    commit();
+    snapshot_each(snap, CLASS_VM, compare, hosts);
+    cr_assert_gt(checked, 50, "only %zu VMs tell hosts apart", checked);
+}

@@ -112,17 +112,11 @@ static int record_start(struct call *call, const struct vm_row *vm, struct ref h
     return server_commit(tx, err);
 }
 
-static bool wants_devices(const struct vm_row *vm)
-{
-    const char *pci = str_map_get(vm->other_config, "pci");
-    return (vm->VGPUs && vm->VGPUs->count) || (vm->VUSBs && vm->VUSBs->count) || (pci && *pci);
-}
-
 /* The host's devices that it is to have are chosen, and nobody else gets them. */
 static int take_devices(struct call *call, const struct vm_row *vm, struct ref host,
                         struct domain_config *config, struct api_err *err)
 {
-    if (!wants_devices(vm))
+    if (!passthrough_wanted(vm))
         return 0;
     struct tx *tx = store_begin(call->server->store);
     const struct device_source from = {.tx = tx};
@@ -138,7 +132,7 @@ static int take_devices(struct call *call, const struct vm_row *vm, struct ref h
 static void give_back_devices(struct call *call, const struct vm_row *vm)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    if (!wants_devices(vm))
+    if (!passthrough_wanted(vm))
         return;
     struct tx *tx = store_begin(call->server->store);
     const struct vm_row *now = vm_row(tx_get(tx, CLASS_VM, vm->row.ref));

@@ -3,6 +3,7 @@
 #include "failover.h"
 
 #include "placement.h"
+#include "reach.h"
 #include "squeeze.h"
 #include <base/mem.h>
 #include <model/errors.h>
@@ -72,10 +73,9 @@ static void add_protected(struct builder *b, const struct vm_row *vm, int64_t si
 {
     size_t at = b->p->vm_count++, hosts = b->p->host_count;
     b->p->vms[at] = (struct failover_vm){.ref = vm->row.ref, .size = size, .host = place};
-    for (size_t h = 0; h < hosts; h++) {
-        const struct host_row *host = host_row(snapshot_get(b->snap, CLASS_host, b->p->hosts[h].ref));
-        b->p->allowed[at * hosts + h] = placement_reaches(b->snap, vm, host);
-    }
+    AUTO_REACH struct reach reach = reach_of(b->snap, vm);
+    for (size_t h = 0; h < hosts; h++)
+        b->p->allowed[at * hosts + h] = reach_has(&reach, b->p->hosts[h].ref);
 }
 
 static bool add_vm(const struct row *row, void *arg)

@@ -175,6 +175,12 @@ static int plan_usb(const struct device_source *from, const struct vm_row *vm, s
     return 0;
 }
 
+bool passthrough_wanted(const struct vm_row *vm)
+{
+    const char *pci = str_map_get(vm->other_config, "pci");
+    return !is_empty(vm->VGPUs) || !is_empty(vm->VUSBs) || (pci && *pci);
+}
+
 int plan_passthrough(const struct device_source *from, const struct vm_row *vm, struct ref host,
                      struct domain_config *config, struct api_err *err)
 {

@@ -11,6 +11,8 @@ struct device_source {
     const struct snapshot *snap;
     struct tx *tx;
 };
+/* The VM is to have any. */
+bool passthrough_wanted(const struct vm_row *vm);
 /* Whether the host has them free: VM_REQUIRES_IOMMU, VM_REQUIRES_GPU, VM_REQUIRES_VUSB, and for
  * other_config:pci VALUE_NOT_SUPPORTED. With a configuration they are added to it, with `tx` they are noted
  * in their rows as the VM's from its start on. */

@@ -3,6 +3,7 @@
 
 #include "../server.h"
 #include "passthrough.h"
+#include "reach.h"
 #include "squeeze.h"
 #include <base/mem.h>
 #include <inttypes.h>
@@ -17,16 +18,17 @@ static char *number(int64_t value, char text[24])
 
 /* ---- what refuses ---- */
 
-/* Who hears of refusals. */
+/* Who hears of refusals; without `each` nobody does, and the first one ends it. */
 struct hearing {
     placement_refusal_fn *each;
     void *arg;
 };
+static const struct hearing unheard;
 
 /* False: that is enough. *err is empty afterwards. */
 static bool tell(const struct hearing *to, struct api_err *err)
 {
-    bool on = to->each(to->arg, err);
+    bool on = to->each && to->each(to->arg, err);
     api_err_done(err);
     *err = API_ERR_INIT;
     return on;
@@ -137,26 +139,23 @@ static bool keep_first(void *arg, struct api_err *err)
     return false;
 }
 
-bool placement_reaches(const struct snapshot *snap, const struct vm_row *vm, const struct host_row *host)
-{
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    const struct placement p = {.snap = snap, .vm = vm};
-    const struct hearing to = {keep_first, &err};
-    return disks_exist(snap, vm, &to) && reaches_storage(&p, host->row.ref, &to) &&
-           reaches_networks(&p, host->row.ref, &to);
-}
+/* Memory of a host that is left for more guests: as it is, and if those that run gave what they can. */
+struct room {
+    int64_t now, squeezed;
+};
 
-static int64_t claimed(const struct snapshot *snap, struct ref host, const struct placement_claims *claims,
-                       bool squeezed)
+static void subtract_claims(const struct snapshot *snap, struct ref host,
+                            const struct placement_claims *claims, struct room *room)
 {
-    int64_t bytes = 0;
     for (size_t i = 0; claims && i < claims->count; i++) {
+        if (!ref_eq(claims->items[i].host, host))
+            continue;
         const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, claims->items[i].vm));
-        bool counted = vm && ref_eq(vm->resident_on, host);
-        if (ref_eq(claims->items[i].host, host) && !counted)
-            bytes += squeezed ? claims->items[i].least : claims->items[i].bytes;
+        if (vm && ref_eq(vm->resident_on, host))
+            continue; /* counted by its row */
+        room->now -= claims->items[i].bytes;
+        room->squeezed -= claims->items[i].least;
     }
-    return bytes;
 }
 
 int64_t placement_guest_memory(const struct snapshot *snap, const struct host_row *host)
@@ -166,18 +165,28 @@ int64_t placement_guest_memory(const struct snapshot *snap, const struct host_ro
     return metrics ? metrics->memory_total - host->memory_overhead - host->memory_reserved : 0;
 }
 
-int64_t placement_free_memory(const struct snapshot *snap, const struct host_row *host,
-                              const struct placement_claims *claims, bool squeezed)
+static struct room room_on(const struct snapshot *snap, const struct host_row *host,
+                           const struct placement_claims *claims)
 {
-    int64_t left = placement_guest_memory(snap, host);
+    int64_t all = placement_guest_memory(snap, host);
+    struct room room = {all, all};
     for (size_t i = 0; host->resident_VMs && i < host->resident_VMs->count; i++) {
         const struct vm_row *vm = vm_row(snapshot_get(snap, CLASS_VM, host->resident_VMs->items[i]));
         if (!vm || vm->is_control_domain)
             continue;
         const struct squeeze_vm has = squeeze_vm_of(snap, vm);
-        left -= squeezed ? squeeze_least(&has) : squeeze_now(&has);
+        room.now -= squeeze_now(&has);
+        room.squeezed -= squeeze_least(&has);
     }
-    return left - claimed(snap, host->row.ref, claims, squeezed);
+    subtract_claims(snap, host->row.ref, claims, &room);
+    return room;
+}
+
+int64_t placement_free_memory(const struct snapshot *snap, const struct host_row *host,
+                              const struct placement_claims *claims, bool squeezed)
+{
+    struct room room = room_on(snap, host, claims);
+    return squeezed ? room.squeezed : room.now;
 }
 
 /* Hosts offer some versions of virtual hardware, a VM needs one. */
@@ -207,6 +216,8 @@ static bool host_is_ready(const struct placement *p, const struct host_row *host
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const struct host_metrics_row *metrics =
         host_metrics_row(snapshot_get(p->snap, CLASS_host_metrics, host->metrics));
+    if ((!metrics || !metrics->live || !host->enabled) && !to->each)
+        return false;
     if (!metrics || !metrics->live) {
         err_host_not_live(&err);
         if (!tell(to, &err))
@@ -222,16 +233,21 @@ static bool devices_are_free(const struct placement *p, struct ref host, const s
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const struct device_source rows = {.snap = p->snap};
+    if (!passthrough_wanted(p->vm))
+        return true;
     return plan_passthrough(&rows, p->vm, host, NULL, &err) == 0 || tell(to, &err);
 }
 
-static bool has_room(const struct placement *p, const struct host_row *host, const struct hearing *to)
+/* `available`: with what others would give. */
+static bool has_room(const struct placement *p, const struct squeeze_vm *wants, const struct host_row *host,
+                     int64_t available, const struct hearing *to)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     char a[24], b[24];
-    const struct squeeze_vm wants = squeeze_vm_of(p->snap, p->vm);
-    int64_t needed = squeeze_least(&wants), available = placement_free_memory(p->snap, host, p->claims, true);
+    int64_t needed = squeeze_least(wants);
     if (needed > available) {
+        if (!to->each)
+            return false;
         err_host_not_enough_free_memory(&err, number(needed, a), number(available > 0 ? available : 0, b));
         if (!tell(to, &err))
             return false;
@@ -258,9 +274,10 @@ bool placement_refusals(const struct placement *p, struct ref ref, placement_ref
         fail_handle(&err, CLASS_host, ref);
         return tell(&to, &err);
     }
+    const struct squeeze_vm wants = squeeze_vm_of(p->snap, p->vm);
     return host_is_ready(p, host, &to) && (p->force || hardware_fits(p->vm, host, &to)) &&
            reaches_storage(p, ref, &to) && reaches_networks(p, ref, &to) && devices_are_free(p, ref, &to) &&
-           has_room(p, host, &to);
+           has_room(p, &wants, host, room_on(p->snap, host, p->claims).squeezed, &to);
 }
 
 int placement_check(const struct placement *p, struct ref host, struct api_err *err)
@@ -279,8 +296,10 @@ struct candidate {
     int64_t weight;
 };
 
+/* What is the same for all hosts is found once. */
 struct search {
     const struct placement *p;
+    struct squeeze_vm wants;
     struct candidate *passing;
     size_t count, cap;
 };
@@ -316,28 +335,47 @@ static bool is_avoided(const struct placement *p, struct ref host)
     return false;
 }
 
-static bool consider(const struct row *row, void *arg)
+/* The host has the VM's storage and networks. */
+static void consider(struct search *s, const struct host_row *host)
 {
-    struct search *s = arg;
     const struct placement *p = s->p;
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    if (is_avoided(p, row->ref) || placement_check(p, row->ref, &err) < 0)
-        return true;
+    if (is_avoided(p, host->row.ref) || !host_is_ready(p, host, &unheard) ||
+        (!p->force && !hardware_fits(p->vm, host, &unheard)) || !devices_are_free(p, host->row.ref, &unheard))
+        return;
+    const struct room room = room_on(p->snap, host, p->claims);
+    if (!has_room(p, &s->wants, host, room.squeezed, &unheard))
+        return;
     if (s->count == s->cap) {
         s->cap = s->cap ? 2 * s->cap : 16;
         s->passing = xreallocarray(s->passing, s->cap, sizeof(*s->passing));
     }
-    const struct squeeze_vm wants = squeeze_vm_of(p->snap, p->vm);
-    int64_t now = placement_free_memory(p->snap, host_row(row), p->claims, false);
-    int64_t squeezed = placement_free_memory(p->snap, host_row(row), p->claims, true);
-    int64_t all = wants.max + wants.overhead;
-    s->passing[s->count++] = (struct candidate){.ref = row->ref,
-                                                .neighbours = neighbours(p->snap, p->vm, host_row(row)),
-                                                .tier = now >= all        ? 0
-                                                        : squeezed >= all ? 1
-                                                                          : 2,
-                                                .weight = now >= all ? now : squeezed};
+    int64_t all = s->wants.max + s->wants.overhead;
+    s->passing[s->count++] = (struct candidate){.ref = host->row.ref,
+                                                .neighbours = neighbours(p->snap, p->vm, host),
+                                                .tier = room.now >= all        ? 0
+                                                        : room.squeezed >= all ? 1
+                                                                               : 2,
+                                                .weight = room.now >= all ? room.now : room.squeezed};
+}
+
+static bool consider_row(const struct row *row, void *arg)
+{
+    consider(arg, host_row(row));
     return true;
+}
+
+/* Finds the hosts that pass, in order of references. */
+static void search(struct search *s, const struct placement *p)
+{
+    AUTO_REACH struct reach reach = reach_of(p->snap, p->vm);
+    *s = (struct search){.p = p, .wants = squeeze_vm_of(p->snap, p->vm)};
+    if (reach.anywhere)
+        snapshot_each(p->snap, CLASS_host, consider_row, s);
+    for (size_t i = 0; reach.hosts && i < reach.hosts->count; i++) {
+        const struct host_row *host = host_row(snapshot_get(p->snap, CLASS_host, reach.hosts->items[i]));
+        if (host)
+            consider(s, host);
+    }
 }
 
 static bool only_host(const struct row *row, void *arg)
@@ -385,8 +423,8 @@ int placement_choose(const struct placement *p, struct ref *host, struct api_err
         *host = vm->affinity;
         return 0;
     }
-    struct search s = {.p = p};
-    snapshot_each(p->snap, CLASS_host, consider, &s);
+    struct search s;
+    search(&s, p);
     if (s.count) {
         *host = pick(&s, p->random);
         free(s.passing);
@@ -404,7 +442,8 @@ const struct ref_set *placement_possible(const struct snapshot *snap, const stru
 {
     const struct placement p = {.snap = snap, .vm = vm};
     struct search s = {.p = &p};
-    snapshot_each(snap, CLASS_host, consider, &s);
+    if (sizes_fit(vm, &unheard))
+        search(&s, &p);
     struct ref *refs = xcalloc(s.count + 1, sizeof(*refs));
     for (size_t i = 0; i < s.count; i++)
         refs[i] = s.passing[i].ref;

@@ -49,7 +49,5 @@ const struct ref_set *placement_possible(const struct snapshot *snap, const stru
  * can. */
 int64_t placement_free_memory(const struct snapshot *snap, const struct host_row *host,
                               const struct placement_claims *claims, bool squeezed);
-/* The host has the VM's storage and networks: it could run there as far as they go. */
-bool placement_reaches(const struct snapshot *snap, const struct vm_row *vm, const struct host_row *host);
 /* What guests may have of it altogether. */
 int64_t placement_guest_memory(const struct snapshot *snap, const struct host_row *host);
