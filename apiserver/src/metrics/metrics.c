@@ -17,10 +17,12 @@
 #include <malloc.h>
 #include <math.h>
 #include <stdio.h>
+#include <time.h>
 
 #define PERIOD_MS 5000
 #define SLICE_MS 250
 #define AT_ONCE 32 /* hosts that are asked when a round begins; the others follow in its slices */
+#define GROUP 4    /* hosts of a slice that are asked together */
 #define ANSWER_MS 4500
 #define CLOCKS_APART_US 2000000
 #define SWEEP_ROUNDS 12
@@ -259,6 +261,20 @@ static void ask_hosts(struct metrics *m, size_t count)
     }
 }
 
+/* The same over most of the time of a slice, a group after the other: a hundred at once would have the
+ * processors for so long that every call meanwhile is late. */
+static void ask_hosts_evenly(struct metrics *m, size_t count)
+{
+    count = count < m->due_count ? count : m->due_count;
+    size_t groups = count > m->asked ? (count - m->asked + GROUP - 1) / GROUP : 0;
+    const struct timespec pause = {.tv_nsec = groups ? SLICE_MS * 800000L / (long)groups : 0};
+    while (m->asked < count && !atomic_load(&m->stopping)) {
+        ask_hosts(m, m->asked + GROUP < count ? m->asked + GROUP : count);
+        if (m->asked < count)
+            nanosleep(&pause, NULL);
+    }
+}
+
 static bool visit_sr(const struct row *row, void *arg)
 {
     struct round *round = arg;
@@ -308,7 +324,7 @@ static void run_slice(void *arg)
         m->round_ms = m->round_ms && passed < 2 * PERIOD_MS ? m->round_ms + PERIOD_MS : clock_mono_ms();
         run_round(m);
     } else {
-        ask_hosts(m, AT_ONCE + m->due_count * (size_t)(passed + SLICE_MS) / PERIOD_MS);
+        ask_hosts_evenly(m, AT_ONCE + m->due_count * (size_t)(passed + SLICE_MS) / PERIOD_MS);
     }
     atomic_store(&m->slice_runs, false);
 }
