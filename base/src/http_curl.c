@@ -3,6 +3,9 @@
 #include "http_curl_internal.h"
 #include <base/mem.h>
 
+#define BULK_BUFFER 131072L /* libcurl allocates two a call: for streams */
+#define CALL_BUFFER 16384L  /* for the rest */
+
 /* ---- handles ---- */
 
 static int on_request_goes_out(void *arg, char *remote, char *local, int remote_port, int local_port)
@@ -57,8 +60,6 @@ struct easy *easy_new(const struct http_client *client)
     curl_easy_setopt(c, CURLOPT_MAXAGE_CONN, (long)CLIENT_KEEP_S);
     curl_easy_setopt(c, CURLOPT_MAXCONNECTS, 1L);
     curl_easy_setopt(c, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(c, CURLOPT_BUFFERSIZE, 131072L);
-    curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 131072L);
     if (client->connect_to) {
         AUTO_FREE char *entry = xasprintf("::%s", client->connect_to);
         e->connect_to = curl_slist_append(NULL, entry);
@@ -211,7 +212,10 @@ static void set_call(CURL *c, struct transfer *t, const char *url, struct curl_s
     const struct http_call *call = t->call;
     bool limit = call->timeout_ms >= 0;
     unsigned stall = call->stall_ms ? call->stall_ms : 60000;
+    long buffer = call->source || call->sink ? BULK_BUFFER : CALL_BUFFER;
     curl_easy_setopt(c, CURLOPT_URL, url);
+    curl_easy_setopt(c, CURLOPT_BUFFERSIZE, buffer);
+    curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, buffer);
     curl_easy_setopt(c, CURLOPT_UPLOAD, 0L);
     curl_easy_setopt(c, CURLOPT_NOBODY, 0L);
     curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers);

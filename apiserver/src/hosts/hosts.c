@@ -42,8 +42,7 @@ struct host_entry {
     struct hosts *hosts;
     struct ref ref;
     char uuid[UUID_TEXT_SIZE];
-    struct hv_host *agent; /* guarded by hosts->lock, and so is users */
-    unsigned users;
+    struct hv_host *agent; /* guarded by hosts->lock */
     pthread_t thread;
     bool settled; /* asked once, with or without an answer; guarded by hosts->lock */
     bool live;
@@ -63,8 +62,9 @@ struct hosts {
     pthread_mutex_t refresh; /* one adds hosts at a time; taken before lock */
     pthread_mutex_t lock;    /* guards what follows */
     pthread_cond_t changed, turn;
-    struct host_entry **entries;
+    struct host_entry **entries; /* by ref */
     size_t count;
+    size_t lent;              /* agents that callers have of hosts_get */
     unsigned connecting;      /* at most CONNECTS_MAX */
     struct hv_host **retired; /* connections to former addresses, closed with the rest */
     size_t retired_count;
@@ -339,12 +339,24 @@ static void *host_run(void *arg)
 
 /* ---- the set of hosts ---- */
 
-static struct host_entry *find_locked(struct hosts *h, struct ref ref)
+/* Where the host's entry is or would be. */
+static size_t place_locked(const struct hosts *h, struct ref ref)
 {
-    for (size_t i = 0; i < h->count; i++)
-        if (ref_eq(h->entries[i]->ref, ref))
-            return h->entries[i];
-    return NULL;
+    size_t first = 0, last = h->count;
+    while (first < last) {
+        size_t middle = (first + last) / 2;
+        if (ref_cmp(h->entries[middle]->ref, ref) < 0)
+            first = middle + 1;
+        else
+            last = middle;
+    }
+    return first;
+}
+
+static struct host_entry *find_locked(const struct hosts *h, struct ref ref)
+{
+    size_t at = place_locked(h, ref);
+    return at < h->count && ref_eq(h->entries[at]->ref, ref) ? h->entries[at] : NULL;
 }
 
 static void add_host(struct hosts *h, const struct host_row *row)
@@ -370,8 +382,10 @@ static void add_host(struct hosts *h, const struct host_row *row)
         return;
     }
     pthread_mutex_lock(&h->lock);
+    size_t at = place_locked(h, e->ref);
     h->entries = xreallocarray(h->entries, h->count + 1, sizeof(*h->entries));
-    h->entries[h->count++] = e;
+    memmove(h->entries + at + 1, h->entries + at, (h->count++ - at) * sizeof(*h->entries));
+    h->entries[at] = e;
     pthread_mutex_unlock(&h->lock);
     if (pthread_create(&e->thread, NULL, host_run, e) != 0)
         abort();
@@ -455,6 +469,8 @@ void hosts_free(struct hosts *h)
 {
     if (!h)
         return;
+    if (h->lent)
+        log_error("hosts", "the connection to an agent was not given back", "of", "hosts_get");
     for (size_t i = 0; i < h->count; i++) {
         hv_host_close(h->entries[i]->agent);
         reconcile_done(&h->entries[i]->reconcile);
@@ -479,8 +495,7 @@ struct hv_host *hosts_get(struct hosts *h, struct ref host, struct api_err *err)
     pthread_mutex_lock(&h->lock);
     struct host_entry *e = find_locked(h, host);
     struct hv_host *agent = e ? e->agent : NULL;
-    if (e)
-        e->users++;
+    h->lent += agent != NULL;
     pthread_mutex_unlock(&h->lock);
     if (!agent)
         fail_handle(err, CLASS_host, host);
@@ -498,10 +513,10 @@ void hosts_leaving(struct hosts *h, struct ref host)
 
 void hosts_put(struct hosts *h, struct hv_host *agent)
 {
+    if (!agent)
+        return;
     pthread_mutex_lock(&h->lock);
-    for (size_t i = 0; i < h->count; i++)
-        if (h->entries[i]->agent == agent)
-            h->entries[i]->users--;
+    h->lent--;
     pthread_mutex_unlock(&h->lock);
 }
 
@@ -570,17 +585,11 @@ static int note_begin(void *ctx, struct hv_host *agent, const char *name, const 
 {
     struct hosts_op *op = ctx;
     struct server *server = op->call->server;
-    struct hosts *h = server->hosts;
-    struct ref host = REF_NULL;
     if (ref_is_null(op->call->task))
         return 0;
-    pthread_mutex_lock(&h->lock);
-    for (size_t i = 0; i < h->count; i++)
-        if (h->entries[i]->agent == agent)
-            host = h->entries[i]->ref;
-    pthread_mutex_unlock(&h->lock);
     struct tx *tx = store_begin(server->store);
-    task_note_agent(tx, op->call->task, host, op->op.id, name, key);
+    const struct row *host = tx_by_uuid(tx, CLASS_host, hv_host_uuid(agent));
+    task_note_agent(tx, op->call->task, host ? host->ref : REF_NULL, op->op.id, name, key);
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     return server_commit(tx, &err);
 }
