@@ -258,12 +258,8 @@ def memory_kib(pid, field="VmRSS"):
 
 
 def cpu_us(pid):
-    """Processor time that a process has used, in microseconds, as exact as the scheduler counts it."""
-    used = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):  # it ended meanwhile
-            used += int((task / "schedstat").read_text(encoding="ascii").split()[0])
-    return used / 1000
+    """Processor time that a process has used, in microseconds, with that of threads that have ended."""
+    return time.clock_gettime_ns((~pid << 3) | 2) / 1000  # what clock_getcpuclockid(3) gives
 
 
 def machine():

@@ -107,7 +107,7 @@ def many_hosts(bench, build, report):
     pool = Pool(bench, build, hosts=1, driver="sim", name="hosts")
     small = {f"memory_{edge}": 16 * MIB for edge in ("static_max", "dynamic_max", "dynamic_min")}
     vm, _ = pool.vm("started", 1, 1, MIB, **small)
-    few = latencies(pool, vm)
+    few = calls_for_a_while(pool, vm)  # as many: the worst of a few calls is no 99th of 100
     agents = Agents(bench, build, pool)
     pool.fill(1000, HOSTS, "127.0.0.1", agents.port)
     begun = time.monotonic()
@@ -126,7 +126,8 @@ def many_hosts(bench, build, report):
     report.row("  memory of the server", memory_kib(pool.poold.pid) / 1024, "MiB")
     report.row("  its threads", sum(1 for _ in Path(f"/proc/{pool.poold.pid}/task").iterdir()), "")
     for what, values in calls.items():
-        report.row(f"  {what}, 99 of 100", percentile(values, 0.99), "ms", percentile(few[what], 0.99), "with 1 host")
+        report.row(f"  {what}, 99 of 100", percentile(values, 0.99), "ms", percentile(few[what], 0.99), "with 1 host",
+                   **({"at_most": 2, "of": "ratio"} if what.startswith("VM.start") else {}))  # fmt: skip
     pool.stop()
 
 
