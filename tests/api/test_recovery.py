@@ -81,8 +81,7 @@ class Replication(unittest.TestCase):
             return [line for line in agent.log().splitlines() if "call=disk_export" in line and "kind=in_use" in line]
         reader = threading.Thread(
             target=lambda: found.append(self.first.again(self.api).VDI.read_database_pool_uuid(disk)))
-        until("the agent has the disk", lambda: glob.glob(os.path.join(self.path, ".*")) or
-              set(os.listdir(self.path)) - {self.api.VDI.get_location(v) for v in self.api.VDI.get_all()})
+        until("the agent writes what takes the disk's place", self.is_written)
         reader.start()
         until("the reader has met it", busy)
         self.assertEqual(found, [])
@@ -114,7 +113,32 @@ class Replication(unittest.TestCase):
         self.assertEqual((api.pool.get_redo_log_enabled(pool), api.pool.get_redo_log_vdi(pool)), (False, NULL))
         refused(self, "HANDLE_INVALID", api.VDI.get_uuid, log)
         api.pool.disable_redo_log()
+        self.switch_off_while_it_is_written(pool)
         return vdi
+
+    def switch_off_while_it_is_written(self, pool):
+        """A disk that a copy is on its way to is removed when the copy is there, whatever the moment."""
+        api = self.api
+        large = [f"large{i}" for i in range(4)]
+        for key in large:
+            api.pool.add_to_other_config(pool, key, "x" * (MIB // 4))
+        api.pool.enable_redo_log(self.sr)
+        log = api.VDI.get_uuid(api.pool.get_redo_log_vdi(pool))
+        before = self.files_of(log)
+        self.assertTrue(before)
+        api.pool.set_name_description(pool, "changed")
+        until("a copy is on its way", lambda: self.is_written() or self.files_of(log) != before)
+        api.pool.disable_redo_log()
+        self.assertFalse(self.files_of(log))
+        for key in large:
+            api.pool.remove_from_other_config(pool, key)
+
+    def is_written(self):
+        """The agent has a file that is to take a disk's place."""
+        return bool(glob.glob(os.path.join(self.path, ".corral-tmp-*")))
+
+    def files_of(self, disk):
+        return {(entry.name, entry.inode()) for entry in os.scandir(self.path) if disk in entry.name}
 
     def make_vms(self):
         """Changes after the copy was switched on: they have to get there by themselves."""

@@ -22,6 +22,9 @@ struct replicas {
     char sha256[SHA256_TEXT_SIZE];   /* of the rows that all targets hold; "": not known */
     struct ref targets[TARGETS_MAX]; /* that hold them */
     size_t target_count;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t free;  /* no disk is being written */
+    struct ref writing;   /* null: none */
 };
 
 /* ---- one copy ---- */
@@ -148,6 +151,37 @@ static void fingerprint(const struct buf *copy, char out[static SHA256_TEXT_SIZE
     sha256_text(copy->data + POOL_COPY_HEAD, copy->len - POOL_COPY_HEAD, out);
 }
 
+/* Says that it is at a disk, if that still is to hold copies: one that is not by now will not be touched. */
+static bool take_target(struct replicas *r, struct ref ref)
+{
+    pthread_mutex_lock(&r->lock);
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
+    const struct vdi_row *vdi = vdi_row(snapshot_get(snap, CLASS_VDI, ref));
+    bool wanted = vdi && ref_eq(vdi->metadata_of_pool, r->server->pool_ref);
+    if (wanted)
+        r->writing = ref;
+    pthread_mutex_unlock(&r->lock);
+    return wanted;
+}
+
+static void leave_target(struct replicas *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->writing = REF_NULL;
+    pthread_cond_broadcast(&r->free);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void replicas_leave(struct replicas *r, struct ref vdi)
+{
+    if (!r)
+        return;
+    pthread_mutex_lock(&r->lock);
+    while (ref_eq(r->writing, vdi))
+        pthread_cond_wait(&r->free, &r->lock);
+    pthread_mutex_unlock(&r->lock);
+}
+
 /* False: some target could not be written. */
 static bool round_of_copies(struct replicas *r)
 {
@@ -169,9 +203,11 @@ static bool round_of_copies(struct replicas *r)
     bool all = true;
     for (size_t i = 0; i < s.count && !r->stop; i++) {
         AUTO_API_ERR struct api_err failed = API_ERR_INIT;
-        if (holds(r, s.found[i]))
+        if (holds(r, s.found[i]) || !take_target(r, s.found[i]))
             continue;
-        if (write_copy(r->server, s.found[i], &copy, &r->stop, &failed) == 0) {
+        int rc = write_copy(r->server, s.found[i], &copy, &r->stop, &failed);
+        leave_target(r);
+        if (rc == 0) {
             r->targets[r->target_count++] = s.found[i];
             continue;
         }
@@ -215,11 +251,13 @@ struct replicas *replicas_new(struct server *server)
 {
     struct replicas *r = xcalloc(1, sizeof(*r));
     r->server = server;
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->free, NULL);
     int rc = pthread_create(&r->thread, NULL, replicas_main, r);
     if (rc == 0)
         return r;
     log_error("replicas", "no thread for copies of the database could be started", "cause", strerror(rc));
-    free(r);
+    replicas_free(r);
     return NULL;
 }
 
@@ -233,5 +271,9 @@ void replicas_stop(struct replicas *r)
 
 void replicas_free(struct replicas *r)
 {
+    if (!r)
+        return;
+    pthread_cond_destroy(&r->free);
+    pthread_mutex_destroy(&r->lock);
     free(r);
 }

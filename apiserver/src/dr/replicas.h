@@ -11,5 +11,8 @@ struct replicas *replicas_new(struct server *server);
 /* The thread ends; NULL is accepted by both. */
 void replicas_stop(struct replicas *r);
 void replicas_free(struct replicas *r);
+/* For a VDI that is committed to be none of them any more: returns when the thread is not at it. Blocks for
+ * as long as a copy takes. NULL is accepted. */
+void replicas_leave(struct replicas *r, struct ref vdi);
 /* Writes the database of now to this VDI and returns when it is there. Blocks. */
 int replicas_write(struct server *server, struct ref vdi, const _Atomic bool *cancel, struct api_err *err);

@@ -99,6 +99,25 @@ static struct ref find_disk(struct call *call, struct ref sr, enum vdi_type type
     return REF_NULL;
 }
 
+/* No copies go to the disk from here on, nor is one on its way: so it can be removed. Null is none. */
+static int end_copies(struct call *call, struct ref ref, bool redo_log, struct api_err *err)
+{
+    struct tx *tx = store_begin(call->server->store);
+    if (tx_get(tx, CLASS_VDI, ref))
+        vdi_row_mut(tx_edit(tx, CLASS_VDI, ref))->metadata_of_pool = REF_NULL;
+    if (redo_log) {
+        struct pool_row *pool = pool_row_mut(tx_edit(tx, CLASS_pool, call->server->pool_ref));
+        pool->redo_log_enabled = false;
+        pool->redo_log_vdi = REF_NULL;
+    }
+    if (server_commit(tx, err) < 0)
+        return -1;
+    if (ref_is_null(ref))
+        return 0;
+    replicas_leave(call->server->replicas, ref);
+    return handle_vdi_destroy(call, &(struct args_self){.self = ref}, err);
+}
+
 /* ---- messages ---- */
 
 int handle_sr_assert_supports_database_replication(
@@ -125,8 +144,7 @@ int handle_sr_disable_database_replication(struct call *call,
 {
     if (!snapshot_get(call->snapshot, CLASS_SR, args->sr))
         return fail_handle(err, CLASS_SR, args->sr);
-    struct ref vdi = find_disk(call, args->sr, VDI_TYPE_METADATA);
-    return ref_is_null(vdi) ? 0 : handle_vdi_destroy(call, &(struct args_self){.self = vdi}, err);
+    return end_copies(call, find_disk(call, args->sr, VDI_TYPE_METADATA), false, err);
 }
 
 int handle_pool_enable_redo_log(struct call *call, const struct pool_enable_redo_log_args *args,
@@ -146,12 +164,5 @@ int handle_pool_enable_redo_log(struct call *call, const struct pool_enable_redo
 
 int handle_pool_disable_redo_log(struct call *call, struct api_err *err)
 {
-    struct ref vdi = find_disk(call, REF_NULL, VDI_TYPE_REDO_LOG);
-    struct tx *tx = store_begin(call->server->store);
-    struct pool_row *pool = pool_row_mut(tx_edit(tx, CLASS_pool, call->server->pool_ref));
-    pool->redo_log_enabled = false;
-    pool->redo_log_vdi = REF_NULL;
-    if (server_commit(tx, err) < 0)
-        return -1;
-    return ref_is_null(vdi) ? 0 : handle_vdi_destroy(call, &(struct args_self){.self = vdi}, err);
+    return end_copies(call, find_disk(call, REF_NULL, VDI_TYPE_REDO_LOG), true, err);
 }
