@@ -168,7 +168,7 @@ class Nbd(VmCase):
             try:
                 self.start(vm)
             except Failure as failure:
-                self.assertIn("use", str(failure.details).lower())
+                self.assertIn("use", str(failure).lower())
                 return False
             return True
         until("the disk is free", starts, 60)
