@@ -5,7 +5,7 @@
  * incoming_lock; each is taken alone, except that ops may publish events with its lock free, and the journal
  * has a lock of its own, which may be taken within ops.lock. */
 #pragma once
-#include "journal.h"
+#include "operation.h"
 #include <agent_handlers.h>
 #include <base/http_server.h>
 #include <base/worker.h>
@@ -107,24 +107,6 @@ struct agent {
 };
 
 /* ---- ops.c ---- */
-struct agent_op {
-    _Atomic int refs;
-    char id[UUID_TEXT_SIZE], key[UUID_TEXT_SIZE];
-    const struct hv_call_desc *call;
-    void *args;
-    char *args_text; /* JSON */
-    _Atomic bool cancel;
-    struct hv_deadline deadline;
-    int64_t deadline_unix;
-    struct journal_place place;
-    /* Under ops.lock. */
-    enum operation_state state;
-    double progress;
-    char *result_text; /* JSON, when done */
-    struct hv_err err; /* when failed */
-    int64_t started, finished;
-    struct agent_op *next_in_queue, *next_in_table;
-};
 int ops_open(struct agent *agent, struct hv_err *err);
 /* Runs an operation on its queue. An id that is known gives the operation of before, if call and arguments
  * are the same. `args` (heap, of call->args) moves. *out has a count. */
@@ -143,8 +125,6 @@ bool ops_busy(struct agent *agent, const char *domain);
 /* A count, or NULL. */
 struct agent_op *ops_find(struct agent *agent, const char *id);
 void ops_cancel(struct agent *agent, const char *id);
-struct agent_op *agent_op_ref(struct agent_op *op);
-void agent_op_unref(struct agent_op *op);
 void ops_status(struct agent *agent, struct agent_op *op, struct operation_status *status);
 void ops_list(struct agent *agent, struct hv_operation_list_result *result);
 /* For handlers: 0 to 1. */

@@ -31,6 +31,7 @@ struct ops {
     struct queue *queues;
     struct journal *journal;
     int64_t swept;
+    unsigned unread; /* lines of the journal that are no records */
 };
 
 struct job {
@@ -45,45 +46,6 @@ static unsigned slot_of(const char *id)
     for (; *id; id++)
         hash = (hash ^ (unsigned char)*id) * 16777619u;
     return hash % TABLE_SIZE;
-}
-
-struct agent_op *agent_op_ref(struct agent_op *op)
-{
-    atomic_fetch_add(&op->refs, 1);
-    return op;
-}
-
-void agent_op_unref(struct agent_op *op)
-{
-    if (!op || atomic_fetch_sub(&op->refs, 1) > 1)
-        return;
-    if (op->args) {
-        wire_done(op->call->args, op->args);
-        free(op->args);
-    }
-    free(op->args_text);
-    free(op->result_text);
-    free(op);
-}
-
-/* ---- the journal ---- */
-
-/* With the lock held: what stands in the struct now. */
-static void record_text(const struct agent_op *op, struct buf *text)
-{
-    buf_printf(text,
-               "{\"id\":\"%s\",\"call\":\"%s\",\"state\":\"%s\",\"started\":%lld,\"finished\":%lld,"
-               "\"deadline\":%lld",
-               op->id, op->call->name, operation_state_name(op->state), (long long)op->started,
-               (long long)op->finished, (long long)op->deadline_unix);
-    buf_printf(text, ",\"args\":%s", op->args_text);
-    if (op->state == OPERATION_STATE_DONE)
-        buf_printf(text, ",\"result\":%s", op->result_text);
-    if (op->state == OPERATION_STATE_FAILED) {
-        buf_printf(text, ",\"error\":\"%s\",\"text\":", hv_err_kind_name(op->err.kind));
-        json_write_string(text, op->err.text);
-    }
-    buf_add_str(text, "}\n");
 }
 
 /* ---- the table; with the lock held ---- */
@@ -104,12 +66,6 @@ static void table_add(struct ops *ops, struct agent_op *op)
     ops->count++;
 }
 
-static bool is_over(const struct agent_op *op)
-{
-    return op->state == OPERATION_STATE_DONE || op->state == OPERATION_STATE_FAILED;
-}
-
-/* Forgets what ended long ago, and the oldest when there are too many. */
 /* Takes out what the pointer in the table points to. */
 static void table_cut(struct ops *ops, struct agent_op **at)
 {
@@ -120,6 +76,7 @@ static void table_cut(struct ops *ops, struct agent_op **at)
     agent_op_unref(op);
 }
 
+/* Forgets what ended long ago, and the oldest when there are too many. */
 static void sweep(struct ops *ops, int64_t now)
 {
     int64_t keep = ops->count > KEEP_MAX ? 600 : KEEP_SECONDS;
@@ -128,7 +85,7 @@ static void sweep(struct ops *ops, int64_t now)
     ops->swept = now;
     for (size_t i = 0; i < TABLE_SIZE; i++)
         for (struct agent_op **at = &ops->table[i]; *at;) {
-            if (is_over(*at) && now - (*at)->finished >= keep)
+            if (agent_op_is_over(*at) && now - (*at)->finished >= keep)
                 table_cut(ops, at);
             else
                 at = &(*at)->next_in_table;
@@ -136,28 +93,6 @@ static void sweep(struct ops *ops, int64_t now)
 }
 
 /* ---- making ---- */
-
-static struct agent_op *make_op(const char *id, const struct hv_call_desc *call, void *args,
-                                int64_t timeout_ms)
-{
-    struct agent_op *op = xcalloc(1, sizeof(*op));
-    struct buf text = BUF_INIT;
-    op->refs = 1;
-    snprintf(op->id, sizeof(op->id), "%s", id);
-    op->call = call;
-    op->args = args;
-    const char *key = *(const char **)((char *)args + call->key_offset);
-    snprintf(op->key, sizeof(op->key), "%s", key ? key : "");
-    wire_encode(call->args, args, &text);
-    op->args_text = buf_take(&text);
-    if (timeout_ms <= 0 || timeout_ms > call->timeout_ms * 10)
-        timeout_ms = call->timeout_ms;
-    op->deadline = (struct hv_deadline){.mono_ms = clock_mono_ms() + timeout_ms, .cancelled = &op->cancel};
-    op->started = clock_unix_seconds();
-    op->deadline_unix = op->started + (timeout_ms + 999) / 1000;
-    op->state = OPERATION_STATE_QUEUED;
-    return op;
-}
 
 /* The known operation of that id, if it is the same; else the new one, written down. */
 static int admit(struct agent *agent, struct agent_op *fresh, struct agent_op **out, bool *known,
@@ -171,7 +106,7 @@ static int admit(struct agent *agent, struct agent_op *fresh, struct agent_op **
         agent_op_ref(old);
     else
         table_add(ops, fresh);
-    record_text(fresh, &text);
+    agent_op_write(fresh, &text);
     sweep(ops, fresh->started);
     pthread_mutex_unlock(&ops->lock);
     *known = old != NULL;
@@ -430,7 +365,7 @@ static void dispatch(struct agent *agent, struct agent_op *op)
 int ops_begin(struct agent *agent, const char *id, const struct hv_call_desc *call, void *args,
               int64_t timeout_ms, struct agent_op **out, bool *known, struct hv_err *err)
 {
-    return admit(agent, make_op(id, call, args, timeout_ms), out, known, err);
+    return admit(agent, agent_op_new(id, call, args, timeout_ms), out, known, err);
 }
 
 int ops_submit(struct agent *agent, const char *id, const struct hv_call_desc *call, void *args,
@@ -463,7 +398,7 @@ void ops_finish(struct agent *agent, struct agent_op *op, const void *result, co
         op->err = *err;
     }
     op->state = result ? OPERATION_STATE_DONE : OPERATION_STATE_FAILED;
-    record_text(op, &record);
+    agent_op_write(op, &record);
     pthread_mutex_unlock(&agent->ops->lock);
     if (journal_add(agent->ops->journal, &record, &op->place) < 0)
         log_warn("ops", "the end of an operation cannot be written down", "operation", op->id, "error",
@@ -556,7 +491,7 @@ void ops_list(struct agent *agent, struct hv_operation_list_result *result)
     pthread_mutex_lock(&agent->ops->lock);
     for (size_t i = 0; i < TABLE_SIZE; i++)
         for (struct agent_op *op = agent->ops->table[i]; op; op = op->next_in_table)
-            if (!is_over(op))
+            if (!agent_op_is_over(op))
                 fill_status(op, hv_operation_list_result_add_operations(result));
     pthread_mutex_unlock(&agent->ops->lock);
 }
@@ -574,59 +509,6 @@ void agent_op_progress(struct agent *agent, struct agent_op *op, double fraction
 
 /* ---- after a restart ---- */
 
-static enum hv_err_kind kind_of(const char *word)
-{
-    for (int i = 0; i < HV_ERR_KIND_COUNT; i++)
-        if (streq(word, hv_err_kind_name((enum hv_err_kind)i)))
-            return (enum hv_err_kind)i;
-    return HV_ERR_KIND_INTERNAL;
-}
-
-static char *json_text(const json_t *json)
-{
-    struct buf text = BUF_INIT;
-    json_write(&text, json);
-    return buf_take(&text);
-}
-
-static struct agent_op *read_record(const char *text, size_t len)
-{
-    struct json_error error;
-    char complaint[WIRE_COMPLAINT_SIZE];
-    json_t *json AUTO_JSON = json_parse(text, len, &error);
-    const char *id, *name, *state, *kind, *sentence;
-    int64_t started, finished, deadline;
-    if (!json || !json_get_string(json, "id", &id) || !json_get_string(json, "call", &name) ||
-        !json_get_string(json, "state", &state) || !json_get_int(json, "started", &started) ||
-        !json_get_int(json, "finished", &finished) || !json_get_int(json, "deadline", &deadline))
-        return NULL;
-    const struct hv_call_desc *call = hv_call_find(name);
-    if (!call || call->kind == HV_CALL_READ)
-        return NULL;
-    void *args = xcalloc(1, call->args->size);
-    if (wire_decode(call->args, json_object_get(json, "args"), args, complaint) < 0) {
-        free(args);
-        return NULL;
-    }
-    struct agent_op *op = make_op(id, call, args, 0);
-    op->started = started;
-    op->finished = finished;
-    op->deadline_unix = deadline;
-    int64_t left = deadline - clock_unix_seconds();
-    op->deadline.mono_ms = clock_mono_ms() + (left > 10 ? left * 1000 : 10000);
-    json_t *result = json_object_get(json, "result");
-    if (streq(state, "done") && result) {
-        op->state = OPERATION_STATE_DONE;
-        op->progress = 1;
-        op->result_text = json_text(result);
-    } else if (streq(state, "failed") && json_get_string(json, "error", &kind) &&
-               json_get_string(json, "text", &sentence)) {
-        op->state = OPERATION_STATE_FAILED;
-        hv_fail(&op->err, kind_of(kind), "%s", sentence);
-    }
-    return op;
-}
-
 static void table_remove(struct ops *ops, struct agent_op *op)
 {
     struct agent_op **at = &ops->table[slot_of(op->id)];
@@ -639,10 +521,11 @@ static void table_remove(struct ops *ops, struct agent_op *op)
 static void take_record(void *arg, const char *line, size_t len, struct journal_place place)
 {
     struct ops *ops = arg;
-    struct agent_op *op = read_record(line, len), *before = op ? table_find(ops, op->id) : NULL;
+    struct agent_op *op = agent_op_read(line, len), *before = op ? table_find(ops, op->id) : NULL;
     if (before)
         table_remove(ops, before);
-    if (!op || (is_over(op) && clock_unix_seconds() - op->finished > KEEP_SECONDS)) {
+    ops->unread += !op;
+    if (!op || (agent_op_is_over(op) && clock_unix_seconds() - op->finished > KEEP_SECONDS)) {
         journal_drop(ops->journal, &place);
     } else {
         op->place = place;
@@ -662,6 +545,9 @@ int ops_open(struct agent *agent, struct hv_err *err)
         return hv_fail(err, HV_ERR_KIND_IO, "The folder of operations cannot be made: %s", strerror(errno));
     if (journal_open(folder, take_record, ops, &ops->journal) < 0)
         return hv_fail(err, HV_ERR_KIND_IO, "The journal of operations cannot be read: %s", strerror(errno));
+    if (ops->unread > 0)
+        log_warn("ops", "records of operations cannot be read, and are dropped", "count",
+                 LOG_INT(ops->unread));
     return 0;
 }
 
@@ -672,7 +558,7 @@ void ops_recover(struct agent *agent)
     size_t count = 0;
     for (size_t i = 0; i < TABLE_SIZE; i++)
         for (struct agent_op *op = ops->table[i]; op; op = op->next_in_table)
-            if (!is_over(op)) {
+            if (!agent_op_is_over(op)) {
                 open = xreallocarray(open, count + 1, sizeof(struct agent_op *));
                 open[count++] = agent_op_ref(op);
             }

@@ -43,6 +43,12 @@ int watchdog_config_write(const char *state_dir, const struct watchdog_config *c
     return text ? file_write_atomic(path, text, strlen(text), 0600) : -1;
 }
 
+/* A month at most: sums of times stay sound. */
+static bool is_span(int64_t ms)
+{
+    return ms >= 1 && ms <= INT32_MAX;
+}
+
 bool watchdog_config_read(const char *state_dir, struct watchdog_config *config)
 {
     AUTO_FREE char *path = xasprintf("%s/ha/config.json", state_dir);
@@ -59,7 +65,7 @@ bool watchdog_config_read(const char *state_dir, struct watchdog_config *config)
         !json_get_int(json, "own", &own) || !json_get_int(json, "interval_ms", &c.interval_ms) ||
         !json_get_int(json, "lease_ms", &c.lease_ms) || !json_get_int(json, "agent_ms", &c.agent_ms) ||
         json_array_size(hosts) > STATEFILE_HOSTS_MAX || own < 0 || own >= (int64_t)json_array_size(hosts) ||
-        c.interval_ms < 1)
+        !is_span(c.interval_ms) || !is_span(c.lease_ms) || !is_span(c.agent_ms))
         return false;
     c.path = xstrdup(file);
     c.own = (size_t)own;
