@@ -58,11 +58,13 @@ static void note_error(struct watchdog *w, const char *text)
         log_info("ha", "the heartbeat disk is reached again");
 }
 
-/* Never backwards. */
-static void raise_to(_Atomic int64_t *value, int64_t to)
+/* Never backwards, and never once it is over: then another host may run the guests, whoever is heard of next.
+ */
+static void renew(struct watchdog *w, int64_t until)
 {
-    int64_t now = atomic_load(value);
-    while (now < to && !atomic_compare_exchange_weak(value, &now, to))
+    int64_t now = atomic_load(&w->lease_until);
+    while (now < until && watchdog_now_ms() < now &&
+           !atomic_compare_exchange_weak(&w->lease_until, &now, until))
         ;
 }
 
@@ -137,7 +139,7 @@ static void beat(struct watchdog *w)
     int64_t seen = atomic_load(&w->read);
     look_at_others(w);
     if (state == STATEFILE_ALIVE && atomic_load(&w->read) != seen && !atomic_load(&w->excluded))
-        raise_to(&w->lease_until, begun + w->config.lease_ms);
+        renew(w, begun + w->config.lease_ms);
 }
 
 static void farewell(struct watchdog *w)
@@ -204,7 +206,7 @@ static void answer(struct watchdog *w, int fd)
     int64_t now = watchdog_now_ms();
     atomic_store(&w->heard, now);
     if (request.what == WATCHDOG_RENEW && request.value <= now && !atomic_load(&w->excluded))
-        raise_to(&w->lease_until, request.value + w->config.lease_ms);
+        renew(w, request.value + w->config.lease_ms);
     if (request.what == WATCHDOG_GONE && atomic_load(&w->fenced))
         atomic_store(&w->all_gone, true);
     if (request.what == WATCHDOG_DISARM)
