@@ -64,17 +64,17 @@ class ByHand:
         return pid
 
     def start(self):
-        """Milliseconds from the start of the process until it says that the guest runs."""
-        begun = time.monotonic()
+        """The process, when it has said that the guest runs."""
         pid = self.spawn()
         try:
             with Monitor(self.dir / "qmp0") as monitor:
                 status = monitor("query-status")["status"]
             if status != "running":
                 raise SystemExit(f"by hand: the guest is {status}")
-            return 1000 * (time.monotonic() - begun)
-        finally:
+        except BaseException:
             reap(pid)
+            raise
+        return pid
 
 
 def reap(pid):
@@ -138,12 +138,21 @@ def copy_of(pool, vm, disk, name):
     return by_hand
 
 
+def time_of_starts(by_hand):
+    """Milliseconds until the last of them runs. None ends before, as with the server."""
+    pids = []
+    took = timed(lambda: pids.extend(together([h.start for h in by_hand])))
+    for pid in pids:
+        reap(pid)
+    return took
+
+
 def compare(report, pool, what, vm, by_hand):
     ours, hand = [], []
     for _ in range(ROUNDS):
         ours.append(timed(pool.client, "VM.start", vm, False, False))
         pool.client("VM.hard_shutdown", vm)
-        hand.append(by_hand.start())
+        hand.append(time_of_starts([by_hand]))
     report.row(what, median(ours), "ms", median(hand), "by hand", median(a / b for a, b in zip(ours, hand)),
                at_most=GOAL, of="ratio")  # fmt: skip
 
@@ -179,7 +188,7 @@ def at_once(report, pool, count):
     for _ in range(ROUNDS // 2):
         ours.append(timed(together, [lambda c=c, v=v: c("VM.start", v, False, False) for c, v in zip(clients, vms)]))
         together([lambda c=c, v=v: c("VM.hard_shutdown", v) for c, v in zip(clients, vms)])
-        hand.append(max(together([h.start for h in by_hand])))
+        hand.append(time_of_starts(by_hand))
     report.row(f"{count} VM.start at once", median(ours), "ms", median(hand), "by hand",
                median(a / b for a, b in zip(ours, hand)), at_most=GOAL, of="ratio")  # fmt: skip
 
