@@ -52,7 +52,7 @@
 #define DIRECTORY_WORKERS_MAX 4
 #define LAST_ACTIVE_MS (10 * 60 * 1000) /* how much later than the truth session.last_active may be */
 #define SETTLE_MS 3000
-#define CONNECTIONS_MAX 20000
+#define CONNECTIONS_MAX 40000
 #define DESCRIPTORS_KEPT 512
 #define LOCAL_CONNECTIONS_MAX 128
 #define SWEEP_MAX_MS 60000
@@ -73,8 +73,8 @@ struct pool_server {
     struct options options;
     struct web *web;
     struct http_server *https, *http, *local;
-    unsigned connections_max;
-    bool damaged; /* the database is, so that it could not be opened */
+    struct http_budget budget; /* of both servers */
+    bool damaged;              /* the database is, so that it could not be opened */
 };
 
 /* ---- first start: folders and certificates ---- */
@@ -191,8 +191,8 @@ static int accept_database(const struct options *o)
     return 0;
 }
 
-/* As many open descriptors as the system allows; returns how many connections each of the two servers may
- * have, so that the database, agents and pipes always find a free one. */
+/* As many open descriptors as the system allows; returns how many connections the two servers may have
+ * together, so that the database, agents and pipes always find a free one. */
 static unsigned raise_limits(void)
 {
     struct rlimit limit = {.rlim_cur = 1024};
@@ -203,7 +203,7 @@ static unsigned raise_limits(void)
     }
     rlim_t rest =
         limit.rlim_cur > 2 * DESCRIPTORS_KEPT ? limit.rlim_cur - DESCRIPTORS_KEPT : limit.rlim_cur / 2;
-    return rest / 2 < CONNECTIONS_MAX ? (unsigned)(rest / 2) : CONNECTIONS_MAX;
+    return rest < CONNECTIONS_MAX ? (unsigned)rest : CONNECTIONS_MAX;
 }
 
 static struct http_server *listen_on(struct pool_server *p, uint16_t port, bool tls)
@@ -220,7 +220,8 @@ static struct http_server *listen_on(struct pool_server *p, uint16_t port, bool 
         .on_request = web_request,
         .context = p->web,
         .error_page = web_error_page,
-        .connections_max = p->connections_max,
+        .connections_max = p->budget.connections_max,
+        .budget = &p->budget,
     };
     if (http_server_start(&config, &server, &cause) == 0)
         return server;
@@ -334,7 +335,7 @@ static int start(struct pool_server *p)
         return -1;
     s->state_dir = s->members->data_dir;
     s->pam_dir = p->options.pam_dir;
-    p->connections_max = raise_limits();
+    p->budget.connections_max = raise_limits();
     if (make_dir(s->state_dir) < 0 || make_certificates(s->state_dir) < 0 || auth_init(s) < 0 ||
         open_store(p) < 0 || bootstrap(s, &err) < 0 || start_workers(s) < 0)
         return -1;

@@ -52,9 +52,10 @@ struct http_server {
     void *context;
     bool (*error_page)(const struct http_request *req, unsigned status, const char *text, struct buf *out,
                        const struct http_header **headers);
-    char *socket_path;   /* NULL: by address */
-    char *client_name;   /* required of clients; NULL: any name */
-    char *client_suffix; /* or a name that ends so; NULL: no other */
+    struct http_budget *budget; /* shared with other servers; NULL: none */
+    char *socket_path;          /* NULL: by address */
+    char *client_name;          /* required of clients; NULL: any name */
+    char *client_suffix;        /* or a name that ends so; NULL: no other */
     bool tls, client_certificates;
     /* Of the thread that stops the server. The listener is shut at once and closed with the rest:
      * libmicrohttpd's threads may still name it, and another file could have its number. */

@@ -79,6 +79,16 @@ static int open_unix_listener(const char *path, struct http_server_error *error)
 
 /* ---- libmicrohttpd's callbacks about connections ---- */
 
+static enum MHD_Result on_accept(void *context, const struct sockaddr *peer, socklen_t len)
+{
+    const struct http_server *server = context;
+    (void)peer, (void)len;
+    if (!server->budget || atomic_load(&server->budget->connections) < server->budget->connections_max)
+        return MHD_YES;
+    log_debug("http", "a connection is refused: there are as many as there may be");
+    return MHD_NO;
+}
+
 static void on_connection(void *context, struct MHD_Connection *mhd, void **slot,
                           enum MHD_ConnectionNotificationCode code)
 {
@@ -93,11 +103,15 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **slot
         pthread_mutex_lock(&server->lock);
         link_add(&server->connections, &c->link);
         pthread_mutex_unlock(&server->lock);
+        if (server->budget)
+            atomic_fetch_add(&server->budget->connections, 1);
         tls_prepare(server, c, mhd);
     } else if (c) {
         pthread_mutex_lock(&server->lock);
         link_remove(&c->link);
         pthread_mutex_unlock(&server->lock);
+        if (server->budget)
+            atomic_fetch_sub(&server->budget->connections, 1);
         tls_identity_unref(c->identity);
         free(c);
         *slot = NULL;
@@ -202,7 +216,7 @@ static int start_daemon(struct http_server *server, const struct http_server_con
     OPTION(MHD_OPTION_END, 0, NULL);
 #undef OPTION
     server->daemon =
-        MHD_start_daemon(flags, 0, NULL, NULL, request_on_access, server, MHD_OPTION_EXTERNAL_LOGGER,
+        MHD_start_daemon(flags, 0, on_accept, server, request_on_access, server, MHD_OPTION_EXTERNAL_LOGGER,
                          on_message, NULL, MHD_OPTION_NOTIFY_COMPLETED, request_on_completed, server,
                          MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_UNESCAPE_CALLBACK,
                          unescape, server, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
@@ -260,6 +274,7 @@ static struct http_server *server_new(const struct http_server_config *config)
     server->on_request = config->on_request;
     server->context = config->context;
     server->error_page = config->error_page;
+    server->budget = config->budget;
     server->socket_path = config->socket_path ? xstrdup(config->socket_path) : NULL;
     server->idle_timeout_ms = (config->idle_timeout_s ? config->idle_timeout_s : 60) * INT64_C(1000);
     server->body_timeout_ms = (config->body_timeout_s ? config->body_timeout_s : 120) * INT64_C(1000);

@@ -283,6 +283,43 @@ Test(http_server, stopping_leaves_the_descriptor_that_took_the_listeners_number)
         cr_assert_eq(close(taken[i]), 0, "descriptor %d was closed by the server", taken[i]);
 }
 
+/* The status line's length of an answer on a connection that stays open; 0: it was closed instead. */
+static ssize_t ask(int fd)
+{
+    char answer[16];
+    send(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", 27, MSG_NOSIGNAL); /* may be closed already */
+    struct pollfd p = {fd, POLLIN, 0};
+    cr_assert_eq(poll(&p, 1, 20000), 1, "the server neither answers nor closes");
+    ssize_t n = recv(fd, answer, sizeof(answer), 0);
+    return n < 0 ? 0 : n;
+}
+
+Test(http_server, servers_share_a_budget_of_connections)
+{
+    struct http_budget budget = {.connections_max = 2};
+    const struct http_server_config config = {.on_request = on_request, .threads = 1, .budget = &budget};
+    setup();
+    struct http_server *one = start(config), *two = start(config);
+    int first = connect_raw(one);
+    AUTO_CLOSE int second = connect_raw(two);
+    cr_assert_gt(ask(first), 0);
+    cr_assert_gt(ask(second), 0);
+    AUTO_CLOSE int third = connect_raw(two);
+    cr_assert_eq(ask(third), 0, "there is no third one, on either of them");
+    cr_assert_gt(ask(second), 0);
+    close(first);
+    for (int64_t end = clock_mono_ms() + 20000;;) {
+        AUTO_CLOSE int next = connect_raw(two);
+        if (ask(next) > 0)
+            break;
+        cr_assert_lt(clock_mono_ms(), end, "a connection that ended does not count any more");
+        usleep(10000);
+    }
+    http_server_stop(one);
+    http_server_stop(two);
+    cr_assert_eq(budget.connections, 0);
+}
+
 Test(http_server, a_taken_port_is_an_error)
 {
     struct http_server *server = plain(), *second;

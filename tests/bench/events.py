@@ -4,6 +4,7 @@ own answer; and how much later than that answer, which says that it is committed
 (at most 500 MiB for 10,000), and what a change costs that none of them waits for."""
 
 import json
+import os
 import resource
 import subprocess
 import time
@@ -11,7 +12,8 @@ import time
 from common import LONG, Bench, Pool, Report, build_folder, cpu_us, memory_kib, timed
 
 SECONDS = 10 if LONG else 4
-IDLE = 10000 if LONG else 3000
+IDLE = int(os.environ.get("CORRAL_BENCH_IDLE", "10000"))
+KEPT = 1024  # descriptors of a process that are no subscribers
 RATES = (100, 300, 1000)
 
 
@@ -85,6 +87,8 @@ def main():
     try:  # a connection is a descriptor on both sides
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(hard, 65536), max(hard, 65536)))
     except (ValueError, OSError):
+        if hard < IDLE + KEPT:
+            raise SystemExit(f"{IDLE} subscribers need {IDLE + KEPT} descriptors (ulimit -Hn), there are {hard}") from None
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     with Bench() as bench:
         report = Report("events", "event.from, from the request for a change to its delivery")

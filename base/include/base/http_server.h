@@ -27,6 +27,12 @@ struct buf;
 struct http_server;
 struct http_request;
 
+/* Connections that several servers of a process may have together, so that its descriptors suffice. */
+struct http_budget {
+    unsigned connections_max;
+    _Atomic unsigned connections; /* that are open now, a few more at times */
+};
+
 struct http_server_config {
     const char *address; /* numeric, "127.0.0.1" or "::1" or "0.0.0.0"... */
     uint16_t port;       /* 0: a free one */
@@ -46,6 +52,8 @@ struct http_server_config {
     unsigned threads;            /* 0: one a processor */
     unsigned connections_max;    /* 0: 10,000 */
     unsigned connections_per_ip; /* 0: no limit */
+    /* Outlives the server; who comes when it is used up is closed at once. NULL: connections_max alone. */
+    struct http_budget *budget;
     /* Memory of a connection for the head and for reading; zeroed for each request, so small is fast, and
      * larger is faster for bodies that are streamed. 0: 16 KiB. */
     unsigned head_bytes_max;
