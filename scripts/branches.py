@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 GOAL = 95.0
 PARTS = {
-    "gate": "apiserver/src/gate/{gate,decode,roles,work,park,generic,answer,system}.c",
+    "gate": "apiserver/src/gate/{gate,decode,roles,work,park,generic,answer,system,commits}.c",
     "rules": "apiserver/src/rules/*.c",
     "store commits": "db/src/{tx,relate,commit,batch,snapshot,version,sqlite_write}.c",
     "tasks": "apiserver/src/gate/task.c",

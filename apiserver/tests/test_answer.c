@@ -94,3 +94,21 @@ Test(answer, a_list_in_pieces_is_the_same_list)
             row_unref(rows[i]);
     }
 }
+
+Test(answer, a_cell_is_written_in_both_forms)
+{
+    static const char *const wanted[] = {[ANSWER_JSON] = "[\"x\"]",
+                                         [ANSWER_XML] =
+                                             "<value><array><data><value>x</value></data></array></value>"};
+    for (int form = ANSWER_JSON; form <= ANSWER_XML; form++) {
+        AUTO_STR const char *text = str_new("x");
+        struct call call = {.form = (enum answer_form)form};
+        struct answer a = answer_begin(call.form);
+        answer_open(&a, ANSWER_LIST);
+        answer_cell(&a, field_find(CLASS_VM, "name_label")->type, &(const union cell){.str = text});
+        answer_close(&a);
+        answer_give(&a, &call);
+        cr_expect_str_eq(call.raw, wanted[form]);
+        free(call.raw);
+    }
+}

@@ -100,6 +100,7 @@ __attribute__((constructor)) static void take_sqlite(void)
     mine.xMalloc = sqlite_malloc;
     mine.xRealloc = sqlite_realloc;
     sqlite3_config(SQLITE_CONFIG_MALLOC, &mine);
+    sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0); /* small ones would come from one that was made before */
 }
 
 void alloc_faults_from(size_t bytes)

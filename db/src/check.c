@@ -155,8 +155,11 @@ static bool check_tombstone(const void *leaf, void *arg)
     if (!version_get(check->v, gone->cls, gone->ref) && gone->deleted <= check->v->generation &&
         gone->created < gone->deleted && gone->deleted > check->v->oldest_token)
         return true;
-    check->result = store_err_set(check->err, STORE_E_CORRUPT, "%s %s: wrong tombstone", gone->cls->name,
-                                  REF_TEXT(gone->ref));
+    check->result = store_err_set(
+        check->err, STORE_E_CORRUPT,
+        "%s %s: wrong tombstone (created %llu, deleted %llu; oldest %llu, now %llu)", gone->cls->name,
+        REF_TEXT(gone->ref), (unsigned long long)gone->created, (unsigned long long)gone->deleted,
+        (unsigned long long)check->v->oldest_token, (unsigned long long)check->v->generation);
     return false;
 }
 

@@ -22,8 +22,8 @@ void answer_pieces_free(struct answer_pieces *pieces)
 
 void answer_in_pieces(struct answer *a)
 {
-    if (!a->pieces)
-        a->pieces = xcalloc(1, sizeof(*a->pieces));
+    assert(!a->pieces);
+    a->pieces = xcalloc(1, sizeof(*a->pieces));
 }
 
 static void add_piece(struct answer *a, const struct row *row, size_t len)

@@ -82,6 +82,7 @@ struct commits *commits_new(void)
     pthread_cond_init(&commits->wake, NULL);
     pthread_cond_init(&commits->quiet, NULL);
     commits->last = &commits->first;
+    /* branch: a start without memory for a thread */
     if (pthread_create(&commits->thread, NULL, commits_run, commits) == 0)
         return commits;
     free(commits);
@@ -135,7 +136,7 @@ static void stay(struct commits *commits)
 int commits_add(struct commits *commits, struct tx *tx, struct call *call,
                 void (*finish)(struct call *call, int rc))
 {
-    if (!commits || !leave(commits))
+    if (!leave(commits))
         return server_commit(tx, &call->err);
     struct away *a = xmalloc(sizeof(*a));
     *a = (struct away){.commits = commits, .call = call, .finish = finish};

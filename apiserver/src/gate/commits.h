@@ -13,6 +13,6 @@ void commits_close(struct commits *commits);
 void commits_free(struct commits *commits);
 
 /* As server_commit, for the change of a call: 0 or -1, and `finish` is not called. 1: the call is away, and
- * `finish` will be called with 0 or -1 and call->err, on the thread of `commits`. NULL: it is waited for. */
+ * `finish` will be called with 0 or -1 and call->err, on the thread of `commits`. */
 int commits_add(struct commits *commits, struct tx *tx, struct call *call,
                 void (*finish)(struct call *call, int rc));

@@ -4,6 +4,7 @@
 
 #include "answer.h"
 #include "expr.h"
+#include <assert.h>
 #include <base/mem.h>
 #include <model/errors.h>
 
@@ -130,7 +131,8 @@ static const char *scalar_text(const struct type *type, const union cell *cell, 
         return cell->str;
     buf_clear(out);
     cell_write_db(type, cell, out);
-    return out->len ? out->data : "";
+    assert(out->len > 0);
+    return out->data;
 }
 
 static int add_to_map(const struct method_desc *method, const struct row *now, struct row *row,

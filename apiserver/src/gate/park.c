@@ -81,9 +81,9 @@ static bool wait_for_work(struct parking *p)
     pthread_mutex_lock(&p->lock);
     while (!p->first && !p->stop)
         pthread_cond_wait(&p->changed, &p->lock);
-    bool over = !p->first && p->stop;
+    bool work = p->first;
     pthread_mutex_unlock(&p->lock);
-    return !over;
+    return work;
 }
 
 static void *parking_run(void *arg)
@@ -109,6 +109,7 @@ struct parking *parking_new(struct server *server)
     p->last = &p->first;
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->changed, NULL);
+    /* branch: a start without memory for a thread */
     if (pthread_create(&p->thread, NULL, parking_run, p) != 0)
         abort();
     return p;

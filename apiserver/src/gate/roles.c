@@ -35,10 +35,8 @@ int roles_allow(const struct session *session, const char *permission, struct ap
 
 static bool key_fits(const char *pattern, const char *key)
 {
-    size_t len = strlen(pattern);
-    if (len && pattern[len - 1] == '*')
-        return strncmp(pattern, key, len - 1) == 0;
-    return streq(pattern, key);
+    size_t len = strcspn(pattern, "*"); /* a star is the last */
+    return pattern[len] ? strncmp(pattern, key, len) == 0 : streq(pattern, key);
 }
 
 /* The role that this key of the map needs; the message's own where nothing is said of the key. */

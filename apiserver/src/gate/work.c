@@ -186,7 +186,7 @@ static void write_result(const struct call *call, struct buf *xml)
 /* An agent's word that it stopped on request does not know for whom. */
 static void name_cancelled_task(struct call *call)
 {
-    if (call->err.code && streq(call->err.code, "TASK_CANCELLED"))
+    if (streq(call->err.code, "TASK_CANCELLED"))
         err_task_cancelled(&call->err, REF_TEXT(call->task));
 }
 
@@ -327,7 +327,7 @@ static bool park(struct call *call, uint64_t seen, int64_t until_ms, struct api_
                             .until_ms = until_ms};
     if (clock_mono_ms() >= until_ms)
         return false;
-    if (call->cancel && *call->cancel) {
+    if (*call->cancel) {
         err_task_cancelled(err, REF_TEXT(call->task));
         return false;
     }

@@ -6,6 +6,7 @@
 #include <base/json.h>
 #include <base/mem.h>
 #include <criterion/criterion.h>
+#include <gate/commits.h>
 #include <gate/gate.h>
 #include <gate/generic.h>
 #include <gate/park.h>
@@ -38,7 +39,50 @@ static struct ref make_row(const struct class_desc *cls)
     return ref;
 }
 
+/* The code of a call by root that has this JSON as parameters; "": it succeeded. */
+static const char *code_of(const char *method, const char *params, char out[static 64])
+{
+    AUTO_ANSWER struct trial_answer answer = {0};
+    trial_call(&trial, trial.root, method, json_loads(params, 0, NULL), &answer);
+    snprintf(out, 64, "%s", answer.failed ? answer.code : "");
+    return out;
+}
+
 /* ---- refusals ---- */
+
+Test(core, a_database_that_is_to_go_is_read_and_not_changed)
+{
+    AUTO_FREE char *name = xasprintf("[\"%s\", \"x\"]", REF_TEXT(make_row(CLASS_VM)));
+    AUTO_FREE char *vm = xasprintf("[\"%s\"]", REF_TEXT(make_row(CLASS_VM)));
+    AUTO_FREE char *task = xasprintf("[\"%s\"]", REF_TEXT(make_row(CLASS_task)));
+    const struct {
+        const char *method, *params, *code;
+    } table[] = {
+        {"VM.set_name_label", name, "HOST_STILL_BOOTING"},
+        {"VM.clone", name, "HOST_STILL_BOOTING"},
+        {"VM.get_name_label", vm, ""},
+        {"VM.get_all_records", "[]", ""},
+        {"task.get_status", task, ""},
+        {"task.destroy", task, ""},
+        {"session.get_all_subject_identifiers", "[]", ""},
+    };
+    char code[64];
+    atomic_store(&trial.server.replaced, true);
+    for (size_t i = 0; i < ARRAY_LEN(table); i++)
+        cr_expect_str_eq(code_of(table[i].method, table[i].params, code), table[i].code, "%s: %s",
+                         table[i].method, code);
+    atomic_store(&trial.server.replaced, false);
+    cr_expect_str_eq(code_of("VM.set_name_label", name, code), "");
+}
+
+Test(core, a_change_while_the_server_stops_is_waited_for)
+{
+    AUTO_FREE char *name = xasprintf("[\"%s\", \"late\"]", REF_TEXT(make_row(CLASS_VM)));
+    char code[64];
+    commits_close(trial.server.commits);
+    cr_expect_str_eq(code_of("VM.set_name_label", name, code), "");
+    cr_expect_str_eq(code_of("VM.set_name_label", "[\"OpaqueRef:NULL\", \"x\"]", code), "HANDLE_INVALID");
+}
 
 Test(core, what_is_refused_and_in_which_order)
 {
