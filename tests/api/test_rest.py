@@ -12,6 +12,7 @@ import urllib.parse
 from pool import TestPool, program, until
 
 API = "/api/v1"
+NULL = "OpaqueRef:NULL"
 NO_SUCH = "00000000-0000-4000-8000-000000000000"
 
 
@@ -459,6 +460,91 @@ class RestTest(unittest.TestCase):
         for undo in reversed(undos):
             undo()
         self.assertEqual(reasons(), [])
+
+    def test_plans_of_others_tell_every_reason(self):
+        """Objects that are in several situations at once: their plans list all of them, and the call the first."""
+        uuid = self.vm("many")
+        path, mine = f"/vms/{uuid}", self.api.VM.get_by_uuid(uuid)
+        [host] = self.api.host.get_all()
+
+        def repository(name, kind, content, files=()):
+            place = os.path.join(self.pool.folder, f"many-{name}")
+            os.makedirs(place)
+            for file in files:
+                with open(os.path.join(place, file), "wb") as f:
+                    f.write(bytes(1 << 16))
+            more = {"legacy_mode": "true"} if kind == "iso" else {}
+            return self.api.SR.create(host, {"location": place, **more}, 0, name, "", kind, content, False, {})
+        sr, library = repository("disks", "file", "user"), repository("isos", "iso", "iso", ["cd.iso"])
+        self.api.SR.scan(library)
+        iso = self.api.SR.get_VDIs(library)[0]
+        disks = [self.api.VDI.create({"SR": sr, "virtual_size": 1 << 20, "type": "user", "sharable": False, "read_only": False,
+                                      "other_config": {}}) for _ in "ab"]
+        drive = {"VM": mine, "bootable": False, "mode": "RW", "type": "Disk", "unpluggable": True, "empty": False, "other_config": {},
+                 "qos_algorithm_type": "", "qos_algorithm_params": {}}
+        vbds = [self.api.VBD.create({**drive, "VDI": vdi, "userdevice": str(i)}) for i, vdi in enumerate(disks)]
+        fixed = self.api.VBD.create({**drive, "VDI": NULL, "empty": True, "type": "CD", "mode": "RO", "userdevice": "3", "unpluggable": False})
+        network = self.api.network.create({"name_label": "many", "other_config": {}})
+        vif = self.api.VIF.create({"device": "0", "network": network, "VM": mine, "MAC": "", "MTU": 1500, "other_config": {},
+                                   "qos_algorithm_type": "", "qos_algorithm_params": {}})
+        [pbd] = self.api.SR.get_PBDs(sr)
+
+        def at(collection, ref):
+            return f"/{collection}/{getattr(self.api, CLASSES[collection]).get_uuid(ref)}"
+        CLASSES = {"vdis": "VDI", "vbds": "VBD", "vifs": "VIF", "srs": "SR", "pbds": "PBD", "networks": "network", "hosts": "host",
+                   "pools": "pool"}
+        name = {ref: at(c, ref).split("/")[-1] for c, ref in (("vdis", disks[0]), ("vdis", iso), ("srs", sr), ("networks", network))}
+
+        def reasons(method, where, body=None):
+            told = self.rest.ok(200, method, where + "?plan=true", body)[1]
+            self.assertEqual((told["possible"], told["id"] is not None), (not told["reasons"],) * 2)
+            self.assertTrue(all(r["message"] or r["code"].startswith("SR_BACKEND") for r in told["reasons"]), told["reasons"])
+            return sorted(r["code"] for r in told["reasons"])
+
+        def check(rows):
+            for method, where, body, codes in rows:
+                with self.subTest(where=where, method=method, body=body):
+                    self.assertEqual(reasons(method, where, body), sorted(codes))
+        action = "POST"
+        plug = {"VM": uuid, "VDI": name[iso], "mode": "RW", "type": "Floppy", "userdevice": "1", "qos_algorithm_type": "mine"}
+        check((
+            # Halted.
+            (action, at("vbds", vbds[0]) + "/actions/plug", {}, ["VM_BAD_POWER_STATE"]),
+            (action, at("vbds", fixed) + "/actions/unplug", {}, ["VBD_NOT_UNPLUGGABLE", "VM_BAD_POWER_STATE", "OPERATION_NOT_ALLOWED"]),
+            (action, at("vbds", vbds[0]) + "/actions/insert", {"vdi": name[iso]}, ["VBD_NOT_REMOVABLE_MEDIA"]),
+            (action, at("vdis", iso) + "/actions/resize", {"size": 1}, ["SR_OPERATION_NOT_SUPPORTED", "SR_BACKEND_FAILURE_79"]),
+            (action, at("vdis", iso) + "/actions/copy", {"sr": name[sr], "base_vdi": name[iso]}, ["SR_OPERATION_NOT_SUPPORTED", "NOT_IMPLEMENTED"]),
+            (action, "/vbds", plug, ["VALUE_NOT_SUPPORTED", "VALUE_NOT_SUPPORTED", "VDI_READONLY", "DEVICE_ALREADY_EXISTS"]),
+            (action, "/vifs", {"VM": uuid, "network": name[network], "device": "0", "MAC": "no"}, ["DEVICE_ALREADY_EXISTS", "MAC_INVALID"]),
+            (action, "/vdis", {"SR": name[sr], "virtual_size": -1, "type": "user", "sm_config": {"type": "vmdk"}},
+             ["VALUE_NOT_SUPPORTED", "SR_BACKEND_FAILURE_79"]),
+            (action, "/networks", {"name_label": "n", "bridge": "xapi-and-far-too-long"}, ["INVALID_VALUE"]),
+            (action, "/srs", {"host": NO_SUCH, "type": "none", "physical_size": "much", "unheard": 1}, ["INVALID_VALUE"] * 5 + ["UUID_INVALID"]),
+            ("DELETE", at("srs", sr), None, ["SR_HAS_PBD", "SR_NOT_EMPTY"]),
+            ("DELETE", at("networks", network), None, ["NETWORK_CONTAINS_VIF"]),
+            ("DELETE", at("pbds", pbd), None, ["OPERATION_NOT_ALLOWED"]),
+            (action, at("hosts", host) + "/actions/power_on", {}, ["HOST_IS_LIVE", "HOST_POWER_ON_MODE_DISABLED"]),
+            (action, "/pools/actions/enable_ha", {"heartbeat_srs": [name[sr]], "configuration": {"timeout": "x"}},
+             ["INVALID_VALUE", "HA_TOO_FEW_HOSTS", "CANNOT_CREATE_STATE_FILE"]),
+        ))
+        self.rest.ok(200, "POST", f"{path}/actions/start", {}, wait="60s")
+        check((
+            (action, at("vbds", vbds[0]) + "/actions/plug", {}, ["DEVICE_ALREADY_ATTACHED"]),
+            (action, at("vdis", disks[0]) + "/actions/resize", {"size": 1}, ["VDI_IN_USE", "SR_BACKEND_FAILURE_79"]),
+            ("DELETE", at("vdis", disks[0]), None, ["VDI_IN_USE"]),
+            (action, at("pbds", pbd) + "/actions/unplug", {}, ["VDI_IN_USE", "VDI_IN_USE"]),
+            (action, at("vifs", vif) + "/actions/unplug", {}, []),
+        ))
+        # The first of them is what the call says.
+        self.problem(409, "VDI_IN_USE", "POST", at("vdis", disks[0]) + "/actions/resize", {"size": 1}, wait="60s")
+        self.rest.ok(200, "POST", f"{path}/actions/hard_shutdown", {}, wait="60s")
+        self.api.PBD.unplug(pbd)
+        check(((action, at("vdis", disks[0]) + "/actions/copy", {"sr": name[sr]}, ["SR_HAS_NO_PBDS"]),
+               (action, at("srs", sr) + "/actions/scan", {}, ["SR_HAS_NO_PBDS"]),
+               (action, f"{path}/actions/copy", {"new_name": "c", "sr": name[sr]}, ["SR_HAS_NO_PBDS"])))
+        self.rest.ok(200, "PATCH", path, {"blocked_operations": {"pool_migrate": "STAY"}, "platform": {"nomigrate": "true"}})
+        check(((action, f"{path}/actions/pool_migrate", {"host": self.api.host.get_uuid(host), "options": {}},
+                ["OPERATION_BLOCKED", "VM_BAD_POWER_STATE", "VM_IS_IMMOBILE", "VM_REQUIRES_SR"]),))
 
     # ---- desired state ----
 

@@ -329,7 +329,9 @@ int decode_args(const struct method_desc *method, const json_t *params, enum dec
         int rc = 0;
         union cell cell;
         if (method->kind == METHOD_CREATE) {
-            rc = decode_record(method->cls, json, mode, &((struct args_create *)args)->record, err);
+            struct row *record = NULL;
+            rc = decode_record(method->cls, json, mode, &record, err);
+            ((struct args_create *)args)->record = record;
         } else if (json) {
             bool list =
                 method->kind == METHOD_CUSTOM && param->type->rep == REP_STR_SET && is(json, JSON_ARRAY);

@@ -1,5 +1,4 @@
-/* Reasons are errors of the API with a sentence of what would change them. For VMs all that hold are listed,
- * for other classes the first. */
+/* Reasons are errors of the API with a sentence of what would change them: all that hold are listed. */
 #include "why.h"
 
 #include "../rules/operations.h"
@@ -119,31 +118,29 @@ static const char *text_of(const struct row *row, const struct field_desc *field
     return field ? row_cell(row, field)->str : "";
 }
 
-static json_t *vm_reasons(struct tx *tx, const struct row *row, int operation)
+struct reasons {
+    struct tx *tx;
+    const struct row *row;
+    int operation;
+    json_t *list;
+};
+
+static void add_reason(void *arg, const struct api_err *err)
 {
-    struct vm_view view = vm_view_of(tx, vm_row(row));
-    struct api_err errs[VM_REASONS_MAX] = {0};
-    json_t *reasons = json_array();
-    size_t count = vm_operation_reasons(&view, row->ref, (enum vm_operations)operation, errs);
-    for (size_t i = 0; i < count; i++) {
-        AUTO_FREE char *state = streq(errs[i].code, "VM_BAD_POWER_STATE")
-                                    ? change_of_state(&view, row->ref, (enum vm_operations)operation)
-                                    : NULL;
-        json_array_append_new(reasons, reason(&errs[i], state ? state : change_of(errs[i].code)));
-        api_err_done(&errs[i]);
+    const struct reasons *r = arg;
+    AUTO_FREE char *state = NULL;
+    if (r->row->cls == CLASS_VM && streq(err->code, "VM_BAD_POWER_STATE")) {
+        struct vm_view view = vm_view_of(r->tx, vm_row(r->row));
+        state = change_of_state(&view, r->row->ref, (enum vm_operations)r->operation);
     }
-    return reasons;
+    json_array_append_new(r->list, reason(err, state ? state : change_of(err->code)));
 }
 
 json_t *why_reasons(struct tx *tx, const struct row *row, int operation)
 {
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    if (row->cls == CLASS_VM)
-        return vm_reasons(tx, row, operation);
-    json_t *reasons = json_array();
-    if (operation_check(tx, row->cls, row->ref, operation, &err) < 0)
-        json_array_append_new(reasons, reason(&err, change_of(err.code)));
-    return reasons;
+    struct reasons reasons = {tx, row, operation, json_array()};
+    operation_refusals(tx, row, operation, &(struct refusals){add_reason, &reasons});
+    return reasons.list;
 }
 
 json_t *why_operation(struct server *server, const char *cls_name, const char *object, const char *operation,

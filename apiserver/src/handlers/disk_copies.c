@@ -26,23 +26,37 @@ static const struct sr_row *sr_of(const struct disk_copies *c, struct ref sr)
     return sr_row(snapshot_get(c->snap, CLASS_SR, sr));
 }
 
-int disk_copies_add(struct disk_copies *c, struct ref ref, struct ref sr, size_t *index, struct api_err *err)
+static int check_copied_sr(const struct snapshot *snap, struct ref ref, struct api_err *err)
 {
-    const struct vdi_row *vdi = vdi_row(snapshot_get(c->snap, CLASS_VDI, ref));
+    const struct sr_row *sr = sr_row(snapshot_get(snap, CLASS_SR, ref));
+    if (!sr)
+        return fail_handle(err, CLASS_SR, ref);
+    return storage_sr_is_iso(sr) ? err_sr_operation_not_supported(err, REF_TEXT(ref)) : 0;
+}
+
+int disk_copies_check(const struct snapshot *snap, struct ref ref, struct ref sr, const struct refusals *all,
+                      struct api_err *err)
+{
+    const struct vdi_row *vdi = vdi_row(snapshot_get(snap, CLASS_VDI, ref));
     if (!vdi)
         return fail_handle(err, CLASS_VDI, ref);
-    if (ref_is_null(sr))
-        sr = vdi->SR;
-    const struct sr_row *from = sr_of(c, vdi->SR), *to = sr_of(c, sr);
-    if (!from || !to)
-        return fail_handle(err, CLASS_SR, from ? sr : vdi->SR);
-    if (storage_sr_is_iso(from) || storage_sr_is_iso(to))
-        return err_sr_operation_not_supported(err, REF_TEXT(storage_sr_is_iso(from) ? vdi->SR : sr));
-    if (vdi->type == VDI_TYPE_CBT_METADATA)
-        return err_vdi_incompatible_type(err, REF_TEXT(ref), model_enum_vdi_type.values[vdi->type]);
+    if (refused(all, check_copied_sr(snap, vdi->SR, err), err))
+        return -1;
+    if (!ref_is_null(sr) && !ref_eq(sr, vdi->SR) && refused(all, check_copied_sr(snap, sr, err), err))
+        return -1;
+    return vdi->type == VDI_TYPE_CBT_METADATA
+               ? err_vdi_incompatible_type(err, REF_TEXT(ref), model_enum_vdi_type.values[vdi->type])
+               : 0;
+}
+
+int disk_copies_add(struct disk_copies *c, struct ref ref, struct ref sr, size_t *index, struct api_err *err)
+{
+    if (disk_copies_check(c->snap, ref, sr, NULL, err) < 0)
+        return -1;
+    const struct vdi_row *vdi = vdi_row(snapshot_get(c->snap, CLASS_VDI, ref));
     struct disk_copy *item = add(c, index);
     item->source = vdi;
-    item->sr = sr;
+    item->sr = ref_is_null(sr) ? vdi->SR : sr;
     return 0;
 }
 

@@ -9,6 +9,7 @@
  *     disk_copies_done(&copies, committed);
  */
 #pragma once
+#include "../refusals.h"
 #include "storage.h"
 
 enum copy_kind {
@@ -45,6 +46,9 @@ void disk_copies_init(struct disk_copies *copies, struct call *call);
 /* Notes that `vdi` shall be copied into `sr` (null: its own). *index is its place in items. */
 int disk_copies_add(struct disk_copies *copies, struct ref vdi, struct ref sr, size_t *index,
                     struct api_err *err);
+/* What that has against it, all of it; whether a host reaches both is seen when it is made. */
+int disk_copies_check(const struct snapshot *snap, struct ref vdi, struct ref sr, const struct refusals *all,
+                      struct api_err *err);
 /* Makes an empty disk at once, as one of them. `host` null: by any host. */
 int disk_copies_add_new(struct disk_copies *copies, struct ref sr, struct ref host, int64_t size_bytes,
                         enum image_format format, size_t *index, struct api_err *err);

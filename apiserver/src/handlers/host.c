@@ -6,6 +6,7 @@
 #include "../members/members.h"
 #include "../plan/placement.h"
 #include "../server.h"
+#include "checks.h"
 #include "host_rows.h"
 #include "vm_state.h"
 #include <base/clock.h>
@@ -31,10 +32,18 @@ int handle_host_enable(struct call *call, const struct host_enable_args *args, s
     return set_enabled(call, args->host, true, err);
 }
 
+int check_host_disable(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                       struct api_err *err)
+{
+    const struct failover_change change = {.out = ((const struct host_disable_args *)args)->host};
+    (void)tx, (void)all;
+    return ha_check_change(call->snapshot, &change, err);
+}
+
 int handle_host_disable(struct call *call, const struct host_disable_args *args, struct api_err *err)
 {
-    const struct failover_change change = {.out = args->host};
-    return ha_check_change(call->snapshot, &change, err) < 0 ? -1 : set_enabled(call, args->host, false, err);
+    return check_host_disable(call, NULL, args, NULL, err) < 0 ? -1
+                                                               : set_enabled(call, args->host, false, err);
 }
 
 static const struct host_row *find_host(struct call *call, struct ref ref, struct api_err *err)

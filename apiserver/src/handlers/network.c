@@ -4,6 +4,7 @@
 #include "../hosts/hosts.h"
 #include "../hosts/networks.h"
 #include "../server.h"
+#include "checks.h"
 #include <base/mem.h>
 #include <handlers.h>
 #include <model/errors.h>
@@ -41,36 +42,45 @@ static bool bridge_reserved(const char *name)
     return strlen(name) > BRIDGE_MAX;
 }
 
-static int choose_bridge(struct tx *tx, struct network_row *network, struct api_err *err)
+/* A name that the client has chosen. */
+int check_network_create(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                         struct api_err *err)
 {
-    if (*network->bridge) {
-        AUTO_STR const char *wanted = str_ref(network->bridge);
-        str_assign(&network->bridge, ""); /* not to find itself */
-        if (bridge_reserved(wanted))
-            return err_invalid_value(err, "bridge", wanted);
-        if (bridge_taken(tx, wanted))
-            return err_bridge_name_exists(err, wanted);
-        str_assign(&network->bridge, wanted);
-        return 0;
-    }
+    const struct network_row *record = network_row(((const struct args_create *)args)->record);
+    (void)call;
+    if (bridge_reserved(record->bridge) &&
+        refused(all, err_invalid_value(err, "bridge", record->bridge), err))
+        return -1;
+    return *record->bridge && bridge_taken(tx, record->bridge) ? err_bridge_name_exists(err, record->bridge)
+                                                               : 0;
+}
+
+static void choose_bridge(struct tx *tx, struct network_row *network)
+{
     char name[BRIDGE_MAX + 1];
     int n = 0;
     do
         snprintf(name, sizeof(name), "xapi%d", n++);
     while (bridge_taken(tx, name));
     str_assign(&network->bridge, name);
-    return 0;
 }
 
 int handle_network_create(struct call *call, const struct network_row *record, struct ref *result,
                           struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    struct network_row *network = network_row_mut(tx_create(tx, CLASS_network));
-    if (generic_fill(tx, &network->row, &record->row, err) < 0 || choose_bridge(tx, network, err) < 0) {
+    const struct args_create args = {&record->row};
+    if (check_network_create(call, tx, &args, NULL, err) < 0) {
         tx_abort(tx);
         return -1;
     }
+    struct network_row *network = network_row_mut(tx_create(tx, CLASS_network));
+    if (generic_fill(tx, &network->row, &record->row, err) < 0) {
+        tx_abort(tx);
+        return -1;
+    }
+    if (!*network->bridge)
+        choose_bridge(tx, network);
     if (network->MTU <= 0)
         network->MTU = 1500;
     *result = network->row.ref;
@@ -107,28 +117,38 @@ static const char *join_refs(const struct ref_set *refs)
     return text;
 }
 
+int check_network_destroy(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                          struct api_err *err)
+{
+    struct ref self = ((const struct args_self *)args)->self;
+    const struct network_row *network = network_row(tx_get(tx, CLASS_network, self));
+    (void)call;
+    if (!network)
+        return fail_handle(err, CLASS_network, self);
+    if (network->PIFs && network->PIFs->count) {
+        AUTO_STR const char *refs = join_refs(network->PIFs);
+        if (refused(all, err_network_contains_pif(err, refs), err))
+            return -1;
+    }
+    if (network->VIFs && network->VIFs->count) {
+        AUTO_STR const char *refs = join_refs(network->VIFs);
+        return err_network_contains_vif(err, refs);
+    }
+    return 0;
+}
+
 int handle_network_destroy(struct call *call, const struct args_self *args, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    const struct network_row *network = network_row(tx_get(tx, CLASS_network, args->self));
-    int rc = 0;
-    if (!network) {
-        rc = fail_handle(err, CLASS_network, args->self);
-    } else if (network->PIFs && network->PIFs->count) {
-        AUTO_STR const char *refs = join_refs(network->PIFs);
-        rc = err_network_contains_pif(err, refs);
-    } else if (network->VIFs && network->VIFs->count) {
-        AUTO_STR const char *refs = join_refs(network->VIFs);
-        rc = err_network_contains_vif(err, refs);
-    }
-    if (rc < 0) {
+    if (check_network_destroy(call, tx, args, NULL, err) < 0) {
         tx_abort(tx);
         return -1;
     }
+    const struct network_row *network = network_row(tx_get(tx, CLASS_network, args->self));
     const struct row *gone = row_ref(&network->row);
     blobs_delete(tx, network->blobs);
     tx_delete(tx, CLASS_network, args->self);
-    rc = server_commit(tx, err);
+    int rc = server_commit(tx, err);
     if (rc == 0)
         network_withdraw(call->server, network_row(gone));
     row_unref(gone);

@@ -2,6 +2,7 @@
 #include "../hosts/ha.h"
 #include "../hosts/hosts.h"
 #include "alert.h"
+#include "checks.h"
 #include "storage.h"
 #include <base/log.h>
 #include <base/mem.h>
@@ -20,13 +21,18 @@ static const struct pbd_row *find_between(struct tx *tx, const struct sr_row *sr
     return NULL;
 }
 
-static int check_new(struct tx *tx, const struct pbd_row *record, struct api_err *err)
+int check_pbd_create(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                     struct api_err *err)
 {
+    const struct pbd_row *record = pbd_row(((const struct args_create *)args)->record);
     const struct sr_row *sr = sr_row(tx_get(tx, CLASS_SR, record->SR));
-    if (!sr)
-        return fail_handle(err, CLASS_SR, record->SR);
+    (void)call;
+    if (!sr && refused(all, fail_handle(err, CLASS_SR, record->SR), err))
+        return -1;
     if (!tx_get(tx, CLASS_host, record->host))
         return fail_handle(err, CLASS_host, record->host);
+    if (!sr)
+        return 0;
     const struct pbd_row *there = find_between(tx, sr, record->host);
     if (there)
         return err_pbd_exists(err, REF_TEXT(record->SR), REF_TEXT(record->host), REF_TEXT(there->row.ref));
@@ -37,7 +43,8 @@ int handle_pbd_create(struct call *call, const struct pbd_row *record, struct re
                       struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    if (check_new(tx, record, err) < 0) {
+    const struct args_create args = {&record->row};
+    if (check_pbd_create(call, tx, &args, NULL, err) < 0) {
         tx_abort(tx);
         return -1;
     }
@@ -50,25 +57,25 @@ int handle_pbd_create(struct call *call, const struct pbd_row *record, struct re
     return server_commit(tx, err);
 }
 
-/* The row, if it is there and not plugged. The transaction ends with a refusal. */
-static const struct pbd_row *begin_unplugged(struct tx *tx, struct ref ref, struct api_err *err)
+int check_pbd_unplugged(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                        struct api_err *err)
 {
-    const struct pbd_row *pbd = pbd_row(tx_get(tx, CLASS_PBD, ref));
-    if (pbd && !pbd->currently_attached)
-        return pbd;
-    tx_abort(tx);
-    if (pbd)
-        err_operation_not_allowed(err, "The PBD is plugged: unplug it first.");
-    else
-        fail_handle(err, CLASS_PBD, ref);
-    return NULL;
+    struct ref self = ((const struct args_self *)args)->self;
+    const struct pbd_row *pbd = pbd_row(tx_get(tx, CLASS_PBD, self));
+    (void)call, (void)all;
+    if (!pbd)
+        return fail_handle(err, CLASS_PBD, self);
+    return pbd->currently_attached ? err_operation_not_allowed(err, "The PBD is plugged: unplug it first.")
+                                   : 0;
 }
 
 int handle_pbd_destroy(struct call *call, const struct args_self *args, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    if (!begin_unplugged(tx, args->self, err))
+    if (check_pbd_unplugged(call, tx, args, NULL, err) < 0) {
+        tx_abort(tx);
         return -1;
+    }
     tx_delete(tx, CLASS_PBD, args->self);
     return server_commit(tx, err);
 }
@@ -77,8 +84,10 @@ int handle_pbd_set_device_config(struct call *call, const struct pbd_set_device_
                                  struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    if (!begin_unplugged(tx, args->self, err))
+    if (check_pbd_unplugged(call, tx, args, NULL, err) < 0) {
+        tx_abort(tx);
         return -1;
+    }
     str_map_assign(&pbd_row_mut(tx_edit(tx, CLASS_PBD, args->self))->device_config, str_map_ref(args->value));
     return server_commit(tx, err);
 }
@@ -116,20 +125,33 @@ static int record_plug(struct server *server, struct ref ref, bool wanted, bool 
     return server_commit(tx, err);
 }
 
-int handle_pbd_plug(struct call *call, const struct pbd_plug_args *args, struct api_err *err)
+int check_pbd_plug(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                   struct api_err *err)
 {
-    const struct pbd_row *pbd = pbd_row(snapshot_get(call->snapshot, CLASS_PBD, args->self));
+    struct ref self = ((const struct pbd_plug_args *)args)->self;
+    const struct pbd_row *pbd = pbd_row(snapshot_get(call->snapshot, CLASS_PBD, self));
+    (void)tx;
     if (!pbd)
-        return fail_handle(err, CLASS_PBD, args->self);
+        return fail_handle(err, CLASS_PBD, self);
     const struct sr_row *sr = sr_row(snapshot_get(call->snapshot, CLASS_SR, pbd->SR));
     if (!sr)
         return fail_handle(err, CLASS_SR, pbd->SR);
     if (pbd->currently_attached)
         return 0;
-    if (!storage_kind_known(call->snapshot, sr->type))
-        return err_sr_unknown_driver(err, sr->type);
-    if (check_sharable(call->snapshot, sr, pbd, err) < 0)
+    if (!storage_kind_known(call->snapshot, sr->type) &&
+        refused(all, err_sr_unknown_driver(err, sr->type), err))
         return -1;
+    return check_sharable(call->snapshot, sr, pbd, err);
+}
+
+int handle_pbd_plug(struct call *call, const struct pbd_plug_args *args, struct api_err *err)
+{
+    if (check_pbd_plug(call, NULL, args, NULL, err) < 0)
+        return -1;
+    const struct pbd_row *pbd = pbd_row(snapshot_get(call->snapshot, CLASS_PBD, args->self));
+    const struct sr_row *sr = sr_row(snapshot_get(call->snapshot, CLASS_SR, pbd->SR));
+    if (pbd->currently_attached)
+        return 0;
     AUTO_STORAGE_AGENT struct storage_agent at = {.server = call->server, .host = pbd->host};
     at.agent = hosts_get(call->server->hosts, pbd->host, err);
     if (!at.agent)
@@ -154,20 +176,21 @@ int handle_pbd_plug(struct call *call, const struct pbd_plug_args *args, struct 
 
 /* ---- unplug ---- */
 
-/* A VM on this host that has a disk of the SR. */
-static const struct vdi_row *find_in_use(const struct snapshot *snap, const struct sr_row *sr,
-                                         struct ref host)
+/* Disks of the SR that VMs on this host have. */
+static int check_unused(const struct snapshot *snap, const struct sr_row *sr, struct ref host,
+                        const struct refusals *all, struct api_err *err)
 {
     for (size_t i = 0; sr->VDIs && i < sr->VDIs->count; i++) {
         const struct vdi_row *vdi = vdi_row(snapshot_get(snap, CLASS_VDI, sr->VDIs->items[i]));
         for (size_t k = 0; vdi && vdi->VBDs && k < vdi->VBDs->count; k++) {
             const struct vbd_row *vbd = vbd_row(snapshot_get(snap, CLASS_VBD, vdi->VBDs->items[k]));
             const struct vm_row *vm = vbd ? vm_row(snapshot_get(snap, CLASS_VM, vbd->VM)) : NULL;
-            if (vm && vbd->currently_attached && ref_eq(vm->resident_on, host))
-                return vdi;
+            if (vm && vbd->currently_attached && ref_eq(vm->resident_on, host) &&
+                refused(all, err_vdi_in_use(err, REF_TEXT(vdi->row.ref), "unplug"), err))
+                return -1;
         }
     }
-    return NULL;
+    return 0;
 }
 
 static int detach(struct call *call, const struct pbd_row *pbd, const struct sr_row *sr, struct api_err *err)
@@ -200,21 +223,28 @@ static bool holds_heartbeat(const struct call *call, const struct sr_row *sr)
            streq(disk.sr, sr->uuid);
 }
 
+int check_pbd_unplug(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                     struct api_err *err)
+{
+    struct ref self = ((const struct pbd_unplug_args *)args)->self;
+    const struct pbd_row *pbd = pbd_row(snapshot_get(call->snapshot, CLASS_PBD, self));
+    (void)tx;
+    if (!pbd)
+        return fail_handle(err, CLASS_PBD, self);
+    const struct sr_row *sr = sr_row(snapshot_get(call->snapshot, CLASS_SR, pbd->SR));
+    if (sr && holds_heartbeat(call, sr) && refused(all, err_ha_is_enabled(err), err))
+        return -1;
+    return sr && pbd->currently_attached ? check_unused(call->snapshot, sr, pbd->host, all, err) : 0;
+}
+
 int handle_pbd_unplug(struct call *call, const struct pbd_unplug_args *args, struct api_err *err)
 {
+    if (check_pbd_unplug(call, NULL, args, NULL, err) < 0)
+        return -1;
     const struct pbd_row *pbd = pbd_row(snapshot_get(call->snapshot, CLASS_PBD, args->self));
-    if (!pbd)
-        return fail_handle(err, CLASS_PBD, args->self);
     const struct sr_row *sr = sr_row(snapshot_get(call->snapshot, CLASS_SR, pbd->SR));
-    if (sr && holds_heartbeat(call, sr))
-        return err_ha_is_enabled(err);
-    if (sr && pbd->currently_attached) {
-        const struct vdi_row *used = find_in_use(call->snapshot, sr, pbd->host);
-        if (used)
-            return err_vdi_in_use(err, REF_TEXT(used->row.ref), "unplug");
-        if (detach(call, pbd, sr, err) < 0)
-            return -1;
-    }
+    if (sr && pbd->currently_attached && detach(call, pbd, sr, err) < 0)
+        return -1;
     return record_plug(call->server, args->self, false, false, NULL, err);
 }
 

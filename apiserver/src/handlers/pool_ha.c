@@ -5,6 +5,7 @@
 #include "../hosts/ha.h"
 #include "../hosts/hosts.h"
 #include "../rules/operations.h"
+#include "checks.h"
 #include "disk_copies.h"
 #include "storage.h"
 #include <base/buf.h>
@@ -135,18 +136,19 @@ struct enabling {
     size_t armed; /* of members */
 };
 
-static int check_hosts(struct enabling *e, struct api_err *err)
+static int check_hosts(const struct snapshot *snap, const struct members *m, const struct refusals *all,
+                       struct api_err *err)
 {
-    for (size_t i = 0; i < e->members.count; i++)
-        if (!storage_host_is_live(e->call->snapshot, e->members.refs[i]))
-            return err_host_offline(err, REF_TEXT(e->members.refs[i]));
-    if (e->members.count < 2 || e->members.count > 127)
-        return err_ha_too_few_hosts(err);
-    return 0;
+    for (size_t i = 0; i < m->count; i++)
+        if (!storage_host_is_live(snap, m->refs[i]) &&
+            refused(all, err_host_offline(err, REF_TEXT(m->refs[i])), err))
+            return -1;
+    return m->count < 2 || m->count > 127 ? err_ha_too_few_hosts(err) : 0;
 }
 
 struct agility {
     const struct snapshot *snap;
+    const struct refusals *all;
     struct api_err *err;
     bool refused;
 };
@@ -156,7 +158,7 @@ static bool check_vm(const struct row *row, void *arg)
     struct agility *a = arg;
     const struct vm_row *vm = vm_row(row);
     a->refused = !vm->is_a_template && !vm->is_a_snapshot && streq(vm->ha_restart_priority, "restart") &&
-                 ha_check_agile(a->snap, vm, a->err) < 0;
+                 refused(a->all, ha_check_agile(a->snap, vm, a->err), a->err);
     return !a->refused;
 }
 
@@ -305,25 +307,41 @@ static int enable_with(struct enabling *e, struct ref sr, const struct str_map *
     return rc;
 }
 
+int check_pool_enable_ha(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                         struct api_err *err)
+{
+    const struct pool_enable_ha_args *asked = args;
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(call->server->store);
+    const struct pool_row *pool = ha_pool(snap);
+    struct agility agility = {.snap = snap, .all = all, .err = err};
+    struct ha_settings settings;
+    struct members members = {0};
+    struct ref sr;
+    (void)tx;
+    if (!pool || pool->ha_enabled)
+        return err_ha_is_enabled(err);
+    if (refused(all, ha_settings_read(asked->configuration, &settings, err), err))
+        return -1;
+    snapshot_each(snap, CLASS_host, add_host, &members);
+    bool stops = refused(all, check_hosts(snap, &members, all, err), err);
+    members_done(&members);
+    if (stops || refused(all, choose_sr(snap, pool, asked->heartbeat_srs, &sr, err), err))
+        return -1;
+    snapshot_each(snap, CLASS_VM, check_vm, &agility);
+    return agility.refused ? -1 : 0;
+}
+
 static int enable(struct call *call, const struct pool_enable_ha_args *args, struct api_err *err)
 {
     struct enabling e = {.call = call};
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(call->server->store);
-    const struct pool_row *pool = ha_pool(snap);
-    struct agility agility = {.snap = snap, .err = err};
     struct ref sr;
-    if (!pool || pool->ha_enabled)
-        return err_ha_is_enabled(err);
-    if (ha_settings_read(args->configuration, &e.settings, err) < 0)
+    if (check_pool_enable_ha(call, NULL, args, NULL, err) < 0 ||
+        ha_settings_read(args->configuration, &e.settings, err) < 0 ||
+        choose_sr(snap, ha_pool(snap), args->heartbeat_srs, &sr, err) < 0)
         return -1;
     snapshot_each(snap, CLASS_host, add_host, &e.members);
-    int rc = check_hosts(&e, err);
-    if (rc == 0)
-        rc = choose_sr(snap, pool, args->heartbeat_srs, &sr, err);
-    if (rc == 0) {
-        snapshot_each(snap, CLASS_VM, check_vm, &agility);
-        rc = agility.refused ? -1 : enable_with(&e, sr, args->configuration, err);
-    }
+    int rc = enable_with(&e, sr, args->configuration, err);
     members_done(&e.members);
     return rc;
 }
@@ -361,6 +379,14 @@ int handle_pool_enable_ha(struct call *call, const struct pool_enable_ha_args *a
 }
 
 /* ---- disabling ---- */
+
+int check_pool_disable_ha(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                          struct api_err *err)
+{
+    const struct pool_row *pool = ha_pool(call->snapshot);
+    (void)tx, (void)args, (void)all;
+    return pool && pool->ha_enabled ? 0 : err_ha_not_enabled(err);
+}
 
 static int record_off(struct call *call, struct api_err *err)
 {

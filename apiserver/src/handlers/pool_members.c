@@ -5,6 +5,7 @@
 #include "../members/members.h"
 #include "../members/remote.h"
 #include "../server.h"
+#include "checks.h"
 #include "host_rows.h"
 #include <base/failpoint.h>
 #include <base/json.h>
@@ -45,13 +46,21 @@ int handle_pool_is_slave(struct call *call, const struct pool_is_slave_args *arg
 
 /* ---- leaving ---- */
 
-static int check_eject(struct call *call, const struct host_row *host, struct api_err *err)
+int check_pool_eject(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                     struct api_err *err)
 {
-    if (ref_eq(the_pool(call)->master, host->row.ref))
-        return fail_internal(err,
-                             "The coordinator cannot be ejected: make another host the coordinator first.");
-    if (the_pool(call)->ha_enabled)
-        return err_ha_is_enabled(err);
+    const struct host_row *host = find_host(call, ((const struct pool_eject_args *)args)->host, err);
+    (void)tx;
+    if (!host)
+        return -1;
+    if (ref_eq(the_pool(call)->master, host->row.ref) &&
+        refused(
+            all,
+            fail_internal(err, "The coordinator cannot be ejected: make another host the coordinator first."),
+            err))
+        return -1;
+    if (the_pool(call)->ha_enabled && refused(all, err_ha_is_enabled(err), err))
+        return -1;
     for (size_t i = 0; host->resident_VMs && i < host->resident_VMs->count; i++)
         if (!ref_eq(host->resident_VMs->items[i], host->control_domain))
             return err_operation_not_allowed(err, "VMs run on the host: shut them down or move them first.");
@@ -101,9 +110,9 @@ static int delete_host(struct call *call, struct ref ref, struct api_err *err)
 
 int handle_pool_eject(struct call *call, const struct pool_eject_args *args, struct api_err *err)
 {
-    const struct host_row *host = find_host(call, args->host, err);
-    if (!host || check_eject(call, host, err) < 0)
+    if (check_pool_eject(call, NULL, args, NULL, err) < 0)
         return -1;
+    const struct host_row *host = host_row(snapshot_get(call->snapshot, CLASS_host, args->host));
     struct hv_host *agent = hosts_get(call->server->hosts, args->host, err);
     if (!agent)
         return -1;
@@ -137,8 +146,6 @@ static int check_heir(struct call *call, const struct host_row *host, struct api
     struct peer peer = peer_of(host);
     bool member = false;
     int64_t term = 0;
-    if (!host->server_port)
-        return err_operation_not_allowed(err, "The host has no server of its own that could lead the pool.");
     AUTO_REMOTE struct remote *remote = remote_member(m->data_dir, &peer);
     AUTO_JSON json_t *answer = remote ? remote_tell(remote, "standing", json_object(), TALK_MS, NULL) : NULL;
     if (!answer)
@@ -149,22 +156,39 @@ static int check_heir(struct call *call, const struct host_row *host, struct api
     return 0;
 }
 
+/* Without asking the heir. */
+int check_pool_designate_new_master(struct call *call, struct tx *tx, const void *args,
+                                    const struct refusals *all, struct api_err *err)
+{
+    const struct host_row *host =
+        find_host(call, ((const struct pool_designate_new_master_args *)args)->host, err);
+    (void)tx;
+    if (!host)
+        return -1;
+    if (ref_eq(the_pool(call)->master, host->row.ref))
+        return 0;
+    if (!call->server->members &&
+        refused(all, fail_internal(err, "This server is no process of its own."), err))
+        return -1;
+    if (the_pool(call)->ha_enabled && refused(all, err_ha_is_enabled(err), err))
+        return -1;
+    return host->server_port ? 0
+                             : err_operation_not_allowed(
+                                   err, "The host has no server of its own that could lead the pool.");
+}
+
 /* Steps back: whatever is acknowledged until this process ends is in the database that the heir is given
  * then. */
 int handle_pool_designate_new_master(struct call *call, const struct pool_designate_new_master_args *args,
                                      struct api_err *err)
 {
     struct members *m = call->server->members;
-    const struct host_row *host = find_host(call, args->host, err);
     struct peer self;
-    if (!host)
+    if (check_pool_designate_new_master(call, NULL, args, NULL, err) < 0)
         return -1;
     if (ref_eq(the_pool(call)->master, args->host))
         return 0;
-    if (!m)
-        return fail_internal(err, "This server is no process of its own.");
-    if (the_pool(call)->ha_enabled)
-        return err_ha_is_enabled(err);
+    const struct host_row *host = host_row(snapshot_get(call->snapshot, CLASS_host, args->host));
     if (check_heir(call, host, err) < 0)
         return -1;
     const struct peer heir = peer_of(host);

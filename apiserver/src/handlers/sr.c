@@ -2,6 +2,7 @@
  * transaction with its PBDs; a failure on the way detaches again what was attached. */
 #include "../blobs.h"
 #include "../hosts/hosts.h"
+#include "checks.h"
 #include "storage.h"
 #include <base/log.h>
 #include <base/mem.h>
@@ -69,12 +70,6 @@ static int find_places(struct call *call, struct ref host, bool shared, struct p
     for (size_t i = 0; i < list.count && ref_is_null(host); i++)
         if (storage_host_is_live(call->snapshot, refs[i]))
             host = refs[i];
-    if (ref_is_null(host))
-        return err_host_not_live(err);
-    if (!snapshot_get(call->snapshot, CLASS_host, host))
-        return fail_handle(err, CLASS_host, host);
-    if (!storage_host_is_live(call->snapshot, host))
-        return err_host_offline(err, REF_TEXT(host));
     struct hv_host *agent = hosts_get(call->server->hosts, host, err);
     if (!agent)
         return -1;
@@ -181,11 +176,47 @@ static void scan_new(struct call *call, struct ref host, struct hv_host *agent, 
         log_warn("storage", "a new SR could not be scanned", "sr", REF_TEXT(sr), "error", err.code);
 }
 
+struct live_search {
+    const struct snapshot *snap;
+    bool found;
+};
+
+static bool look_for_live(const struct row *row, void *arg)
+{
+    struct live_search *search = arg;
+    search->found = storage_host_is_live(search->snap, row->ref);
+    return !search->found;
+}
+
+/* The host that makes it: any that answers when it is null. */
+static int check_maker(const struct snapshot *snap, struct ref host, struct api_err *err)
+{
+    struct live_search search = {.snap = snap};
+    if (ref_is_null(host)) {
+        snapshot_each(snap, CLASS_host, look_for_live, &search);
+        return search.found ? 0 : err_host_not_live(err);
+    }
+    if (!snapshot_get(snap, CLASS_host, host))
+        return fail_handle(err, CLASS_host, host);
+    return storage_host_is_live(snap, host) ? 0 : err_host_offline(err, REF_TEXT(host));
+}
+
+int check_sr_create(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                    struct api_err *err)
+{
+    const struct sr_create_args *asked = args;
+    (void)tx;
+    if (!storage_kind_known(call->snapshot, asked->type) &&
+        refused(all, err_sr_unknown_driver(err, asked->type), err))
+        return -1;
+    return check_maker(call->snapshot, asked->host, err);
+}
+
 int handle_sr_create(struct call *call, const struct sr_create_args *args, struct ref *result,
                      struct api_err *err)
 {
-    if (!storage_kind_known(call->snapshot, args->type))
-        return err_sr_unknown_driver(err, args->type);
+    if (check_sr_create(call, NULL, args, NULL, err) < 0)
+        return -1;
     struct places places = {0};
     if (find_places(call, args->host, args->shared, &places, err) < 0)
         return -1;
@@ -208,14 +239,29 @@ int handle_sr_create(struct call *call, const struct sr_create_args *args, struc
 
 /* ---- the other ways in and out ---- */
 
+int check_sr_introduce(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                       struct api_err *err)
+{
+    const struct sr_introduce_args *asked = args;
+    struct ref uuid;
+    (void)tx;
+    if (*asked->uuid && !uuid_parse(asked->uuid, &uuid) &&
+        refused(all, err_uuid_invalid(err, "SR", asked->uuid), err))
+        return -1;
+    if (snapshot_by_uuid(call->snapshot, CLASS_SR, asked->uuid) &&
+        refused(all, err_sr_uuid_exists(err, asked->uuid), err))
+        return -1;
+    return storage_kind_known(call->snapshot, asked->type) ? 0 : err_sr_unknown_driver(err, asked->type);
+}
+
 int handle_sr_introduce(struct call *call, const struct sr_introduce_args *args, struct ref *result,
                         struct api_err *err)
 {
     struct ref uuid = ref_new();
-    if (*args->uuid && !uuid_parse(args->uuid, &uuid))
-        return err_uuid_invalid(err, "SR", args->uuid);
-    if (!storage_kind_known(call->snapshot, args->type))
-        return err_sr_unknown_driver(err, args->type);
+    if (check_sr_introduce(call, NULL, args, NULL, err) < 0)
+        return -1;
+    if (*args->uuid)
+        uuid_parse(args->uuid, &uuid);
     struct tx *tx = store_begin(call->server->store);
     if (tx_by_uuid(tx, CLASS_SR, UUID_TEXT(uuid))) {
         tx_abort(tx);
@@ -302,14 +348,26 @@ static int destroy_on(struct call *call, const struct pbd_row *pbd, const struct
     return rc;
 }
 
-int handle_sr_destroy(struct call *call, const struct sr_destroy_args *args, struct api_err *err)
+/* Its host is asked to remove it. */
+int check_sr_destroy(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                     struct api_err *err)
 {
-    const struct sr_row *sr = find_sr(call, args->sr, err);
+    const struct sr_row *sr = find_sr(call, ((const struct sr_destroy_args *)args)->sr, err);
+    (void)tx, (void)all;
     if (!sr)
         return -1;
     const struct pbd_row *pbd = choose_pbd(call->snapshot, sr);
     if (!pbd)
-        return err_sr_has_no_pbds(err, REF_TEXT(args->sr));
+        return err_sr_has_no_pbds(err, REF_TEXT(sr->row.ref));
+    return storage_host_is_live(call->snapshot, pbd->host) ? 0 : err_host_offline(err, REF_TEXT(pbd->host));
+}
+
+int handle_sr_destroy(struct call *call, const struct sr_destroy_args *args, struct api_err *err)
+{
+    if (check_sr_destroy(call, NULL, args, NULL, err) < 0)
+        return -1;
+    const struct sr_row *sr = find_sr(call, args->sr, err);
+    const struct pbd_row *pbd = choose_pbd(call->snapshot, sr);
     return destroy_on(call, pbd, sr, err) < 0 ? -1 : remove_rows(call, args->sr, err);
 }
 
@@ -319,6 +377,14 @@ int handle_sr_forget(struct call *call, const struct sr_forget_args *args, struc
 }
 
 /* ---- looking and changing ---- */
+
+int check_sr_reached(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                     struct api_err *err)
+{
+    (void)tx, (void)all;
+    return storage_check_reached(call->server, call->snapshot, ((const struct sr_scan_args *)args)->sr,
+                                 REF_NULL, err);
+}
 
 int handle_sr_scan(struct call *call, const struct sr_scan_args *args, struct api_err *err)
 {
@@ -351,19 +417,27 @@ int handle_sr_update(struct call *call, const struct sr_update_args *args, struc
     return server_commit(tx, err);
 }
 
+int check_sr_set_shared(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                        struct api_err *err)
+{
+    const struct sr_set_shared_args *asked = args;
+    const struct sr_row *sr = sr_row(tx_get(tx, CLASS_SR, asked->sr));
+    (void)call, (void)all;
+    if (!sr)
+        return fail_handle(err, CLASS_SR, asked->sr);
+    return !asked->value && sr->PBDs && sr->PBDs->count > 1
+               ? err_sr_has_multiple_pbds(err, REF_TEXT(sr->PBDs->items[0]))
+               : 0;
+}
+
 int handle_sr_set_shared(struct call *call, const struct sr_set_shared_args *args, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    const struct sr_row *sr = sr_row(tx_get(tx, CLASS_SR, args->sr));
-    int rc = 0;
-    if (!sr)
-        rc = fail_handle(err, CLASS_SR, args->sr);
-    else if (!args->value && sr->PBDs && sr->PBDs->count > 1)
-        rc = err_sr_has_multiple_pbds(err, REF_TEXT(sr->PBDs->items[0]));
-    if (rc < 0) {
+    if (check_sr_set_shared(call, tx, args, NULL, err) < 0) {
         tx_abort(tx);
         return -1;
     }
+    const struct sr_row *sr = sr_row(tx_get(tx, CLASS_SR, args->sr));
     if (sr->shared != args->value)
         sr_row_mut(tx_edit(tx, CLASS_SR, args->sr))->shared = args->value;
     return server_commit(tx, err);

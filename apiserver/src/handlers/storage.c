@@ -71,6 +71,13 @@ int storage_agent_get(struct server *server, const struct snapshot *snap, struct
     return -1;
 }
 
+int storage_check_reached(struct server *server, const struct snapshot *snap, struct ref sr,
+                          struct ref and_sr, struct api_err *err)
+{
+    AUTO_STORAGE_AGENT struct storage_agent at = STORAGE_AGENT_NONE;
+    return storage_agent_get(server, snap, sr, and_sr, &at, err);
+}
+
 /* ---- errors ---- */
 
 int storage_fail_backend(struct api_err *err, enum backend_failure failure, const char *text)

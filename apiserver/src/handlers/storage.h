@@ -45,6 +45,10 @@ bool storage_host_is_live(const struct snapshot *snap, struct ref host);
 int storage_agent_get(struct server *server, const struct snapshot *snap, struct ref sr, struct ref and_sr,
                       struct storage_agent *out, struct api_err *err);
 
+/* The same for who only wants to know. */
+int storage_check_reached(struct server *server, const struct snapshot *snap, struct ref sr,
+                          struct ref and_sr, struct api_err *err);
+
 /* ---- errors ---- */
 
 /* What an agent said, as an error of the API: `vdi` null when none is concerned, `operation` for VDI_IN_USE.

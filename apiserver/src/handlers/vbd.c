@@ -6,6 +6,7 @@
 #include "../plan/domain.h"
 #include "../rules/vbd_device.h"
 #include "../rules/vm.h"
+#include "checks.h"
 #include "storage.h"
 #include <base/log.h>
 #include <base/mem.h>
@@ -111,38 +112,55 @@ static int check_medium(const struct vdi_row *vdi, enum vbd_mode mode, struct ap
     return 0;
 }
 
-static int check_new(struct tx *tx, const struct vbd_row *record, struct api_err *err)
+/* What it is to be, whatever the VM has. */
+static int check_record(const struct vbd_row *record, const struct refusals *all, struct api_err *err)
 {
-    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, record->VM));
-    if (!vm)
-        return fail_handle(err, CLASS_VM, record->VM);
-    if (record->type == VBD_TYPE_FLOPPY)
-        return err_value_not_supported(err, "type", "Floppy", "Floppy drives are not built: use CD or Disk.");
-    if (record->type == VBD_TYPE_CD && record->mode != VBD_MODE_RO)
-        return err_vbd_cds_must_be_readonly(err);
-    if (record->type != VBD_TYPE_CD && record->empty)
-        return err_vbd_not_removable_media(err, "in constructor");
-    if (!record->empty) {
-        const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, record->VDI));
-        if (!vdi)
-            return fail_handle(err, CLASS_VDI, record->VDI);
-        if (check_medium(vdi, record->mode, err) < 0)
-            return -1;
-    }
     struct disk_limits limits;
-    if (plan_limits(record->qos_algorithm_type, record->qos_algorithm_params, &limits, err) < 0)
+    if (record->type == VBD_TYPE_FLOPPY &&
+        refused(
+            all,
+            err_value_not_supported(err, "type", "Floppy", "Floppy drives are not built: use CD or Disk."),
+            err))
         return -1;
-    return check_vm_quiet(vm, err);
+    if (record->type == VBD_TYPE_CD && record->mode != VBD_MODE_RO &&
+        refused(all, err_vbd_cds_must_be_readonly(err), err))
+        return -1;
+    if (record->type != VBD_TYPE_CD && record->empty &&
+        refused(all, err_vbd_not_removable_media(err, "in constructor"), err))
+        return -1;
+    return plan_limits(record->qos_algorithm_type, record->qos_algorithm_params, &limits, err);
+}
+
+int check_vbd_create(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                     struct api_err *err)
+{
+    const struct vbd_row *record = vbd_row(((const struct args_create *)args)->record);
+    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, record->VM));
+    const struct vdi_row *vdi = record->empty ? NULL : vdi_row(tx_get(tx, CLASS_VDI, record->VDI));
+    int number;
+    if (!record->empty &&
+        refused(all, ha_check_device(call->snapshot, record->VM, record->VDI, REF_NULL, err), err))
+        return -1;
+    if (!vm && refused(all, fail_handle(err, CLASS_VM, record->VM), err))
+        return -1;
+    if (refused(all, check_record(record, all, err), err))
+        return -1;
+    if (!record->empty && !vdi && refused(all, fail_handle(err, CLASS_VDI, record->VDI), err))
+        return -1;
+    if (vdi && refused(all, check_medium(vdi, record->mode, err), err))
+        return -1;
+    if (vm && refused(all, check_vm_quiet(vm, err), err))
+        return -1;
+    return vm ? choose_device(tx, vm, record->userdevice, &number, err) : 0;
 }
 
 int handle_vbd_create(struct call *call, const struct vbd_row *record, struct ref *result,
                       struct api_err *err)
 {
     int number;
-    if (!record->empty && ha_check_device(call->snapshot, record->VM, record->VDI, REF_NULL, err) < 0)
-        return -1;
+    const struct args_create args = {&record->row};
     struct tx *tx = store_begin(call->server->store);
-    if (check_new(tx, record, err) < 0 ||
+    if (check_vbd_create(call, tx, &args, NULL, err) < 0 ||
         choose_device(tx, vm_row(tx_get(tx, CLASS_VM, record->VM)), record->userdevice, &number, err) < 0) {
         tx_abort(tx);
         return -1;
@@ -166,21 +184,28 @@ int handle_vbd_create(struct call *call, const struct vbd_row *record, struct re
     return server_commit(tx, err);
 }
 
-static int check_destroy(struct tx *tx, const struct vbd_row *vbd, struct api_err *err)
+int check_vbd_destroy(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                      struct api_err *err)
 {
-    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, vbd->VM));
-    if (vbd->currently_attached)
-        return err_operation_not_allowed(
-            err, "The VBD is attached to a running VM: unplug it or shut the VM down first.");
+    struct ref self = ((const struct args_self *)args)->self;
+    const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, self));
+    const struct vm_row *vm = vbd ? vm_row(tx_get(tx, CLASS_VM, vbd->VM)) : NULL;
+    (void)call;
+    if (!vbd)
+        return fail_handle(err, CLASS_VBD, self);
+    if (vbd->currently_attached &&
+        refused(all,
+                err_operation_not_allowed(
+                    err, "The VBD is attached to a running VM: unplug it or shut the VM down first."),
+                err))
+        return -1;
     return vm ? check_vm_quiet(vm, err) : 0;
 }
 
 int handle_vbd_destroy(struct call *call, const struct args_self *args, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, args->self));
-    int rc = vbd ? check_destroy(tx, vbd, err) : fail_handle(err, CLASS_VBD, args->self);
-    if (rc < 0) {
+    if (check_vbd_destroy(call, tx, args, NULL, err) < 0) {
         tx_abort(tx);
         return -1;
     }
@@ -188,15 +213,24 @@ int handle_vbd_destroy(struct call *call, const struct args_self *args, struct a
     return server_commit(tx, err);
 }
 
-static int check_mode(struct tx *tx, const struct vbd_row *vbd, enum vbd_mode mode, struct api_err *err)
+int check_vbd_set_mode(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                       struct api_err *err)
 {
+    const struct vbd_set_mode_args *asked = args;
+    const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, asked->self));
+    (void)call;
+    if (!vbd)
+        return fail_handle(err, CLASS_VBD, asked->self);
     const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, vbd->VM));
     const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, vbd->VDI));
-    if (vm && vm->power_state != VM_POWER_STATE_HALTED)
-        return err_vm_bad_power_state(err, REF_TEXT(vbd->VM), "halted", vm_state_word(vm->power_state));
-    if (vbd->type == VBD_TYPE_CD && mode != VBD_MODE_RO)
-        return err_vbd_cds_must_be_readonly(err);
-    if (vdi && check_medium(vdi, mode, err) < 0)
+    if (vm && vm->power_state != VM_POWER_STATE_HALTED &&
+        refused(all, err_vm_bad_power_state(err, REF_TEXT(vbd->VM), "halted", vm_state_word(vm->power_state)),
+                err))
+        return -1;
+    if (vbd->type == VBD_TYPE_CD && asked->value != VBD_MODE_RO &&
+        refused(all, err_vbd_cds_must_be_readonly(err), err))
+        return -1;
+    if (vdi && refused(all, check_medium(vdi, asked->value, err), err))
         return -1;
     return vm ? check_vm_quiet(vm, err) : 0;
 }
@@ -204,13 +238,11 @@ static int check_mode(struct tx *tx, const struct vbd_row *vbd, enum vbd_mode mo
 int handle_vbd_set_mode(struct call *call, const struct vbd_set_mode_args *args, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, args->self));
-    int rc = vbd ? check_mode(tx, vbd, args->value, err) : fail_handle(err, CLASS_VBD, args->self);
-    if (rc < 0) {
+    if (check_vbd_set_mode(call, tx, args, NULL, err) < 0) {
         tx_abort(tx);
         return -1;
     }
-    if (vbd->mode != args->value)
+    if (vbd_row(tx_get(tx, CLASS_VBD, args->self))->mode != args->value)
         vbd_row_mut(tx_edit(tx, CLASS_VBD, args->self))->mode = args->value;
     return server_commit(tx, err);
 }
@@ -285,6 +317,14 @@ static int eject_live(struct hv_host *agent, const struct hv_op *op, const struc
     return rc;
 }
 
+/* A VM that is not live must be at rest, and not about to have the drive. */
+static int check_rest(const struct vm_row *vm, const struct vbd_row *vbd, struct api_err *err)
+{
+    if (vbd->currently_attached)
+        return err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), "halted", "running");
+    return check_vm_quiet(vm, err);
+}
+
 /* What the drive holds from now on; null: nothing. A VM that is not live must be at rest: what starts it has
  * read its drives. */
 static int record_medium(struct call *call, const struct drive *drive, bool live, struct ref vdi,
@@ -297,8 +337,7 @@ static int record_medium(struct call *call, const struct drive *drive, bool live
     if (!vbd || !vm)
         rc = fail_handle(err, CLASS_VBD, drive->vbd->row.ref);
     else if (!live)
-        rc = vbd->currently_attached ? err_vm_bad_power_state(err, REF_TEXT(vm->row.ref), "halted", "running")
-                                     : check_vm_quiet(vm, err);
+        rc = check_rest(vm, vbd, err);
     if (rc == 0 && !ref_is_null(vdi) && !tx_get(tx, CLASS_VDI, vdi))
         rc = fail_handle(err, CLASS_VDI, vdi);
     if (rc < 0) {
@@ -329,20 +368,32 @@ static void take_out_again(struct hv_host *agent, const struct drive *drive)
                   "device", drive->device, "cause", cause.text);
 }
 
+int check_vbd_insert(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                     struct api_err *err)
+{
+    const struct vbd_insert_args *asked = args;
+    const struct vdi_row *vdi = vdi_row(snapshot_get(call->snapshot, CLASS_VDI, asked->vdi));
+    struct drive drive;
+    (void)tx;
+    if (find_drive(call, asked->vbd, &drive, err) < 0)
+        return -1;
+    if (!is_live(&drive) && refused(all, check_rest(drive.vm, drive.vbd, err), err))
+        return -1;
+    if (!vdi || !snapshot_get(call->snapshot, CLASS_SR, vdi->SR))
+        return fail_handle(err, CLASS_VDI, asked->vdi);
+    if (refused(all, check_medium(vdi, VBD_MODE_RO, err), err) ||
+        refused(all, ha_check_device(call->snapshot, drive.vm->row.ref, asked->vdi, REF_NULL, err), err))
+        return -1;
+    return vdi->missing ? err_vdi_missing(err, REF_TEXT(vdi->SR), REF_TEXT(asked->vdi)) : 0;
+}
+
 int handle_vbd_insert(struct call *call, const struct vbd_insert_args *args, struct api_err *err)
 {
     struct drive drive;
+    if (check_vbd_insert(call, NULL, args, NULL, err) < 0 || find_drive(call, args->vbd, &drive, err) < 0)
+        return -1;
     const struct vdi_row *vdi = vdi_row(snapshot_get(call->snapshot, CLASS_VDI, args->vdi));
-    const struct sr_row *sr = vdi ? sr_row(snapshot_get(call->snapshot, CLASS_SR, vdi->SR)) : NULL;
-    if (find_drive(call, args->vbd, &drive, err) < 0)
-        return -1;
-    if (!vdi || !sr)
-        return fail_handle(err, CLASS_VDI, args->vdi);
-    if (check_medium(vdi, VBD_MODE_RO, err) < 0 ||
-        ha_check_device(call->snapshot, drive.vm->row.ref, args->vdi, REF_NULL, err) < 0)
-        return -1;
-    if (vdi->missing)
-        return err_vdi_missing(err, REF_TEXT(vdi->SR), REF_TEXT(args->vdi));
+    const struct sr_row *sr = sr_row(snapshot_get(call->snapshot, CLASS_SR, vdi->SR));
     if (!is_live(&drive))
         return record_medium(call, &drive, false, args->vdi, err);
     struct hv_host *agent = hosts_get(call->server->hosts, drive.vm->resident_on, err);
@@ -358,10 +409,20 @@ int handle_vbd_insert(struct call *call, const struct vbd_insert_args *args, str
     return rc;
 }
 
+int check_vbd_eject(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                    struct api_err *err)
+{
+    struct drive drive;
+    (void)tx, (void)all;
+    if (find_drive(call, ((const struct vbd_eject_args *)args)->vbd, &drive, err) < 0)
+        return -1;
+    return is_live(&drive) ? 0 : check_rest(drive.vm, drive.vbd, err);
+}
+
 int handle_vbd_eject(struct call *call, const struct vbd_eject_args *args, struct api_err *err)
 {
     struct drive drive;
-    if (find_drive(call, args->vbd, &drive, err) < 0)
+    if (check_vbd_eject(call, NULL, args, NULL, err) < 0 || find_drive(call, args->vbd, &drive, err) < 0)
         return -1;
     if (!is_live(&drive))
         return record_medium(call, &drive, false, REF_NULL, err);

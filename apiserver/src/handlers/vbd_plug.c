@@ -4,6 +4,7 @@
 #include "../plan/domain.h"
 #include "../rules/operations.h"
 #include "../rules/vbd_device.h"
+#include "checks.h"
 #include "storage.h"
 #include "vm_power.h"
 #include <base/log.h>
@@ -18,7 +19,8 @@ struct drive {
     struct hv_host *agent;
 };
 
-static int find_drive(struct call *call, struct ref ref, struct drive *drive, struct api_err *err)
+/* Without its agent. */
+static int find_rows(struct call *call, struct ref ref, struct drive *drive, struct api_err *err)
 {
     int number;
     *drive = (struct drive){.vbd = vbd_row(snapshot_get(call->snapshot, CLASS_VBD, ref))};
@@ -32,6 +34,13 @@ static int find_drive(struct call *call, struct ref ref, struct drive *drive, st
     vbd_device_name(number, drive->device);
     if (ref_is_null(drive->vm->resident_on))
         return vm_gone(err, drive->vm);
+    return 0;
+}
+
+static int find_drive(struct call *call, struct ref ref, struct drive *drive, struct api_err *err)
+{
+    if (find_rows(call, ref, drive, err) < 0)
+        return -1;
     drive->agent = hosts_get(call->server->hosts, drive->vm->resident_on, err);
     return drive->agent ? 0 : -1;
 }
@@ -77,6 +86,32 @@ static int record_attached(struct call *call, const struct drive *drive, bool at
         str_assign(&vbd->device, drive->device);
     task_note_done(tx, call, REF_NULL);
     return server_commit(tx, err);
+}
+
+int check_vbd_plug(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                   struct api_err *err)
+{
+    const struct vbd_plug_args *asked = args;
+    const struct vbd_row *vbd = vbd_row(snapshot_get(call->snapshot, CLASS_VBD, asked->self));
+    struct drive drive;
+    struct domain_disk disk;
+    (void)tx;
+    if (!vbd)
+        return fail_handle(err, CLASS_VBD, asked->self);
+    if (refused(all, find_rows(call, asked->self, &drive, err), err))
+        return -1;
+    domain_disk_init(&disk);
+    int rc = plan_disk(call->snapshot, vbd, &disk, err);
+    domain_disk_done(&disk);
+    return rc;
+}
+
+int check_vbd_unplug(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                     struct api_err *err)
+{
+    struct drive drive;
+    (void)tx, (void)all;
+    return find_rows(call, ((const struct vbd_unplug_args *)args)->self, &drive, err);
 }
 
 int handle_vbd_plug(struct call *call, const struct vbd_plug_args *args, struct api_err *err)

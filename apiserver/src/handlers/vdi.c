@@ -3,6 +3,7 @@
 #include "../gate/task.h"
 #include "../hosts/hosts.h"
 #include "../rules/vdi_size.h"
+#include "checks.h"
 #include "storage.h"
 #include <base/failpoint.h>
 #include <base/log.h>
@@ -139,19 +140,41 @@ static int record_fresh(struct call *call, const struct fresh *fresh, struct dis
     return rc;
 }
 
+static int check_size(int64_t bytes, int64_t *size, struct api_err *err)
+{
+    return vdi_round_size(bytes, size) ? 0 : fail_size(err, "it must be more than 0 and at most 64 TiB");
+}
+
+int check_vdi_create(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                     struct api_err *err)
+{
+    const struct vdi_row *record = vdi_row(((const struct args_create *)args)->record);
+    const struct sr_row *sr = sr_row(snapshot_get(call->snapshot, CLASS_SR, record->SR));
+    enum image_format format;
+    int64_t size;
+    (void)tx;
+    if (!sr && refused(all, fail_handle(err, CLASS_SR, record->SR), err))
+        return -1;
+    if (sr && refused(all, check_writable_sr(sr, err), err))
+        return -1;
+    if (refused(all, choose_format(record->sm_config, &format, err), err) ||
+        refused(all, check_size(record->virtual_size, &size, err), err))
+        return -1;
+    return sr ? storage_check_reached(call->server, call->snapshot, record->SR, REF_NULL, err) : 0;
+}
+
 int handle_vdi_create(struct call *call, const struct vdi_row *record, struct ref *result,
                       struct api_err *err)
 {
-    const struct sr_row *sr = sr_row(snapshot_get(call->snapshot, CLASS_SR, record->SR));
+    const struct args_create asked = {&record->row};
     struct hv_disk_create_args args;
     enum image_format format;
     int64_t size;
-    if (!sr)
-        return fail_handle(err, CLASS_SR, record->SR);
-    if (check_writable_sr(sr, err) < 0 || choose_format(record->sm_config, &format, err) < 0)
+    if (check_vdi_create(call, NULL, &asked, NULL, err) < 0 ||
+        choose_format(record->sm_config, &format, err) < 0 ||
+        check_size(record->virtual_size, &size, err) < 0)
         return -1;
-    if (!vdi_round_size(record->virtual_size, &size))
-        return fail_size(err, "it must be more than 0 and at most 64 TiB");
+    const struct sr_row *sr = sr_row(snapshot_get(call->snapshot, CLASS_SR, record->SR));
     AUTO_STORAGE_AGENT struct storage_agent at = STORAGE_AGENT_NONE;
     if (storage_agent_get(call->server, call->snapshot, record->SR, REF_NULL, &at, err) < 0)
         return -1;
@@ -195,10 +218,22 @@ static int destroy_disk(struct target *t, struct api_err *err)
     return 0;
 }
 
+int check_vdi_destroy(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                      struct api_err *err)
+{
+    AUTO_TARGET struct target t = {0};
+    (void)tx;
+    if (find_rows(call, ((const struct args_self *)args)->self, &t, err) < 0 ||
+        refused(all, check_writable_sr(t.sr, err), err))
+        return -1;
+    return storage_check_reached(call->server, t.snap, t.vdi->SR, REF_NULL, err);
+}
+
 int handle_vdi_destroy(struct call *call, const struct args_self *args, struct api_err *err)
 {
     AUTO_TARGET struct target t = {0};
-    if (find_target(call, args->self, REF_NULL, &t, err) < 0 || check_writable_sr(t.sr, err) < 0)
+    if (check_vdi_destroy(call, NULL, args, NULL, err) < 0 ||
+        find_target(call, args->self, REF_NULL, &t, err) < 0)
         return -1;
     if (destroy_disk(&t, err) < 0)
         return -1;
@@ -230,16 +265,34 @@ static int record_size(struct call *call, struct ref vdi, struct disk_info *info
     return server_commit(tx, err);
 }
 
+static int check_new_size(const struct vdi_row *vdi, int64_t bytes, int64_t *size, struct api_err *err)
+{
+    if (check_size(bytes, size, err) < 0)
+        return -1;
+    return *size < vdi->virtual_size ? fail_size(err, "shrinking is not allowed") : 0;
+}
+
+int check_vdi_resize(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                     struct api_err *err)
+{
+    const struct vdi_resize_args *asked = args;
+    AUTO_TARGET struct target t = {0};
+    int64_t size;
+    (void)tx;
+    if (find_rows(call, asked->vdi, &t, err) < 0 || refused(all, check_writable_sr(t.sr, err), err) ||
+        refused(all, check_new_size(t.vdi, asked->size, &size, err), err))
+        return -1;
+    return storage_check_reached(call->server, t.snap, t.vdi->SR, REF_NULL, err);
+}
+
 int handle_vdi_resize(struct call *call, const struct vdi_resize_args *args, struct api_err *err)
 {
     AUTO_TARGET struct target t = {0};
     int64_t size;
-    if (find_target(call, args->vdi, REF_NULL, &t, err) < 0 || check_writable_sr(t.sr, err) < 0)
+    if (check_vdi_resize(call, NULL, args, NULL, err) < 0 ||
+        find_target(call, args->vdi, REF_NULL, &t, err) < 0 ||
+        check_new_size(t.vdi, args->size, &size, err) < 0)
         return -1;
-    if (!vdi_round_size(args->size, &size))
-        return fail_size(err, "it must be more than 0 and at most 64 TiB");
-    if (size < t.vdi->virtual_size)
-        return fail_size(err, "shrinking is not allowed");
     struct hv_disk_resize_args resize;
     struct hv_disk_resize_result result;
     struct hv_err cause;

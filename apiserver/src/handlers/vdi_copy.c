@@ -1,5 +1,6 @@
 /* VDI.copy, clone, snapshot: a disk from another one. */
 #include "../gate/task.h"
+#include "checks.h"
 #include "disk_copies.h"
 #include <base/clock.h>
 #include <handlers.h>
@@ -33,6 +34,34 @@ static int make_one(struct call *call, struct ref source, struct ref sr, enum co
     }
     disk_copies_done(&copies, rc == 0);
     return rc;
+}
+
+/* That it can be copied, and that some host sees both its SR and the other one (null: its own). */
+static int check_copy(struct call *call, struct ref ref, struct ref sr, const struct refusals *all,
+                      struct api_err *err)
+{
+    if (refused(all, disk_copies_check(call->snapshot, ref, sr, all, err), err))
+        return -1;
+    const struct vdi_row *vdi = vdi_row(snapshot_get(call->snapshot, CLASS_VDI, ref));
+    return vdi ? storage_check_reached(call->server, call->snapshot, vdi->SR, sr, err) : 0;
+}
+
+int check_vdi_copy(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                   struct api_err *err)
+{
+    const struct vdi_copy_args *asked = args;
+    (void)tx;
+    if ((!ref_is_null(asked->base_vdi) || !ref_is_null(asked->into_vdi)) &&
+        refused(all, err_not_implemented(err, "VDI.copy with base_vdi or into_vdi"), err))
+        return -1;
+    return check_copy(call, asked->vdi, asked->sr, all, err);
+}
+
+int check_vdi_thin_copy(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                        struct api_err *err)
+{
+    (void)tx;
+    return check_copy(call, ((const struct vdi_clone_args *)args)->vdi, REF_NULL, all, err);
 }
 
 int handle_vdi_copy(struct call *call, const struct vdi_copy_args *args, struct ref *result,

@@ -8,6 +8,7 @@
 #include "../plan/domain.h"
 #include "../plan/mac.h"
 #include "../server.h"
+#include "checks.h"
 #include "vm_power.h"
 #include <arpa/inet.h>
 #include <base/log.h>
@@ -37,6 +38,24 @@ static int check_device(struct tx *tx, const struct vm_row *vm, const struct vif
     return 0;
 }
 
+int check_vif_create(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                     struct api_err *err)
+{
+    const struct vif_row *record = vif_row(((const struct args_create *)args)->record);
+    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, record->VM));
+    char mac[MAC_TEXT_SIZE];
+    if (refused(all, ha_check_device(call->snapshot, record->VM, REF_NULL, record->network, err), err))
+        return -1;
+    if (!vm && refused(all, fail_handle(err, CLASS_VM, record->VM), err))
+        return -1;
+    if (!tx_get(tx, CLASS_network, record->network) &&
+        refused(all, fail_handle(err, CLASS_network, record->network), err))
+        return -1;
+    if (vm && refused(all, check_device(tx, vm, record, err), err))
+        return -1;
+    return *record->MAC && !mac_parse(record->MAC, mac) ? err_mac_invalid(err, record->MAC) : 0;
+}
+
 static int settle_mac(struct vif_row *vif, const struct vm_row *vm, struct api_err *err)
 {
     char mac[MAC_TEXT_SIZE];
@@ -53,18 +72,11 @@ static int settle_mac(struct vif_row *vif, const struct vm_row *vm, struct api_e
 int handle_vif_create(struct call *call, const struct vif_row *record, struct ref *result,
                       struct api_err *err)
 {
-    if (ha_check_device(call->snapshot, record->VM, REF_NULL, record->network, err) < 0)
-        return -1;
+    const struct args_create args = {&record->row};
     struct tx *tx = store_begin(call->server->store);
-    const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, record->VM));
-    int rc = 0;
-    if (!vm)
-        rc = fail_handle(err, CLASS_VM, record->VM);
-    else if (!tx_get(tx, CLASS_network, record->network))
-        rc = fail_handle(err, CLASS_network, record->network);
-    else
-        rc = check_device(tx, vm, record, err);
+    int rc = check_vif_create(call, tx, &args, NULL, err);
     if (rc == 0) {
+        const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, record->VM));
         struct vif_row *vif = vif_row_mut(tx_create(tx, CLASS_VIF));
         rc = generic_fill(tx, &vif->row, &record->row, err);
         vif->currently_attached = false;
@@ -79,17 +91,24 @@ int handle_vif_create(struct call *call, const struct vif_row *record, struct re
     return server_commit(tx, err);
 }
 
+int check_vif_destroy(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                      struct api_err *err)
+{
+    struct ref self = ((const struct args_self *)args)->self;
+    const struct vif_row *vif = vif_row(tx_get(tx, CLASS_VIF, self));
+    (void)call, (void)all;
+    if (!vif)
+        return fail_handle(err, CLASS_VIF, self);
+    return vif->currently_attached
+               ? err_operation_not_allowed(
+                     err, "The VIF is attached to a running VM: unplug it or shut the VM down first")
+               : 0;
+}
+
 int handle_vif_destroy(struct call *call, const struct args_self *args, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
-    const struct vif_row *vif = vif_row(tx_get(tx, CLASS_VIF, args->self));
-    int rc = 0;
-    if (!vif)
-        rc = fail_handle(err, CLASS_VIF, args->self);
-    else if (vif->currently_attached)
-        rc = err_operation_not_allowed(
-            err, "The VIF is attached to a running VM: unplug it or shut the VM down first");
-    if (rc < 0) {
+    if (check_vif_destroy(call, tx, args, NULL, err) < 0) {
         tx_abort(tx);
         return -1;
     }
@@ -105,7 +124,8 @@ struct card {
     struct hv_host *agent;
 };
 
-static int find_card(struct call *call, struct ref ref, struct card *card, struct api_err *err)
+/* Without its agent. */
+static int find_rows(struct call *call, struct ref ref, struct card *card, struct api_err *err)
 {
     *card = (struct card){.vif = vif_row(snapshot_get(call->snapshot, CLASS_VIF, ref))};
     if (!card->vif)
@@ -115,6 +135,13 @@ static int find_card(struct call *call, struct ref ref, struct card *card, struc
         return -1;
     if (ref_is_null(card->vm->resident_on))
         return vm_gone(err, card->vm);
+    return 0;
+}
+
+static int find_card(struct call *call, struct ref ref, struct card *card, struct api_err *err)
+{
+    if (find_rows(call, ref, card, err) < 0)
+        return -1;
     card->agent = hosts_get(call->server->hosts, card->vm->resident_on, err);
     return card->agent ? 0 : -1;
 }
@@ -146,6 +173,32 @@ static int record_attached(struct call *call, const struct card *card, bool atta
     vif_row_mut(tx_edit(tx, CLASS_VIF, card->vif->row.ref))->currently_attached = attached;
     task_note_done(tx, call, REF_NULL);
     return server_commit(tx, err);
+}
+
+int check_vif_plug(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                   struct api_err *err)
+{
+    const struct vif_plug_args *asked = args;
+    const struct vif_row *vif = vif_row(snapshot_get(call->snapshot, CLASS_VIF, asked->self));
+    struct card card;
+    struct domain_nic nic;
+    (void)tx;
+    if (!vif)
+        return fail_handle(err, CLASS_VIF, asked->self);
+    if (refused(all, find_rows(call, asked->self, &card, err), err))
+        return -1;
+    domain_nic_init(&nic);
+    int rc = plan_nic(call->snapshot, vif, &nic, err);
+    domain_nic_done(&nic);
+    return rc;
+}
+
+int check_vif_unplug(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                     struct api_err *err)
+{
+    struct card card;
+    (void)tx, (void)all;
+    return find_rows(call, ((const struct vif_unplug_args *)args)->self, &card, err);
 }
 
 int handle_vif_plug(struct call *call, const struct vif_plug_args *args, struct api_err *err)

@@ -13,6 +13,7 @@
 #include "../gate/session.h"
 #include "../gate/task.h"
 #include "../http/doors.h"
+#include "../refusals.h"
 #include <base/clock.h>
 #include <base/json.h>
 #include <base/mem.h>
@@ -339,14 +340,15 @@ static const struct param_desc *param_named(const struct method_desc *message, s
 }
 
 static int check_names(const struct method_desc *message, size_t from, const json_t *body,
-                       struct api_err *err)
+                       const struct refusals *all, struct api_err *err)
 {
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)body, name, value)
     {
-        if (!param_named(message, from, name))
-            return err_invalid_value(err, name, "There is no such parameter.");
+        if (!param_named(message, from, name) &&
+            refused(all, err_invalid_value(err, name, "There is no such parameter."), err))
+            return -1;
     }
     return 0;
 }
@@ -361,21 +363,46 @@ static json_t *implied(const struct param_desc *param)
     return param->type->kind == TYPE_MAP ? json_object() : NULL;
 }
 
-/* Named members of the body to positional parameters behind those that are there. -1: *err. */
+/* Named members of the body to positional parameters behind those that are there. -1: *err. With `all` those
+ * that were told are left out. */
 static int read_params(struct rest *r, const struct snapshot *snap, const struct method_desc *message,
-                       size_t from, json_t *params, struct api_err *err)
+                       size_t from, json_t *params, const struct refusals *all, struct api_err *err)
 {
-    if (check_names(message, from, r->body, err) < 0)
+    if (check_names(message, from, r->body, all, err) < 0)
         return -1;
     for (size_t i = from; i < message->param_count; i++) {
         const struct param_desc *param = &message->params[i];
         const json_t *given = json_object_get(r->body, param->name);
         json_t *value = given ? rest_value_read(snap, param->type, given, param->name, err) : implied(param);
-        if (!value)
-            return given ? -1 : err_invalid_value(err, param->name, "This parameter is missing.");
-        json_array_append_new(params, value);
+        if (!value && !given)
+            err_invalid_value(err, param->name, "This parameter is missing.");
+        if (refused(all, value ? 0 : -1, err))
+            return -1;
+        if (value)
+            json_array_append_new(params, value);
     }
     return 0;
+}
+
+/* A constructor's record. NULL: *err; with `all` each member that is wrong was told. */
+static json_t *read_record(struct rest *r, const struct snapshot *snap, const struct type *type,
+                           const struct refusals *all, struct api_err *err)
+{
+    AUTO_JSON json_t *empty = json_object();
+    const json_t *body = r->body ? r->body : empty;
+    json_t *record = rest_value_read(snap, type, body, "body", err);
+    const char *name;
+    json_t *item;
+    if (record || !all || !json_is_object(body))
+        return record;
+    api_err_done(err);
+    json_object_foreach((json_t *)(uintptr_t)body, name, item)
+    {
+        AUTO_JSON json_t *one = json_pack("{sO}", name, item);
+        AUTO_JSON json_t *read = rest_value_read(snap, type, one, "body", err);
+        refused(all, read ? 0 : -1, err);
+    }
+    return NULL;
 }
 
 /* What a constructor wants to be told, and a client need not say: the value of a fresh row. */
@@ -397,53 +424,85 @@ void rest_complete_record(const struct class_desc *cls, json_t *record)
 
 /* ---- requests ---- */
 
-static void run_with(struct rest *r, const struct method_desc *message, json_t *params, int rc,
-                     const struct api_err *err)
+/* A message and its parameters as the body gives them. A plan is told all that is wrong with them. */
+struct reading {
+    const struct method_desc *message;
+    json_t *params;
+    struct refusals all;
+    struct api_err err, *told;
+    size_t told_count;
+};
+
+static void note_refusal(void *arg, const struct api_err *err)
 {
-    if (rc == 0) {
-        change_run(r, message, params);
-        return;
+    struct reading *reading = arg;
+    reading->told = xreallocarray(reading->told, reading->told_count + 1, sizeof(*reading->told));
+    reading->told[reading->told_count] = API_ERR_INIT;
+    api_err_copy(&reading->told[reading->told_count++], err);
+}
+
+static void reading_begin(struct reading *reading, const struct method_desc *message)
+{
+    *reading = (struct reading){.message = message, .params = json_array()};
+    reading->all = (struct refusals){note_refusal, reading};
+}
+
+static const struct refusals *who_hears(const struct rest *r, const struct reading *reading)
+{
+    return plan_is_wanted(r) ? &reading->all : NULL;
+}
+
+/* Runs or plans it, or answers why not. */
+static void run_read(struct rest *r, struct reading *reading, int rc)
+{
+    if (rc == 0 && reading->told_count == 0) {
+        change_run(r, reading->message, reading->params);
+    } else {
+        if (reading->told_count)
+            plan_refused_params(r, reading->message, reading->told, reading->told_count);
+        else
+            rest_fail(r, &reading->err);
+        json_decref(reading->params);
+        rest_done(r);
     }
-    rest_fail(r, err);
-    json_decref(params);
-    rest_done(r);
+    for (size_t i = 0; i < reading->told_count; i++)
+        api_err_done(&reading->told[i]);
+    free(reading->told);
+    api_err_done(&reading->err);
 }
 
 void rest_create(struct rest *r)
 {
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const struct method_desc *create = message_of(r->target.cls, "create");
-    json_t *params = json_array();
+    struct reading reading;
     int rc = 0;
     if (!create) {
         AUTO_FREE char *text =
             xasprintf("Objects of class %s are not made by a client directly.", r->target.cls->name);
         rest_problem(r->req, 405, "Method Not Allowed", text);
-        json_decref(params);
         rest_done(r);
         return;
     }
+    reading_begin(&reading, create);
+    const struct refusals *all = who_hears(r, &reading);
     if (create->kind == METHOD_CREATE) {
-        AUTO_JSON json_t *empty = json_object();
-        json_t *record =
-            rest_value_read(snap, create->params[0].type, r->body ? r->body : empty, "body", &err);
+        json_t *record = read_record(r, snap, create->params[0].type, all, &reading.err);
         if (record) {
             rest_complete_record(r->target.cls, record);
-            json_array_append_new(params, record);
+            json_array_append_new(reading.params, record);
         } else {
             rc = -1;
         }
     } else {
-        rc = read_params(r, snap, create, 0, params, &err);
+        rc = read_params(r, snap, create, 0, reading.params, all, &reading.err);
     }
-    run_with(r, create, params, rc, &err);
+    run_read(r, &reading, rc);
 }
 
 void rest_destroy(struct rest *r)
 {
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const struct method_desc *destroy = message_of(r->target.cls, "destroy");
     const struct row *row = destroy ? rest_object(r, snap) : NULL;
     if (!destroy) {
@@ -455,24 +514,27 @@ void rest_destroy(struct rest *r)
         rest_done(r);
         return;
     }
-    json_t *params = json_array();
-    json_array_append_new(params, json_string(REF_TEXT(row->ref)));
-    run_with(r, destroy, params, read_params(r, snap, destroy, 1, params, &err), &err);
+    struct reading reading;
+    reading_begin(&reading, destroy);
+    json_array_append_new(reading.params, json_string(REF_TEXT(row->ref)));
+    run_read(r, &reading,
+             read_params(r, snap, destroy, 1, reading.params, who_hears(r, &reading), &reading.err));
 }
 
 void rest_action(struct rest *r)
 {
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
     bool object = r->target.uuid[0] != '\0';
     const struct row *row = object ? rest_object(r, snap) : NULL;
     if (object && !row) {
         rest_done(r);
         return;
     }
-    json_t *params = json_array();
+    struct reading reading;
+    reading_begin(&reading, r->target.message);
     if (object)
-        json_array_append_new(params, json_string(REF_TEXT(row->ref)));
-    run_with(r, r->target.message, params, read_params(r, snap, r->target.message, object, params, &err),
-             &err);
+        json_array_append_new(reading.params, json_string(REF_TEXT(row->ref)));
+    run_read(r, &reading,
+             read_params(r, snap, r->target.message, object, reading.params, who_hears(r, &reading),
+                         &reading.err));
 }

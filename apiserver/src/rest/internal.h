@@ -153,6 +153,11 @@ void rest_dispatch(struct rest *r);
 
 /* "?plan=true". False: answered with 400. */
 bool plan_wanted(struct rest *r, bool *wanted);
+/* The same for who leaves it to another one to answer. */
+bool plan_is_wanted(const struct rest *r);
+/* Answers with the plan of a message that would be refused for what its parameters say. */
+void plan_refused_params(struct rest *r, const struct method_desc *message, const struct api_err *errs,
+                         size_t count);
 /* Answers with what r->message would do with these parameters. Blocks; rest_done is still to be called. */
 void plan_message(struct rest *r, const json_t *params);
 struct plan;

@@ -9,6 +9,8 @@
 #include "../gate/gate.h"
 #include "../gate/session.h"
 #include "../gate/why.h"
+#include "../handlers/checks.h"
+#include "../handlers/storage.h"
 #include "../rules/operations.h"
 #include <base/clock.h>
 #include <base/json.h>
@@ -67,10 +69,16 @@ void plans_free(struct plans *plans)
     free(plans);
 }
 
+bool plan_is_wanted(const struct rest *r)
+{
+    const char *text = http_request_query(r->req, "plan");
+    return text && (streq(text, "true") || streq(text, ""));
+}
+
 bool plan_wanted(struct rest *r, bool *wanted)
 {
     const char *text = http_request_query(r->req, "plan");
-    *wanted = text && (streq(text, "true") || streq(text, ""));
+    *wanted = plan_is_wanted(r);
     if (!text || *wanted || streq(text, "false"))
         return true;
     rest_problem(r->req, 400, "Bad Request", "Query parameter plan: true or false.");
@@ -199,6 +207,16 @@ static struct call *prepared(struct plan *p, const struct method_desc *message, 
     return NULL;
 }
 
+static void hear(void *arg, const struct api_err *err)
+{
+    plan_refused(arg, NULL, err);
+}
+
+struct refusals plan_refusals(struct plan *p)
+{
+    return (struct refusals){hear, p};
+}
+
 /* The rules of the operation that the message marks. */
 static void ask_rules(struct plan *p)
 {
@@ -215,6 +233,55 @@ static void ask_rules(struct plan *p)
     tx_abort(tx);
     plan_saw(p, snapshot_get(p->snap, param->type->cls, ref));
     json_array_foreach(reasons, i, reason) add_reason(p, NULL, json_incref(reason));
+}
+
+/* What its handler has against it. */
+static void ask_handler(struct plan *p)
+{
+    message_check *check = message_check_of(p->call->method->name);
+    const struct refusals all = plan_refusals(p);
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    if (!check)
+        return;
+    struct tx *tx = store_begin(p->server->store);
+    refused(&all, check(p->call, tx, p->call->args, &all, &err), &err);
+    tx_abort(tx);
+}
+
+/* The host that an operation on the object is done by; null: none, or any. */
+static struct ref host_of(struct plan *p, const struct row *row)
+{
+    const struct vm_row *vm = NULL;
+    if (row->cls == CLASS_VM)
+        vm = vm_row(row);
+    else if (row->cls == CLASS_VBD)
+        vm = vm_row(snapshot_get(p->snap, CLASS_VM, vbd_row(row)->VM));
+    else if (row->cls == CLASS_VIF)
+        vm = vm_row(snapshot_get(p->snap, CLASS_VM, vif_row(row)->VM));
+    else if (row->cls == CLASS_VUSB)
+        vm = vm_row(snapshot_get(p->snap, CLASS_VM, vusb_row(row)->VM));
+    return vm ? vm->resident_on : REF_NULL;
+}
+
+/* A call would hear from the agent that it does not answer. Settings of a VM are changed in its row. */
+static void look_at_agent(struct plan *p)
+{
+    const struct method_desc *m = p->call->method;
+    const struct type *type = m->param_count ? m->params[0].type : NULL;
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    struct ref host = REF_NULL;
+    if (!type || type->kind != TYPE_REF)
+        return;
+    struct ref self = ((const struct args_self *)p->call->args)->self;
+    const struct row *row = snapshot_get(p->snap, type->cls, self);
+    if (row && m->operation_param == 0 && strncmp(operation_name(type->cls, m->operation), "changing_", 9))
+        host = host_of(p, row);
+    else if (row && (streq(m->name, "PBD.plug") || streq(m->name, "PBD.unplug")))
+        host = pbd_row(row)->host;
+    if (!ref_is_null(host) && !storage_host_is_live(p->snap, host)) {
+        err_host_offline(&err, REF_TEXT(host));
+        plan_refused(p, NULL, &err);
+    }
 }
 
 /* All objects that it names have to be there. */
@@ -326,6 +393,8 @@ void plan_message(struct rest *r, const json_t *params)
     if (p.call) {
         look_at_arguments(&p);
         ask_rules(&p);
+        ask_handler(&p);
+        look_at_agent(&p);
         plan_detail(&p);
         if (!json_array_size(p.steps))
             plan_step(&p, NULL, "%s", r->message->doc);
@@ -341,6 +410,17 @@ void plan_request(struct rest *r, const char *action, void (*fill)(struct plan *
     p.whole = p.unkept = true;
     fill(&p, arg);
     tell(&p, action);
+    plan_done(&p);
+}
+
+void plan_refused_params(struct rest *r, const struct method_desc *message, const struct api_err *errs,
+                         size_t count)
+{
+    struct plan p;
+    begin(&p, r);
+    for (size_t i = 0; i < count; i++)
+        plan_refused(&p, NULL, &errs[i]);
+    tell(&p, message->name);
     plan_done(&p);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 #include "../gate/patch.h"
 #include "../plan/placement.h"
+#include "../refusals.h"
 #include "internal.h"
 
 struct plans; /* those that were told and may be applied: in memory, for ten minutes */
@@ -31,6 +32,8 @@ void plan_step(struct plan *p, const struct row *row, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* A reason why it would be refused; `row`: where (NULL: nowhere in particular). Told once. */
 void plan_refused(struct plan *p, const struct row *row, const struct api_err *err);
+/* For functions that tell all their reasons: those of the plan, about nothing in particular. */
+struct refusals plan_refusals(struct plan *p);
 /* So many bytes on the SR. */
 void plan_needs_space(struct plan *p, struct ref sr, int64_t bytes);
 /* {"class", "uuid", "name"} */

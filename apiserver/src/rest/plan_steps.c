@@ -2,6 +2,7 @@
 #include "plan.h"
 
 #include "../gate/gate.h"
+#include "../handlers/disk_copies.h"
 #include "../handlers/suspend_image.h"
 #include "../plan/evacuation.h"
 #include "../plan/placement.h"
@@ -81,10 +82,20 @@ static bool is_copied(const struct vbd_row *vbd)
     return vbd->type != VBD_TYPE_CD;
 }
 
+/* What the disk, or where it goes, has against that. */
+static void look_at_copy(struct plan *p, const struct vdi_row *vdi, struct ref sr)
+{
+    const struct refusals all = plan_refusals(p);
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    refused(&all, disk_copies_check(p->snap, vdi->row.ref, sr, &all, &err), &err);
+    refused(&all, storage_check_reached(p->server, p->snap, vdi->SR, sr, &err), &err);
+}
+
 static void snapshot_disk(struct plan *p, const struct vbd_row *vbd, const struct vdi_row *vdi)
 {
     if (!is_copied(vbd))
         return;
+    look_at_copy(p, vdi, REF_NULL);
     plan_step(p, &vdi->row, "Takes a snapshot of the disk; it grows as the disk is written to.");
     plan_needs_space(p, vdi->SR, 0);
 }
@@ -101,6 +112,7 @@ static void clone_disk(struct plan *p, const struct vbd_row *vbd, const struct v
 {
     if (!is_copied(vbd))
         return;
+    look_at_copy(p, vdi, REF_NULL);
     plan_step(p, &vdi->row, "Makes a disk that shares what it has with this one.");
     plan_needs_space(p, vdi->SR, 0);
 }
@@ -119,6 +131,7 @@ static void copy_disk(struct plan *p, const struct vbd_row *vbd, const struct vd
     struct ref sr = snapshot_get(p->snap, CLASS_SR, args->sr) ? args->sr : vdi->SR;
     if (!is_copied(vbd))
         return;
+    look_at_copy(p, vdi, sr);
     plan_step(p, &vdi->row, "Copies the disk, %lld bytes.", (long long)vdi->virtual_size);
     plan_needs_space(p, sr, vdi->virtual_size);
 }

@@ -21,7 +21,7 @@ static const struct vm_row *vm_of(struct tx *tx, struct ref vm)
 }
 
 /* Devices do not come and go while the VM does. */
-static int check_vm_busy(const struct vm_row *vm, struct api_err *err)
+static int check_vm_busy(const struct vm_row *vm, const struct refusals *all, struct api_err *err)
 {
     static const char *const words[] = {"clean_shutdown", "hard_shutdown", "suspend", "pause"};
     for (size_t i = 0; vm->current_operations && i < vm->current_operations->count; i++)
@@ -29,8 +29,19 @@ static int check_vm_busy(const struct vm_row *vm, struct api_err *err)
             if (streq(vm->current_operations->pairs[i].value, words[k])) {
                 AUTO_FREE char *text =
                     xasprintf("Current operation on VM:%s is %s", REF_TEXT(vm->row.ref), words[k]);
-                return err_operation_not_allowed(err, text);
+                if (refused(all, err_operation_not_allowed(err, text), err))
+                    return -1;
             }
+    return 0;
+}
+
+/* What runs on the object itself: one operation at a time. */
+static int check_running(const struct row *row, const struct str_map *current, const struct refusals *all,
+                         struct api_err *err)
+{
+    for (size_t i = 0; current && i < current->count; i++)
+        if (refused(all, operation_in_the_way(err, row, &current->pairs[i]), err))
+            return -1;
     return 0;
 }
 
@@ -70,39 +81,48 @@ static bool others_have_disk(struct tx *tx, const struct vbd_row *self, const st
     return any;
 }
 
-static const struct str_pair *vdi_busy(const struct vdi_row *vdi)
+/* Copies and mirrors read beside a guest. */
+static int check_vdi_busy(const struct vdi_row *vdi, const struct refusals *all, struct api_err *err)
 {
     for (size_t i = 0; vdi->current_operations && i < vdi->current_operations->count; i++) {
         const struct str_pair *running = &vdi->current_operations->pairs[i];
-        if (!streq(running->value, "copy") && !streq(running->value, "mirror"))
-            return running;
+        if (!streq(running->value, "copy") && !streq(running->value, "mirror") &&
+            refused(all, operation_in_the_way(err, &vdi->row, running), err))
+            return -1;
     }
-    return NULL;
+    return 0;
 }
 
-int vbd_sharing_check(struct tx *tx, const struct vbd_row *vbd, struct api_err *err)
+static int disk_in_use(struct api_err *err, const struct vdi_row *vdi)
+{
+    const char *params[] = {REF_TEXT(vdi->row.ref)};
+    return api_err_set_code(err, "VDI_IN_USE", params, 1);
+}
+
+static int check_sharing(struct tx *tx, const struct vbd_row *vbd, const struct refusals *all,
+                         struct api_err *err)
 {
     const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, vbd->VDI));
     bool writes = vbd->mode == VBD_MODE_RW, written = false;
     if (!vdi)
         return 0;
-    const struct str_pair *busy = vdi_busy(vdi);
-    if (vdi_upload_is_open(vdi)) {
-        const char *params[] = {REF_TEXT(vdi->row.ref)};
-        return api_err_set_code(err, "VDI_IN_USE", params, 1);
-    }
-    if (!vdi->managed)
-        return err_vdi_not_managed(err, REF_TEXT(vdi->row.ref));
-    if (busy)
-        return operation_in_the_way(err, &vdi->row, busy);
+    if (vdi_upload_is_open(vdi) && refused(all, disk_in_use(err, vdi), err))
+        return -1;
+    if (!vdi->managed && refused(all, err_vdi_not_managed(err, REF_TEXT(vdi->row.ref)), err))
+        return -1;
+    if (check_vdi_busy(vdi, all, err) < 0)
+        return -1;
     bool shared = others_have_disk(tx, vbd, vdi, &written);
-    if (!vdi->sharable && shared && (writes || written)) {
-        const char *params[] = {REF_TEXT(vdi->row.ref)};
-        return api_err_set_code(err, "VDI_IN_USE", params, 1);
-    }
-    if (writes && vdi->read_only)
-        return err_vdi_readonly(err, REF_TEXT(vdi->row.ref));
+    if (!vdi->sharable && shared && (writes || written) && refused(all, disk_in_use(err, vdi), err))
+        return -1;
+    if (writes && vdi->read_only && refused(all, err_vdi_readonly(err, REF_TEXT(vdi->row.ref)), err))
+        return -1;
     return 0;
+}
+
+int vbd_sharing_check(struct tx *tx, const struct vbd_row *vbd, struct api_err *err)
+{
+    return check_sharing(tx, vbd, NULL, err);
 }
 
 /* What the drive is and holds. */
@@ -139,31 +159,44 @@ static int check_vbd_state(const struct vm_row *vm, const struct vbd_row *vbd, e
     return 0;
 }
 
-static int check_vbd(struct tx *tx, const struct vbd_row *vbd, enum vbd_operations op, struct api_err *err)
+/* CDs come and go by their drive's door, and not while the VM's memory is on a disk. */
+static int check_cd(const struct vm_row *vm, const struct vbd_row *vbd, enum vbd_operations op,
+                    struct api_err *err)
+{
+    unsigned bit = 1u << op;
+    if (vbd->type != VBD_TYPE_CD)
+        return 0;
+    if (bit & (VBD_OP(PLUG) | VBD_OP(UNPLUG) | VBD_OP(UNPLUG_FORCE)))
+        return err_operation_not_allowed(
+            err, "HVM CDROMs cannot be hotplugged/unplugged, only inserted or ejected");
+    if (vm->power_state == VM_POWER_STATE_SUSPENDED && bit & (VBD_OP(INSERT) | VBD_OP(EJECT)))
+        return vm_bad_state(err, vm, "halted, running");
+    return 0;
+}
+
+static int check_vbd(struct tx *tx, const struct vbd_row *vbd, enum vbd_operations op,
+                     const struct refusals *all, struct api_err *err)
 {
     const struct vm_row *vm = vm_of(tx, vbd->VM);
     unsigned bit = 1u << op;
     const unsigned plugging = VBD_OP(PLUG) | VBD_OP(UNPLUG) | VBD_OP(UNPLUG_FORCE);
-    const struct str_map *current = vbd->current_operations;
     if (!vm)
         return fail_handle(err, CLASS_VM, vbd->VM);
-    if (current && !(bit & (VBD_OP(PAUSE) | VBD_OP(UNPAUSE))))
-        return operation_in_the_way(err, &vbd->row, &current->pairs[0]);
-    if (check_drive(vbd, op, err) < 0 || check_vbd_state(vm, vbd, op, err) < 0)
+    if (!(bit & (VBD_OP(PAUSE) | VBD_OP(UNPAUSE))) &&
+        check_running(&vbd->row, vbd->current_operations, all, err) < 0)
         return -1;
-    if (bit & (VBD_OP(PLUG) | VBD_OP(UNPLUG)) && check_vm_busy(vm, err) < 0)
+    if (refused(all, check_drive(vbd, op, err), err) || refused(all, check_vbd_state(vm, vbd, op, err), err))
         return -1;
-    if (bit & plugging && vbd->type == VBD_TYPE_CD)
-        return err_operation_not_allowed(
-            err, "HVM CDROMs cannot be hotplugged/unplugged, only inserted or ejected");
-    if (bit & plugging && check_hotplug(tx, vm, DEVICE_VBD, err) < 0)
+    if (bit & (VBD_OP(PLUG) | VBD_OP(UNPLUG)) && check_vm_busy(vm, all, err) < 0)
         return -1;
-    if (vbd->type == VBD_TYPE_CD && vm->power_state == VM_POWER_STATE_SUSPENDED &&
-        bit & (VBD_OP(INSERT) | VBD_OP(EJECT)))
-        return vm_bad_state(err, vm, "halted, running");
+    if (refused(all, check_cd(vm, vbd, op, err), err))
+        return -1;
+    if (bit & plugging && vbd->type != VBD_TYPE_CD &&
+        refused(all, check_hotplug(tx, vm, DEVICE_VBD, err), err))
+        return -1;
     if (vbd->empty || ref_is_null(vbd->VDI) || !(bit & (VBD_OP(ATTACH) | VBD_OP(PLUG) | VBD_OP(INSERT))))
         return 0;
-    return vbd_sharing_check(tx, vbd, err);
+    return check_sharing(tx, vbd, all, err);
 }
 
 /* ---- VIF ---- */
@@ -182,59 +215,73 @@ static int vif_in_the_way(const struct vif_row *vif, struct api_err *err)
                                            vif->current_operations->pairs[0].key);
 }
 
-static int check_vif(struct tx *tx, const struct vif_row *vif, enum vif_operations op, struct api_err *err)
+/* What the VM's state allows. */
+static int check_vif_state(const struct vm_row *vm, const struct vif_row *vif, enum vif_operations op,
+                           struct api_err *err)
 {
-    const struct vm_row *vm = vm_of(tx, vif->VM);
-    unsigned bit = 1u << op;
-    const unsigned plugging = VIF_OP(PLUG) | VIF_OP(UNPLUG);
-    if (!vm)
-        return fail_handle(err, CLASS_VM, vif->VM);
-    if (vif->current_operations)
-        return vif_in_the_way(vif, err);
-    if (!(bit & plugging))
-        return 0;
-    if (vm->is_control_domain)
-        return err_operation_not_allowed(err, "VIFs of a control domain are not plugged");
     if (vm->power_state != VM_POWER_STATE_RUNNING)
         return vm_bad_state(err, vm, "running");
     if (op == VIF_OPERATIONS_PLUG && vif->currently_attached)
         return err_device_already_attached(err, REF_TEXT(vif->row.ref));
     if (op == VIF_OPERATIONS_UNPLUG && !vif->currently_attached)
         return err_device_already_detached(err, REF_TEXT(vif->row.ref));
-    if (check_vm_busy(vm, err) < 0)
+    return 0;
+}
+
+static int check_vif(struct tx *tx, const struct vif_row *vif, enum vif_operations op,
+                     const struct refusals *all, struct api_err *err)
+{
+    const struct vm_row *vm = vm_of(tx, vif->VM);
+    if (!vm)
+        return fail_handle(err, CLASS_VM, vif->VM);
+    if (vif->current_operations && refused(all, vif_in_the_way(vif, err), err))
         return -1;
-    return check_hotplug(tx, vm, DEVICE_VIF, err);
+    if (!(1u << op & (VIF_OP(PLUG) | VIF_OP(UNPLUG))))
+        return 0;
+    if (vm->is_control_domain &&
+        refused(all, err_operation_not_allowed(err, "VIFs of a control domain are not plugged"), err))
+        return -1;
+    if (refused(all, check_vif_state(vm, vif, op, err), err) || check_vm_busy(vm, all, err) < 0 ||
+        refused(all, check_hotplug(tx, vm, DEVICE_VIF, err), err))
+        return -1;
+    return 0;
 }
 
 /* ---- VUSB ---- */
 
-static int check_vusb(struct tx *tx, const struct vusb_row *vusb, enum vusb_operations op,
-                      struct api_err *err)
+static int check_vusb_state(const struct vm_row *vm, const struct vusb_row *vusb, enum vusb_operations op,
+                            struct api_err *err)
 {
-    const struct vm_row *vm = vm_of(tx, vusb->VM);
-    if (!vm)
-        return fail_handle(err, CLASS_VM, vusb->VM);
-    if (vusb->current_operations)
-        return operation_in_the_way(err, &vusb->row, &vusb->current_operations->pairs[0]);
-    if (op == VUSB_OPERATIONS_ATTACH)
-        return 0;
     if (vm->power_state != VM_POWER_STATE_RUNNING)
         return vm_bad_state(err, vm, "running");
     if (op == VUSB_OPERATIONS_PLUG && vusb->currently_attached)
         return err_device_already_attached(err, REF_TEXT(vusb->row.ref));
     if (op == VUSB_OPERATIONS_UNPLUG && !vusb->currently_attached)
         return err_device_already_detached(err, REF_TEXT(vusb->row.ref));
-    return check_vm_busy(vm, err);
+    return 0;
+}
+
+static int check_vusb(struct tx *tx, const struct vusb_row *vusb, enum vusb_operations op,
+                      const struct refusals *all, struct api_err *err)
+{
+    const struct vm_row *vm = vm_of(tx, vusb->VM);
+    if (!vm)
+        return fail_handle(err, CLASS_VM, vusb->VM);
+    if (check_running(&vusb->row, vusb->current_operations, all, err) < 0)
+        return -1;
+    if (op == VUSB_OPERATIONS_ATTACH)
+        return 0;
+    return refused(all, check_vusb_state(vm, vusb, op, err), err) ? -1 : check_vm_busy(vm, all, err);
 }
 
 /* ---- appliances ---- */
 
 static int check_appliance(struct tx *tx, const struct vm_appliance_row *self, enum vm_appliance_operation op,
-                           struct api_err *err)
+                           const struct refusals *all, struct api_err *err)
 {
     size_t halted = 0, running = 0, live = 0;
-    if (self->current_operations)
-        return operation_in_the_way(err, &self->row, &self->current_operations->pairs[0]);
+    if (check_running(&self->row, self->current_operations, all, err) < 0)
+        return -1;
     if (!self->VMs)
         return err_operation_not_allowed(err, "Appliance has no VMs.");
     for (size_t i = 0; i < self->VMs->count; i++) {
@@ -252,30 +299,36 @@ static int check_appliance(struct tx *tx, const struct vm_appliance_row *self, e
 
 /* ---- all classes ---- */
 
-/* Classes without rules of their own: one operation at a time. */
-static int check_exclusive(const struct row *row, struct api_err *err)
+static int check(struct tx *tx, const struct row *row, int operation, const struct refusals *all,
+                 struct api_err *err)
 {
-    const struct str_map *current = row_cell(row, field_find(row->cls, "current_operations"))->str_map;
-    return current ? operation_in_the_way(err, row, &current->pairs[0]) : 0;
+    if (row->cls == CLASS_VBD)
+        return check_vbd(tx, vbd_row(row), (enum vbd_operations)operation, all, err);
+    if (row->cls == CLASS_VIF)
+        return check_vif(tx, vif_row(row), (enum vif_operations)operation, all, err);
+    if (row->cls == CLASS_VUSB)
+        return check_vusb(tx, vusb_row(row), (enum vusb_operations)operation, all, err);
+    if (row->cls == CLASS_VDI)
+        return vdi_operation_check(tx, vdi_row(row), (enum vdi_operations)operation, all, err);
+    if (row->cls == CLASS_SR)
+        return sr_operation_check(tx, sr_row(row), (enum storage_operations)operation, all, err);
+    if (row->cls == CLASS_VM_appliance)
+        return check_appliance(tx, vm_appliance_row(row), (enum vm_appliance_operation)operation, all, err);
+    if (row->cls == CLASS_host)
+        return host_operation_check(tx, host_row(row), (enum host_allowed_operations)operation, all, err);
+    return check_running(row, row_cell(row, field_find(row->cls, "current_operations"))->str_map, all, err);
 }
 
 int device_operation_check(struct tx *tx, const struct row *row, int operation, struct api_err *err)
 {
-    if (row->cls == CLASS_VBD)
-        return check_vbd(tx, vbd_row(row), (enum vbd_operations)operation, err);
-    if (row->cls == CLASS_VIF)
-        return check_vif(tx, vif_row(row), (enum vif_operations)operation, err);
-    if (row->cls == CLASS_VUSB)
-        return check_vusb(tx, vusb_row(row), (enum vusb_operations)operation, err);
-    if (row->cls == CLASS_VDI)
-        return vdi_operation_check(tx, vdi_row(row), (enum vdi_operations)operation, err);
-    if (row->cls == CLASS_SR)
-        return sr_operation_check(tx, sr_row(row), (enum storage_operations)operation, err);
-    if (row->cls == CLASS_VM_appliance)
-        return check_appliance(tx, vm_appliance_row(row), (enum vm_appliance_operation)operation, err);
-    if (row->cls == CLASS_host)
-        return host_operation_check(tx, host_row(row), (enum host_allowed_operations)operation, err);
-    return check_exclusive(row, err);
+    return check(tx, row, operation, NULL, err);
+}
+
+void device_operation_refusals(struct tx *tx, const struct row *row, int operation,
+                               const struct refusals *all)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    refused(all, check(tx, row, operation, all, &err), &err); /* what ends the checking is told, too */
 }
 
 uint64_t device_operations_allowed(struct tx *tx, const struct row *row, uint64_t among)

@@ -71,7 +71,8 @@ static const struct {
     [VDI_OPERATIONS_REVERT_FROM] = {"VDI_CLONE", false, false},
 };
 
-static int check_vdi_running(const struct vdi_row *vdi, enum vdi_operations op, struct api_err *err)
+static int check_vdi_running(const struct vdi_row *vdi, enum vdi_operations op, const struct refusals *all,
+                             struct api_err *err)
 {
     for (size_t i = 0; vdi->current_operations && i < vdi->current_operations->count; i++) {
         const struct str_pair *running = &vdi->current_operations->pairs[i];
@@ -79,7 +80,8 @@ static int check_vdi_running(const struct vdi_row *vdi, enum vdi_operations op, 
             continue; /* two copies of one disk go side by side */
         if (streq(running->value, "mirror") && op == VDI_OPERATIONS_DESTROY)
             continue;
-        return operation_in_the_way(err, &vdi->row, running);
+        if (refused(all, operation_in_the_way(err, &vdi->row, running), err))
+            return -1;
     }
     return 0;
 }
@@ -95,22 +97,29 @@ static const struct str_pair *starting(const struct vm_row *vm)
     return NULL;
 }
 
+/* What is being done to a drive that has the disk. */
+static int check_drive_busy(const struct vdi_row *vdi, const struct vbd_row *vbd, const struct vm_row *vm,
+                            struct api_err *err)
+{
+    if (vbd->current_operations)
+        return err_other_operation_in_progress(err, "VDI", REF_TEXT(vdi->row.ref),
+                                               vbd->current_operations->pairs[0].value,
+                                               vbd->current_operations->pairs[0].key);
+    return starting(vm) ? operation_in_the_way(err, &vm->row, starting(vm)) : 0;
+}
+
 /* Who has the disk attached, or is about to change that. */
 static int check_attachments(struct tx *tx, const struct vdi_row *vdi, enum vdi_operations op,
-                             struct api_err *err)
+                             const struct refusals *all, struct api_err *err)
 {
     bool attached = false, written = false;
     for (size_t i = 0; vdi->VBDs && i < vdi->VBDs->count; i++) {
         const struct vbd_row *vbd = vbd_row(tx_get(tx, CLASS_VBD, vdi->VBDs->items[i]));
         if (!vbd)
             continue;
-        if (vbd->current_operations)
-            return err_other_operation_in_progress(err, "VDI", REF_TEXT(vdi->row.ref),
-                                                   vbd->current_operations->pairs[0].value,
-                                                   vbd->current_operations->pairs[0].key);
         const struct vm_row *vm = vm_row(tx_get(tx, CLASS_VM, vbd->VM));
-        if (starting(vm))
-            return operation_in_the_way(err, &vm->row, starting(vm));
+        if (refused(all, check_drive_busy(vdi, vbd, vm, err), err))
+            return -1;
         attached |= vbd->currently_attached;
         written |= vbd->currently_attached && vbd->mode == VBD_MODE_RW;
     }
@@ -138,90 +147,110 @@ static bool ha_is_on(struct tx *tx, const struct vdi_row *vdi)
     return on;
 }
 
-static int check_cbt(const struct vdi_row *vdi, enum vdi_operations op, struct api_err *err)
+/* Changed blocks are told of disks that stay, and of what is no snapshot. */
+static int check_tracking(const struct vdi_row *vdi, const struct refusals *all, struct api_err *err)
+{
+    if (vdi->is_a_snapshot) {
+        AUTO_FREE char *text = xasprintf("VDI is a snapshot: %s", REF_TEXT(vdi->row.ref));
+        if (refused(all, err_operation_not_allowed(err, text), err))
+            return -1;
+    }
+    if (vdi->type != VDI_TYPE_USER && vdi->type != VDI_TYPE_SYSTEM &&
+        refused(all,
+                err_vdi_incompatible_type(err, REF_TEXT(vdi->row.ref), model_enum_vdi_type.values[vdi->type]),
+                err))
+        return -1;
+    return vdi->on_boot == ON_BOOT_RESET ? err_vdi_on_boot_mode_incompatible_with_operation(err) : 0;
+}
+
+static int check_data_destroy(const struct vdi_row *vdi, const struct refusals *all, struct api_err *err)
+{
+    if (!vdi->is_a_snapshot) {
+        AUTO_FREE char *text = xasprintf("VDI is not a snapshot: %s", REF_TEXT(vdi->row.ref));
+        if (refused(all, err_operation_not_allowed(err, text), err))
+            return -1;
+    }
+    return vdi->cbt_enabled ? 0 : err_vdi_no_cbt_metadata(err, REF_TEXT(vdi->row.ref));
+}
+
+static int check_cbt(const struct vdi_row *vdi, enum vdi_operations op, const struct refusals *all,
+                     struct api_err *err)
 {
     const char *self = REF_TEXT(vdi->row.ref);
     const unsigned of_metadata = VDI_OP(BLOCKED) | VDI_OP(DATA_DESTROY) | VDI_OP(DESTROY) |
                                  VDI_OP(LIST_CHANGED_BLOCKS) | VDI_OP(FORCE_UNLOCK) | VDI_OP(FORGET) |
                                  VDI_OP(GENERATE_CONFIG) | VDI_OP(UPDATE);
-    if (vdi->type == VDI_TYPE_CBT_METADATA && !(1u << op & of_metadata))
-        return err_vdi_incompatible_type(err, self, "cbt_metadata");
-    if (vdi->cbt_enabled && 1u << op & (VDI_OP(MIRROR) | VDI_OP(SET_ON_BOOT)))
-        return err_vdi_cbt_enabled(err, self);
-    if (op == VDI_OPERATIONS_ENABLE_CBT || op == VDI_OPERATIONS_DISABLE_CBT) {
-        if (vdi->is_a_snapshot) {
-            AUTO_FREE char *text = xasprintf("VDI is a snapshot: %s", self);
-            return err_operation_not_allowed(err, text);
-        }
-        if (vdi->type != VDI_TYPE_USER && vdi->type != VDI_TYPE_SYSTEM)
-            return err_vdi_incompatible_type(err, self, model_enum_vdi_type.values[vdi->type]);
-        if (vdi->on_boot == ON_BOOT_RESET)
-            return err_vdi_on_boot_mode_incompatible_with_operation(err);
-    }
-    if (op == VDI_OPERATIONS_DATA_DESTROY) {
-        if (!vdi->is_a_snapshot) {
-            AUTO_FREE char *text = xasprintf("VDI is not a snapshot: %s", self);
-            return err_operation_not_allowed(err, text);
-        }
-        if (!vdi->cbt_enabled)
-            return err_vdi_no_cbt_metadata(err, self);
-    }
+    if (vdi->type == VDI_TYPE_CBT_METADATA && !(1u << op & of_metadata) &&
+        refused(all, err_vdi_incompatible_type(err, self, "cbt_metadata"), err))
+        return -1;
+    if (vdi->cbt_enabled && 1u << op & (VDI_OP(MIRROR) | VDI_OP(SET_ON_BOOT)) &&
+        refused(all, err_vdi_cbt_enabled(err, self), err))
+        return -1;
+    if (op == VDI_OPERATIONS_ENABLE_CBT || op == VDI_OPERATIONS_DISABLE_CBT)
+        return check_tracking(vdi, all, err);
+    return op == VDI_OPERATIONS_DATA_DESTROY ? check_data_destroy(vdi, all, err) : 0;
+}
+
+/* What the disk itself is, for each operation. */
+static int check_destroy(const struct vdi_row *vdi, const struct sr_row *sr, struct api_err *err)
+{
+    if (streq(sr->type, "udev"))
+        return err_vdi_is_a_physical_device(err, REF_TEXT(vdi->row.ref));
+    return sr->is_tools_sr ? err_sr_operation_not_supported(err, REF_TEXT(sr->row.ref)) : 0;
+}
+
+static int check_copied(const struct vdi_row *vdi, enum vdi_operations op, const struct refusals *all,
+                        struct api_err *err)
+{
+    if (op == VDI_OPERATIONS_SNAPSHOT && vdi->sharable && refused(all, err_vdi_is_sharable(err), err))
+        return -1;
+    if (vdi->on_boot == ON_BOOT_RESET &&
+        refused(all, err_vdi_on_boot_mode_incompatible_with_operation(err), err))
+        return -1;
+    if (op == VDI_OPERATIONS_COPY && is_ha_disk(vdi))
+        return err_operation_not_allowed(err, "VDI containing HA statefile or redo log cannot be copied "
+                                              "(check the VDI's allowed operations).");
     return 0;
 }
 
-/* What the disk itself is. */
 static int check_vdi_kind(struct tx *tx, const struct vdi_row *vdi, const struct sr_row *sr,
-                          enum vdi_operations op, struct api_err *err)
+                          enum vdi_operations op, const struct refusals *all, struct api_err *err)
 {
-    const char *self = REF_TEXT(vdi->row.ref);
-    switch (op) {
-    case VDI_OPERATIONS_DESTROY:
-        if (streq(sr->type, "udev"))
-            return err_vdi_is_a_physical_device(err, self);
-        if (sr->is_tools_sr)
-            return err_sr_operation_not_supported(err, REF_TEXT(sr->row.ref));
-        break;
-    case VDI_OPERATIONS_SNAPSHOT:
-        if (vdi->sharable)
-            return err_vdi_is_sharable(err);
-        if (vdi->on_boot == ON_BOOT_RESET)
-            return err_vdi_on_boot_mode_incompatible_with_operation(err);
-        break;
-    case VDI_OPERATIONS_COPY:
-        if (vdi->on_boot == ON_BOOT_RESET)
-            return err_vdi_on_boot_mode_incompatible_with_operation(err);
-        if (is_ha_disk(vdi))
-            return err_operation_not_allowed(err, "VDI containing HA statefile or redo log cannot be copied "
-                                                  "(check the VDI's allowed operations).");
-        break;
-    default:
-        break;
-    }
+    if (op == VDI_OPERATIONS_DESTROY && refused(all, check_destroy(vdi, sr, err), err))
+        return -1;
+    if ((op == VDI_OPERATIONS_SNAPSHOT || op == VDI_OPERATIONS_COPY) &&
+        refused(all, check_copied(vdi, op, all, err), err))
+        return -1;
     if (op == VDI_OPERATIONS_DESTROY || op == VDI_OPERATIONS_FORGET) {
-        if (vdi->type == VDI_TYPE_RRD)
-            return err_vdi_has_rrds(err, self);
-        if (ha_is_on(tx, vdi))
-            return err_ha_is_enabled(err);
+        if (vdi->type == VDI_TYPE_RRD && refused(all, err_vdi_has_rrds(err, REF_TEXT(vdi->row.ref)), err))
+            return -1;
+        if (ha_is_on(tx, vdi) && refused(all, err_ha_is_enabled(err), err))
+            return -1;
     }
-    return check_cbt(vdi, op, err);
+    return check_cbt(vdi, op, all, err);
 }
 
-int vdi_operation_check(struct tx *tx, const struct vdi_row *vdi, enum vdi_operations op, struct api_err *err)
+int vdi_operation_check(struct tx *tx, const struct vdi_row *vdi, enum vdi_operations op,
+                        const struct refusals *all, struct api_err *err)
 {
     const struct sr_row *sr = sr_row(tx_get(tx, CLASS_SR, vdi->SR));
     if (!sr)
         return fail_handle(err, CLASS_SR, vdi->SR);
-    if (vdi_upload_is_open(vdi)) /* what the disk holds is not what it is to be */
-        return err_vdi_in_use(err, REF_TEXT(vdi->row.ref), "import");
-    if (check_vdi_running(vdi, op, err) < 0 || check_attachments(tx, vdi, op, err) < 0)
+    if (vdi_upload_is_open(vdi) && /* what the disk holds is not what it is to be */
+        refused(all, err_vdi_in_use(err, REF_TEXT(vdi->row.ref), "import"), err))
         return -1;
-    if (!vdi_rules[op].agentless && !sr_plugged(tx, sr))
-        return err_sr_has_no_pbds(err, REF_TEXT(vdi->SR));
+    if (check_vdi_running(vdi, op, all, err) < 0 ||
+        refused(all, check_attachments(tx, vdi, op, all, err), err))
+        return -1;
+    if (!vdi_rules[op].agentless && !sr_plugged(tx, sr) &&
+        refused(all, err_sr_has_no_pbds(err, REF_TEXT(vdi->SR)), err))
+        return -1;
     /* Files of an ISO library are not disks that agents copy. */
     bool no_copy = op == VDI_OPERATIONS_COPY && streq(sr->type, "iso");
-    if (no_copy || !sr_can(tx, sr, vdi_rules[op].feature))
-        return err_sr_operation_not_supported(err, REF_TEXT(vdi->SR));
-    return check_vdi_kind(tx, vdi, sr, op, err);
+    if ((no_copy || !sr_can(tx, sr, vdi_rules[op].feature)) &&
+        refused(all, err_sr_operation_not_supported(err, REF_TEXT(vdi->SR)), err))
+        return -1;
+    return check_vdi_kind(tx, vdi, sr, op, all, err);
 }
 
 /* ---- SR ---- */
@@ -246,12 +275,13 @@ static const char *const sr_features[] = {
     [STORAGE_OPERATIONS_VDI_REVERT] = "VDI_CLONE",
 };
 
-static int check_sr_destroy(struct tx *tx, const struct sr_row *sr, bool plugged, struct api_err *err)
+static int check_sr_destroy(struct tx *tx, const struct sr_row *sr, bool plugged, const struct refusals *all,
+                            struct api_err *err)
 {
-    if (plugged)
-        return err_sr_has_pbd(err, REF_TEXT(sr->row.ref));
-    if (!sr->PBDs)
-        return err_sr_has_no_pbds(err, REF_TEXT(sr->row.ref));
+    if (plugged && refused(all, err_sr_has_pbd(err, REF_TEXT(sr->row.ref)), err))
+        return -1;
+    if (!sr->PBDs && refused(all, err_sr_has_no_pbds(err, REF_TEXT(sr->row.ref)), err))
+        return -1;
     for (size_t i = 0; sr->VDIs && i < sr->VDIs->count; i++) {
         const struct vdi_row *vdi = vdi_row(tx_get(tx, CLASS_VDI, sr->VDIs->items[i]));
         if (vdi && vdi->managed && vdi->type != VDI_TYPE_RRD)
@@ -260,25 +290,34 @@ static int check_sr_destroy(struct tx *tx, const struct sr_row *sr, bool plugged
     return 0;
 }
 
+/* What its kind never does. */
+static int check_sr_kind(struct tx *tx, const struct sr_row *sr, enum storage_operations op,
+                         struct api_err *err)
+{
+    if ((sr->is_tools_sr && 1u << op & (SR_OP(VDI_CREATE) | SR_OP(VDI_DESTROY))) ||
+        (op < ARRAY_LEN(sr_features) && !sr_can(tx, sr, sr_features[op])))
+        return err_sr_operation_not_supported(err, REF_TEXT(sr->row.ref));
+    return 0;
+}
+
 int sr_operation_check(struct tx *tx, const struct sr_row *sr, enum storage_operations op,
-                       struct api_err *err)
+                       const struct refusals *all, struct api_err *err)
 {
     const char *self = REF_TEXT(sr->row.ref);
     bool plugged = sr_plugged(tx, sr);
     const unsigned of_disks = SR_OP(SCAN) | SR_OP(UPDATE) | SR_OP(VDI_CREATE) | SR_OP(VDI_INTRODUCE) |
                               SR_OP(VDI_DESTROY) | SR_OP(VDI_RESIZE) | SR_OP(VDI_CLONE) | SR_OP(VDI_SNAPSHOT);
-    if (sr->is_tools_sr && 1u << op & (SR_OP(VDI_CREATE) | SR_OP(VDI_DESTROY)))
-        return err_sr_operation_not_supported(err, self);
-    if (op < ARRAY_LEN(sr_features) && !sr_can(tx, sr, sr_features[op]))
-        return err_sr_operation_not_supported(err, self);
-    if (op == STORAGE_OPERATIONS_FORGET && plugged)
-        return err_sr_has_pbd(err, self);
-    if (op == STORAGE_OPERATIONS_DESTROY && check_sr_destroy(tx, sr, plugged, err) < 0)
+    if (refused(all, check_sr_kind(tx, sr, op, err), err))
         return -1;
-    if (1u << op & of_disks && !plugged)
-        return err_sr_has_no_pbds(err, self);
+    if (op == STORAGE_OPERATIONS_FORGET && plugged && refused(all, err_sr_has_pbd(err, self), err))
+        return -1;
+    if (op == STORAGE_OPERATIONS_DESTROY && refused(all, check_sr_destroy(tx, sr, plugged, all, err), err))
+        return -1;
+    if (1u << op & of_disks && !plugged && refused(all, err_sr_has_no_pbds(err, self), err))
+        return -1;
     for (size_t i = 0; sr->current_operations && i < sr->current_operations->count; i++)
-        if (!streq(sr->current_operations->pairs[i].value, "plug") || op != STORAGE_OPERATIONS_PLUG)
-            return operation_in_the_way(err, &sr->row, &sr->current_operations->pairs[i]);
+        if ((!streq(sr->current_operations->pairs[i].value, "plug") || op != STORAGE_OPERATIONS_PLUG) &&
+            refused(all, operation_in_the_way(err, &sr->row, &sr->current_operations->pairs[i]), err))
+            return -1;
     return 0;
 }

@@ -20,26 +20,27 @@ static bool in_the_way(unsigned op, unsigned running)
     return op & (removing | ending) && running & (removing | ending);
 }
 
-int host_operation_check(struct tx *tx, const struct host_row *host, enum host_allowed_operations op,
-                         struct api_err *err)
+static int check_power_on(struct tx *tx, const struct host_row *host, const struct refusals *all,
+                          struct api_err *err)
 {
-    const char *self = REF_TEXT(host->row.ref);
+    const struct host_metrics_row *metrics = host_metrics_row(tx_get(tx, CLASS_host_metrics, host->metrics));
+    if (metrics && metrics->live && refused(all, err_host_is_live(err, REF_TEXT(host->row.ref)), err))
+        return -1;
+    return *host->power_on_mode ? 0 : err_host_power_on_mode_disabled(err);
+}
+
+int host_operation_check(struct tx *tx, const struct host_row *host, enum host_allowed_operations op,
+                         const struct refusals *all, struct api_err *err)
+{
     unsigned bit = 1u << op;
     for (size_t i = 0; host->current_operations && i < host->current_operations->count; i++) {
         const struct str_pair *running = &host->current_operations->pairs[i];
         int other = enum_find(&model_enum_host_allowed_operations, running->value);
-        if (other < 0 || in_the_way(bit, 1u << other))
-            return operation_in_the_way(err, &host->row, running);
+        if ((other < 0 || in_the_way(bit, 1u << other)) &&
+            refused(all, operation_in_the_way(err, &host->row, running), err))
+            return -1;
     }
-    if (bit & ending && host->enabled)
-        return err_host_not_disabled(err);
-    if (op == HOST_ALLOWED_OPERATIONS_POWER_ON) {
-        const struct host_metrics_row *metrics =
-            host_metrics_row(tx_get(tx, CLASS_host_metrics, host->metrics));
-        if (metrics && metrics->live)
-            return err_host_is_live(err, self);
-        if (!*host->power_on_mode)
-            return err_host_power_on_mode_disabled(err);
-    }
-    return 0;
+    if (bit & ending && host->enabled && refused(all, err_host_not_disabled(err), err))
+        return -1;
+    return op == HOST_ALLOWED_OPERATIONS_POWER_ON ? check_power_on(tx, host, all, err) : 0;
 }

@@ -41,6 +41,16 @@ int operation_check(struct tx *tx, const struct class_desc *cls, struct ref obje
     return device_operation_check(tx, row, operation, err);
 }
 
+void operation_refusals(struct tx *tx, const struct row *row, int operation, const struct refusals *all)
+{
+    if (row->cls == CLASS_VM) {
+        struct vm_view view = vm_view_of(tx, vm_row(row));
+        vm_operation_refusals(&view, row->ref, (enum vm_operations)operation, all);
+    } else {
+        device_operation_refusals(tx, row, operation, all);
+    }
+}
+
 void operation_mark(struct tx *tx, const struct class_desc *cls, struct ref object, struct ref task,
                     int operation)
 {

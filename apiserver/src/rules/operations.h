@@ -1,6 +1,7 @@
 /* Operations on objects: is one allowed now, mark and unmark it, and keep allowed_operations true. The rules
  * of each class are in files of their own; what they share is here. Within a transaction; no I/O. */
 #pragma once
+#include "../refusals.h"
 #include <db/store.h>
 #include <model/error.h>
 
@@ -10,6 +11,8 @@ struct server;
  * -1 with the reason, HANDLE_INVALID when there is no such object. */
 int operation_check(struct tx *tx, const struct class_desc *cls, struct ref object, int operation,
                     struct api_err *err);
+/* All that refuses it, one by one; nothing when there is no such object. */
+void operation_refusals(struct tx *tx, const struct row *row, int operation, const struct refusals *all);
 void operation_mark(struct tx *tx, const struct class_desc *cls, struct ref object, struct ref task,
                     int operation);
 void operation_unmark(struct tx *tx, const struct class_desc *cls, struct ref object, struct ref task);

@@ -208,14 +208,18 @@ static bool goes_beside(enum vm_operations op, enum vm_operations other)
            a & (OP(METADATA_EXPORT) | OP(CLEAN_SHUTDOWN) | OP(CLEAN_REBOOT));
 }
 
+static bool is_in_the_way(enum vm_operations op, const struct str_pair *running)
+{
+    int other = enum_find(&model_enum_vm_operations, running->value);
+    return other < 0 || !goes_beside(op, (enum vm_operations)other);
+}
+
 /* The first running operation that is in the way; NULL: none. */
 static const struct str_pair *in_the_way(const struct vm_view *v, enum vm_operations op)
 {
-    for (size_t i = 0; v->current && i < v->current->count; i++) {
-        int other = enum_find(&model_enum_vm_operations, v->current->pairs[i].value);
-        if (other < 0 || !goes_beside(op, (enum vm_operations)other))
+    for (size_t i = 0; v->current && i < v->current->count; i++)
+        if (is_in_the_way(op, &v->current->pairs[i]))
             return &v->current->pairs[i];
-    }
     return NULL;
 }
 
@@ -307,7 +311,6 @@ static enum verdict judge_others(const struct vm_view *v, enum vm_operations op)
 /* In the order in which refusals are told. */
 static enum verdict (*const judges[])(const struct vm_view *v, enum vm_operations op) = {
     judge_block, judge_state, judge_others, judge_kind, judge_parts};
-_Static_assert(ARRAY_LEN(judges) == VM_REASONS_MAX, "one reason a judge");
 
 static enum verdict judge(const struct vm_view *v, enum vm_operations op)
 {
@@ -355,11 +358,15 @@ static int bad_state(const struct vm_view *v, struct ref self, enum vm_operation
                                   vm_state_word(v->power_state));
 }
 
+static int busy(struct ref self, const struct str_pair *running, struct api_err *err)
+{
+    return err_other_operation_in_progress(err, "VM", REF_TEXT(self), running->value, running->key);
+}
+
 static int refuse(const struct vm_view *v, struct ref self, enum vm_operations op, enum verdict verdict,
                   struct api_err *err)
 {
     const char *name = model_enum_vm_operations.values[op];
-    const struct str_pair *other;
     switch (verdict) {
     case ALLOWED:
         return 0;
@@ -368,8 +375,7 @@ static int refuse(const struct vm_view *v, struct ref self, enum vm_operations o
     case REFUSED_STATE:
         return bad_state(v, self, op, err);
     case REFUSED_BUSY:
-        other = in_the_way(v, op);
-        return err_other_operation_in_progress(err, "VM", REF_TEXT(self), other->value, other->key);
+        return busy(self, in_the_way(v, op), err);
     case REFUSED_TEMPLATE:
         return err_vm_is_template(err, REF_TEXT(self), name);
     case REFUSED_SNAPSHOT:
@@ -409,14 +415,71 @@ int vm_operation_check(const struct vm_view *v, struct ref self, enum vm_operati
     return refuse(v, self, op, judge(v, op), err);
 }
 
-size_t vm_operation_reasons(const struct vm_view *v, struct ref self, enum vm_operations op,
-                            struct api_err errs[static VM_REASONS_MAX])
+/* Takes away what a verdict came from, so that the same judge tells what else there is. False: that is not to
+ * be told apart. */
+static bool lift(struct vm_view *v, enum verdict verdict)
 {
-    size_t count = 0;
-    for (size_t i = 0; i < ARRAY_LEN(judges); i++)
-        if (refuse(v, self, op, judges[i](v, op), &errs[count]) < 0)
-            count++;
-    return count;
+    switch (verdict) {
+    case REFUSED_TEMPLATE:
+        v->is_template = false;
+        return true;
+    case REFUSED_SNAPSHOT:
+        v->is_snapshot = false;
+        return true;
+    case REFUSED_IMMOBILE:
+        v->immobile = false;
+        return true;
+    case REFUSED_FEATURE:
+        v->features = VM_FEATURE_ALL;
+        return true;
+    case REFUSED_ON_BOOT:
+        v->resets_disks = v->caches_reset = false;
+        return true;
+    case REFUSED_PCI:
+        v->has_pci = false;
+        return true;
+    case REFUSED_VGPU:
+        v->has_vgpu = false;
+        return true;
+    case REFUSED_VUSB:
+        v->has_vusb = false;
+        return true;
+    case REFUSED_APPLIANCE:
+        v->appliance = REF_NULL;
+        return true;
+    case REFUSED_POLICY:
+        v->protection_policy = REF_NULL;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void tell(const struct refusals *all, int rc, struct api_err *err)
+{
+    if (rc < 0)
+        all->each(all->arg, err);
+    api_err_done(err);
+}
+
+void vm_operation_refusals(const struct vm_view *v, struct ref self, enum vm_operations op,
+                           const struct refusals *all)
+{
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    for (size_t i = 0; i < ARRAY_LEN(judges); i++) {
+        struct vm_view left = *v;
+        enum verdict verdict;
+        if (judges[i] == judge_others) {
+            for (size_t k = 0; v->current && k < v->current->count; k++)
+                if (is_in_the_way(op, &v->current->pairs[k]))
+                    tell(all, busy(self, &v->current->pairs[k], &err), &err);
+            continue;
+        }
+        do {
+            verdict = judges[i](&left, op);
+            tell(all, refuse(v, self, op, verdict, &err), &err);
+        } while (lift(&left, verdict));
+    }
 }
 
 unsigned vm_operation_states(enum vm_operations op)

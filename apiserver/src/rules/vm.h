@@ -1,6 +1,7 @@
 /* Which operations a VM allows now: a pure function of what the VM is. Source of the tables: the XenAPI life
  * cycle of VMs (required power states, templates, snapshots, guest features, what may run side by side). */
 #pragma once
+#include "../refusals.h"
 #include <db/store.h>
 #include <model/error.h>
 #include <model/rows.h>
@@ -42,11 +43,9 @@ struct vm_view vm_view_of(struct tx *tx, const struct vm_row *vm);
  * VTPM_MAX_AMOUNT_REACHED. */
 int vm_operation_check(const struct vm_view *view, struct ref self, enum vm_operations operation,
                        struct api_err *err);
-/* All refusals that hold together, in the same order: their number; errs[0..] are set. The caller's to
- * release. */
-#define VM_REASONS_MAX 5
-size_t vm_operation_reasons(const struct vm_view *view, struct ref self, enum vm_operations operation,
-                            struct api_err errs[static VM_REASONS_MAX]);
+/* All refusals that hold together, one by one, in the same order. */
+void vm_operation_refusals(const struct vm_view *view, struct ref self, enum vm_operations operation,
+                           const struct refusals *all);
 /* The power states in which it may begin: bit = enum vm_power_state. */
 unsigned vm_operation_states(enum vm_operations operation);
 /* The set that the VM's allowed_operations shows: bit = enum vm_operations. */

@@ -105,5 +105,5 @@ struct args_pair {
     union cell key, value;
 };
 struct args_create {
-    struct row *record; /* a row of the class that was never in the store */
+    const struct row *record; /* a row of the class that was never in the store */
 };
