@@ -154,11 +154,11 @@ class Writer:
         tag = "state"
         self.tags.insert(3, {"name": tag, "description": "The pool as a document."})
         self.operation("post", f"{PREFIX}/apply", tag, "apply_state", "Brings the pool to what the document says.", "that each step needs",
-                       {"200": answer("It is so; or, with plan=true, what would be done.", done)},
-                       parameters=[ref("parameters", "plan")], requestBody=body(ref("schemas", "State")))  # fmt: skip
+                       {"200": answer("It is so; or, with plan=true, what would be done.", done), "202": ref("responses", "Task")},
+                       parameters=[ref("parameters", "wait"), ref("parameters", "plan")], requestBody=body(ref("schemas", "State")))  # fmt: skip
         self.operation("post", f"{PREFIX}/undo", tag, "undo_apply", "Takes the last applied document back, where that loses no data.",
-                       "that each step needs", {"200": answer("It is; or, with plan=true, what would be done.", done)},
-                       parameters=[ref("parameters", "plan")])  # fmt: skip
+                       "that each step needs", {"200": answer("It is; or, with plan=true, what would be done.", done), "202": ref("responses", "Task")},
+                       parameters=[ref("parameters", "wait"), ref("parameters", "plan")])  # fmt: skip
         self.operation("get", f"{PREFIX}/state", tag, "get_state", "The document of what there is.", "read-only",
                        {"200": answer("The document.", ref("schemas", "State"))})  # fmt: skip
 

@@ -1,8 +1,10 @@
 """REST: resources, actions, problems, pages, versions, keys of repeated requests, and the stream of events."""
+import base64
 import http.client
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -643,6 +645,56 @@ class RestTest(unittest.TestCase):
         self.assertEqual(len(self.rest.ok(200, "POST", "/undo")[1]["steps"]), 4)
         after = self.rest.get("/state")
         self.assertEqual(("vm f" in after["vms"], "disks f" in after["srs"], "net f" in after["networks"]), (False, False, False))
+
+    def test_apply_is_a_task(self):
+        """A document that takes long: who asks may leave it, whoever waits is told the same, and cancelling stops it between two steps."""
+        agent, wish = self.pool.hosts[0], {"memory": 64 << 20, "vcpus": 1, "kernel": "vmlinuz", "running": True}
+        path = os.path.join(self.pool.folder, "long.json")
+        xe = [program("xe"), "-s", "127.0.0.1", "-p", str(self.pool.port), "--ca", self.pool.ca, "-u", "root", "-pw", self.pool.password]
+        basic = {"Authorization": "Basic " + base64.b64encode(f"root:{self.pool.password}".encode()).decode()}
+
+        def document(name):
+            return {"vms": {f"{name} {n}": wish for n in "ab"}}
+
+        def running():
+            return self.rest.get("/tasks", filter="status = pending and name_label = apply")["items"]
+
+        def at_a_host():
+            """A step of it waits for the host."""
+            return self.rest.get("/tasks", filter="status = pending and name_label = VM.start")["items"]
+
+        def ended(uuid):
+            return until("the task ends", lambda: (self.rest.get(f"/tasks/{uuid}")["status"]).replace("pending", ""))
+        self.addCleanup(agent.signal, signal.SIGCONT)
+        for name, headers, end in (("cancelled", None, "cancelled"), ("left", basic, "success")):
+            with self.subTest(name):
+                agent.signal(signal.SIGSTOP)
+                _, task = self.rest.ok(202, "POST", "/apply", document(name), headers, wait="0")
+                until("it waits for the host", at_a_host)
+                self.problem(409, None, "POST", "/apply", document("other"))
+                self.assertEqual(running()[0]["uuid"], task["uuid"])
+                if end == "cancelled":
+                    self.rest.ok(200, "POST", f"/tasks/{task['uuid']}/actions/cancel", {}, wait="60s")
+                agent.signal(signal.SIGCONT)
+                self.assertEqual(ended(task["uuid"]), end)
+                left = self.rest.ok(200, "POST", "/apply", document(name), plan="true")[1]["steps"]
+                self.assertEqual(bool(left), end == "cancelled", left)
+        # The command follows the task, or leaves it.
+        for more, name in (([], "followed"), (["--async"], "detached")):
+            with self.subTest(name):
+                with open(path, "w", encoding="utf-8") as f:
+                    json.dump(document(name), f)
+                agent.signal(signal.SIGSTOP)
+                with subprocess.Popen([*xe, "apply", "-f", path, *more], stdout=subprocess.PIPE, text=True) as command:
+                    until("it waits for the host", at_a_host)
+                    agent.signal(signal.SIGCONT)
+                    lines = command.communicate(timeout=120)[0].splitlines()
+                self.assertEqual(command.returncode, 0)
+                if more:
+                    self.assertEqual(ended(lines[0]), "success")
+                else:
+                    self.assertEqual(sum(line.startswith("Starts") for line in lines), 2, lines)
+        self.problem(400, None, "POST", "/apply", document("other"), wait="soon")
 
     # ---- watching over the server ----
 

@@ -228,6 +228,9 @@ int xe_rpc_rest(void *ctx, const char *method, const char *path, json_t *body, j
                              .headers = headers,
                              .body = request.data,
                              .body_len = request.len,
+                             .timeout_ms = -1,
+                             .stall_ms = STALL_MS,
+                             .body_max = ANSWER_MAX,
                              .cancel = &xe_stop};
     if (post(c, &call, &reply, err) < 0)
         return -1;

@@ -180,7 +180,8 @@ static int take_session(struct call *call, struct api_err *err)
     const json_t *first = json_array_get(call->params, 0); /* the count is right */
     if (json_typeof(first) != JSON_STRING)
         return err_session_invalid(err, "not a string");
-    call->session = gate_session(call->server, json_string_value(first), err);
+    if (!call->session) /* a part of longer work has that of the work, which may be closed by now */
+        call->session = gate_session(call->server, json_string_value(first), err);
     if (!call->session)
         return -1;
     json_array_remove(call->params, 0);

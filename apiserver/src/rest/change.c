@@ -91,6 +91,17 @@ static void send_wire(struct rest *r, const json_t *wire)
     }
 }
 
+/* Of a document: what was done. */
+static void send_steps(struct rest *r, const struct task_row *task, const json_t *steps)
+{
+    AUTO_JSON json_t *none = json_array();
+    AUTO_JSON json_t *answer =
+        json_pack("{sO,ss}", "steps", json_is_array(steps) ? steps : none, "task", task->uuid);
+    struct buf out = BUF_INIT;
+    json_write(&out, answer);
+    rest_send(r->req, 200, NULL, NULL, &out);
+}
+
 /* The task's result is an XML-RPC value: read as the only parameter of a call. */
 static void send_task_result(struct rest *r, const struct task_row *task)
 {
@@ -103,7 +114,11 @@ static void send_task_result(struct rest *r, const struct task_row *task)
         rest_problem(r->req, 500, "Internal Server Error", "The result of the task cannot be read.");
         return;
     }
-    send_wire(r, json_array_get(request.params, 0));
+    const json_t *value = json_array_get(request.params, 0);
+    if (r->message)
+        send_wire(r, value);
+    else
+        send_steps(r, task, value);
     xml_request_done(&request);
 }
 
@@ -123,8 +138,6 @@ static void send_task_error(struct rest *r, const struct task_row *task)
 }
 
 /* ---- the task ---- */
-
-static void await_task(struct rest *r);
 
 static void finish(struct rest *r)
 {
@@ -149,7 +162,7 @@ static void task_looked_at(struct call *call)
     if (failed)
         finish(r);
     else
-        await_task(r);
+        change_await(r);
 }
 
 /* Comes back when the task has changed since the snapshot. */
@@ -178,7 +191,7 @@ static void look_later(struct rest *r, const struct snapshot *snap)
     doors_leave(server);
 }
 
-static void await_task(struct rest *r)
+void change_await(struct rest *r)
 {
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
     const struct row *row = snapshot_get(snap, CLASS_task, r->task);
@@ -217,7 +230,7 @@ static void task_made(struct call *call)
     if (failed)
         finish(r);
     else
-        await_task(r);
+        change_await(r);
 }
 
 static void call_ended(struct call *call)
@@ -238,22 +251,21 @@ static void call_ended(struct call *call)
     finish(r);
 }
 
-/* "?wait=30s", "?wait=30": seconds. False: answered. */
-static bool read_wait(struct rest *r, int64_t *seconds)
+bool change_read_wait(struct rest *r)
 {
     const char *text = http_request_query(r->req, "wait");
-    char *end;
-    *seconds = r->target.kind == TARGET_ACTION ? 0 : WAIT_MAX_S;
-    if (!text)
-        return true;
-    long given = strtol(text, &end, 10);
-    end += *end == 's';
-    if (*text < '0' || *text > '9' || *end || given > WAIT_MAX_S) {
-        rest_problem(r->req, 400, "Bad Request",
-                     "Query parameter wait: seconds from 0 to 7200, such as 30s.");
-        return false;
+    int64_t seconds = r->target.kind == TARGET_ACTION ? 0 : WAIT_MAX_S;
+    if (text) {
+        char *end;
+        seconds = strtol(text, &end, 10);
+        end += *end == 's';
+        if (*text < '0' || *text > '9' || *end || seconds > WAIT_MAX_S) {
+            rest_problem(r->req, 400, "Bad Request",
+                         "Query parameter wait: seconds from 0 to 7200, such as 30s.");
+            return false;
+        }
     }
-    *seconds = given;
+    r->wait_until_ms = clock_mono_ms() + seconds * 1000;
     return true;
 }
 
@@ -291,20 +303,18 @@ void change_run(struct rest *r, const struct method_desc *message, json_t *param
     }
     AUTO_JSON json_t *all = json_array();
     bool async = message->flags & METHOD_ASYNC;
-    int64_t wait_s;
     json_array_append_new(all, json_string(REF_TEXT(r->session->token)));
     json_array_extend(all, params);
     json_decref(params);
-    if (!read_wait(r, &wait_s)) {
+    if (!change_read_wait(r)) {
         finish(r);
         return;
     }
-    r->wait_until_ms = clock_mono_ms() + wait_s * 1000;
     switch (async ? idempotency_begin(r) : idempotency_not_here(r)) {
     case KEY_NEW:
         break;
     case KEY_SEEN:
-        await_task(r);
+        change_await(r);
         return;
     case KEY_REFUSED:
         finish(r);

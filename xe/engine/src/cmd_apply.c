@@ -5,6 +5,7 @@
 #include <base/yaml.h>
 
 #define APPLY "/api/v1/apply"
+#define UNDO "/api/v1/undo"
 
 static int read_document(struct xe_run_state *x, json_t **document)
 {
@@ -41,15 +42,28 @@ static int print_reasons(struct xe_run_state *x, const json_t *answer)
     return text.len ? xe_fail(x, XE_ERR_CLI, "it would be refused:\n%s", text.data) : 0;
 }
 
-int xe_cmd_apply(struct xe_run_state *x, const struct xe_command *cmd)
+/* A task of the server does it, which is followed as those of other long calls are. */
+static int carry_out(struct xe_run_state *x, const char *path, json_t *document)
 {
-    AUTO_JSON json_t *document = NULL, *answer = NULL;
-    (void)cmd;
-    if (read_document(x, &document) < 0 ||
-        x->api->rest(x->api->ctx, "POST", APPLY, document, &answer, &x->err) < 0)
+    AUTO_JSON json_t *answer = NULL, *steps = NULL;
+    AUTO_FREE char *task = NULL;
+    if (x->api->rest(x->api->ctx, "POST", path, document, &answer, &x->err) < 0)
         return -1;
+    if (!json_object_get(answer, "steps")) { /* that was not all of it */
+        if (xe_call_string(x, "task.get_by_uuid", &task, "[s]", xe_str(answer, "uuid")) < 0 ||
+            xe_task_follow(x, task, &steps) < 0)
+            return -1;
+        json_object_set(answer, "steps", steps);
+    }
     print_steps(x, answer);
     return 0;
+}
+
+int xe_cmd_apply(struct xe_run_state *x, const struct xe_command *cmd)
+{
+    AUTO_JSON json_t *document = NULL;
+    (void)cmd;
+    return read_document(x, &document) < 0 ? -1 : carry_out(x, APPLY "?wait=0", document);
 }
 
 int xe_cmd_diff(struct xe_run_state *x, const struct xe_command *cmd)
@@ -68,9 +82,11 @@ int xe_cmd_undo(struct xe_run_state *x, const struct xe_command *cmd)
     AUTO_JSON json_t *answer = NULL;
     bool plan = false;
     (void)cmd;
-    if (xe_arg_bool(x, "plan", &plan) < 0 ||
-        x->api->rest(x->api->ctx, "POST", plan ? "/api/v1/undo?plan=true" : "/api/v1/undo", NULL, &answer,
-                     &x->err) < 0)
+    if (xe_arg_bool(x, "plan", &plan) < 0)
+        return -1;
+    if (!plan)
+        return carry_out(x, UNDO "?wait=0", NULL);
+    if (x->api->rest(x->api->ctx, "POST", UNDO "?plan=true", NULL, &answer, &x->err) < 0)
         return -1;
     print_steps(x, answer);
     return print_reasons(x, answer);

@@ -193,6 +193,8 @@ int xe_call_task(struct xe_run_state *x, const char *method, json_t *params, jso
 bool xe_detached(struct xe_run_state *x);
 /* Waits for a task with progress (`label` NULL: the command's name); the task is destroyed. */
 int xe_task_wait(struct xe_run_state *x, const char *task, const char *label, json_t **result);
+/* The same, or with --async its uuid is all that is printed (see xe_detached). */
+int xe_task_follow(struct xe_run_state *x, const char *task, json_t **result);
 /* Async only when `async`. */
 int xe_call_maybe_task(struct xe_run_state *x, bool async, const char *method, json_t *params,
                        json_t **result);

@@ -149,9 +149,12 @@ int xe_call_task(struct xe_run_state *x, const char *method, json_t *params, jso
         return -1;
     if (!json_is_string(task))
         return xe_fail(x, XE_ERR_TRANSPORT, "The server answered %s without a task.", async);
-    if (x->view.async)
-        return detach(x, json_string_value(task));
-    return xe_task_wait(x, json_string_value(task), NULL, result);
+    return xe_task_follow(x, json_string_value(task), result);
+}
+
+int xe_task_follow(struct xe_run_state *x, const char *task, json_t **result)
+{
+    return x->view.async ? detach(x, task) : xe_task_wait(x, task, NULL, result);
 }
 
 int xe_call_maybe_task(struct xe_run_state *x, bool async, const char *method, json_t *params,
