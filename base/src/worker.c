@@ -32,8 +32,8 @@ struct worker_pool {
     pthread_cond_t quiet; /* a thread ended */
     struct worker_config config;
     char name[13];
-    struct job *ring;
-    unsigned first, queued;
+    struct job *ring; /* grows */
+    unsigned ring_size, first, queued;
     unsigned threads, busy, idle;
     bool stopping;
     unsigned long long done, refused;
@@ -116,7 +116,7 @@ static void *thread_main(void *arg)
             continue;
         }
         struct job job = pool->ring[pool->first];
-        pool->first = (pool->first + 1) % pool->config.queue_max;
+        pool->first = (pool->first + 1) % pool->ring_size;
         pool->queued--;
         pool->busy++;
         call_for_jobs(pool);
@@ -161,11 +161,9 @@ struct worker_pool *worker_pool_new(const struct worker_config *config)
     pool->config.threads_min = config->threads_min ? config->threads_min : 1;
     pool->config.threads_max =
         config->threads_max > pool->config.threads_min ? config->threads_max : pool->config.threads_min;
-    pool->config.queue_max = config->queue_max ? config->queue_max : 1;
     pool->config.idle_ms = config->idle_ms ? config->idle_ms : 10000;
     snprintf(pool->name, sizeof(pool->name), "%s", config->name ? config->name : "worker");
     pool->config.name = pool->name;
-    pool->ring = xcalloc(pool->config.queue_max, sizeof(*pool->ring));
     pthread_mutex_lock(&pool->lock);
     int rc = 0;
     while (rc == 0 && pool->threads < pool->config.threads_min)
@@ -178,16 +176,37 @@ struct worker_pool *worker_pool_new(const struct worker_config *config)
     return NULL;
 }
 
+/* Jobs that a thread is about to take do not wait. */
+static bool is_full(const struct worker_pool *pool)
+{
+    return pool->queued + pool->busy >= pool->config.queue_max + pool->config.threads_max;
+}
+
+static void add_job(struct worker_pool *pool, struct job job)
+{
+    if (pool->queued == pool->ring_size) {
+        unsigned size = pool->ring_size ? 2 * pool->ring_size : 16;
+        struct job *ring = xcalloc(size, sizeof(*ring));
+        for (unsigned i = 0; i < pool->queued; i++)
+            ring[i] = pool->ring[(pool->first + i) % pool->ring_size];
+        free(pool->ring);
+        pool->ring = ring;
+        pool->ring_size = size;
+        pool->first = 0;
+    }
+    pool->ring[(pool->first + pool->queued) % pool->ring_size] = job;
+    pool->queued++;
+}
+
 int worker_submit(struct worker_pool *pool, void (*run)(void *arg), void *arg)
 {
     pthread_mutex_lock(&pool->lock);
-    if (pool->stopping || pool->queued == pool->config.queue_max) {
+    if (pool->stopping || is_full(pool)) {
         pool->refused++;
         pthread_mutex_unlock(&pool->lock);
         return -1;
     }
-    pool->ring[(pool->first + pool->queued) % pool->config.queue_max] = (struct job){run, arg};
-    pool->queued++;
+    add_job(pool, (struct job){run, arg});
     /* Without a free thread for it start one; failing that, the job waits for its turn. */
     if (pool->queued > pool->idle && pool->threads < pool->config.threads_max)
         start_thread(pool);

@@ -98,6 +98,32 @@ Test(worker, a_full_queue_refuses)
     cr_assert_eq(g.ran, 3);
 }
 
+/* Nobody may wait here; but whoever finds a thread is not refused because the one before has not begun. */
+Test(worker, without_a_queue_as_many_as_there_are_threads)
+{
+    struct worker_stats stats;
+    for (int round = 0; round < 50; round++) {
+        struct gate g;
+        gate_init(&g);
+        struct worker_pool *pool =
+            worker_pool_new(&(struct worker_config){.threads_min = 1, .threads_max = 8});
+        for (int i = 0; i < 8; i++)
+            cr_assert_eq(worker_submit(pool, wait_in_gate, &g), 0, "job %d", i);
+        cr_assert_eq(worker_submit(pool, wait_in_gate, &g), -1);
+        for (int i = 0; i < 8; i++)
+            sem_wait(&g.entered);
+        worker_pool_set_max(pool, 20);
+        for (int i = 8; i < 20; i++)
+            cr_assert_eq(worker_submit(pool, wait_in_gate, &g), 0, "job %d", i);
+        cr_assert_eq(worker_submit(pool, wait_in_gate, &g), -1);
+        worker_pool_stats(pool, &stats);
+        cr_assert_eq(stats.refused, 2);
+        leave_all(&g, 20);
+        worker_pool_stop(pool);
+        cr_assert_eq(g.ran, 20);
+    }
+}
+
 static void note_thread(void *arg)
 {
     *(pthread_t *)arg = pthread_self();

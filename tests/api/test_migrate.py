@@ -240,11 +240,11 @@ class DiskMove(MigrateCase):
 class Evacuate(MigrateCase):
     def test_all_go(self):
         vms = [self.running()[0] for _ in range(3)]
+        self.addCleanup(self.api.host.enable, self.first)
         self.api.host.disable(self.first)
         self.api.host.evacuate(self.first, NULL, 2)
         self.assertEqual([self.state(vm) for vm in vms], ["Running"] * 3)
         self.assertNotIn(self.first, [self.api.VM.get_resident_on(vm) for vm in vms])
-        self.api.host.enable(self.first)
         self.nothing_left(*vms)
 
     def test_one_that_cannot(self):
