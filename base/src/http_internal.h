@@ -62,7 +62,7 @@ struct http_server {
     bool quiesced;
     int listener; /* -1: libmicrohttpd has it */
     uint16_t port;
-    int64_t idle_timeout_ms, body_timeout_ms;
+    int64_t idle_timeout_ms, body_timeout_ms, reader_timeout_ms;
     size_t bodies_bytes_max;
     _Atomic size_t bodies_bytes; /* room of all collected bodies */
     char *cert_pem, *key_pem, *trust_pem;
@@ -94,9 +94,14 @@ struct connection {
     /* Monotonic ms: since when the peer owes us a head (or since its last request). 0: a request is
      * being worked on. Negative: minus the time by which a body must be complete. */
     _Atomic int64_t since_ms;
-    _Atomic bool served;  /* a request was answered on it */
-    _Atomic bool in_body; /* a body is being read, and the request does not sleep */
-    char client[128];     /* name in the client's certificate; set within the handshake */
+    _Atomic bool served;    /* a request was answered on it */
+    _Atomic bool in_body;   /* a body is being read, and the request does not sleep */
+    _Atomic bool answering; /* an answer is on its way */
+    /* Of the sweeper: since when the reader of answers is behind (0: it is not), and how many bytes it has to
+     * have taken for another span. */
+    int64_t behind_since_ms;
+    uint64_t behind_goal;
+    char client[128]; /* name in the client's certificate; set within the handshake */
 };
 
 /* The head of a request, copied. */

@@ -109,6 +109,7 @@ static enum MHD_Result queue_answer(struct http_request *req)
     req->ready = false;
     req->woken = false;
     pthread_mutex_unlock(&req->lock);
+    atomic_store_explicit(&req->socket->answering, true, memory_order_relaxed);
     enum MHD_Result result = MHD_queue_response(req->connection, req->status, response);
     MHD_destroy_response(response);
     return result;
@@ -375,6 +376,7 @@ void request_on_completed(void *context, struct MHD_Connection *connection, void
         return;
     *slot = NULL;
     set_clock(req, clock_mono_ms());
+    atomic_store_explicit(&req->socket->answering, false, memory_order_relaxed);
     atomic_store_explicit(&req->socket->served, true, memory_order_relaxed);
     atomic_store_explicit(&req->socket->in_body, false, memory_order_relaxed);
     if (request_claim(req))

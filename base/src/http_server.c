@@ -278,6 +278,7 @@ static struct http_server *server_new(const struct http_server_config *config)
     server->socket_path = config->socket_path ? xstrdup(config->socket_path) : NULL;
     server->idle_timeout_ms = (config->idle_timeout_s ? config->idle_timeout_s : 60) * INT64_C(1000);
     server->body_timeout_ms = (config->body_timeout_s ? config->body_timeout_s : 120) * INT64_C(1000);
+    server->reader_timeout_ms = (config->reader_timeout_s ? config->reader_timeout_s : 60) * INT64_C(1000);
     server->bodies_bytes_max = config->bodies_bytes_max ? config->bodies_bytes_max : BODIES_BYTES_MAX;
     return server;
 }

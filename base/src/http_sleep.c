@@ -5,6 +5,9 @@
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h> /* the C library has an older one */
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -168,6 +171,51 @@ static void watch_sleepers(struct http_server *server)
     pthread_mutex_unlock(&server->lock);
 }
 
+/* How fast a reader that is behind has to be. */
+#define READER_BYTES_PER_S 1024
+
+/* The reader has let a span go by and has taken neither all that lay ready at its beginning nor enough of it.
+ * What the peer has acknowledged counts, so a stream with nothing to say is never behind; a local socket has
+ * no such count. */
+static bool reader_is_stuck(const struct http_server *server, struct connection *c, int64_t now)
+{
+    struct tcp_info info = {0};
+    socklen_t size = sizeof(info);
+    int ready = 0;
+    if (!atomic_load_explicit(&c->answering, memory_order_relaxed) || ioctl(c->fd, SIOCOUTQ, &ready) < 0 ||
+        ready <= 0 || getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0) {
+        c->behind_since_ms = 0;
+        return false;
+    }
+    if (c->behind_since_ms && info.tcpi_bytes_acked < c->behind_goal)
+        return now - c->behind_since_ms > server->reader_timeout_ms;
+    int64_t enough = server->reader_timeout_ms * READER_BYTES_PER_S / 1000;
+    c->behind_since_ms = now;
+    c->behind_goal = info.tcpi_bytes_acked + (uint64_t)(ready < enough ? ready : enough);
+    return false;
+}
+
+/* What lies ready is dropped with the connection: its reader would not come to the end of it. */
+static void cut_off(const struct connection *c)
+{
+    const struct linger none = {.l_onoff = 1};
+    log_info("http", "a reader that is too slow was cut off");
+    if (setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none)) < 0 || shutdown(c->fd, SHUT_RDWR) < 0)
+        log_debug("http", "a slow reader is gone");
+}
+
+static void sweep_readers(struct http_server *server)
+{
+    int64_t now = clock_mono_ms();
+    pthread_mutex_lock(&server->lock);
+    for (struct link *l = server->connections.next; l != &server->connections; l = l->next) {
+        struct connection *c = LINK_OF(struct connection, link, l);
+        if (reader_is_stuck(server, c, now))
+            cut_off(c);
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
 /* A connection that owes a head for too long, or a body, is shut down: libmicrohttpd's own timeout
  * starts anew with each byte. So is one whose peer closed in the middle of a body: libmicrohttpd 0.9.75
  * overlooks an end that arrived together with data, until that timeout. */
@@ -191,7 +239,7 @@ void *watcher_main(void *arg)
 {
     struct http_server *server = arg;
     struct epoll_event events[64];
-    int64_t next_sweep = clock_mono_ms() + 500;
+    int64_t next_sweep = clock_mono_ms() + 500, next_readers = next_sweep;
     for (;;) {
         int64_t wait = next_sweep - clock_mono_ms();
         int n = epoll_wait(server->watch_epoll, events, ARRAY_LEN(events), wait < 0 ? 0 : (int)wait);
@@ -204,6 +252,10 @@ void *watcher_main(void *arg)
             sweep(server);
             watch_sleepers(server);
             next_sweep = clock_mono_ms() + 500;
+        }
+        if (clock_mono_ms() >= next_readers) {
+            sweep_readers(server);
+            next_readers = clock_mono_ms() + server->reader_timeout_ms / 10;
         }
     }
 }

@@ -979,6 +979,42 @@ Test(http_server, a_body_that_drips_is_closed)
     http_server_stop(server);
 }
 
+#define LARGE (64 << 20)
+
+static void answer_large(struct http_request *req, void *context)
+{
+    http_answer_release(req, 200, NULL, context, LARGE, post_sem, &t.released);
+}
+
+/* One that takes a byte now and then is cut off, and what it was to have is freed. Another one, slow too but
+ * not beyond measure, goes on. */
+Test(http_server, a_reader_that_takes_next_to_nothing_is_cut_off)
+{
+    setup();
+    AUTO_FREE char *large = xcalloc(1, LARGE), *piece = xmalloc(16384);
+    struct http_server *server = start((struct http_server_config){
+        .on_request = answer_large, .context = large, .threads = 2, .reader_timeout_s = 2});
+    AUTO_CLOSE int dripping = connect_raw(server), slow = connect_raw(server);
+    send_text(dripping, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    send_text(slow, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    int64_t begun = clock_mono_ms(), before = begun, longest = 0;
+    bool goes_on = true;
+    while (sem_trywait(&t.released) < 0) {
+        struct timespec step = {.tv_nsec = 50 * 1000 * 1000};
+        nanosleep(&step, NULL);
+        recv(dripping, piece, 1, MSG_DONTWAIT);
+        goes_on = goes_on && recv(slow, piece, 16384, MSG_DONTWAIT) != 0;
+        int64_t now = clock_mono_ms();
+        longest = now - before > longest ? now - before : longest;
+        before = now;
+        cr_assert_lt(now - begun, 60000, "a reader that takes next to nothing holds its answer");
+    }
+    cr_expect(longest > 1000 || (goes_on && recv(slow, piece, 16384, 0) > 0));
+    close(TAKE_FD(slow));
+    wait_for(&t.released);
+    http_server_stop(server);
+}
+
 Test(http_server, a_sleeper_outlives_the_idle_timeout)
 {
     setup();

@@ -1,6 +1,6 @@
 """Several hundred clients that do not go on: with half a request, or with an answer that they never read. Others are
 served meanwhile, the server's memory stays within a bound, and all comes back when they are gone. That slow ones are
-ended in time is tried by base/tests/test_http_server.c, with times that a test can wait for."""
+ended in time, readers too, is tried by base/tests/test_http_server.c, with times that a test can wait for."""
 import json
 import os
 import socket

@@ -59,6 +59,9 @@ struct http_server_config {
     unsigned head_bytes_max;
     unsigned idle_timeout_s; /* between requests, and from the first byte of a head to its last; 0: 60 */
     unsigned body_timeout_s; /* for a collected body to arrive whole; 0: 120 */
+    /* Who does not take within that time what lies ready for him of an answer, or one KiB a second of it, is
+     * cut off; streams of answers too. 0: 60. */
+    unsigned reader_timeout_s;
     /* Memory of all collected bodies that have not arrived whole; who would need more is answered with 503.
      * What comes in one piece needs none. 0: 128 MiB. */
     size_t bodies_bytes_max;
