@@ -180,7 +180,12 @@ class Faults(VmCase):
         return self.vm, 3 - int(self.api.VM_metrics.get_VCPUs_number(self.api.VM.get_metrics(self.vm)))
 
     def other_range(self):
+        """From all to the least or back: a guest that was started with the least cannot have more."""
         self.running()
+        if int(self.api.VM.get_boot_record(self.vm)["memory_dynamic_max"]) < self.HIGH:
+            self.halted()
+            self.api.VM.set_memory_dynamic_range(self.vm, self.LOW, self.HIGH)
+            self.running()
         return self.vm, self.LOW, self.LOW + self.HIGH - int(self.api.VM.get_memory_dynamic_max(self.vm))
 
     def second(self):
