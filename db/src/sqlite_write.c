@@ -16,9 +16,17 @@
 /* Runs a statement that gives no rows, and makes it ready for the next use. */
 static int step(struct sqlite_engine *engine, sqlite3_stmt *stmt, struct store_err *err)
 {
-    int rc = sqlite3_step(stmt);
-    int result = rc == SQLITE_DONE || rc == SQLITE_ROW ? 0 : sqlite_fail(engine, err, "write");
+    int result = sqlite3_step(stmt) == SQLITE_DONE ? 0 : sqlite_fail(engine, err, "write");
     sqlite3_reset(stmt);
+    return result;
+}
+
+/* The same with what binding its values has come to: one that could not be bound would be NULL. */
+static int step_bound(struct sqlite_engine *engine, sqlite3_stmt *stmt, int bound, struct store_err *err)
+{
+    /* branch: numbers and static texts need no memory */
+    int result = bound == SQLITE_OK ? step(engine, stmt, err) : sqlite_fail(engine, err, "take a value");
+    sqlite3_clear_bindings(stmt);
     return result;
 }
 
@@ -69,11 +77,9 @@ static int upsert(struct sqlite_engine *engine, const struct engine_change *chan
     if (prepare_upsert(engine, plan, slot, err) != 0)
         return -1;
     char ref[REF_TEXT_SIZE];
-    int rc = sqlite3_bind_text(*slot, 1, ref_format(change->ref, ref), -1, SQLITE_STATIC);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(*slot, 2, (int64_t)change->row->created);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_bind_int64(*slot, 3, (int64_t)change->row->generation);
+    int rc = sqlite3_bind_text(*slot, 1, ref_format(change->ref, ref), -1, SQLITE_STATIC) |
+             sqlite3_bind_int64(*slot, 2, (int64_t)change->row->created) |
+             sqlite3_bind_int64(*slot, 3, (int64_t)change->row->generation);
     for (uint16_t i = 0; i < plan->columns.count && rc == SQLITE_OK; i++) {
         const struct field_desc *field = plan->columns.items[i];
         rc = value_bind(*slot, 4 + i, field->type, row_cell(change->row, field), scratch);
@@ -91,9 +97,10 @@ static int renew(struct sqlite_engine *engine, const struct engine_change *chang
     if (prepare_simple(engine, "UPDATE ", change->cls, " SET \"_generation\" = ?2 WHERE \"_ref\" = ?1", slot,
                        err) != 0)
         return -1;
-    sqlite3_bind_text(*slot, 1, REF_TEXT(change->ref), -1, SQLITE_TRANSIENT);
-    sqlite3_bind_int64(*slot, 2, (int64_t)change->row->generation);
-    return step(engine, *slot, err);
+    char ref[REF_TEXT_SIZE];
+    int bound = sqlite3_bind_text(*slot, 1, ref_format(change->ref, ref), -1, SQLITE_STATIC) |
+                sqlite3_bind_int64(*slot, 2, (int64_t)change->row->generation);
+    return step_bound(engine, *slot, bound, err);
 }
 
 static int drop(struct sqlite_engine *engine, const struct engine_change *change, struct store_err *err)
@@ -101,8 +108,9 @@ static int drop(struct sqlite_engine *engine, const struct engine_change *change
     sqlite3_stmt **slot = &engine->classes[change->cls->index].drop;
     if (prepare_simple(engine, "DELETE FROM ", change->cls, " WHERE \"_ref\" = ?", slot, err) != 0)
         return -1;
-    sqlite3_bind_text(*slot, 1, REF_TEXT(change->ref), -1, SQLITE_TRANSIENT);
-    return step(engine, *slot, err);
+    char ref[REF_TEXT_SIZE];
+    int bound = sqlite3_bind_text(*slot, 1, ref_format(change->ref, ref), -1, SQLITE_STATIC);
+    return step_bound(engine, *slot, bound, err);
 }
 
 static int write_changes(struct sqlite_engine *engine, const struct engine_batch *batch,
@@ -129,11 +137,12 @@ static int write_tombstones(struct sqlite_engine *engine, const struct engine_ba
     sqlite3_stmt *stmt = engine->tombstone_add;
     for (size_t i = 0; i < batch->tombstone_count; i++) {
         const struct store_tombstone *gone = &batch->tombstones[i];
-        sqlite3_bind_int64(stmt, 1, (int64_t)gone->deleted);
-        sqlite3_bind_text(stmt, 2, gone->cls->name, -1, SQLITE_STATIC);
-        sqlite3_bind_text(stmt, 3, REF_TEXT(gone->ref), -1, SQLITE_TRANSIENT);
-        sqlite3_bind_int64(stmt, 4, (int64_t)gone->created);
-        if (step(engine, stmt, err) != 0)
+        char ref[REF_TEXT_SIZE];
+        int bound = sqlite3_bind_int64(stmt, 1, (int64_t)gone->deleted) |
+                    sqlite3_bind_text(stmt, 2, gone->cls->name, -1, SQLITE_STATIC) |
+                    sqlite3_bind_text(stmt, 3, ref_format(gone->ref, ref), -1, SQLITE_STATIC) |
+                    sqlite3_bind_int64(stmt, 4, (int64_t)gone->created);
+        if (step_bound(engine, stmt, bound, err) != 0)
             return -1;
     }
     return 0;
@@ -143,9 +152,9 @@ static int write_meta(struct sqlite_engine *engine, const char *key, uint64_t va
 {
     if (sqlite_prepare(engine, &engine->meta_put, "INSERT OR REPLACE INTO \"_meta\" VALUES (?, ?)", err) != 0)
         return -1;
-    sqlite3_bind_text(engine->meta_put, 1, key, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(engine->meta_put, 2, (int64_t)value);
-    return step(engine, engine->meta_put, err);
+    int bound = sqlite3_bind_text(engine->meta_put, 1, key, -1, SQLITE_STATIC) |
+                sqlite3_bind_int64(engine->meta_put, 2, (int64_t)value);
+    return step_bound(engine, engine->meta_put, bound, err);
 }
 
 static int write_one(struct sqlite_engine *engine, sqlite3_stmt **slot, const char *sql, uint64_t value,
@@ -153,8 +162,7 @@ static int write_one(struct sqlite_engine *engine, sqlite3_stmt **slot, const ch
 {
     if (sqlite_prepare(engine, slot, sql, err) != 0)
         return -1;
-    sqlite3_bind_int64(*slot, 1, (int64_t)value);
-    return step(engine, *slot, err);
+    return step_bound(engine, *slot, sqlite3_bind_int64(*slot, 1, (int64_t)value), err);
 }
 
 static int write_batch(struct sqlite_engine *engine, const struct engine_batch *batch, struct store_err *err)
