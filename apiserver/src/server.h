@@ -50,9 +50,10 @@ struct server {
     struct timers *timers;
     struct sessions *sessions;
     struct tasks *tasks;
-    struct parking *parking;   /* calls that wait for another operation */
-    struct commits *commits;   /* calls that wait for the disk; NULL in tests of parts */
-    struct recovery *recovery; /* tasks that a restart has interrupted */
+    struct parking *parking;    /* calls that wait for another operation */
+    _Atomic bool written_alone; /* a call is at the disk on the thread that it came in on */
+    struct commits *commits;    /* calls that wait for the disk; NULL in tests of parts */
+    struct recovery *recovery;  /* tasks that a restart has interrupted */
     struct events *events;
     struct hosts *hosts;
     struct ha *ha; /* NULL in tests of parts */
@@ -118,6 +119,7 @@ struct call {
     bool known_client; /* showed a TLS certificate that the pool knows */
     bool bare; /* XML-RPC: the result alone, without the struct with its Status (system.listMethods) */
     enum answer_form form;
+    bool alone;                      /* nobody else waits for the thread that it came in on */
     bool pieces_ok;                  /* its answer may be one in pieces */
     char peer[48];                   /* numeric address of the client; "" when there is none */
     char *name;                      /* as asked: "Async.VM.start" */

@@ -52,6 +52,7 @@ struct http_server {
     void *context;
     bool (*error_page)(const struct http_request *req, unsigned status, const char *text, struct buf *out,
                        const struct http_header **headers);
+    unsigned threads;
     struct http_budget *budget; /* shared with other servers; NULL: none */
     char *socket_path;          /* NULL: by address */
     char *client_name;          /* required of clients; NULL: any name */

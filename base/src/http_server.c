@@ -79,6 +79,14 @@ static int open_unix_listener(const char *path, struct http_server_error *error)
 
 /* ---- libmicrohttpd's callbacks about connections ---- */
 
+/* Connections of this thread, if it is one of a server's. */
+static _Thread_local unsigned own_connections;
+
+bool http_request_is_alone(const struct http_request *req)
+{
+    return req->server->threads > 1 && own_connections == 1;
+}
+
 static enum MHD_Result on_accept(void *context, const struct sockaddr *peer, socklen_t len)
 {
     const struct http_server *server = context;
@@ -100,6 +108,7 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **slot
         c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         c->since_ms = clock_mono_ms();
         *slot = c;
+        own_connections++;
         pthread_mutex_lock(&server->lock);
         link_add(&server->connections, &c->link);
         pthread_mutex_unlock(&server->lock);
@@ -112,6 +121,7 @@ static void on_connection(void *context, struct MHD_Connection *mhd, void **slot
         pthread_mutex_unlock(&server->lock);
         if (server->budget)
             atomic_fetch_sub(&server->budget->connections, 1);
+        own_connections--;
         tls_identity_unref(c->identity);
         free(c);
         *slot = NULL;
@@ -191,7 +201,6 @@ static int load_tls(struct http_server *server, const struct http_server_config 
 static int start_daemon(struct http_server *server, const struct http_server_config *config, int listener,
                         struct http_server_error *error)
 {
-    unsigned threads = config->threads ? config->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
                      (server->tls ? MHD_USE_TLS : 0);
     struct MHD_OptionItem options[16];
@@ -203,8 +212,8 @@ static int start_daemon(struct http_server *server, const struct http_server_con
     /* A little later than our own, which has words for who is late (http_sleep.c). */
     OPTION(MHD_OPTION_CONNECTION_TIMEOUT, (intptr_t)(server->idle_timeout_ms / 1000 + 2), NULL);
     OPTION(MHD_OPTION_CONNECTION_MEMORY_LIMIT, config->head_bytes_max ? config->head_bytes_max : 16384, NULL);
-    if (threads > 1)
-        OPTION(MHD_OPTION_THREAD_POOL_SIZE, threads, NULL);
+    if (server->threads > 1)
+        OPTION(MHD_OPTION_THREAD_POOL_SIZE, server->threads, NULL);
     if (server->tls) {
         OPTION(MHD_OPTION_HTTPS_MEM_CERT, 0, server->cert_pem);
         OPTION(MHD_OPTION_HTTPS_MEM_KEY, 0, server->key_pem);
@@ -275,6 +284,7 @@ static struct http_server *server_new(const struct http_server_config *config)
     server->context = config->context;
     server->error_page = config->error_page;
     server->budget = config->budget;
+    server->threads = config->threads ? config->threads : (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
     server->socket_path = config->socket_path ? xstrdup(config->socket_path) : NULL;
     server->idle_timeout_ms = (config->idle_timeout_s ? config->idle_timeout_s : 60) * INT64_C(1000);
     server->body_timeout_ms = (config->body_timeout_s ? config->body_timeout_s : 120) * INT64_C(1000);

@@ -190,6 +190,8 @@ static void on_request(struct http_request *req, void *context)
     const char *path = http_request_path(req);
     if (streq(path, "/hello"))
         http_answer(req, 200, text_plain, "hello", 5, HTTP_STATIC);
+    else if (streq(path, "/alone"))
+        http_answer(req, http_request_is_alone(req) ? 200 : 404, NULL, NULL, 0, HTTP_STATIC);
     else if (streq(path, "/echo"))
         http_read_body(req, 100000, echo, NULL);
     else if (streq(path, "/echo-late"))
@@ -318,6 +320,44 @@ Test(http_server, servers_share_a_budget_of_connections)
     http_server_stop(one);
     http_server_stop(two);
     cr_assert_eq(budget.connections, 0);
+}
+
+/* What the thread of this connection says. */
+static bool is_alone(int fd)
+{
+    char answer[16] = "";
+    send_text(fd, "GET /alone HTTP/1.1\r\nHost: x\r\n\r\n");
+    struct pollfd p = {fd, POLLIN, 0};
+    cr_assert_eq(poll(&p, 1, 20000), 1, "no answer");
+    cr_assert_gt(recv(fd, answer, sizeof(answer) - 1, 0), 12);
+    for (char rest[512]; recv(fd, rest, sizeof(rest), MSG_DONTWAIT) > 0;)
+        ;
+    return strncmp(answer, "HTTP/1.1 200", 12) == 0;
+}
+
+Test(http_server, a_thread_with_one_connection_may_wait_if_there_is_another)
+{
+    setup();
+    struct http_server *server = start((struct http_server_config){.on_request = on_request, .threads = 2}),
+                       *single = start((struct http_server_config){.on_request = on_request, .threads = 1});
+    int fds[6];
+    size_t alone = 0;
+    fds[0] = connect_raw(server);
+    cr_expect(is_alone(fds[0]));
+    cr_expect(is_alone(fds[0]), "it is still the only one");
+    for (size_t i = 1; i < ARRAY_LEN(fds); i++) {
+        fds[i] = connect_raw(server);
+        is_alone(fds[i]); /* once it is answered, it is counted */
+    }
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+        alone += is_alone(fds[i]);
+    cr_expect_leq(alone, 1, "six connections on two threads leave at most one alone: %zu", alone);
+    AUTO_CLOSE int only = connect_raw(single);
+    cr_expect_not(is_alone(only), "nobody else would take newcomers");
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+        close(fds[i]);
+    http_server_stop(server);
+    http_server_stop(single);
 }
 
 Test(http_server, a_taken_port_is_an_error)

@@ -37,6 +37,7 @@ struct call *rpc_call(struct server *server, struct http_request *req, const cha
     call->pieces_ok = true;
     call->local_root = http_request_is_local_root(req);
     call->known_client = http_request_is_known_client(req);
+    call->alone = http_request_is_alone(req);
     task_claim_read(req, &call->claim);
     call->reply = reply;
     /* The call may go to another thread: from here on its parameters are its own alone. */

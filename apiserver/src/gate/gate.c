@@ -349,6 +349,8 @@ void gate_run(struct call *call)
             call_finish(call, rc);
         return;
     }
+    if (work_alone(call))
+        return;
     if (worker_submit(call->server->workers, call->async ? work_call_async : work_call, call) < 0)
         queue_full(call);
 }

@@ -452,6 +452,17 @@ static void run_small(struct call *call)
         finish_small(call, rc);
 }
 
+bool work_alone(struct call *call)
+{
+    struct server *server = call->server;
+    if (!call->alone || server->closing || call->async || wants_task(call) || !generic_writes(call->method) ||
+        atomic_exchange(&server->written_alone, true))
+        return false;
+    run_small(call);
+    atomic_store(&server->written_alone, false);
+    return true;
+}
+
 void work_call(void *arg)
 {
     struct call *call = arg;

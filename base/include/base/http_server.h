@@ -117,6 +117,9 @@ bool http_request_is_tls(const struct http_request *req);
 /* Numeric address of the peer ("127.0.0.1", "::1"), "local" over a unix socket, written into the request on
  * first use. */
 const char *http_request_peer(struct http_request *req);
+/* No other connection waits for this thread, and newcomers have others: what it does for the request may take
+ * as long as a disk does. For `on_request` and what it calls on its thread. */
+bool http_request_is_alone(const struct http_request *req);
 /* The peer came over a unix socket and is the machine's root or the user that this process runs as. Asked of
  * the kernel when the head is there. */
 bool http_request_is_local_root(struct http_request *req);
