@@ -1,8 +1,10 @@
 """POST /cli: commands by the thin protocol give what our own xe gives, and bad clients disturb nobody."""
+import io
 import json
 import os
 import struct
 import subprocess
+import tarfile
 import unittest
 
 import thin
@@ -116,6 +118,13 @@ class CliTest(unittest.TestCase):
         outcome = self.thin.run("vdi-export", f"uuid={uuid}", "filename=out.raw", "format=raw")
         self.assertEqual((outcome.code, outcome.err), (0, ""))
         self.assertEqual(self.thin.files["out.raw"], content)
+        # What the server does not convert: it says what does.
+        with io.BytesIO() as archive:
+            with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                tar.addfile(tarfile.TarInfo("web.ovf"))
+            self.thin.files["web.ova"] = archive.getvalue()
+        outcome = self.thin.run("vm-import", "filename=web.ova", f"sr-uuid={self.api.SR.get_uuid(sr)}")
+        self.assertEqual((outcome.code, "This is an OVA" in outcome.err, "Corral's own xe" in outcome.err), (1, True, True), outcome.err)
 
     def test_confirmation(self):
         vm = self.api.VM.create({"name_label": "gone", "name_description": "", "user_version": 1, "is_a_template": False,

@@ -307,6 +307,11 @@ class Xe(UploadTest):
         self.assertEqual((status, "has changed" in why and "vdi-snapshot" in why), (1, True), why)
         self.assertEqual(self.xe(file, "resume=anew", command="vdi-export"), (0, ""))
         self.assertEqual(taken(), b"?" + bytes(len(data) - 1))
+        for words in (("format=vhd",), ("format=qcow2",), ("format=vhd", f"base={self.uuid}")):
+            with self.subTest(words):  # no bytes are asked for, and no file is begun
+                status, why = self.xe(file, "--resume", *words, command="vdi-export")
+                self.assertEqual((status, "Export it as raw" in why), (1, True), why)
+                self.assertEqual([name for name in os.listdir(POOL.folder) if name.startswith(os.path.basename(file))], [])
         self.make(MIB)  # being filled: the API's reason is told
         self.assertRegex(self.xe(file, "--resume", command="vdi-export")[1], r"\(VDI_IN_USE\)")
 

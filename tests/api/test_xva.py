@@ -72,6 +72,10 @@ def xxh64(data):
     return "%016X" % (h ^ (h >> 32))
 
 
+OVA_TEXT = ("This is an OVA, which the server does not read: use 'xe vm-import' of Corral's own xe, with filename= or url=, "
+            "which converts it.")
+
+
 def ova_xml(objects, version=2):
     value = {"version": {"hostname": "h", "date": "2026-01-01", "product_version": "8.3.0", "product_brand": "b",
                          "build_number": "1", "xapi_major": 2, "xapi_minor": 21, "export_vsn": version},
@@ -504,6 +508,7 @@ class Refused(XvaTest):
             ("zstd that is damaged", None, b"\x28\xb5\x2f\xfd" + pattern(100)),
             ("another first member", ["IMPORT_ERROR_UNEXPECTED_FILE", "ova.xml", "readme"],
              Archive().add("readme", b"x").done()),
+            ("an OVA", ["IMPORT_ERROR", OVA_TEXT], Archive().add("web.ovf", b"<Envelope/>").add("web-disk1.vmdk", b"KDMV").done()),
             ("wrong checksum", ["IMPORT_ERROR_SOME_CHECKSUMS_FAILED"],
              Archive().add("ova.xml", xml).add(name, data[:MIB]).add(name + ".xxhash", xxh64(wrong).encode()).done()),
             ("wrong SHA-1", ["IMPORT_ERROR_SOME_CHECKSUMS_FAILED"],
@@ -734,6 +739,7 @@ class Fetched(XvaTest):
         body = Archive().add("ova.xml", simple(pattern(MIB))).disk("Ref:2", pattern(MIB)).done()
         port = self.server.server_address[1]
         FileServer.files = {"/vm.xva": body, "/short.xva": body[:len(body) // 2], "/gone": 404, "/broken": 500,
+                            "/web.ova": Archive().add("web.ovf", b"<Envelope/>").done(),
                             "/far": f"http://127.0.0.2:{port}/vm.xva", "/metadata": "http://169.254.169.254/latest",
                             "/name": f"http://[::ffff:127.0.0.3]:{port}/", "/file": "file:///etc/passwd"}
         before = self.state()
@@ -751,6 +757,7 @@ class Fetched(XvaTest):
                 ("", "IMPORT_ERROR", "It cannot be fetched: not the protocol"),
                 (self.base + "/gone", "IMPORT_ERROR", "It cannot be fetched: not the protocol"),
                 (self.base + "/broken", "IMPORT_ERROR", "It cannot be fetched: not the protocol"),
+                (self.base + "/web.ova", "IMPORT_ERROR", OVA_TEXT),
                 (self.base + "/short.xva", "IMPORT_ERROR_PREMATURE_EOF", "")):
             with self.subTest(url=url):
                 with self.assertRaises(Failure) as caught:

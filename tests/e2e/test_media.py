@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 """Guests that come on media: disk images in both formats through both firmwares, and the Debian
 installer from CD and from its template, to its first screen."""
+import functools
 import glob
+import http.server
 import os
 import subprocess
 import sys
 import tarfile
+import threading
 import unittest
 
 import bootmedia
@@ -17,6 +20,11 @@ IMAGES = os.environ.get("CORRAL_TEST_IMAGES", "")
 INSTALLER = "/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64"
 ARGUMENTS = "console=ttyS0 quiet"
 OVF = os.path.join(ROOT, "xe", "tests", "fuzz", "corpus", "ovf", "vmware.ovf")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
 
 
 class MediaTest(unittest.TestCase):
@@ -168,6 +176,17 @@ class MediaTest(unittest.TestCase):
         self.assertEqual((vm["name_label"], vm["memory_static_max"], vm["VCPUs_max"], vm["HVM_boot_params"]["firmware"],
                           len(vm["VBDs"]), len(vm["VIFs"])), ("web & more", 256 << 20, 2, "uefi", 3, 1))
         disk = self.site.xe("vbd-list", f"vm-uuid={uuid}", "userdevice=0", "params=vdi-uuid", "--minimal")
+        self.site.xe("vdi-export", f"uuid={disk}", f"filename={back}", "format=raw")
+        subprocess.run(["cmp", self.raw, back], check=True)
+        # The same from an address.
+        serve = functools.partial(Quiet, directory=folder)
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+            far = self.site.xe("vm-import", f"url=http://127.0.0.1:{server.server_address[1]}/web.ova")
+            server.shutdown()
+        self.addCleanup(lambda: self.site.xe("vm-uninstall", f"uuid={far}", "force=true"))
+        disk = self.site.xe("vbd-list", f"vm-uuid={far}", "userdevice=0", "params=vdi-uuid", "--minimal")
+        os.unlink(back)
         self.site.xe("vdi-export", f"uuid={disk}", f"filename={back}", "format=raw")
         subprocess.run(["cmp", self.raw, back], check=True)
         # Written again, the disk inside is read by another program.

@@ -13,6 +13,13 @@
 
 /* ---- bytes ---- */
 
+/* An archive of another product: what converts it is xe, which is where the file is. */
+static bool is_ovf(const char *member)
+{
+    size_t len = strlen(member);
+    return len > 4 && strcasecmp(member + len - 4, ".ovf") == 0;
+}
+
 static int fail_archive(struct import *im, struct api_err *err)
 {
     const struct xva_error *cause = &im->xva_error;
@@ -23,6 +30,10 @@ static int fail_archive(struct import *im, struct api_err *err)
     case XVA_SOURCE:
         return err_import_error_premature_eof(err);
     case XVA_UNEXPECTED:
+        if (is_ovf(cause->found) && streq(cause->expected, "ova.xml"))
+            return err_import_error(err,
+                                    "This is an OVA, which the server does not read: use 'xe vm-import' of "
+                                    "Corral's own xe, with filename= or url=, which converts it.");
         return err_import_error_unexpected_file(err, cause->expected, cause->found);
     case XVA_CHECKSUM:
         return err_import_error_some_checksums_failed(err);

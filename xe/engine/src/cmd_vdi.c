@@ -110,7 +110,9 @@ static int export_resumed(struct xe_run_state *x, const char *filename, const ch
                           bool anew)
 {
     if (!streq(format, "raw") || xe_arg(x, "base") || streq(filename, "-"))
-        return xe_fail(x, XE_ERR_CLI, "only an export of a whole disk as raw, into a file, can be resumed");
+        return xe_fail(x, XE_ERR_CLI,
+                       "only an export of a whole disk as raw, into a file, can be resumed: an image of "
+                       "another format is made anew each time. Export it as raw, or without resume");
     return xe_download_parts_of(x, filename, uuid, anew);
 }
 
