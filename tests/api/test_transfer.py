@@ -328,6 +328,27 @@ class Failures(TransferTest):
         with open(image, "rb") as file:
             self.fails("IMPORT_ERROR", file.read(), "&format=vmdk")
 
+    def test_a_raw_disk_that_looks_like_an_image(self):
+        """A guest may write what it likes to its disk: a header that names another file and another size is bytes."""
+        image = os.path.join(POOL.folder, "looks.qcow2")
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", "/etc/passwd", image, "1G"], check=True)
+        with open(image, "rb") as file:
+            head = file.read()
+        vdi = self.create_vdi(sm_config={"type": "raw"})
+        data = head + pattern(4 * MIB - len(head), b"guest")
+        self.assertEqual(self.upload(data, vdi=vdi)[0], 200)
+        made = [self.api.VDI.snapshot(vdi), self.api.VDI.clone(vdi), self.api.VDI.copy(vdi, self.sr)]
+        self.api.VDI.resize(vdi, 8 * MIB)
+        self.api.SR.scan(self.sr)
+        for each, size in [(vdi, 8 * MIB)] + [(other, 4 * MIB) for other in made]:
+            self.assertEqual(int(self.api.VDI.get_virtual_size(each)), size)
+            body = self.content(each)
+            self.assertEqual((len(body), body[:len(data)] == data, any(body[len(data):])), (size, True, False))
+        status, _, body = self.download("&format=vhd", vdi=vdi)
+        self.assertEqual(status, 200)
+        self.assertIn(head[:512], body)
+        self.assertNotIn(b"root:x:0", body)
+
     @unittest.skipUnless(os.geteuid() == 0, "only root can mount a small file system")
     def test_a_full_repository(self):
         folder = self.path + "-small"

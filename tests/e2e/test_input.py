@@ -19,11 +19,15 @@ from vms import VmCase  # noqa: E402
 KERNEL = os.path.join(os.environ.get("CORRAL_TEST_IMAGES", os.path.join(ROOT, "build", "images")), "tiny.vmlinuz")
 
 
+IMAGES = None
+
+
 def setUpModule():
-    images = tempfile.mkdtemp(prefix="corral-images-")
-    unittest.addModuleCleanup(shutil.rmtree, images)
-    fill(images)
-    VmCase.pool = TestPool(hosts=1, host_options=["--driver", "qemu", "--images", images])
+    global IMAGES
+    IMAGES = tempfile.mkdtemp(prefix="corral-images-")
+    unittest.addModuleCleanup(shutil.rmtree, IMAGES)
+    fill(IMAGES)
+    VmCase.pool = TestPool(hosts=1, host_options=["--driver", "qemu", "--images", IMAGES])
     unittest.addModuleCleanup(VmCase.pool.close)
     VmCase.api = VmCase.pool.login()
 
@@ -40,6 +44,17 @@ def fill(folder):
     os.mkfifo(os.path.join(folder, "pipe"))
 
 
+def open_files(pid):
+    """What the descriptors of a process name, but for those that it closes meanwhile."""
+    names = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            names.add(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass
+    return names
+
+
 class Input(bad.BadInput):
     # These say nothing of QEMU beyond what they say with simulated guests.
     test_what_is_only_words = test_arguments_of_a_kernel = test_cards = test_data_of_a_guest = test_names_of_media = None
@@ -49,12 +64,39 @@ class Input(bad.BadInput):
         """Before its first instruction: the words are what counts."""
         self.api.VM.start(vm, True, False)
 
-    def arguments(self, vm):
+    def process(self, vm):
         uuid = self.api.VM.get_uuid(vm)
         with open(os.path.join(self.pool.hosts[0].folder, "run", uuid, "pid"), encoding="ascii") as file:
-            pid = int(file.read().split()[0])
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return int(file.read().split()[0])
+
+    def arguments(self, vm):
+        with open(f"/proc/{self.process(vm)}/cmdline", "rb") as file:
             return file.read().decode().split("\0")[:-1]
+
+    def test_a_guest_s_process_has_only_what_is_its_own(self):
+        """Open files are its disk, its logs and devices that all may open; no connection of a daemon, and nothing of the
+        guest beside it."""
+        (vm, disk), (other, _) = self.with_disk(PV_kernel="vmlinuz"), self.with_disk(PV_kernel="vmlinuz")
+        self.start(other)
+        self.start(vm)
+        run = os.path.join(self.pool.hosts[0].folder, "run", self.api.VM.get_uuid(vm))
+        own = {os.path.realpath(path) for path in (self.path(disk), *(os.path.join(run, n) for n in os.listdir(run)))}
+        devices = {f"/dev/{name}" for name in ("null", "kvm", "urandom", "net/tun")}
+        own.add(os.path.realpath(os.path.join(IMAGES, "vmlinuz")))
+        found = open_files(self.process(vm))
+        sockets = {name for name in found if name.startswith("socket:")}
+        self.assertIn(os.path.realpath(self.path(disk)), found)
+        self.assertEqual({name for name in found - sockets - own - devices
+                          if not name.startswith(("pipe:", "anon_inode:", "/memfd:"))}, set())
+        inodes = set()
+        for table in ("tcp", "tcp6", "udp", "udp6"):
+            with open(f"/proc/net/{table}", encoding="ascii") as file:
+                inodes |= {f"socket:[{line.split()[9]}]" for line in file.readlines()[1:]}
+        self.assertEqual(sockets & inodes, set())
+        for daemon in (self.pool.poold, *self.pool.hosts):
+            self.assertEqual(sockets & open_files(daemon.pid), set(), daemon.name)
+        for each in (vm, other):
+            self.destroy(each)
 
     def test_odd_words_are_one_argument_each(self):
         shapes = set()
