@@ -86,7 +86,7 @@ races_run() {
     for name in event_checker crash vm tasks events storage; do
         say "races: $name"
         CORRAL_TEST_BUILD=$folder CORRAL_TEST_UNCONFINED=1 CORRAL_CRASH_KILLS=100 CORRAL_CHECK_SECONDS=60 \
-            TSAN_OPTIONS="log_path=$folder/found/$name history_size=4 second_deadlock_stack=1" \
+            TSAN_OPTIONS="log_path=$folder/found/$name history_size=4 second_deadlock_stack=1 suppressions=$corral_root/scripts/races.supp" \
             python3 -B "$corral_root/tests/api/test_$name.py" </dev/null || rc=1
     done
     if [ -n "$(ls -A "$folder/found")" ]; then
