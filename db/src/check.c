@@ -32,8 +32,6 @@ struct ref_check {
     size_t count;
 };
 
-static bool edge_is_of(const struct check *check, const struct row *row, struct ref target);
-
 static void check_ref(struct ref ref, void *arg)
 {
     struct ref_check *at = arg;
@@ -42,7 +40,7 @@ static void check_ref(struct ref ref, void *arg)
         at->good = fault(at->check, at->row, "dangling reference in", at->field->name);
     else if (!at->plain && !holds(target, at->field->inverse, at->row->ref))
         at->good = fault(at->check, at->row, "not in the set of the other side of", at->field->name);
-    else if (at->plain && !edge_is_of(at->check, at->row, ref))
+    else if (at->plain && !version_has_referrer(at->check->v, ref, at->row))
         at->good = fault(at->check, at->row, "no edge for", at->field->name);
     if (!at->plain)
         return;
@@ -51,24 +49,6 @@ static void check_ref(struct ref ref, void *arg)
             return;
     at->targets = xreallocarray(at->targets, at->count + 1, sizeof(at->targets[0]));
     at->targets[at->count++] = ref;
-}
-
-struct edge_search {
-    const struct row *row;
-    bool found;
-};
-
-static void edge_visit(const struct class_desc *cls, struct ref ref, void *arg)
-{
-    struct edge_search *search = arg;
-    search->found |= cls == search->row->cls && ref_eq(ref, search->row->ref);
-}
-
-static bool edge_is_of(const struct check *check, const struct row *row, struct ref target)
-{
-    struct edge_search search = {row, false};
-    version_referrers(check->v, target, edge_visit, &search);
-    return search.found;
 }
 
 static bool check_references(struct check *check, const struct row *row)
@@ -106,17 +86,6 @@ static bool check_derived(struct check *check, const struct row *row)
     return true;
 }
 
-struct name_check {
-    const struct row *row;
-    bool found;
-};
-
-static void name_visit(const struct row *row, void *arg)
-{
-    struct name_check *search = arg;
-    search->found |= row == search->row;
-}
-
 static bool check_indexes(struct check *check, const struct row *row)
 {
     const struct class_desc *cls = row->cls;
@@ -130,9 +99,7 @@ static bool check_indexes(struct check *check, const struct row *row)
         check->uuids++;
     }
     if (cls->name_label && *row_cell(row, cls->name_label)->str) {
-        struct name_check search = {row, false};
-        version_by_name(check->v, cls, row_cell(row, cls->name_label)->str, name_visit, &search);
-        if (!search.found)
+        if (!version_has_name(check->v, row))
             return fault(check, row, "not found by", cls->name_label->name);
         check->names++;
     }

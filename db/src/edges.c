@@ -40,6 +40,13 @@ void version_referrers(const struct version *v, struct ref target,
     trie_each(&v->edges, edge_key, &from, referrer_visit, &search);
 }
 
+bool version_has_referrer(const struct version *v, struct ref target, const struct row *row)
+{
+    struct trie_key key = trie_key(target_hash(target), row->ref);
+    const struct edge *edge = trie_get(&v->edges, edge_key, &key);
+    return edge && edge->cls == row->cls;
+}
+
 struct hash_list {
     uint64_t *items;
     size_t count, cap;

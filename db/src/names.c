@@ -105,6 +105,13 @@ void version_by_name(const struct version *v, const struct class_desc *cls, cons
     trie_each(&v->names, entry_name_key, &from, text_visit, &search);
 }
 
+bool version_has_name(const struct version *v, const struct row *row)
+{
+    struct trie_key key = trie_key(text_hash(v, row->cls, row_text(row, row->cls->name_label)), row->ref);
+    const struct entry *entry = trie_get(&v->names, entry_name_key, &key);
+    return entry && entry->cls == row->cls;
+}
+
 /* ---- changing ---- */
 
 static bool text_field_equal(const struct field_desc *field, const struct row *a, const struct row *b)

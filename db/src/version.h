@@ -47,11 +47,15 @@ const struct row *version_by_uuid(const struct version *v, const struct class_de
 /* Calls fn for each row with that name, in no order. */
 void version_by_name(const struct version *v, const struct class_desc *cls, const char *name,
                      void (*fn)(const struct row *row, void *arg), void *arg);
+/* Is a row of a class with names, which has one, found by it? */
+bool version_has_name(const struct version *v, const struct row *row);
 bool version_each(const struct version *v, const struct class_desc *cls,
                   bool (*fn)(const struct row *row, void *arg), void *arg);
 /* Calls fn for each row that may hold a plain reference to the target: a few may not. */
 void version_referrers(const struct version *v, struct ref target,
                        void (*fn)(const struct class_desc *cls, struct ref ref, void *arg), void *arg);
+/* Is the row among them? */
+bool version_has_referrer(const struct version *v, struct ref target, const struct row *row);
 
 /* ---- writing: the head, by one thread ---- */
 /* The row's generation and creation are set; its count moves in. `old`: the version that it replaces. */

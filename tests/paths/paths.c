@@ -16,7 +16,9 @@
 #define VMS 100
 #define REFERENCE "OpaqueRef:01234567-89ab-cdef-0123-456789abcdef"
 
-static struct store *memory, *disk;
+#define NAMESAKES 400
+
+static struct store *memory, *disk, *crowd;
 static struct ref vms[VMS];
 
 static _Noreturn void wrong(const char *what)
@@ -68,6 +70,21 @@ static void make_vms(struct store *store)
         AUTO_FREE char *name = xasprintf("vm %d", i);
         str_assign(&vm->name_label, name);
         vm->is_a_template = i % 2;
+    }
+    commit(tx);
+}
+
+/* VMs of one name, all for one storage repository: what is looked for among them is found at once. */
+static void make_namesakes(struct store *store)
+{
+    struct tx *tx = store_begin(store);
+    struct ref sr = {.hi = 1, .lo = 1};
+    tx_create_as(tx, CLASS_SR, sr);
+    for (int i = 0; i < NAMESAKES; i++) {
+        struct ref ref = {.hi = (uint64_t)(i + 1) * 0x9e3779b97f4a7c15, .lo = (uint64_t)i};
+        struct vm_row *vm = vm_row_mut(tx_create_as(tx, CLASS_VM, ref));
+        str_assign(&vm->name_label, "namesake");
+        vm->suspend_SR = sr;
     }
     commit(tx);
 }
@@ -169,6 +186,14 @@ static void filter(int number)
     expr_free(expr);
 }
 
+static void check(int number)
+{
+    struct store_err err;
+    (void)number;
+    if (store_check(crowd, &err) != 0)
+        wrong(err.text);
+}
+
 static const struct {
     const char *name;
     void (*run)(int number);
@@ -181,6 +206,7 @@ static const struct {
     {"a change, and the record as JSON", record_json},
     {"a change, and the record as XML", record_xml},
     {"a filter over 100 VMs", filter},
+    {"a check of 400 VMs of one name", check},
 };
 
 int main(int argc, char **argv)
@@ -191,6 +217,8 @@ int main(int argc, char **argv)
     make_vms(memory);
     disk = open_store(argv[1]);
     make_vms(disk);
+    crowd = open_store(NULL);
+    make_namesakes(crowd);
     for (size_t i = 0; i < ARRAY_LEN(paths); i++) {
         for (int k = 0; k < VMS; k++) /* what is made once */
             paths[i].run(k);
@@ -202,5 +230,6 @@ int main(int argc, char **argv)
     }
     store_close(memory);
     store_close(disk);
+    store_close(crowd);
     return 0;
 }
