@@ -148,9 +148,8 @@ Test(import, images_that_are_refused)
     AUTO_FREE char *option = xasprintf("data_file=%s,data_file_raw=on", outside);
     AUTO_FREE char *data_file = IMAGE(&f, &data_file_len, "-o", option, "PATH", "1M");
     AUTO_FREE char *large = IMAGE(&f, &large_len, "PATH", "5M");
-    AUTO_FREE char *encrypted =
-        IMAGE(&f, &encrypted_len, "--object", "secret,id=s,data=abcdefgh", "-o",
-              "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10", "PATH", "1M");
+    AUTO_FREE char *encrypted = IMAGE(&f, &encrypted_len, "--object", "secret,id=s,data=abcdefgh", "-o",
+                                      "encrypt.format=aes,encrypt.key-secret=s", "PATH", "1M");
     AUTO_FREE char *whole = IMAGE(&f, &whole_len, "PATH", "1M");
     unlink(outside);
     expect_untouched(&f, data, import(&f, DISK_QCOW2, raw, MIB, MIB, -1), STORAGE_BAD_IMAGE);
