@@ -16,8 +16,10 @@ void *guest_problem(char **problem, const char *format, ...)
 
 void guest_note(json_t *guest, const char *key, const char *value, const char *why)
 {
-    json_array_append_new(json_object_get(guest, "notes"),
-                          json_pack("{s:s, s:s, s:s}", "key", key, "value", value ? value : "", "why", why));
+    json_t *said = json_string(value ? value : "");
+    json_array_append_new(
+        json_object_get(guest, "notes"),
+        json_pack("{s:s, s:o, s:s}", "key", key, "value", said ? said : json_string("..."), "why", why));
 }
 
 int guest_device_number(const char *device)

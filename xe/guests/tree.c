@@ -25,6 +25,7 @@ void tree_free(struct node *n)
         for (char **a = n->attributes; a && *a; a++)
             free(*a);
         free(n->attributes);
+        free(n->attribute_taken);
         free(n->name);
         free(n->text);
         free(n);
@@ -54,6 +55,7 @@ static void XMLCALL opened(void *arg, const XML_Char *name, const XML_Char **att
     while (attributes[count])
         count++;
     n->attributes = xcalloc(count + 1, sizeof(*n->attributes));
+    n->attribute_taken = xcalloc(count / 2 + 1, sizeof(*n->attribute_taken));
     for (size_t i = 0; i < count; i++)
         n->attributes[i] = xstrdup(attributes[i]);
     if (!t->open)
@@ -123,9 +125,9 @@ struct node *tree_parse(const char *text, size_t len, char **problem)
     return NULL;
 }
 
-const struct node *tree_child(const struct node *n, const char *name)
+struct node *tree_child(const struct node *n, const char *name)
 {
-    for (const struct node *c = n ? n->first : NULL; c; c = c->next)
+    for (struct node *c = n ? n->first : NULL; c; c = c->next)
         if (streq(c->name, name))
             return c;
     return NULL;

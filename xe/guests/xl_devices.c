@@ -61,24 +61,47 @@ static bool take_prefixes(struct disk *d, char **target)
     }
 }
 
-static bool named_part(struct mapping *m, struct disk *d, const char *key, char *value)
+static void note_part(struct mapping *m, const char *list, const char *key, const char *value,
+                      const char *why)
 {
-    if (streq(key, "target"))
+    AUTO_FREE char *said = xasprintf("%s=%s", key, value);
+    guest_note(m->guest, list, said, why);
+}
+
+static void named_part(struct mapping *m, struct disk *d, const char *key, char *value)
+{
+    if (streq(key, "target")) {
         assign(&d->path, value);
-    else if (streq(key, "vdev"))
+    } else if (streq(key, "vdev")) {
         assign(&d->device, value);
-    else if (streq(key, "format"))
+    } else if (streq(key, "format")) {
         assign(&d->format, format_named(value) ? format_named(value) : value);
-    else if (streq(key, "access"))
+    } else if (streq(key, "access")) {
         d->readonly = streq(value, "r") || streq(value, "ro");
-    else if (streq(key, "devtype"))
+        if (!d->readonly && !streq(value, "w") && !streq(value, "rw"))
+            note_part(m, "disk", key, value, "a disk is read only (r) or not (w)");
+    } else if (streq(key, "devtype")) {
         d->cdrom = streq(value, "cdrom");
-    else
-        return guest_note(m->guest, "disk", value,
-                          streq(key, "script") ? "script: no program of the old host is run"
-                                               : "this part of a disk has no place here"),
-               true;
-    return true;
+        if (!d->cdrom && !streq(value, "disk"))
+            note_part(m, "disk", key, value, "only disks and CD drives are taken over");
+    } else {
+        note_part(m, "disk", key, value,
+                  streq(key, "script") ? "script: no program of the old host is run"
+                                       : "this part of a disk has no place here");
+    }
+}
+
+/* Words of xl that stand for themselves, at any place; noted. */
+static bool take_flag(struct mapping *m, const char *word)
+{
+    static const char *const flags[] = {"discard", "no-discard", "direct-io-safe",
+                                        "trusted", "untrusted",  "colo"};
+    for (size_t i = 0; i < ARRAY_LEN(flags); i++)
+        if (streq(flags[i], word)) {
+            guest_note(m->guest, "disk", word, "this part of a disk has no place here");
+            return true;
+        }
+    return false;
 }
 
 static bool finish_disk(struct mapping *m, struct disk *d, const char *text)
@@ -132,8 +155,9 @@ static bool map_disk(struct mapping *m, const char *text)
             named_part(m, &d, part, eq + 1);
         } else if (streq(part, "cdrom")) {
             d.cdrom = true;
-        } else if (place > 0 && (streq(part, "rw") || streq(part, "ro") || streq(part, "discard") ||
-                                 streq(part, "no-discard") || streq(part, "direct-io-safe"))) {
+        } else if (place > 0 && take_flag(m, part)) {
+            continue;
+        } else if (place > 0 && (streq(part, "rw") || streq(part, "ro"))) {
             d.readonly |= streq(part, "ro");
             place++;
         } else if (place < ARRAY_LEN(places)) {
@@ -191,7 +215,38 @@ static int64_t kbps_of(const char *text)
     return (int64_t)(n * unit / (*end == 'b' ? 8 : 1) / 1024);
 }
 
-static bool map_vif(struct mapping *m, size_t number, const char *text)
+static void vif_part(struct mapping *m, json_t *nic, const char *key, const char *value)
+{
+    int64_t kbps = streq(key, "rate") ? kbps_of(value) : 0;
+    char *end;
+    long mtu;
+    if (streq(key, "mac") || streq(key, "bridge")) {
+        json_object_set_new(nic, key, json_string(value));
+    } else if (streq(key, "mtu")) {
+        mtu = strtol(value, &end, 10);
+        if (!*end && mtu >= 68 && mtu <= 65535)
+            json_object_set_new(nic, key, json_integer(mtu));
+        else
+            note_part(m, "vif", key, value, "it is no size of packets");
+    } else if (kbps) {
+        json_object_set_new(nic, "kbps", json_integer(kbps));
+        if (strchr(value, '@'))
+            note_part(m, "vif", key, value, "the rate holds at any time, not over a while");
+    } else if (streq(key, "model")) {
+        if (streq(value, "e1000") || streq(value, "rtl8139"))
+            json_object_set_new(json_object_get(m->guest, "platform"), "nic_type", json_string(value));
+        else if (!streq(value, "virtio") && !streq(value, "virtio-net"))
+            note_part(m, "vif", key, value, "the models are virtio, e1000 and rtl8139");
+    } else {
+        note_part(m, "vif", key, value,
+                  streq(key, "script") ? "no program of the old host is run"
+                  : streq(key, "ip")   ? "set the VIF's locking mode and addresses instead"
+                  : streq(key, "type") ? "the model alone says what the guest sees"
+                                       : "this part of a network card has no place here");
+    }
+}
+
+static void map_vif(struct mapping *m, size_t number, const char *text)
 {
     AUTO_JSON json_t *nic = json_pack("{s:i, s:s, s:s, s:s, s:i, s:i}", "number", (int)number, "mac", "",
                                       "bridge", "", "network", "", "mtu", 0, "kbps", 0);
@@ -199,35 +254,16 @@ static bool map_vif(struct mapping *m, size_t number, const char *text)
     char *rest = copy, *part;
     while (*copy && (part = strsep(&rest, ","))) {
         part += strspn(part, " \t");
+        for (size_t n = strlen(part); n && isspace((unsigned char)part[n - 1]); n--)
+            part[n - 1] = '\0';
         char *eq = strchr(part, '=');
-        const char *value = eq ? eq + 1 : "";
         if (!*part)
             continue;
         if (eq)
             *eq = '\0';
-        if (streq(part, "mac") || streq(part, "bridge")) {
-            json_object_set_new(nic, part, json_string(value));
-        } else if (streq(part, "mtu")) {
-            long mtu = strtol(value, NULL, 10);
-            json_object_set_new(nic, "mtu", json_integer(mtu >= 68 && mtu <= 65535 ? mtu : 0));
-        } else if (streq(part, "rate") && kbps_of(value)) {
-            json_object_set_new(nic, "kbps", json_integer(kbps_of(value)));
-        } else if (streq(part, "model")) {
-            bool known = streq(value, "e1000") || streq(value, "rtl8139");
-            if (known)
-                json_object_set_new(json_object_get(m->guest, "platform"), "nic_type", json_string(value));
-            else if (!streq(value, "virtio") && !streq(value, "virtio-net"))
-                guest_note(m->guest, "vif", value, "the models are virtio, e1000 and rtl8139");
-        } else if (!streq(part, "type")) {
-            AUTO_FREE char *said = xasprintf("%s=%s", part, value);
-            guest_note(m->guest, "vif", said,
-                       streq(part, "script") ? "no program of the old host is run"
-                       : streq(part, "ip")   ? "set the VIF's locking mode and addresses instead"
-                                             : "this part of a network card has no place here");
-        }
+        vif_part(m, nic, part, eq ? eq + 1 : "");
     }
     json_array_append(json_object_get(m->guest, "nics"), nic);
-    return true;
 }
 
 bool xl_vifs(struct mapping *m, const char *key, const json_t *v)

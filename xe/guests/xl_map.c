@@ -184,7 +184,7 @@ static bool map_action(struct mapping *m, const char *key, const json_t *v)
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         const char *to = crash ? words[i].crash : words[i].plain;
         if (streq(words[i].word, word) && to) {
-            json_object_set_new(m->guest, key, json_string(to));
+            json_object_set_new(m->guest, streq(key, "on_shutdown") ? "on_poweroff" : key, json_string(to));
             return true;
         }
     }
@@ -205,6 +205,9 @@ static bool map_cpus(struct mapping *m, const char *key, const json_t *v)
 static bool map_weight(struct mapping *m, const char *key, const json_t *v)
 {
     AUTO_FREE char *text = xl_text(v);
+    int64_t n;
+    if (!xl_int(v, &n) || n < 0)
+        return xl_fail(m, key, "a number belongs there");
     json_object_set_new(json_object_get(m->guest, "vcpus_params"),
                         streq(key, "cpu_weight") ? "weight" : "cap", json_string(text));
     return true;
@@ -234,22 +237,24 @@ static bool map_platform(struct mapping *m, const char *key, const json_t *v)
 
 static bool map_viridian(struct mapping *m, const char *key, const json_t *v)
 {
+    AUTO_FREE char *text = xl_text(v);
     int64_t n;
-    (void)key;
-    bool on = xl_int(v, &n) ? n != 0 : json_array_size(v) > 0;
-    json_object_set_new(json_object_get(m->guest, "platform"), "viridian",
-                        json_string(on ? "true" : "false"));
-    if (json_is_array(v)) {
-        AUTO_FREE char *text = xl_text(v);
+    bool number = xl_int(v, &n), on = number ? n != 0 : json_array_size(v) > 0;
+    if (number || json_is_array(v))
+        json_object_set_new(json_object_get(m->guest, "platform"), "viridian",
+                            json_string(on ? "true" : "false"));
+    if (!number)
         guest_note(m->guest, key, text, "the enlightenments are on or off as a whole");
-    }
     return true;
 }
 
 static bool map_vga(struct mapping *m, const char *key, const json_t *v)
 {
     AUTO_FREE char *text = xl_text(v);
-    const char *card = streq(key, "stdvga")    ? (streq(text, "0") ? "cirrus" : "std")
+    int64_t n;
+    const char *card = streq(key, "stdvga")    ? (!xl_int(v, &n) ? NULL
+                                                  : n            ? "std"
+                                                                 : "cirrus")
                        : streq(text, "stdvga") ? "std"
                        : streq(text, "cirrus") ? "cirrus"
                                                : NULL;
@@ -272,9 +277,11 @@ static bool map_serial(struct mapping *m, const char *key, const json_t *v)
 
 static bool map_nomigrate(struct mapping *m, const char *key, const json_t *v)
 {
+    AUTO_FREE char *text = xl_text(v);
     int64_t n;
-    (void)key;
-    if (xl_int(v, &n) && n)
+    if (!xl_int(v, &n))
+        guest_note(m->guest, key, text, "only on and off are taken over");
+    else if (n)
         json_object_set_new(json_object_get(m->guest, "platform"), "nomigrate", json_string("true"));
     return true;
 }
@@ -509,7 +516,29 @@ static const struct key {
     {"paused", NOT_TAKEN("say paused=true when the VM is started")},
     {"vif_other_config", NOT_TAKEN(XEN_ONLY)},
     {"suspend_evtchn", NOT_TAKEN(XEN_ONLY)},
+    {"suspend_evtchn_compat", NOT_TAKEN(XEN_ONLY)},
+    {"xen_extended_power_mgmt", NOT_TAKEN(XEN_ONLY)},
+    {"s3_integrity", NOT_TAKEN(XEN_ONLY)},
+    {"vif2", NOT_TAKEN(OBSOLETE)},
+    {"restart", NOT_TAKEN("say on_poweroff, on_reboot and on_crash")},
+    {"firmware_override", NOT_TAKEN(OLD_HOST)},
 };
+
+/* Puts "..." in place of each password in a value like ["vnc=1,vncpasswd=x"]. The caller's. */
+static char *without_passwords(const char *text)
+{
+    AUTO_BUF struct buf b = BUF_INIT;
+    const char *at;
+    while ((at = strstr(text, "passwd="))) {
+        at += strlen("passwd=");
+        buf_add(&b, text, (size_t)(at - text));
+        buf_add_str(&b, "...");
+        for (text = at; *text && *text != ',' && *text != '"'; text++)
+            text += *text == '\\' && text[1]; /* an escape */
+    }
+    buf_add_str(&b, text);
+    return xstrdup(b.data ? b.data : "");
+}
 
 static bool apply(struct mapping *m, const char *key, const json_t *v, int line)
 {
@@ -522,12 +551,9 @@ static bool apply(struct mapping *m, const char *key, const json_t *v, int line)
             return false;
         }
         if (keys[i].map)
-            return keys[i].map(m,
-                               streq(key, "cpu_cap")       ? "cap"
-                               : streq(key, "on_shutdown") ? "on_poweroff"
-                                                           : key,
-                               v);
-        guest_note(m->guest, key, strstr(key, "passwd") ? "..." : text, keys[i].why);
+            return keys[i].map(m, key, v);
+        AUTO_FREE char *shown = without_passwords(text);
+        guest_note(m->guest, key, strstr(key, "passwd") ? "..." : shown, keys[i].why);
         return true;
     }
     guest_note(m->guest, key, text,

@@ -58,12 +58,19 @@ static const struct row xl_rows[] = {
     {"boot = 'nad'", "boot", "nd"},
     {"boot = 'nad'", "notes/0/key", "boot"},
     {"on_crash = 'coredump-restart'", "on_crash", "coredump_and_restart"},
+    {"on_shutdown = 'restart'", "on_poweroff", "restart"},
+    {"cpu_cap = 50", "vcpus_params/cap", "50"},
     {"on_reboot = 'preserve'", "notes/0/value", "preserve"},
     {"cpus = '0,2'\ncpu_weight = 512", "vcpus_params", "{\"mask\":\"0,2\",\"weight\":\"512\"}"},
     {"acpi = 1\npae = 0\nnestedhvm = 1\nvideoram = 16\nviridian = ['base']\nstdvga = 0", "platform",
      "{\"acpi\":\"true\",\"nested-virt\":\"true\",\"pae\":\"false\",\"vga\":\"cirrus\",\"videoram\":\"16\","
      "\"viridian\":\"true\"}"},
     {"vncpasswd = 'secret'", "notes/0/value", "..."},
+    {"vfb = ['vncpasswd=a\\\"b,vnc=1', 'sdl=1']", "notes/0/value", "[\"vncpasswd=...,vnc=1\",\"sdl=1\"]"},
+    {"nomigrate = 'maybe'", "notes/0/key", "nomigrate"},
+    {"viridian = 'maybe'", "notes/0/key", "viridian"},
+    {"stdvga = 'maybe'", "notes/0/key", "stdvga"},
+    {"cap = 'much'", NULL, "cap: a number belongs there"},
     {"colour = 'red'", "notes/0/why", "it is no documented key of xl or xm"},
     {"uuid = 'x'", "notes/0/why", "the VM gets an identity of its own"},
     /* Disks, in each way to write them. */
@@ -80,6 +87,9 @@ static const struct row xl_rows[] = {
     {"disk = ['qcow2:/a,xvda,w',\n # two\n  'vhd:/b,xvdb,w' ,]", "disks/1/format", "vhd"},
     {"disk = ['script=block-iscsi,vdev=xvda,target=/x']", "notes/0/why",
      "script: no program of the old host is run"},
+    {"disk = ['/a,raw,xvda,discard,w,untrusted']", "notes/1/value", "untrusted"},
+    {"disk = ['/a,raw,xvda,devtype=tape']", "notes/0/value", "devtype=tape"},
+    {"disk = ['/a,raw,xvda,access=x']", "notes/0/value", "access=x"},
     {"disk = ['/a,raw,xvda1,w']", NULL,
      "disk: a device is called like xvda, hdb, sdc or vdd; partitions cannot be taken over"},
     {"disk = ['relative,raw,xvda,w']", NULL, "disk: the file needs its whole path, from /"},
@@ -92,6 +102,9 @@ static const struct row xl_rows[] = {
      "0}"},
     {"vif = ['rate=8Mb/s']", "nics/0/kbps", "976"},
     {"vif = ['rate=1MB/s@20ms,model=e1000']", "platform/nic_type", "e1000"},
+    {"vif = ['rate=1MB/s@20ms']", "notes/0/value", "rate=1MB/s@20ms"},
+    {"vif = ['mtu=1400 , bridge=br0']", "nics/0/mtu", "1400"},
+    {"vif = ['mtu=9']", "notes/0/value", "mtu=9"},
     {"vif = ['ip=10.0.0.2']", "notes/0/value", "ip=10.0.0.2"},
     {"nics = 2", "nics/1/number", "1"},
     /* Python, read and not run. */
@@ -164,6 +177,31 @@ static const struct row libvirt_rows[] = {
     {"<devices><graphics type='vnc' passwd='secret'/></devices>", "notes/0/value", "type=vnc passwd=..."},
     {"<devices><flux/></devices>", "notes/0/why", "it is no documented element"},
     {"<uuid>x</uuid>", "notes/0/key", "uuid"},
+    {"<cpu mode='custom'><model fallback='allow'>x</model><feature name='a'/><feature "
+     "name='b'/><topology/></cpu>",
+     "notes/0/value", "mode=custom model/fallback=allow model=x feature/name=a feature/name=b topology"},
+    {"<vcpu current='9' cpuset='^1'>4</vcpu>", "notes/0/value", "current=9 cpuset=^1"},
+    {"<vcpu>1</vcpu><vcpu>2</vcpu>", "notes/0/why", "it is said before"},
+    {"<vcpu>1</vcpu><vcpu>2</vcpu>", "vcpus", "1"},
+    {"<vcpu>2x</vcpu>", NULL, "vcpu: it is no number of processors"},
+    {"<os><type arch='aarch64' machine='virt'>hvm</type></os>", "notes/0/value", "arch=aarch64 machine=virt"},
+    {"<os><type>exe</type></os>", "notes/0/key", "os/type"},
+    {"<os><root>/dev/a</root><cmdline>quiet</cmdline></os>", "args", "root=/dev/a quiet"},
+    {"<features><hyperv mode='custom'><relaxed state='on'/></hyperv></features>", "notes/1/key",
+     "features/hyperv/relaxed"},
+    {"<devices><interface type='direct'><mac address='52:54:00:00:00:01'/><source dev='eth0'/><mtu size='9'/>"
+     "</interface></devices>",
+     "notes",
+     "[{\"key\":\"devices/interface\",\"value\":\"type=direct\",\"why\":\"the card is connected to one of "
+     "the "
+     "pool's networks instead\"},{\"key\":\"devices/interface/mtu\",\"value\":\"size=9\",\"why\":\"it is no "
+     "size "
+     "of packets\"},{\"key\":\"devices/interface/source\",\"value\":\"dev=eth0\",\"why\":\"it has no place "
+     "here\"}]"},
+    {"<devices><disk type='file'><driver name='qemu' type='vpc' cache='none'/><source file='/a'/><target "
+     "dev='vda' "
+     "bus='sata'/></disk></devices>",
+     "disks/0/format", "vhd"},
     {"<a>", NULL, "line 1: mismatched tag"},
 };
 
