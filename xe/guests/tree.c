@@ -40,6 +40,26 @@ static void stop(struct tree *t, const char *why)
     XML_StopParser(t->parser, XML_FALSE);
 }
 
+/* What was read since the last tag belongs to the element that is open. */
+static void keep_text(struct tree *t)
+{
+    struct node *n = t->open;
+    const char *text = t->text.len ? t->text.data : "";
+    size_t len;
+    while (isspace((unsigned char)*text))
+        text++;
+    for (len = strlen(text); len && isspace((unsigned char)text[len - 1]);)
+        len--;
+    if (n && len) {
+        char *all = xasprintf("%s%s%.*s", n->text, *n->text ? " " : "", (int)len, text);
+        free(n->text);
+        n->text = all;
+        if (strlen(all) > TEXT_MAX)
+            stop(t, "a text is too long");
+    }
+    buf_clear(&t->text);
+}
+
 static void XMLCALL opened(void *arg, const XML_Char *name, const XML_Char **attributes)
 {
     struct tree *t = arg;
@@ -49,8 +69,10 @@ static void XMLCALL opened(void *arg, const XML_Char *name, const XML_Char **att
         stop(t, "this is larger or deeper than any domain");
         return;
     }
+    keep_text(t);
     n = xcalloc(1, sizeof(*n));
     n->name = xstrdup(name);
+    n->text = xstrdup("");
     n->parent = t->open;
     while (attributes[count])
         count++;
@@ -67,7 +89,6 @@ static void XMLCALL opened(void *arg, const XML_Char *name, const XML_Char **att
     if (t->open)
         t->open->last = n;
     t->open = n;
-    buf_clear(&t->text);
 }
 
 static void XMLCALL closed(void *arg, const XML_Char *name)
@@ -77,13 +98,7 @@ static void XMLCALL closed(void *arg, const XML_Char *name)
     (void)name;
     if (!n)
         return;
-    const char *text = t->text.len ? t->text.data : "";
-    while (isspace((unsigned char)*text))
-        text++;
-    n->text = xstrdup(text);
-    for (size_t len = strlen(n->text); len && isspace((unsigned char)n->text[len - 1]); len--)
-        n->text[len - 1] = '\0';
-    buf_clear(&t->text);
+    keep_text(t);
     t->open = n->parent;
     t->depth--;
 }

@@ -4,7 +4,7 @@
 #include <stddef.h>
 
 struct node {
-    char *name, *text; /* the text behind its last child, without blanks around it; never NULL once parsed */
+    char *name, *text; /* its texts without blanks around them, joined by one; never NULL */
     char **attributes; /* name, value, ..., NULL */
     struct node *first, *last, *next, *parent;
     /* The marks of taken.h: on the element, on it with all that is in it, on its text, on each attribute by

@@ -202,6 +202,7 @@ static const struct row libvirt_rows[] = {
      "dev='vda' "
      "bus='sata'/></disk></devices>",
      "disks/0/format", "vhd"},
+    {"<clock> a <timer name='hpet' present='no'/> b </clock>", "notes/0/value", "a b"},
     {"<a>", NULL, "line 1: mismatched tag"},
 };
 
