@@ -9,6 +9,7 @@ import unittest
 from pool import NULL, Failure, TestPool, until
 from test_events import vm_record
 from test_rest import Rest
+from test_restore import dump_of, network, put
 
 
 
@@ -119,6 +120,7 @@ class PoolMembersTest(unittest.TestCase):
         api = self.join()
         self.assertEqual(self.files_with(PASSWORD), {"admin-password"})
         self.what_was_brought(api)
+        api = self.restored(api)
         self.a_member_alone()
         api = self.another_leads(api)
         api = self.taken_over(api)
@@ -192,6 +194,23 @@ class PoolMembersTest(unittest.TestCase):
         for pool in (self.one, self.two):
             self.assertEqual(pool.http("GET", "/api/v1/pool/copy?host=x", headers=wrong)[0], 401)
 
+    def restored(self, api):
+        """A database that is written back reaches the members as well, though it counts its changes from one again."""
+        dump = dump_of(self.one, api)
+        later = network(api, "later")
+        until("the member has a copy", lambda: self.has_copy(self.two, later), 60, 0.2)
+        self.assertEqual(put(self.one, api, dump), [])
+        until("the member has the restored one", lambda: not self.has_copy(self.two, later), 90, 0.2)
+        api = self.leads(self.one)
+        self.assertEqual(api.network.get_by_name_label("later"), [])
+        # Whatever number a member has from the database of before, what it has is not what there is now.
+        secret = {"Cookie": "pool_secret=" + self.one.read("pool-secret")}
+        path = f"/api/v1/pool/copy?host={self.brought['host']}&since=1000000000"
+        header = json.loads(self.one.http("GET", path, headers=secret)[2].split(b"\n", 1)[0])
+        self.assertEqual(header["files"][-1]["name"], "pool.db")
+        until("both hosts are live", lambda: TestPool.live_hosts(api) == 2, 90)
+        return api
+
     def another_leads(self, api):
         host = api.host.get_by_uuid(self.brought["host"])
         first = next(h for h in api.host.get_all() if h != host)
@@ -230,11 +249,11 @@ class PoolMembersTest(unittest.TestCase):
         return new
 
     @staticmethod
-    def has_copy(pool, secret):
+    def has_copy(pool, ref):
         with open(os.path.join(pool.state, "standing.json"), encoding="utf-8") as file:
             data = json.load(file)["data"]
         with open(os.path.join(pool.state, data, "pool.db"), "rb") as file:
-            return secret.encode() in file.read()
+            return ref.encode() in file.read()
 
     def ejected(self, api):
         host = api.host.get_by_uuid(self.brought["host"])

@@ -78,12 +78,12 @@ static void answer(struct http_request *req, const json_t *header, const struct 
     http_answer(req, 200, headers, buf_take(&out), len, HTTP_FREE);
 }
 
-/* Until the pool has changed, or the time is over. */
+/* Until the pool has changed, or the time is over. A restored database counts its changes from one again. */
 static uint64_t wait_for_change(struct server *server, uint64_t since)
 {
     int64_t until = clock_mono_ms() + WAIT_MS;
     uint64_t now;
-    while ((now = store_wait(server->store, since, clock_mono_ms() + WAIT_STEP_MS)) <= since &&
+    while ((now = store_wait(server->store, since, clock_mono_ms() + WAIT_STEP_MS)) == since &&
            clock_mono_ms() < until && !atomic_load(&server->closing))
         ;
     return now;
@@ -138,7 +138,7 @@ static void give(struct server *server, struct http_request *req)
         json_pack("{sosIsIsososss[]}", "agent", peer_json(&agent), "term", (json_int_t)members_term(server),
                   "generation", (json_int_t)generation, "leader", peer_json(&self), "peers",
                   members_peers(snap, host), "yield", "", "files");
-    if (generation > known && add_files(server->state_dir, json_object_get(header, "files"), &files) < 0)
+    if (generation != known && add_files(server->state_dir, json_object_get(header, "files"), &files) < 0)
         http_answer_error(req, 500, "the pool cannot be copied now");
     else
         answer(req, header, &files);
