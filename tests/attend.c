@@ -53,7 +53,8 @@ static void tell(long pid)
     fprintf(stderr, "attend: ended what the test has left running: %ld %s\n", pid, words);
 }
 
-/* Once; the children of those that end here are this process's next. */
+/* Each is told of once, however long it takes to end; the children of those that end here are this process's
+ * next. */
 static void end_children(void)
 {
     FILE *list = fopen("/proc/thread-self/children", "re");
@@ -63,6 +64,8 @@ static void end_children(void)
     while (fscanf(list, "%ld", &pid) == 1) {
         tell(pid);
         kill((pid_t)pid, SIGKILL);
+        while (waitpid((pid_t)pid, NULL, 0) < 0 && errno == EINTR)
+            continue;
     }
     fclose(list);
 }
