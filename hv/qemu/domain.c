@@ -656,13 +656,25 @@ static void read_balloon(struct qemu_domain *d, const struct hv_deadline *deadli
     pthread_mutex_unlock(&d->lock);
 }
 
+int domain_status(struct qemu_domain *d, const struct hv_deadline *deadline,
+                  char status[static DOMAIN_STATUS_SIZE], struct hv_err *err)
+{
+    json_t *answer AUTO_JSON = NULL;
+    const char *word = "";
+    if (domain_command(d, "query-status", NULL, deadline, &answer, err) < 0)
+        return -1;
+    json_get_string(answer, "status", &word);
+    snprintf(status, DOMAIN_STATUS_SIZE, "%s", word);
+    return 0;
+}
+
 int domain_sync(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err)
 {
-    json_t *status AUTO_JSON = NULL, *chardevs AUTO_JSON = NULL;
-    const char *word;
-    if (domain_command(d, "query-status", NULL, deadline, &status, err) < 0)
+    json_t *chardevs AUTO_JSON = NULL;
+    char word[DOMAIN_STATUS_SIZE];
+    if (domain_status(d, deadline, word, err) < 0)
         return -1;
-    if (!json_get_string(status, "status", &word))
+    if (!*word)
         return hv_fail(err, HV_ERR_KIND_DEVICE_MODEL, "The device model does not say its state.");
     if (!d->is_child && domain_command(d, "query-chardev", NULL, deadline, &chardevs, err) < 0)
         return -1;

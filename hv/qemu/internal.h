@@ -129,6 +129,11 @@ int domain_execute(struct qemu_domain *d, const char *command, json_t *arguments
                    const struct hv_deadline *deadline, json_t **result, struct hv_err *err);
 int domain_command(struct qemu_domain *d, const char *command, json_t *moved_arguments,
                    const struct hv_deadline *deadline, json_t **result, struct hv_err *err);
+/* QEMU's word for how the machine stands ("running", "postmigrate"); empty if it says none. Not on the loop's
+ * thread. */
+#define DOMAIN_STATUS_SIZE 32
+int domain_status(struct qemu_domain *d, const struct hv_deadline *deadline,
+                  char status[static DOMAIN_STATUS_SIZE], struct hv_err *err);
 /* Tells the agent. Takes a snapshot under the lock. */
 void domain_publish(struct qemu_domain *d, bool guest_only);
 

@@ -186,11 +186,9 @@ static void set_coming(struct rundir_record *record, void *arg)
 /* Certainly so: no guest code can have run. */
 static bool stands_still(struct qemu_domain *d)
 {
-    json_t *answer AUTO_JSON = NULL;
     struct hv_deadline soon = domain_soon();
-    const char *status = "running";
-    return domain_command(d, "query-status", NULL, &soon, &answer, NULL) == 0 &&
-           json_get_string(answer, "status", &status) && !streq(status, "running");
+    char status[DOMAIN_STATUS_SIZE];
+    return domain_status(d, &soon, status, NULL) == 0 && *status && !streq(status, "running");
 }
 
 int qemu_receive_run(struct hv_driver_state *state, const char *uuid, void (*runs)(void *ctx), void *ctx,

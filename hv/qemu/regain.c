@@ -15,13 +15,9 @@
 /* Has it not run since its memory was written? -1 with err. */
 static int let_go(struct qemu_domain *d, struct hv_err *err)
 {
-    json_t *answer AUTO_JSON = NULL;
     struct hv_deadline soon = domain_soon();
-    const char *status = "";
-    if (domain_command(d, "query-status", NULL, &soon, &answer, err) < 0)
-        return -1;
-    json_get_string(answer, "status", &status);
-    return streq(status, "postmigrate");
+    char status[DOMAIN_STATUS_SIZE];
+    return domain_status(d, &soon, status, err) < 0 ? -1 : streq(status, "postmigrate");
 }
 
 int domain_check_sendable(struct qemu_domain *d, struct hv_err *err)

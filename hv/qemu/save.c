@@ -380,12 +380,10 @@ static int wait_loaded(struct qemu_domain *d, const struct save_header *header, 
 int domain_wait_machine(struct qemu_domain *d, const struct hv_deadline *deadline, struct hv_err *err)
 {
     for (;;) {
-        json_t *answer AUTO_JSON = NULL;
         struct hv_deadline soon = domain_soon();
-        const char *status = "";
-        if (domain_command(d, "query-status", NULL, &soon, &answer, err) < 0)
+        char status[DOMAIN_STATUS_SIZE];
+        if (domain_status(d, &soon, status, err) < 0)
             return domain_explain_death(d, err);
-        json_get_string(answer, "status", &status);
         if (!streq(status, "inmigrate"))
             return 0;
         if (domain_give_up(deadline, err) < 0)

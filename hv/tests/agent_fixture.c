@@ -396,6 +396,16 @@ void must_create(struct fixture *f, const char *disk, int64_t size_bytes)
     hv_disk_create_result_done(&made);
 }
 
+void must_create_state(struct fixture *f, const char *disk)
+{
+    struct hv_domain_suspend_size_args args = {.domain = VM};
+    struct hv_domain_suspend_size_result size;
+    struct hv_err err = {0};
+    cr_assert_eq(hv_domain_suspend_size(f->host, NULL, &args, &size, &err), 0, "%s", err.text);
+    cr_assert_gt(size.virtual_size_bytes, 32 << 20);
+    must_create(f, disk, size.virtual_size_bytes);
+}
+
 char must_tell(struct stream *console, char digit)
 {
     char seen[1];

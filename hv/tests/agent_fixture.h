@@ -64,6 +64,8 @@ void must_become(struct fixture *f, const char *cursor, enum domain_state state,
 char *cursor_now(struct fixture *f);
 /* A disk of SR, raw. */
 void must_create(struct fixture *f, const char *disk, int64_t size_bytes);
+/* A disk that VM's memory fits on. */
+void must_create_state(struct fixture *f, const char *disk);
 /* Types a digit that the guest of the tests answers with a letter (boot_sector.s). */
 char must_tell(struct stream *console, char digit);
 /* Reads a console until the text was seen. */

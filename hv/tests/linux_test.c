@@ -132,11 +132,7 @@ static const struct domain_nic second_nic = {.index = 1, .mac = "52:54:00:12:34:
 
 static void suspend_and_resume(const struct domain_config *config)
 {
-    struct hv_domain_suspend_size_args ask = {.domain = VM};
-    struct hv_domain_suspend_size_result size;
-    struct hv_err err = {0};
-    cr_assert_eq(hv_domain_suspend_size(f.host, NULL, &ask, &size, &err), 0, "%s", err.text);
-    must_create(&f, STATE, size.virtual_size_bytes);
+    must_create_state(&f, STATE);
     CALL(domain_suspend, .domain = VM, .sr = SR, .disk = STATE);
     struct domain_config now AUTO_DOMAIN_CONFIG;
     domain_config_copy(&now, config);

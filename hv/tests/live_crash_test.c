@@ -158,11 +158,8 @@ static struct domain_config *begin(void)
 Test(live_crash, kill_9_in_the_middle_of_a_suspend)
 {
     struct domain_config *config = begin();
-    struct hv_domain_suspend_size_args ask_size = {.domain = VM};
-    struct hv_domain_suspend_size_result size;
     struct hv_err err = {0};
-    cr_assert_eq(hv_domain_suspend_size(f.host, NULL, &ask_size, &size, &err), 0);
-    must_create(&f, STATE, size.virtual_size_bytes);
+    must_create_state(&f, STATE);
     int done = 0;
     for (int round = 0; round < ROUNDS; round++) {
         char before = letter('1');
@@ -187,11 +184,8 @@ Test(live_crash, kill_9_in_the_middle_of_a_suspend)
 Test(live_crash, kill_9_in_the_middle_of_a_resume)
 {
     struct domain_config *config = begin();
-    struct hv_domain_suspend_size_args ask_size = {.domain = VM};
-    struct hv_domain_suspend_size_result size;
     struct hv_err err = {0};
-    cr_assert_eq(hv_domain_suspend_size(f.host, NULL, &ask_size, &size, &err), 0);
-    must_create(&f, STATE, size.virtual_size_bytes);
+    must_create_state(&f, STATE);
     char before = letter('1');
     struct hv_domain_suspend_args args = {.domain = VM, .sr = SR, .disk = STATE};
     struct hv_domain_suspend_result suspended;

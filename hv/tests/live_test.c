@@ -80,21 +80,6 @@ static int snapshot(const char *new_disk, const char *memory, struct hv_err *err
     return 0;
 }
 
-static void make_state_disk_called(const char *disk)
-{
-    struct hv_domain_suspend_size_args args = {.domain = VM};
-    struct hv_domain_suspend_size_result result;
-    struct hv_err err = {0};
-    cr_assert_eq(hv_domain_suspend_size(f.host, NULL, &args, &result, &err), 0, "%s", err.text);
-    cr_assert_gt(result.virtual_size_bytes, 32 << 20);
-    must_create(&f, disk, result.virtual_size_bytes);
-}
-
-static void make_state_disk(void)
-{
-    make_state_disk_called(STATE);
-}
-
 static int suspend(struct hv_err *err)
 {
     struct hv_op op = fresh_op();
@@ -213,7 +198,7 @@ static void suspend_and_resume(void)
     tells(console, '1', 'b');
     tells(console, '3', 'b');
     tells(console, '1', 'c');
-    make_state_disk();
+    must_create_state(&f, STATE);
     must_suspend();
     stream_close(console);
     must_fail(&f, HV_CALL_DOMAIN_INFO, VM, HV_ERR_KIND_NOT_FOUND);
@@ -260,7 +245,7 @@ static void what_does_not_fit_is_refused(void)
     struct hv_disk_destroy_args destroy = {.sr = SR, .disk = STATE};
     struct hv_disk_destroy_result destroyed;
     cr_assert_eq(hv_disk_destroy(f.host, &op, &destroy, &destroyed, &err), 0, "%s", err.text);
-    make_state_disk();
+    must_create_state(&f, STATE);
     must_suspend();
     must_refuse(&config, DISK, HV_ERR_KIND_FORMAT); /* its own disk */
     must_create(&f, OTHER, 1 << 20);
@@ -305,7 +290,7 @@ Test(qemu, a_uefi_domain_is_suspended_too)
     config.firmware = FIRMWARE_UEFI;
     config.memory_bytes = 64 << 20;
     run(&config);
-    make_state_disk();
+    must_create_state(&f, STATE);
     must_suspend();
     cr_assert_eq(fixture_count(&f, "run"), 0);
     must_resume(&config);
@@ -321,7 +306,7 @@ Test(qemu, a_damaged_state_is_refused)
     small_domain(&config);
     run(&config);
     stream_close(greeted());
-    make_state_disk();
+    must_create_state(&f, STATE);
     must_suspend();
     char *path AUTO_FREE = xasprintf("%s/%s.raw", f.storage, STATE);
     FILE *file = fopen(path, "r+");
@@ -343,7 +328,7 @@ Test(sim, a_suspend_can_be_cancelled_and_overtaken)
     str_assign(&config.kernel, "vmlinuz");
     str_assign(&config.cmdline, "sim.suspend_ms=60000");
     run(&config);
-    make_state_disk();
+    must_create_state(&f, STATE);
     struct hv_op op = fresh_op();
     struct hv_domain_suspend_args args = {.domain = VM, .sr = SR, .disk = STATE};
     op.cancel = &cancel;
@@ -446,7 +431,7 @@ static void checkpoint(void)
     struct stream *console = greeted();
     tells(console, '1', 'b');
     tells(console, '3', 'b');
-    make_state_disk();
+    must_create_state(&f, STATE);
     char *cursor AUTO_FREE = cursor_now(&f);
     cr_assert_eq(snapshot(COPY, STATE, &err), 0, "%s", err.text);
     struct domain_info info AUTO_DOMAIN_INFO = must_info(&f);
@@ -455,8 +440,8 @@ static void checkpoint(void)
     tells(console, '3', 'c');
     stream_close(console);
     /* A paused one stays so. */
-    make_state_disk_called(OTHER);
-    make_state_disk_called(SPARE);
+    must_create_state(&f, OTHER);
+    must_create_state(&f, SPARE);
     must_call(&f, HV_CALL_DOMAIN_PAUSE, VM);
     must_become(&f, cursor, DOMAIN_STATE_PAUSED, END_REASON_NONE, 20000);
     cr_assert_eq(snapshot(PAUSED_COPY, OTHER, &err), 0, "%s", err.text);
@@ -595,7 +580,7 @@ static void devices_come_and_stay(void)
     fixture_kill(&f);
     fixture_launch(&f);
     cr_assert(in_use(OTHER));
-    make_state_disk();
+    must_create_state(&f, STATE);
     must_suspend();
     must_refuse(&config, STATE, HV_ERR_KIND_FORMAT);
     struct domain_disk *disk = domain_config_add_disks(&config);
@@ -652,7 +637,7 @@ Test(qemu, a_guest_that_keeps_its_devices)
     cr_assert_eq(unplug_disk("xvdb", false, 4000, &err), -1);
     cr_assert_eq(err.kind, HV_ERR_KIND_GUEST, "%s", err.text);
     cr_assert(in_use(OTHER));
-    make_state_disk();
+    must_create_state(&f, STATE);
     cr_assert_eq(unplug_disk("xvdb", true, 4000, &err), 0, "%s", err.text);
     cr_assert_not(in_use(OTHER));
     cr_assert_eq(unplug_nic(0, true, 4000, &err), 0, "%s", err.text);
@@ -764,7 +749,7 @@ static void sizes_change(void)
         cr_assert(err.kind == HV_ERR_KIND_GUEST || err.kind == HV_ERR_KIND_UNSUPPORTED, "%s", err.text);
     }
     /* What was plugged in is resumed. */
-    make_state_disk();
+    must_create_state(&f, STATE);
     must_suspend();
     must_resume(&config);
     domain_info_done(&info);

@@ -318,8 +318,6 @@ Test(merge, a_death_before_the_new_name)
  * the agent ends before it has taken them back. */
 static void paused_with_its_memory_saved(const char *failpoint)
 {
-    struct hv_domain_suspend_size_args args = {.domain = VM};
-    struct hv_domain_suspend_size_result size;
     struct hv_err err = {0};
     fixture_storage(&f);
     run(DISK);
@@ -327,8 +325,7 @@ static void paused_with_its_memory_saved(const char *failpoint)
     for (int i = 0; i < 3; i++)
         write_and_snapshot(console, (char)('b' + i), i);
     stream_close(console);
-    cr_assert_eq(hv_domain_suspend_size(f.host, NULL, &args, &size, &err), 0, "%s", err.text);
-    must_create(&f, MEMORY, size.virtual_size_bytes);
+    must_create_state(&f, MEMORY);
     must_call(&f, HV_CALL_DOMAIN_PAUSE, VM);
     if (failpoint) {
         fixture_kill(&f);

@@ -1,5 +1,6 @@
 /* What messages have against their arguments and the state of the pool before they do anything, beyond the
- * rules of their operation: one function a message, which its handler calls and a plan asks for all reasons.
+ * rules of their operation: one function a message, which a plan asks for all reasons. Its handler calls it,
+ * or what it is made of where that gives what the handler goes on with (plug and unplug).
  *
  * `all`: see refusals.h. `tx`: what the handler changes within, for those that begin one before they check;
  * the others read call->snapshot and take NULL. Nothing is changed and no agent is asked. */

@@ -215,16 +215,16 @@ static int vif_in_the_way(const struct vif_row *vif, struct api_err *err)
                                            vif->current_operations->pairs[0].key);
 }
 
-/* What the VM's state allows. */
-static int check_vif_state(const struct vm_row *vm, const struct vif_row *vif, enum vif_operations op,
-                           struct api_err *err)
+/* A device comes to a running VM that does not have it, and goes from one that has it. */
+static int check_plug_state(const struct vm_row *vm, struct ref self, bool attached, bool plug, bool unplug,
+                            struct api_err *err)
 {
     if (vm->power_state != VM_POWER_STATE_RUNNING)
         return vm_bad_state(err, vm, "running");
-    if (op == VIF_OPERATIONS_PLUG && vif->currently_attached)
-        return err_device_already_attached(err, REF_TEXT(vif->row.ref));
-    if (op == VIF_OPERATIONS_UNPLUG && !vif->currently_attached)
-        return err_device_already_detached(err, REF_TEXT(vif->row.ref));
+    if (plug && attached)
+        return err_device_already_attached(err, REF_TEXT(self));
+    if (unplug && !attached)
+        return err_device_already_detached(err, REF_TEXT(self));
     return 0;
 }
 
@@ -241,25 +241,16 @@ static int check_vif(struct tx *tx, const struct vif_row *vif, enum vif_operatio
     if (vm->is_control_domain &&
         refused(all, err_operation_not_allowed(err, "VIFs of a control domain are not plugged"), err))
         return -1;
-    if (refused(all, check_vif_state(vm, vif, op, err), err) || check_vm_busy(vm, all, err) < 0 ||
-        refused(all, check_hotplug(tx, vm, DEVICE_VIF, err), err))
+    if (refused(all,
+                check_plug_state(vm, vif->row.ref, vif->currently_attached, op == VIF_OPERATIONS_PLUG,
+                                 op == VIF_OPERATIONS_UNPLUG, err),
+                err) ||
+        check_vm_busy(vm, all, err) < 0 || refused(all, check_hotplug(tx, vm, DEVICE_VIF, err), err))
         return -1;
     return 0;
 }
 
 /* ---- VUSB ---- */
-
-static int check_vusb_state(const struct vm_row *vm, const struct vusb_row *vusb, enum vusb_operations op,
-                            struct api_err *err)
-{
-    if (vm->power_state != VM_POWER_STATE_RUNNING)
-        return vm_bad_state(err, vm, "running");
-    if (op == VUSB_OPERATIONS_PLUG && vusb->currently_attached)
-        return err_device_already_attached(err, REF_TEXT(vusb->row.ref));
-    if (op == VUSB_OPERATIONS_UNPLUG && !vusb->currently_attached)
-        return err_device_already_detached(err, REF_TEXT(vusb->row.ref));
-    return 0;
-}
 
 static int check_vusb(struct tx *tx, const struct vusb_row *vusb, enum vusb_operations op,
                       const struct refusals *all, struct api_err *err)
@@ -271,7 +262,12 @@ static int check_vusb(struct tx *tx, const struct vusb_row *vusb, enum vusb_oper
         return -1;
     if (op == VUSB_OPERATIONS_ATTACH)
         return 0;
-    return refused(all, check_vusb_state(vm, vusb, op, err), err) ? -1 : check_vm_busy(vm, all, err);
+    if (refused(all,
+                check_plug_state(vm, vusb->row.ref, vusb->currently_attached, op == VUSB_OPERATIONS_PLUG,
+                                 op == VUSB_OPERATIONS_UNPLUG, err),
+                err))
+        return -1;
+    return check_vm_busy(vm, all, err);
 }
 
 /* ---- appliances ---- */

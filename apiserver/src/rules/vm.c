@@ -422,44 +422,38 @@ static bool lift(struct vm_view *v, enum verdict verdict)
     switch (verdict) {
     case REFUSED_TEMPLATE:
         v->is_template = false;
-        return true;
+        break;
     case REFUSED_SNAPSHOT:
         v->is_snapshot = false;
-        return true;
+        break;
     case REFUSED_IMMOBILE:
         v->immobile = false;
-        return true;
+        break;
     case REFUSED_FEATURE:
         v->features = VM_FEATURE_ALL;
-        return true;
+        break;
     case REFUSED_ON_BOOT:
         v->resets_disks = v->caches_reset = false;
-        return true;
+        break;
     case REFUSED_PCI:
         v->has_pci = false;
-        return true;
+        break;
     case REFUSED_VGPU:
         v->has_vgpu = false;
-        return true;
+        break;
     case REFUSED_VUSB:
         v->has_vusb = false;
-        return true;
+        break;
     case REFUSED_APPLIANCE:
         v->appliance = REF_NULL;
-        return true;
+        break;
     case REFUSED_POLICY:
         v->protection_policy = REF_NULL;
-        return true;
+        break;
     default:
         return false;
     }
-}
-
-static void tell(const struct refusals *all, int rc, struct api_err *err)
-{
-    if (rc < 0)
-        all->each(all->arg, err);
-    api_err_done(err);
+    return true;
 }
 
 void vm_operation_refusals(const struct vm_view *v, struct ref self, enum vm_operations op,
@@ -472,12 +466,12 @@ void vm_operation_refusals(const struct vm_view *v, struct ref self, enum vm_ope
         if (judges[i] == judge_others) {
             for (size_t k = 0; v->current && k < v->current->count; k++)
                 if (is_in_the_way(op, &v->current->pairs[k]))
-                    tell(all, busy(self, &v->current->pairs[k], &err), &err);
+                    refused(all, busy(self, &v->current->pairs[k], &err), &err);
             continue;
         }
         do {
             verdict = judges[i](&left, op);
-            tell(all, refuse(v, self, op, verdict, &err), &err);
+            refused(all, refuse(v, self, op, verdict, &err), &err);
         } while (lift(&left, verdict));
     }
 }
