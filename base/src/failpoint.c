@@ -6,11 +6,14 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ARMED_MAX 256
+#define HELD_LOOK_NS 2000000
 
 static const char *wanted, *folder;
 static _Atomic long countdown; /* of "*:N"; 0: not counted */
@@ -49,15 +52,26 @@ static void note(const char *place)
         abort(); /* the test relies on it */
 }
 
+/* This thread alone. */
+static void hold(const char *path)
+{
+    const struct timespec pause = {.tv_nsec = HELD_LOOK_NS};
+    while (access(path, F_OK) == 0)
+        nanosleep(&pause, NULL);
+}
+
 static void obey(const char *place)
 {
-    AUTO_FREE char *path = xasprintf("%s/armed", folder);
+    AUTO_FREE char *path = xasprintf("%s/armed", folder), *held = xasprintf("%s/held", folder);
     AUTO_FREE char *order = file_read(path, ARMED_MAX, NULL);
     const char *space = order ? strchr(order, ' ') : NULL;
-    /* Whoever removes it is the one that it was for. */
-    if (!space || !streq(space + 1, place) || unlink(path) < 0)
+    bool holds = order && strncmp(order, "hold ", 5) == 0;
+    /* Whoever takes it away is the one that it was for. */
+    if (!space || !streq(space + 1, place) || (holds ? rename(path, held) : unlink(path)) < 0)
         return;
-    if (strncmp(order, "stop ", 5) == 0)
+    if (holds)
+        hold(held);
+    else if (strncmp(order, "stop ", 5) == 0)
         raise(SIGSTOP); /* to this thread, which would go on otherwise until another has taken the signal */
     else
         end_here(place);

@@ -3,6 +3,7 @@
 #include "watchdog.h"
 
 #include "internal.h"
+#include <base/failpoint.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <errno.h>
@@ -274,6 +275,7 @@ static void watch(struct watchdog *w)
 {
     int64_t swept = 0;
     while (!atomic_load(&w->leaving)) {
+        failpoint("watchdog:looks");
         const char *why = over(w);
         if (why && !atomic_load(&w->fenced)) {
             atomic_store(&w->fenced, true);

@@ -39,6 +39,7 @@ ELSEWHERE = {
     "eject-step:": ("tests/api/test_pool_members.py",),
     "standing-decided:": ("tests/api/test_pool_members.py",),
     "ha-step:": ("tests/api/test_ha.py",),
+    "watchdog:": ("hv/ha/tests/ha_test.c",),
     "anew:": ("tests/e2e/test_boot.py",),
     "heir-has-copy:": ("tests/api/test_pool_members.py",),
     "restore-": ("tests/api/test_restore.py",),

@@ -4,7 +4,8 @@
  *
  *   CORRAL_FAILPOINT=PLACE   this place kills it; "*:N" is the N-th place that it comes to, whatever its
  * name. CORRAL_FAILPOINTS=DIR    each place that is reached is appended to DIR/reached, one a line; a file
- * DIR/armed that says "kill PLACE" or "stop PLACE" does that once, and is removed before.
+ * DIR/armed that says "kill PLACE" or "stop PLACE" does that once, and is removed before; "hold PLACE"
+ * renames it to DIR/held, and that thread alone waits until that is gone.
  *
  * What kills goes to stderr first. Places are listed in the section "corral_failpoints" of the program, as
  * text; "NAME:*" where the rest is known at run time. For tests only. Any thread. */

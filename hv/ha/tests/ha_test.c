@@ -78,7 +78,10 @@ static void start_watchdog(const struct watchdog_start *start)
     snprintf(lease, sizeof(lease), "%lld", (long long)start->lease_until_ms);
     const char *const argv[] = {
         HOSTD, "--watchdog", folder, start->simulated ? "sim" : "qemu", start->anew ? "anew" : lease, NULL};
-    const struct proc_spec spec = {.argv = argv, .stderr_fd = 2, .ends_with_caller = true};
+    const struct proc_spec spec = {.argv = argv,
+                                   .env = (const char *const *)(uintptr_t)environ, /* failpoints */
+                                   .stderr_fd = 2,
+                                   .ends_with_caller = true};
     struct proc proc;
     cr_assert_eq(proc_start(&spec, &proc), 0);
     watchdog = proc.pid;
@@ -242,6 +245,72 @@ Test(watchdog, it_was_stopped_itself)
     kill(watchdog, SIGCONT);
     wait_dead(false);
     end();
+}
+
+static void wait_status(bool (*there)(const struct watchdog_status *, int64_t), int64_t than,
+                        const char *what)
+{
+    for (int64_t until = clock_mono_ms() + LIMIT_MS;; usleep(5000)) {
+        struct watchdog_status status = ask(WATCHDOG_STATUS, 0);
+        if (there(&status, than))
+            return;
+        cr_assert_lt(clock_mono_ms(), until, "%s", what);
+    }
+}
+
+static bool lease_is_over(const struct watchdog_status *status, int64_t than)
+{
+    (void)than;
+    return status->now_ms > status->lease_until_ms;
+}
+
+static bool has_read_since(const struct watchdog_status *status, int64_t than)
+{
+    return status->written_ms > than && status->read_ms > than;
+}
+
+/* Holds the thread that looks at the time; the others go on. */
+static void hold_the_look(const char *points)
+{
+    char path[96], order[96];
+    snprintf(path, sizeof(path), "%s/armed", points);
+    snprintf(order, sizeof(order), "%s/new", points);
+    int fd AUTO_CLOSE = open(order, O_WRONLY | O_CREAT, 0600);
+    cr_assert_eq(write(fd, "hold watchdog:looks", 19), 19);
+    cr_assert_eq(rename(order, path), 0);
+    snprintf(path, sizeof(path), "%s/held", points);
+    for (int64_t until = clock_mono_ms() + LIMIT_MS; access(path, F_OK) < 0; usleep(5000))
+        cr_assert_lt(clock_mono_ms(), until, "nothing is held");
+}
+
+/* Whoever is heard of first after a lease was over: the disk or the pool's server. Another host may run the
+ * guests. */
+Test(watchdog, a_lease_that_is_over_stays_so)
+{
+    char points[] = "/tmp/corral-ha-points-XXXXXX", path[96];
+    cr_assert(mkdtemp(points));
+    setenv("CORRAL_FAILPOINTS", points, 1);
+    begin(1500, LIMIT_MS);
+    unsetenv("CORRAL_FAILPOINTS");
+    wait_written();
+    hold_the_look(points);
+    cr_assert_eq(rename(disk, away), 0);
+    wait_status(lease_is_over, 0, "the lease is renewed without a disk");
+    int64_t over = ask(WATCHDOG_STATUS, 0).lease_until_ms, back = watchdog_now_ms();
+    cr_assert_eq(rename(away, disk), 0);
+    wait_status(has_read_since, back, "the disk is not used again");
+    /* What was read then has been counted when the next reading has begun. */
+    wait_status(has_read_since, watchdog_now_ms(), "the disk is not used any more");
+    cr_expect_eq(ask(WATCHDOG_STATUS, 0).lease_until_ms, over, "renewed by the disk");
+    cr_expect_eq(ask(WATCHDOG_RENEW, watchdog_now_ms()).lease_until_ms, over, "renewed by the pool's server");
+    cr_expect(guest_lives());
+    snprintf(path, sizeof(path), "%s/held", points);
+    cr_assert_eq(unlink(path), 0);
+    wait_dead(true);
+    wait_slot(STATEFILE_FENCED);
+    end();
+    snprintf(path, sizeof(path), "rm -r %s", points);
+    cr_expect_eq(system(path), 0);
 }
 
 /* The one that takes its place goes on with its lease, and with what the pool said of the host meanwhile. */
