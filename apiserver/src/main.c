@@ -16,6 +16,7 @@
 #include "gate/task.h"
 #include "gate/trail.h"
 #include "gate/trail_chain.h"
+#include "gate/work.h"
 #include "hosts/claims.h"
 #include "hosts/ha.h"
 #include "hosts/hosts.h"
@@ -356,7 +357,7 @@ static int start(struct pool_server *p)
     s->operation_wait_ms = p->options.operation_wait_s * 1000;
     s->upload_keep_s = p->options.upload_keep_s;
     s->parking = parking_new(s);
-    if (!(s->commits = commits_new()))
+    if (!(s->commits = commits_new(work_finish_changes)))
         return -1;
     if (blobs_start(s) < 0 || recovery_begin(s, &s->recovery, &err) < 0)
         return -1;

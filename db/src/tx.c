@@ -3,6 +3,18 @@
 #include "store_impl.h"
 #include <assert.h>
 #include <base/mem.h>
+#include <time.h>
+
+#define SOON_NS 1000000
+
+static struct tx *begin(struct store *store)
+{
+    struct tx *tx = &store->tx;
+    assert(tx->count == 0);
+    tx->store = store;
+    tx->generation = store->next_generation++;
+    return tx;
+}
 
 struct tx *store_begin(struct store *store)
 {
@@ -18,11 +30,27 @@ struct tx *store_begin(struct store *store)
         pthread_mutex_unlock(&store->head_lock);
     }
     pthread_mutex_unlock(&store->head_lock);
-    struct tx *tx = &store->tx;
-    assert(tx->count == 0);
-    tx->store = store;
-    tx->generation = store->next_generation++;
-    return tx;
+    return begin(store);
+}
+
+struct tx *store_begin_soon(struct store *store)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += SOON_NS;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    if (pthread_mutex_clocklock(&store->writer, CLOCK_MONOTONIC, &until) != 0)
+        return NULL;
+    pthread_mutex_lock(&store->head_lock);
+    bool failed = store->failed;
+    pthread_mutex_unlock(&store->head_lock);
+    if (!failed)
+        return begin(store);
+    pthread_mutex_unlock(&store->writer);
+    return NULL;
 }
 
 uint64_t tx_generation(const struct tx *tx)

@@ -357,6 +357,56 @@ Test(faults, a_commit_that_need_not_wait)
     }
 }
 
+static void *soon_run(void *arg)
+{
+    struct adder *other = arg;
+    struct tx *tx = store_begin_soon(other->store);
+    other->result = tx ? 0 : -1;
+    if (tx)
+        tx_abort(tx);
+    return NULL;
+}
+
+/* Who must not wait gets a transaction when none is open and none is being taken back. */
+Test(faults, a_transaction_that_has_to_begin_soon)
+{
+    struct fault_control control = {.next = FAULT_NONE};
+    struct store *store = open_with(&control);
+    struct store_err err;
+    struct tx *tx = store_begin_soon(store);
+    cr_assert_not_null(tx);
+    tx_create(tx, DISK);
+    cr_assert_eq(tx_commit(tx, NULL, &err), 0);
+    cr_assert_eq(disks(store), 1);
+    tx = store_begin(store);
+    struct adder other = {.store = store};
+    cr_assert_eq(pthread_create(&other.thread, NULL, soon_run, &other), 0);
+    pthread_join(other.thread, NULL);
+    cr_assert_eq(other.result, -1, "another one is open");
+
+    /* While a batch that failed waits for the open transaction, none begins. */
+    control.hold = true;
+    control.next = FAULT_DISK_FULL;
+    tx_abort(tx);
+    struct adder adder;
+    adder_start(&adder, store, 1);
+    while (control.waiting == 0)
+        sched_yield();
+    tx = store_begin(store);
+    control.hold = false;
+    while (control.applied < 2)
+        sched_yield();
+    tx_abort(tx);
+    pthread_join(adder.thread, NULL);
+    cr_assert_eq(adder.result, -1);
+    control.next = FAULT_NONE;
+    tx = store_begin_soon(store);
+    cr_assert_not_null(tx, "the head is as it was");
+    cr_assert_eq(tx_count(tx, DISK), 1);
+    tx_abort(tx);
+    store_close(store);
+}
+
 Test(faults, sets_that_grow_within_one_batch)
 {
     struct fault_control control = {.hold = true};

@@ -6,15 +6,16 @@
 #include <base/mem.h>
 #include <pthread.h>
 
+#define FINISHED_MAX 64 /* at once: none waits for long for those that landed with it */
+
 struct away {
     struct commits *commits;
     struct call *call;
-    void (*finish)(struct call *call, int rc);
-    int rc;
     struct away *next;
 };
 
 struct commits {
+    void (*finish)(struct call *const calls[], size_t count);
     pthread_t thread;
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t wake;  /* for the thread: something landed, or the end */
@@ -29,7 +30,9 @@ static void landed(void *arg, int result, uint64_t generation, const struct stor
     (void)generation;
     struct away *a = arg;
     struct commits *commits = a->commits;
-    a->rc = result < 0 ? fail_store(&a->call->err, err) : 0;
+    a->call->failed = result < 0;
+    if (result < 0)
+        fail_store(&a->call->err, err);
     a->next = NULL;
     pthread_mutex_lock(&commits->lock);
     bool wake = !commits->first;
@@ -40,16 +43,21 @@ static void landed(void *arg, int result, uint64_t generation, const struct stor
     pthread_mutex_unlock(&commits->lock);
 }
 
-static unsigned finish_all(struct away *first)
+static unsigned finish_all(struct commits *commits, struct away *first)
 {
-    unsigned count = 0;
+    struct call *calls[FINISHED_MAX];
+    unsigned all = 0, count = 0;
     for (struct away *a = first, *next; a; a = next) {
         next = a->next;
-        a->finish(a->call, a->rc);
+        calls[count++] = a->call;
         free(a);
-        count++;
+        if (next && count < FINISHED_MAX)
+            continue;
+        commits->finish(calls, count);
+        all += count;
+        count = 0;
     }
-    return count;
+    return all;
 }
 
 static void *commits_run(void *arg)
@@ -65,7 +73,7 @@ static void *commits_run(void *arg)
         commits->first = NULL;
         commits->last = &commits->first;
         pthread_mutex_unlock(&commits->lock);
-        unsigned count = finish_all(first);
+        unsigned count = finish_all(commits, first);
         pthread_mutex_lock(&commits->lock);
         commits->away -= count;
         if (commits->away == 0)
@@ -75,9 +83,10 @@ static void *commits_run(void *arg)
     return NULL;
 }
 
-struct commits *commits_new(void)
+struct commits *commits_new(void (*finish)(struct call *const calls[], size_t count))
 {
     struct commits *commits = xcalloc(1, sizeof(*commits));
+    commits->finish = finish;
     pthread_mutex_init(&commits->lock, NULL);
     pthread_cond_init(&commits->wake, NULL);
     pthread_cond_init(&commits->quiet, NULL);
@@ -133,13 +142,18 @@ static void stay(struct commits *commits)
     pthread_mutex_unlock(&commits->lock);
 }
 
-int commits_add(struct commits *commits, struct tx *tx, struct call *call,
-                void (*finish)(struct call *call, int rc))
+static struct away *away_new(struct commits *commits, struct call *call)
+{
+    struct away *a = xmalloc(sizeof(*a));
+    *a = (struct away){.commits = commits, .call = call};
+    return a;
+}
+
+int commits_add(struct commits *commits, struct tx *tx, struct call *call)
 {
     if (!leave(commits))
         return server_commit(tx, &call->err);
-    struct away *a = xmalloc(sizeof(*a));
-    *a = (struct away){.commits = commits, .call = call, .finish = finish};
+    struct away *a = away_new(commits, call);
     struct store_err cause;
     server_refresh(tx);
     int rc = tx_commit_or_queue(tx, &cause, landed, a);
@@ -148,4 +162,13 @@ int commits_add(struct commits *commits, struct tx *tx, struct call *call,
     stay(commits);
     free(a);
     return rc < 0 ? fail_store(&call->err, &cause) : 0;
+}
+
+int commits_queue(struct commits *commits, struct tx *tx, struct call *call)
+{
+    if (!leave(commits))
+        return server_commit(tx, &call->err);
+    server_refresh(tx);
+    tx_commit_async(tx, landed, away_new(commits, call));
+    return 1;
 }

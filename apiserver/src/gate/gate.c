@@ -349,7 +349,7 @@ void gate_run(struct call *call)
             call_finish(call, rc);
         return;
     }
-    if (work_alone(call))
+    if (work_at_once(call))
         return;
     if (worker_submit(call->server->workers, call->async ? work_call_async : work_call, call) < 0)
         queue_full(call);

@@ -272,21 +272,17 @@ bool generic_writes(const struct method_desc *method)
     }
 }
 
-int generic_begin(struct call *call, const void *args, struct tx **out, struct api_err *err)
+int generic_edit(struct tx *tx, struct call *call, const void *args, struct api_err *err)
 {
-    struct tx *tx = store_begin(call->server->store);
     int rc = call->method->kind == METHOD_CREATE ? create(tx, call, args, err)
                                                  : generic_change(tx, call->method, args, err);
-    if (rc < 0) {
+    if (rc < 0)
         tx_abort(tx);
-        return -1;
-    }
-    *out = tx;
-    return 0;
+    return rc;
 }
 
 int generic_write(struct call *call, const void *args, struct api_err *err)
 {
-    struct tx *tx;
-    return generic_begin(call, args, &tx, err) < 0 ? -1 : server_commit(tx, err);
+    struct tx *tx = store_begin(call->server->store);
+    return generic_edit(tx, call, args, err) < 0 ? -1 : server_commit(tx, err);
 }

@@ -7,9 +7,9 @@
 bool generic_serves(const struct method_desc *method);
 /* Reads: never block. */
 int generic_read(struct call *call, const void *args, struct api_err *err);
-/* Writes: makes the change in a transaction, which the caller has to commit. */
-int generic_begin(struct call *call, const void *args, struct tx **tx, struct api_err *err);
-/* The same, and blocks until it is durable. */
+/* Writes: makes the change in a transaction, which the caller has to commit; -1: it is aborted. */
+int generic_edit(struct tx *tx, struct call *call, const void *args, struct api_err *err);
+/* The same in one of its own, and blocks until it is durable. */
 int generic_write(struct call *call, const void *args, struct api_err *err);
 /* True if the message is one of these. */
 bool generic_writes(const struct method_desc *method);

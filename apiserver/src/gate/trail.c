@@ -1,5 +1,5 @@
-/* Each line is one write to a file opened for appending. At a size the file is renamed away and a new one
- * begun; a handful of older parts is kept. */
+/* Lines are whole in each write to a file opened for appending. At a size the file is renamed away and a new
+ * one begun; a handful of older parts is kept. */
 #include "trail.h"
 
 #include "permissions.h"
@@ -98,27 +98,42 @@ static void rotate(struct trail *trail)
     open_part(trail);
 }
 
-static void append(struct trail *trail, struct buf *line)
+/* Whole, or not at all. */
+static bool write_whole(struct trail *trail, const struct buf *text)
 {
-    char sum[SHA256_TEXT_SIZE];
-    pthread_mutex_lock(&trail->lock);
-    chain_next(trail->last_sum, line->data, line->len, sum);
-    buf_printf(line, " #%s\n", sum);
-    if (trail->fd >= 0 && trail->size + (off_t)line->len > PART_BYTES_MAX)
+    if (trail->fd >= 0 && trail->size + (off_t)text->len > PART_BYTES_MAX)
         rotate(trail);
     if (trail->fd < 0)
         open_part(trail);
-    ssize_t put = trail->fd >= 0 ? write(trail->fd, line->data, line->len) : -1;
-    if (put == (ssize_t)line->len) {
-        trail->size += put;
+    ssize_t done = trail->fd >= 0 ? write(trail->fd, text->data, text->len) : -1;
+    if (done == (ssize_t)text->len) {
+        trail->size += done;
         trail->complained = false;
-        memcpy(trail->last_sum, sum, sizeof(sum));
-    } else {
-        if (put > 0 && ftruncate(trail->fd, trail->size) < 0)
-            trail->size += put;
-        complain(trail, "a line of the audit log cannot be written");
-        log_warn("audit", "not in the audit log", "line", line->data);
+        return true;
     }
+    if (done > 0 && ftruncate(trail->fd, trail->size) < 0)
+        trail->size += done;
+    complain(trail, "a line of the audit log cannot be written");
+    return false;
+}
+
+/* `lines` end with a newline each. */
+static void append(struct trail *trail, const struct buf *lines)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    char sum[SHA256_TEXT_SIZE];
+    pthread_mutex_lock(&trail->lock);
+    memcpy(sum, trail->last_sum, sizeof(sum));
+    for (const char *line = lines->data, *end; line < lines->data + lines->len; line = end + 1) {
+        end = memchr(line, '\n', (size_t)(lines->data + lines->len - line));
+        chain_next(sum, line, (size_t)(end - line), sum);
+        buf_add(&text, line, (size_t)(end - line));
+        buf_printf(&text, " #%s\n", sum);
+    }
+    if (write_whole(trail, &text))
+        memcpy(trail->last_sum, sum, sizeof(sum));
+    else
+        log_warn("audit", "not in the audit log", "lines", lines->data);
     pthread_mutex_unlock(&trail->lock);
 }
 
@@ -178,12 +193,6 @@ static void add_outcome(struct buf *line, const struct api_err *err)
     AUTO_FREE char *outcome = err ? xasprintf("ERROR:%s", err->code) : xstrdup("OK");
     buf_add_str(line, denied ? " 'DENIED' " : " 'ALLOWED' ");
     add_word(line, outcome);
-}
-
-static void end_line(struct trail *trail, struct buf *line)
-{
-    buf_add_char(line, ')');
-    append(trail, line);
 }
 
 /* ('vm' 'web1' '<uuid>' 'OpaqueRef:...') */
@@ -272,20 +281,42 @@ static bool only_reads(const struct method_desc *method)
     }
 }
 
+static void add_call(struct trail *trail, struct buf *lines, const struct call *call,
+                     const struct api_err *err)
+{
+    bool denied = err && err->desc == ERROR_RBAC_PERMISSION_DENIED;
+    if ((only_reads(call->method) && !denied) || call->method->flags & METHOD_NO_SESSION)
+        return;
+    begin_line(trail, lines, call->peer, call->name);
+    add_who(lines, call->session, "");
+    add_outcome(lines, err);
+    buf_add_str(lines, " 'API' ");
+    add_word(lines, call->method->name);
+    add_params(lines, call);
+    buf_add_str(lines, ")\n");
+}
+
 void trail_call(const struct call *call, const struct api_err *err)
 {
     struct trail *trail = call->server->trail;
-    bool denied = err && err->desc == ERROR_RBAC_PERMISSION_DENIED;
-    if (!trail || (only_reads(call->method) && !denied) || call->method->flags & METHOD_NO_SESSION)
+    AUTO_BUF struct buf lines = BUF_INIT;
+    if (!trail)
         return;
-    AUTO_BUF struct buf line = BUF_INIT;
-    begin_line(trail, &line, call->peer, call->name);
-    add_who(&line, call->session, "");
-    add_outcome(&line, err);
-    buf_add_str(&line, " 'API' ");
-    add_word(&line, call->method->name);
-    add_params(&line, call);
-    end_line(trail, &line);
+    add_call(trail, &lines, call, err);
+    if (lines.len)
+        append(trail, &lines);
+}
+
+void trail_calls(struct call *const calls[], size_t count)
+{
+    struct trail *trail = calls[0]->server->trail;
+    AUTO_BUF struct buf lines = BUF_INIT;
+    if (!trail)
+        return;
+    for (size_t i = 0; i < count; i++)
+        add_call(trail, &lines, calls[i], calls[i]->failed ? &calls[i]->err : NULL);
+    if (lines.len)
+        append(trail, &lines);
 }
 
 static void add_request(struct trail *trail, const char *peer, const struct session *session,
@@ -299,8 +330,8 @@ static void add_request(struct trail *trail, const char *peer, const struct sess
     add_outcome(&line, err);
     buf_printf(&line, " '%s' ", kind);
     add_word(&line, action);
-    buf_add_str(&line, " ()");
-    end_line(trail, &line);
+    buf_add_str(&line, " ())\n");
+    append(trail, &line);
 }
 
 void trail_session(struct trail *trail, const char *peer, const char *message, const char *user,

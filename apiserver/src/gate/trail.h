@@ -13,6 +13,8 @@ void trail_close(struct trail *trail);
 /* How a call through the gate ended: it changed something, or was refused. `err` NULL: success. Reads that
  * were allowed leave no line. */
 void trail_call(const struct call *call, const struct api_err *err);
+/* The same of several, whose outcome is in them (call->failed, call->err): written at once. */
+void trail_calls(struct call *const calls[], size_t count);
 /* A login or its end (`message`: "session.logout"): `user` as given, `session` when there is one. */
 void trail_session(struct trail *trail, const char *peer, const char *message, const char *user,
                    const struct session *session, const struct api_err *err);

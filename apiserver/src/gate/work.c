@@ -130,14 +130,19 @@ int work_run_message(struct call *call)
                              : generic_read(call, call->args, &call->err);
 }
 
+static void log_outcome(const struct call *call, int rc)
+{
+    log_info("call", rc < 0 ? "refused or failed" : "done", "message", call->method->name, "user",
+             call->session ? call->session->user : "", "from", call->peer, "error",
+             rc < 0 ? call->err.code : "");
+}
+
 void work_log_outcome(const struct call *call, int rc)
 {
     if (call->method->flags & METHOD_NO_SESSION)
         return; /* logins tell of themselves */
     trail_call(call, rc < 0 ? &call->err : NULL);
-    log_info("call", rc < 0 ? "refused or failed" : "done", "message", call->method->name, "user",
-             call->session ? call->session->user : "", "from", call->peer, "error",
-             rc < 0 ? call->err.code : "");
+    log_outcome(call, rc);
 }
 
 /* ---- the end ---- */
@@ -436,28 +441,51 @@ static void finish_small(struct call *call, int rc)
     call_finish(call, rc);
 }
 
-/* A small change: the worker does not wait for the disk while others are at it. */
-static int write_small(struct call *call)
+void work_finish_changes(struct call *const calls[], size_t count)
 {
-    struct tx *tx;
-    if (generic_begin(call, call->args, &tx, &call->err) < 0)
-        return -1;
-    return commits_add(call->server->commits, tx, call, finish_small);
+    trail_calls(calls, count);
+    for (size_t i = 0; i < count; i++) {
+        log_outcome(calls[i], calls[i]->failed ? -1 : 0);
+        call_finish(calls[i], calls[i]->failed ? -1 : 0);
+    }
+}
+
+/* The thread does not wait for the disk while others are at it. */
+static int change_small(struct call *call)
+{
+    struct tx *tx = store_begin(call->server->store);
+    return generic_edit(tx, call, call->args, &call->err) < 0 ? -1
+                                                              : commits_add(call->server->commits, tx, call);
 }
 
 static void run_small(struct call *call)
 {
-    int rc = generic_writes(call->method) ? write_small(call) : work_run_message(call);
+    int rc = generic_writes(call->method) ? change_small(call) : work_run_message(call);
     if (rc <= 0)
         finish_small(call, rc);
 }
 
-bool work_alone(struct call *call)
+/* False: it would wait for another transaction. */
+static bool queue_small(struct call *call)
+{
+    struct tx *tx = store_begin_soon(call->server->store);
+    if (!tx)
+        return false;
+    int rc = generic_edit(tx, call, call->args, &call->err);
+    if (rc == 0)
+        rc = commits_queue(call->server->commits, tx, call);
+    if (rc <= 0)
+        finish_small(call, rc);
+    return true;
+}
+
+bool work_at_once(struct call *call)
 {
     struct server *server = call->server;
-    if (!call->alone || server->closing || call->async || wants_task(call) || !generic_writes(call->method) ||
-        atomic_exchange(&server->written_alone, true))
+    if (server->closing || call->async || wants_task(call) || !generic_writes(call->method))
         return false;
+    if (!call->alone || atomic_exchange(&server->written_alone, true))
+        return queue_small(call);
     run_small(call);
     atomic_store(&server->written_alone, false);
     return true;

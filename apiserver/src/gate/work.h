@@ -5,10 +5,12 @@
 /* Runs the message, where the caller is. 0, or -1 with call->err. */
 int work_run_message(struct call *call);
 void work_log_outcome(const struct call *call, int rc);
-/* Does a small change on the thread that it came in on, which spares two changes of threads, if nobody else
- * waits for that thread. One at a time: others find threads that do not wait for the disk. False: it is for
- * a worker. */
-bool work_alone(struct call *call);
+/* Does a small change on the thread that it came in on. If nobody else waits for that thread it waits for the
+ * disk, which spares two changes of threads; one at a time, so that others find threads that do not. False:
+ * it is for a worker. */
+bool work_at_once(struct call *call);
+/* The end of calls whose small change is on disk, or was refused: for commits_new. */
+void work_finish_changes(struct call *const calls[], size_t count);
 /* Worker jobs; the argument is the call, which is completed or freed. */
 void work_call(void *call);
 void work_call_async(void *call);

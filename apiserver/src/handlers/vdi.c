@@ -142,6 +142,7 @@ static int record_fresh(struct call *call, const struct fresh *fresh, struct dis
 
 static int check_size(int64_t bytes, int64_t *size, struct api_err *err)
 {
+    *size = 0;
     return vdi_round_size(bytes, size) ? 0 : fail_size(err, "it must be more than 0 and at most 64 TiB");
 }
 

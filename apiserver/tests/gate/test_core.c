@@ -161,7 +161,7 @@ Test(core, a_full_queue_is_told)
 {
     struct crowd crowd;
     crowd_begin(&crowd);
-    static const char *const methods[] = {"VM.set_name_label", "Async.VM.destroy"};
+    static const char *const methods[] = {"VM.clone", "Async.VM.destroy"};
     for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
         AUTO_ANSWER struct trial_answer answer = {0};
         json_t *params = json_pack("[s]", REF_TEXT(make_row(CLASS_VM)));
@@ -171,6 +171,25 @@ Test(core, a_full_queue_is_told)
         cr_expect_str_eq(answer.code, "INTERNAL_ERROR");
         cr_expect_not_null(strstr(answer.params[0], "too busy"), "%s", answer.params[0]);
     }
+    crowd_end(&crowd);
+}
+
+/* What changes rows alone is done on the thread that it came in on, unless a transaction is open for long. */
+Test(core, a_small_change_needs_no_worker)
+{
+    struct ref vm = make_row(CLASS_VM);
+    AUTO_FREE char *name = xasprintf("[\"%s\", \"x\"]", REF_TEXT(vm));
+    char code[64];
+    struct crowd crowd;
+    crowd_begin(&crowd);
+    cr_expect_str_eq(code_of("VM.set_name_label", name, code), "");
+    cr_expect_str_eq(code_of("VM.set_name_label", "[\"OpaqueRef:NULL\", \"x\"]", code), "HANDLE_INVALID");
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(trial.server.store);
+    cr_expect_str_eq(vm_row(snapshot_get(snap, CLASS_VM, vm))->name_label, "x");
+    struct tx *open = store_begin(trial.server.store);
+    cr_expect_str_eq(code_of("VM.set_name_label", name, code), "INTERNAL_ERROR", "it is for a worker: %s",
+                     code);
+    tx_abort(open);
     crowd_end(&crowd);
 }
 

@@ -2,6 +2,7 @@
 #include <base/buf.h>
 #include <base/mem.h>
 #include <criterion/criterion.h>
+#include <gate/gate.h>
 #include <gate/trail.h>
 #include <gate/trail_chain.h>
 #include <model/errors.h>
@@ -42,6 +43,16 @@ static char *read_since(struct trail *trail, const char *since)
     cr_assert_eq(trail_read(trail, since, false, put, &out), 0);
     buf_add_char(&out, '\0');
     return buf_take(&out);
+}
+
+static void must_verify(void)
+{
+    AUTO_FREE char *path = xasprintf("%s/audit.log", folder), *told = NULL;
+    size_t size;
+    FILE *out = open_memstream(&told, &size);
+    cr_assert_eq(chain_verify(path, NULL, out), 0);
+    fclose(out);
+    cr_assert_null(strstr(told, "older parts were dropped"));
 }
 
 static size_t count(const char *text, char c)
@@ -175,11 +186,49 @@ Test(trail, sums_go_on_into_the_next_part)
         trail_session(trail, "127.0.0.1", "session.login_with_password", user, NULL, NULL);
     trail_session(trail, "127.0.0.1", "session.login_with_password", "newest", NULL, NULL);
     trail_close(trail);
-    AUTO_FREE char *told = NULL;
-    size_t size;
-    FILE *out = open_memstream(&told, &size);
-    cr_assert_eq(chain_verify(path, NULL, out), 0);
-    fclose(out);
-    cr_assert_null(strstr(told, "older parts were dropped"));
+    must_verify();
     cr_assert_eq(remove(path), 0);
+}
+
+static struct call *ended(struct server *server, const char *name, const char *code)
+{
+    struct call *call = call_new(server, name, NULL, false, "127.0.0.1", NULL);
+    call->method = method_find(name, strlen(name));
+    call->failed = code != NULL;
+    if (code)
+        fail_internal(&call->err, "%s", code);
+    return call;
+}
+
+Test(trail, calls_that_end_together_are_lines_of_one_chain)
+{
+    struct trail *trail = trail_open(folder);
+    struct server server = {.trail = trail};
+    trail_session(trail, "127.0.0.1", "session.login_with_password", "before", NULL, NULL);
+    struct call *calls[] = {
+        ended(&server, "VM.set_name_label", NULL),
+        ended(&server, "VM.get_name_label", NULL),
+        ended(&server, "VM.set_name_description", "x"),
+        ended(&server, "VM.add_tags", NULL),
+    };
+    trail_calls(calls, ARRAY_LEN(calls));
+    trail_calls(calls + 1, 1);
+    trail_session(trail, "127.0.0.1", "session.login_with_password", "after", NULL, NULL);
+    AUTO_FREE char *text = read_since(trail, "");
+    cr_assert_eq(count(text, '\n'), 5, "%s", text);
+    cr_assert_null(strstr(text, "get_name_label"));
+    static const char *const words[] = {"'before'",
+                                        "VM.set_name_label",
+                                        "'ALLOWED' 'OK'",
+                                        "VM.set_name_description",
+                                        "'ERROR:INTERNAL_ERROR'",
+                                        "VM.add_tags",
+                                        "'after'"};
+    const char *at = text;
+    for (size_t i = 0; i < ARRAY_LEN(words); i++)
+        cr_assert((at = strstr(at, words[i])), "%s is missing or out of order: %s", words[i], text);
+    trail_close(trail);
+    must_verify();
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+        call_free(calls[i]);
 }

@@ -13,6 +13,7 @@
 #include <gate/park.h>
 #include <gate/session.h>
 #include <gate/task.h>
+#include <gate/work.h>
 #include <hosts/claims.h>
 #include <hosts/hosts.h>
 #include <hosts/join.h>
@@ -53,7 +54,7 @@ void trial_start_on(struct trial_server *t, struct store *store)
     s->console_tokens = console_tokens_new(s);
     s->operation_wait_ms = 10000;
     s->parking = parking_new(s);
-    cr_assert((s->commits = commits_new()));
+    cr_assert((s->commits = commits_new(work_finish_changes)));
     cr_assert_eq(recovery_begin(s, &s->recovery, &err), 0);
     s->front = front_new(s);
     s->hosts = hosts_new(s, 0);

@@ -123,6 +123,9 @@ uint64_t snapshot_oldest_token_of(const struct snapshot *snap, const struct clas
 /* ---- writing ---- */
 /* Waits for the open transaction of another thread, if any. Never fails. */
 struct tx *store_begin(struct store *store);
+/* The same for a thread that must not wait: NULL when that transaction goes on for longer than a millisecond,
+ * or while the store takes back what could not be written. */
+struct tx *store_begin_soon(struct store *store);
 /* The generation that this transaction will have. */
 uint64_t tx_generation(const struct tx *tx);
 const struct row *tx_get(struct tx *tx, const struct class_desc *cls, struct ref ref);
