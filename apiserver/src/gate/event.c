@@ -18,6 +18,7 @@
 #include "filter.h"
 #include "session.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <base/worker.h>
@@ -252,9 +253,18 @@ static void put_back(struct events *e, struct waiter *w)
     pthread_mutex_unlock(&e->lock);
 }
 
-/* True: answered. */
-static bool serve_from(struct waiter *w, const struct snapshot *snap)
+/* Whoever came with a token that is newer than the thread's look must not be taken back to that: what lies
+ * between would be told twice. NULL: the look is as new; else the caller frees it. */
+static struct snapshot *newer_than(struct events *e, uint64_t told, const struct snapshot *snap)
 {
+    return told > snapshot_generation(snap) ? store_snapshot(e->server->store) : NULL;
+}
+
+/* True: answered. */
+static bool serve_from(struct events *e, struct waiter *w, const struct snapshot *snap)
+{
+    AUTO_SNAPSHOT struct snapshot *newer = newer_than(e, w->since, snap);
+    snap = newer ? newer : snap;
     AUTO_EVENT_LIST struct event_list list;
     event_list_collect(&list, snap, w->filter, w->since);
     if (!list.count && clock_mono_ms() < w->until_ms) {
@@ -275,6 +285,8 @@ static bool serve_next(struct events *e, struct waiter *w, const struct snapshot
     }
     event_filter_free(w->filter);
     w->filter = at.filter;
+    AUTO_SNAPSHOT struct snapshot *newer = newer_than(e, at.told, snap);
+    snap = newer ? newer : snap;
     if (at.told < oldest_token(snap, w->filter)) {
         registration_told(e->registrations, session, snapshot_generation(snap), 0);
         fail_lost(w->call);
@@ -299,7 +311,7 @@ static void serve(struct events *e, struct waiter *due, const struct snapshot *s
         if (e->stop || w->gone)
             fail_gone(w->call);
         else
-            answered = w->legacy ? serve_next(e, w, snap) : serve_from(w, snap);
+            answered = w->legacy ? serve_next(e, w, snap) : serve_from(e, w, snap);
         if (answered)
             waiter_free(w);
         else
@@ -339,6 +351,7 @@ static void *events_run(void *arg)
         uint64_t seen = e->seen;
         pthread_mutex_unlock(&e->lock);
         AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->server->store);
+        failpoint("events:look");
         struct changes changes = {.from = seen, .to = snapshot_generation(snap)};
         snapshot_changes(snap, seen, note_row, note_tombstone, &changes);
         pthread_mutex_lock(&e->lock);

@@ -1,5 +1,5 @@
 /* event.from at moments that calls from outside cannot choose: while the thread that tells subscribers is
- * held up with another one. */
+ * held up with another one, or has looked and not told yet. */
 #include "trial.h"
 
 #include <base/json.h>
@@ -7,8 +7,11 @@
 #include <criterion/criterion.h>
 #include <gate/gate.h>
 #include <gate/session.h>
+#include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 static struct trial_server trial;
 
@@ -114,34 +117,111 @@ static void take_late(struct call *call)
     sem_post(&late->answered);
 }
 
+static void begin_late(struct late *late, const char *token, double timeout)
+{
+    AUTO_JSON json_t *params = from_params("task", token, timeout);
+    json_array_insert_new(params, 0, json_string(REF_TEXT(trial.root->token)));
+    struct call *call = call_new(&trial.server, "event.from", params, false, "127.0.0.1", take_late);
+    late->json = NULL;
+    sem_init(&late->answered, 0, 0);
+    call->reply = late;
+    gate_run(call);
+}
+
+/* The events; the caller frees them. */
+static json_t *end_late(struct late *late)
+{
+    struct json_error bad;
+    while (sem_wait(&late->answered) != 0)
+        ;
+    cr_assert(late->json);
+    AUTO_JSON json_t *got = json_parse(late->json, strlen(late->json), &bad);
+    free(late->json);
+    return json_incref(json_object_get(got, "events"));
+}
+
+static bool says(const json_t *event, const char *operation, struct ref ref)
+{
+    const char *word = "", *text = "";
+    json_get_string(event, "operation", &word);
+    json_get_string(event, "ref", &text);
+    return streq(word, operation) && streq(text, REF_TEXT(ref));
+}
+
 /* It knows a task that came and went while the thread was held up: it hears that it went. */
 Test(events, what_came_and_went_meanwhile)
 {
     struct hold hold;
-    struct late late = {.json = NULL};
-    struct json_error bad;
-    sem_init(&late.answered, 0, 0);
+    struct late late;
     begin_hold(&hold);
     struct ref task = make_task();
     AUTO_JSON json_t *events = NULL;
     AUTO_FREE char *token = ask("task", "", 0, &events);
     cr_assert_eq(json_array_size(events), 1);
-    AUTO_JSON json_t *params = from_params("task", token, 5);
-    json_array_insert_new(params, 0, json_string(REF_TEXT(trial.root->token)));
-    struct call *call = call_new(&trial.server, "event.from", params, false, "127.0.0.1", take_late);
-    call->reply = &late;
-    gate_run(call);
+    begin_late(&late, token, 5);
     destroy_task(task);
     end_hold(&hold);
-    while (sem_wait(&late.answered) != 0)
-        ;
-    cr_assert(late.json);
-    AUTO_JSON json_t *got = json_parse(late.json, strlen(late.json), &bad);
-    const json_t *told = json_object_get(got, "events"), *event = json_array_get(told, 0);
-    const char *operation = NULL, *ref = NULL;
-    cr_assert_eq(json_array_size(told), 1, "%s", late.json);
-    cr_assert(json_get_string(event, "operation", &operation) && json_get_string(event, "ref", &ref));
-    cr_assert_str_eq(operation, "del");
-    cr_assert_str_eq(ref, REF_TEXT(task));
-    free(late.json);
+    AUTO_JSON json_t *told = end_late(&late);
+    cr_assert_eq(json_array_size(told), 1);
+    cr_assert(says(json_array_get(told, 0), "del", task));
+}
+
+/* ---- the thread, between its look at the pool and the subscribers ---- */
+
+static char folder[64];
+
+static void start_with_failpoints(void)
+{
+    snprintf(folder, sizeof(folder), "/tmp/corral-events-XXXXXX");
+    cr_assert(mkdtemp(folder));
+    setenv("CORRAL_FAILPOINTS", folder, 1);
+    start();
+}
+
+static char *in_folder(const char *name)
+{
+    return xasprintf("%s/%s", folder, name);
+}
+
+static void stop_with_failpoints(void)
+{
+    AUTO_FREE char *reached = in_folder("reached");
+    stop();
+    cr_assert_eq(remove(reached), 0);
+    cr_assert_eq(remove(folder), 0);
+}
+
+TestSuite(looks, .init = start_with_failpoints, .fini = stop_with_failpoints, .timeout = 120);
+
+static void arm(const char *order)
+{
+    AUTO_FREE char *path = in_folder("armed"), *fresh = in_folder("fresh");
+    FILE *file = fopen(fresh, "w");
+    cr_assert(file && fputs(order, file) >= 0 && fclose(file) == 0);
+    cr_assert_eq(rename(fresh, path), 0);
+}
+
+/* Whoever comes with a newer token than the thread's look is told nothing twice. */
+Test(looks, a_subscriber_that_is_ahead)
+{
+    AUTO_FREE char *held = in_folder("held");
+    struct late waiting, ahead;
+    AUTO_JSON json_t *first = NULL, *second = NULL, *third = NULL;
+    struct ref old = make_task();
+    AUTO_FREE char *token = ask("task", "", 0, &first);
+    begin_late(&waiting, token, 60);
+    arm("hold events:look");
+    struct ref fresh = make_task();
+    while (access(held, F_OK) != 0)
+        sched_yield();
+    AUTO_FREE char *newer = ask("task", token, 0, &second);
+    cr_assert(json_array_size(second) == 1 && says(json_array_get(second, 0), "add", fresh));
+    destroy_task(old);
+    AUTO_FREE char *newest = ask("task", newer, 0, &third);
+    cr_assert(json_array_size(third) == 1 && says(json_array_get(third, 0), "del", old));
+    begin_late(&ahead, newest, 0.5);
+    cr_assert_eq(remove(held), 0);
+    AUTO_JSON json_t *told = end_late(&ahead), *others = end_late(&waiting);
+    cr_expect_eq(json_array_size(told), 0, "it was told of %zu", json_array_size(told));
+    cr_expect_geq(json_array_size(others), 1);
 }
