@@ -1,8 +1,8 @@
 """Scale: many VMs with ten objects each. Memory, size of the database, cold start; and how long reads, durable changes and
-starts take (99 of 100) beside those of a pool with 100 VMs, at most twice as long. Starts are on a simulated host. The
-whole size, 100,000 VMs and 1,000,000 objects in 4 GiB and started in 5 s, is measured with --long. Then the hosts: the
-same calls while 2,500 of them say every 5 s how they are doing. They are simulated by one process (agents.c) that
-answers over as many TLS connections as real ones would, and shares the processors with the server."""
+starts take (99 of 100, the median of rounds) beside those of a pool with 100 VMs, at most twice as long. Starts are on a
+simulated host. The whole size, 100,000 VMs and 1,000,000 objects in 4 GiB and started in 5 s, is measured with --long. Then
+the hosts: the same calls while 2,500 of them say every 5 s how they are doing. They are simulated by one process (agents.c)
+that answers over as many TLS connections as real ones would, and shares the processors with the server."""
 
 import json
 import signal
@@ -10,13 +10,14 @@ import subprocess
 import time
 from pathlib import Path
 
-from common import LONG, MIB, Bench, Pool, Report, build_folder, cpu_us, memory_kib, percentile, timed, until
+from common import LONG, MIB, Bench, Pool, Report, build_folder, cpu_us, median, memory_kib, percentile, timed, until
 from restart import first_answer
 
 SIZES = (100, 1000, 10000, 100000) if LONG else (100, 1000, 10000)
 HOSTS = 2500
 PERIOD_S = 5
 WATCHED_S = 30
+ROUNDS = 5
 CALLS = 400
 STARTS = 60
 
@@ -30,6 +31,12 @@ def latencies(pool, vm):
         start.append(timed(pool.client, "VM.start", vm, False, False))
         pool.client("VM.hard_shutdown", vm)
     return {"VM.get_record": read, "a durable change": change, "VM.start (simulated)": start}
+
+
+def rounds(pool, vm):
+    """The 99th of 100 of each call in several rounds: one look aside of the machine is the worst of a few hundred calls."""
+    found = [latencies(pool, vm) for _ in range(ROUNDS)]
+    return {what: median([percentile(one[what], 0.99) for one in found]) for what in found[0]}
 
 
 def measure(bench, build, count):
@@ -47,7 +54,7 @@ def measure(bench, build, count):
     pool.client = type(pool.client)(pool.tls, pool.state)
     pool.until_live()
     result = {"objects": objects, "fill": filled, "cold": cold, "rss": memory_kib(pool.poold.pid) / 1024,
-              "disk": sum(f.stat().st_size for f in pool.state.glob("pool.db*")) / MIB, "calls": latencies(pool, vm)}  # fmt: skip
+              "disk": sum(f.stat().st_size for f in pool.state.glob("pool.db*")) / MIB, "slow": rounds(pool, vm)}  # fmt: skip
     pool.client("VM.get_all_records")
     result["rss_read"] = memory_kib(pool.poold.pid) / 1024
     pool.stop()
@@ -147,9 +154,9 @@ def main():
             report.row("  the database", found["disk"], "MiB")
             report.row("  cold start, to the first answer", found["cold"], "s", curve="cold start", plot="start", **curve,
                        **({"at_most": 5} if million else {}))  # fmt: skip
-            for what, values in found["calls"].items():
-                report.row(f"  {what}, 99 of 100", percentile(values, 0.99), "ms", percentile(least["calls"][what], 0.99),
-                           f"with {SIZES[0]}", curve=what, plot="latency", at_most=2, of="ratio", **curve)  # fmt: skip
+            for what, slow in found["slow"].items():
+                report.row(f"  {what}, 99 of 100", slow, "ms", least["slow"][what], f"with {SIZES[0]}", curve=what,
+                           plot="latency", at_most=2, of="ratio", **curve)  # fmt: skip
         many_hosts(bench, build, report)
         report.done()
 
