@@ -167,8 +167,9 @@ static uint64_t built_operations(const struct class_desc *cls)
     }
     if (cls == CLASS_SR)
         built |= sr_operations_by_others();
-    if (cls == CLASS_VM) /* done by doors */
-        built |= (uint64_t)1 << VM_OPERATIONS_EXPORT | (uint64_t)1 << VM_OPERATIONS_METADATA_EXPORT;
+    if (cls == CLASS_VM) /* done by doors, and by set_is_a_template, which works both ways */
+        built |= (uint64_t)1 << VM_OPERATIONS_EXPORT | (uint64_t)1 << VM_OPERATIONS_METADATA_EXPORT |
+                 (uint64_t)1 << VM_OPERATIONS_MAKE_INTO_TEMPLATE;
     if (cls == CLASS_VM) /* its handler can only say why not */
         built &= ~((uint64_t)1 << VM_OPERATIONS_SYSPREP);
     if (cls == CLASS_VBD) /* done by VM.start */
