@@ -3,15 +3,18 @@ import { useEffect, useRef } from "preact/hooks";
 import { useCell } from "./state/cell.js";
 import { link, retryNow } from "./state/live.js";
 import { href, route, type Route } from "./state/router.js";
-import { logOut, session } from "./state/session.js";
+import { interrupted, leave, logOut, session } from "./state/session.js";
 import { useStore } from "./state/store.js";
 import { chooseTheme, effective, theme } from "./state/theme.js";
+import { isTemplate } from "./state/templates.js";
 import { isOrdinaryVm } from "./state/vms.js";
 import { HostPage, HostsPage } from "./pages/hosts.js";
-import { LoginPage } from "./pages/login.js";
+import { LoginOver, LoginPage } from "./pages/login.js";
 import { NetworksPage } from "./pages/networks.js";
 import { SrPage, StoragePage } from "./pages/storage.js";
+import { openFind, useFindKeys } from "./pages/find.js";
 import { Drawer, drawerOpen, isRunning } from "./pages/tasks.js";
+import { TemplatesPage } from "./pages/templates.js";
 import { VmPage } from "./pages/vm.js";
 import { VmsPage } from "./pages/vms.js";
 import { Button, Empty, useNow } from "./ui/basics.js";
@@ -22,6 +25,7 @@ import { Notices } from "./ui/notices.js";
 
 const NAV: readonly { page: string; also: string; label: string; short?: string; icon: IconName }[] = [
   { page: "vms", also: "vm", label: "Virtual machines", short: "VMs", icon: "vm" },
+  { page: "templates", also: "templates", label: "Templates", icon: "template" },
   { page: "hosts", also: "host", label: "Hosts", icon: "host" },
   { page: "storage", also: "storage", label: "Storage", icon: "disk" },
   { page: "networks", also: "networks", label: "Networks", icon: "network" },
@@ -32,10 +36,11 @@ function Page({ at }: { at: Route }) {
   switch (at.page) {
     case "vms": return <VmsPage />;
     case "vm": return <VmPage key={first} uuid={first} tab={second} />;
+    case "templates": return <TemplatesPage marked={first} />;
     case "hosts": return <HostsPage />;
     case "host": return <HostPage key={first} uuid={first} tab={second} />;
-    case "storage": return first === "" ? <StoragePage /> : <SrPage key={first} uuid={first} />;
-    case "networks": return <NetworksPage />;
+    case "storage": return first === "" ? <StoragePage /> : <SrPage key={first} uuid={first} marked={second} />;
+    case "networks": return <NetworksPage marked={first} />;
     default:
       return (
         <div class="page">
@@ -94,6 +99,7 @@ function Shell({ user }: { user: string }) {
   const pool = data.all("pool")[0]?.[1];
   const counts: Record<string, number> = {
     vms: data.all("vm").filter(([, vm]) => isOrdinaryVm(vm)).length,
+    templates: data.all("vm").filter(([, vm]) => isTemplate(vm)).length,
     hosts: data.tables.host.size, storage: data.tables.sr.size, networks: data.tables.network.size,
   };
   const subject = at.page === "vm" ? data.byUuid("vm", at.rest[0] ?? "")?.[1].name_label
@@ -102,6 +108,7 @@ function Shell({ user }: { user: string }) {
   const nav = NAV.find((n) => n.page === at.page || n.also === at.page);
   const title = subject ?? nav?.label ?? "";
 
+  useFindKeys();
   useEffect(() => {
     document.title = title === "" ? "Corral" : `${title} – Corral`;
   }, [title]);
@@ -131,6 +138,9 @@ function Shell({ user }: { user: string }) {
         <span class="top-brand"><Logo size={24} /></span>
         <span class="pool-name ellipsis">{pool?.name_label || "Pool"}</span>
         <span class="top-tools">
+          <button type="button" class="button quiet find-button" onClick={openFind} title="Find (press /)" aria-label="Find" aria-keyshortcuts="/ Control+K">
+            <Icon name="search" size={18} /><span class="wide-only">Find</span><kbd class="wide-only">/</kbd>
+          </button>
           <TaskButton />
           <ThemeMenu />
           <Menu label={`User ${user}`} icon="user" items={[
@@ -146,11 +156,21 @@ function Shell({ user }: { user: string }) {
       <Drawer />
       <Notices />
       <DialogHost />
+      <LoginOver user={user} />
     </div>
   );
 }
 
 export function App() {
   const signedIn = useCell(session);
-  return signedIn ? <Shell user={signedIn.user} /> : <LoginPage />;
+  const waits = useCell(interrupted);
+  const data = useStore();
+  // A session that was over before the page had anything to show leaves nothing to go back to.
+  const nothingYet = waits !== null && !data.loaded.value;
+  useEffect(() => {
+    if (nothingYet) {
+      leave();
+    }
+  }, [nothingYet]);
+  return signedIn && !nothingYet ? <Shell key={signedIn.user} user={signedIn.user} /> : <LoginPage />;
 }

@@ -36,6 +36,7 @@ export interface VM extends Named {
   VIFs: Ref<"VIF">[];
   VBDs: Ref<"VBD">[];
   snapshots: Ref<"VM">[];
+  snapshot_of: Ref<"VM">;
   snapshot_time: string;
   suspend_VDI: Ref<"VDI">;
   HVM_boot_policy: string;
@@ -277,7 +278,6 @@ export interface EventBatch {
 /** The calls that the page makes, without the session that comes first on the wire. */
 export interface Methods {
   "event.from": (classes: readonly string[], token: string, timeout: number) => EventBatch;
-  "session.logout": () => void;
   "host.compute_free_memory": (host: Ref<"host">) => number;
   "host.enable": (host: Ref<"host">) => void;
   "host.disable": (host: Ref<"host">) => void;
@@ -299,6 +299,7 @@ export interface Methods {
   "SR.forget": (sr: Ref<"SR">) => void;
   "SR.scan": (sr: Ref<"SR">) => void;
   "SR.set_name_label": (sr: Ref<"SR">, value: string) => void;
+  "task.create": (label: string, description: string) => Ref<"task">;
   "task.cancel": (task: Ref<"task">) => void;
   "task.destroy": (self: Ref<"task">) => void;
   "task.get_record": (self: Ref<"task">) => Task;

@@ -1,7 +1,6 @@
 // Web sockets to a VM's consoles: which console, and the address with its one-time token.
 import type { Console } from "../api/types.js";
-import { isSessionError } from "../api/errors.js";
-import { client, sessionLost } from "../state/session.js";
+import { client } from "../state/session.js";
 import type { Store } from "../state/store.js";
 
 /** The console of this protocol ("vt100" serial, "rfb" screen) that the VM has now. */
@@ -22,14 +21,7 @@ export function closeSocket(socket: WebSocket | null): void {
 
 /** The address of a socket to it. The token in it serves once and for a short time; it is not the session. */
 export async function consoleAddress(console: string): Promise<string> {
-  try {
-    const token = await client().consoleToken(console);
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    return `${scheme}//${location.host}/console?token=${encodeURIComponent(token)}`;
-  } catch (e) {
-    if (isSessionError(e)) {
-      sessionLost(e);
-    }
-    throw e;
-  }
+  const token = await client().consoleToken(console);
+  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+  return `${scheme}//${location.host}/console?token=${encodeURIComponent(token)}`;
 }

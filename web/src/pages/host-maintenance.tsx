@@ -1,8 +1,8 @@
 // "Maintenance…": a host takes no new VMs, and those on it go to other hosts while they run.
 import { useEffect, useState } from "preact/hooks";
-import { ApiError, isSessionError } from "../api/errors.js";
+import { ApiError } from "../api/errors.js";
 import { runJob } from "../state/jobs.js";
-import { client, sessionLost } from "../state/session.js";
+import { client } from "../state/session.js";
 import { store } from "../state/store.js";
 import { Dialog, DialogFoot } from "../ui/dialog.js";
 import { ErrorText } from "../ui/error.js";
@@ -33,9 +33,7 @@ export function MaintenanceDialog({ hostRef, name, vms, onClose }: { hostRef: st
       (found) => ({ stuck: Object.entries(found).map(([vm, list]) => ({ vm, error: ApiError.fromList(list) })), error: null }),
       (error: unknown) => ({ stuck: [], error }),
     ).then((result) => {
-      if (isSessionError(result.error)) {
-        sessionLost(result.error);
-      } else if (wanted) {
+      if (wanted) {
         setAnswer(result);
       }
     });

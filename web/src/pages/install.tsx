@@ -27,13 +27,14 @@ function holdsDisks(sr: SR): boolean {
   return sr.content_type !== "iso" && sr.type !== "iso" && sr.type !== "udev" && sr.PBDs.length > 0;
 }
 
-export function InstallDialog({ onClose }: { onClose: () => void }) {
+/** `template`: the one that is chosen at first. */
+export function InstallDialog({ template: asked = "", onClose }: { template?: string; onClose: () => void }) {
   const data = useStore();
   const templates = useMemo(
     () => data.all("vm").filter(([, vm]) => vm.is_a_template && !vm.is_a_snapshot && vm.allowed_operations.includes("clone"))
       .sort(([, a], [, b]) => collator.compare(a.name_label, b.name_label)),
     [data.generation.value]);
-  const [chosen, setTemplateRef] = useState("");
+  const [chosen, setTemplateRef] = useState(asked);
   const templateRef = chosen || (templates.find(([, t]) => /corral/i.test(t.name_label)) ?? templates[0])?.[0] || "";
   const template = data.get("vm", templateRef);
   if (!template) {

@@ -41,7 +41,7 @@ function items({ ref, network, kept }: NetworkView): (MenuItem | "line")[] {
   ];
 }
 
-export function NetworksPage() {
+export function NetworksPage({ marked }: { marked: string }) {
   const data = useStore();
   const views: NetworkView[] = data.all("network").map(([ref, network]) => ({
     ref, network, kept: keptBy(data, network),
@@ -58,7 +58,7 @@ export function NetworksPage() {
     <div class="page">
       <PageHead title="Networks" actions={data.loaded.value && <Button kind="primary" icon="plus" label="New network" onClick={() => openDialog((close) => <NewNetworkDialog onClose={close} />)} />} />
       {views.length > 0
-        ? <DataTable label="Networks" columns={columns} rows={views} keyOf={(n) => n.ref} nameOf={(n) => n.network.name_label} sortedBy="name" />
+        ? <DataTable label="Networks" columns={columns} rows={views} keyOf={(n) => n.ref} nameOf={(n) => n.network.name_label} sortedBy="name" marked={views.find((n) => n.network.uuid === marked)?.ref} />
         : data.loaded.value
           ? <Empty icon="network" title="No network yet"><p>A network joins VMs with each other, and through the NICs of hosts with the rest.</p></Empty>
           : <div class="loading"><span class="spinner" /> Loading…</div>}

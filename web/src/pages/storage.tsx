@@ -113,7 +113,7 @@ function srItems(view: SrView, wipes: boolean): (MenuItem | "line")[] {
   ];
 }
 
-export function SrPage({ uuid }: { uuid: string }) {
+export function SrPage({ uuid, marked }: { uuid: string; marked: string }) {
   const data = useStore();
   const view = useSrs().find((s) => s.sr.uuid === uuid);
   if (!view) {
@@ -198,7 +198,7 @@ export function SrPage({ uuid }: { uuid: string }) {
         <div class="span">
           <Card title={isLibrary ? `Disc images (${vdis.length})` : `Disks (${vdis.length})`} flush>
             {vdis.length > 0
-              ? <DataTable label="Disks" columns={columns} rows={vdis} keyOf={(v) => v.ref} nameOf={(v) => v.vdi.name_label} sortedBy="name" />
+              ? <DataTable label="Disks" columns={columns} rows={vdis} keyOf={(v) => v.ref} nameOf={(v) => v.vdi.name_label} sortedBy="name" marked={vdis.find((v) => v.vdi.uuid === marked)?.ref} />
               : <Empty icon={isLibrary ? "cd" : "disk"} title={isLibrary ? "No disc images" : "No disks here"}><p>{isLibrary ? "Put ISO files into its folder, then scan." : "Disks are made here when a VM is installed, or with xe vdi-create and xe vdi-import."}</p></Empty>}
           </Card>
         </div>

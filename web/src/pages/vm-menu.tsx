@@ -4,6 +4,7 @@ import { bytes, plural } from "../ui/format.js";
 import { Menu, type MenuItem } from "../ui/menu.js";
 import { Button } from "../ui/basics.js";
 import { allowed, deleteVm, HOST_ACTIONS, makeTemplate, runOnAll, VM_ACTIONS, type VmAction } from "../state/vm-actions.js";
+import { exportVm } from "../state/export.js";
 import { store } from "../state/store.js";
 import { disksOf, ownedDisks, savedMemory, type VmView } from "../state/vms.js";
 import { CopyDialog } from "./vm-copy.js";
@@ -118,6 +119,7 @@ function copyItems(views: readonly VmView[]): (MenuItem | "line")[] {
     "line",
     { id: "clone", label: "Clone…", icon: "copy", ...can("clone"), run: () => openDialog((close) => <CopyDialog view={view} full={false} onClose={close} />) },
     { id: "copy", label: "Copy in full…", icon: "copy", ...can("copy"), run: () => openDialog((close) => <CopyDialog view={view} full onClose={close} />) },
+    { id: "export", label: "Export…", icon: "download", ...can("export"), run: () => void exportVm(view) },
     {
       id: "template", label: "Make a template…", icon: "paste", ...can("make_into_template"),
       run: () => ask({

@@ -1,8 +1,7 @@
 // Which graphs a VM and a host have, and which of what is measured each of them shows: tables of sources by name.
 import { useEffect, useState } from "preact/hooks";
 import { measure, type Measured, type Subject } from "../api/measurements.js";
-import { isSessionError } from "../api/errors.js";
-import { client, sessionLost } from "./session.js";
+import { client } from "./session.js";
 
 export interface Span {
   id: string;
@@ -139,10 +138,6 @@ export function useMeasured(subject: Subject, span: Span): Watched {
         }
       } catch (error) {
         if (stop.signal.aborted) {
-          return;
-        }
-        if (isSessionError(error)) {
-          sessionLost(error);
           return;
         }
         setWatched({ measured: known, asked: true, error });

@@ -4,7 +4,7 @@ import { refOfResult } from "../api/client.js";
 import { ApiError, ConnectionError, isSessionError } from "../api/errors.js";
 import { NULL_REF, type Method, type Methods, type Task } from "../api/types.js";
 import { Cell } from "./cell.js";
-import { client, session, sessionLost } from "./session.js";
+import { client, session } from "./session.js";
 import { store } from "./store.js";
 
 export interface Job {
@@ -89,6 +89,16 @@ export class Steps {
     change(this.id, { hint });
   }
 
+  /** Shows how far the task is while `work` goes on. */
+  async watch(task: string, work: () => Promise<void>): Promise<void> {
+    change(this.id, { task });
+    try {
+      await work();
+    } finally {
+      change(this.id, { task: null });
+    }
+  }
+
   /** Runs the call as a task; answers the ref in its result, or null. Throws the task's error. */
   async run<M extends Method>(method: M, ...args: Parameters<Methods[M]>): Promise<string | null> {
     const ref = await client().start(method, ...args);
@@ -118,7 +128,7 @@ export async function runJob(verb: string, subject: string, work: (steps: Steps)
     return true;
   } catch (e) {
     if (isSessionError(e)) {
-      sessionLost(e);
+      // The user left instead of logging in again, and was told so.
       dismissJob(id);
       return false;
     }

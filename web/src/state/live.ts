@@ -1,9 +1,9 @@
 // Keeps the store current: one long poll of event.from after another, and after a failure again, with a
 // growing pause, while the page says so.
-import { ApiError, isSessionError, sentenceOf } from "../api/errors.js";
+import { ApiError, sentenceOf } from "../api/errors.js";
 import { CLASS_NAMES } from "../api/types.js";
 import { Cell } from "./cell.js";
-import { session, sessionLost, type SignedIn } from "./session.js";
+import { session, type SignedIn } from "./session.js";
 import { store } from "./store.js";
 
 export type Link =
@@ -56,10 +56,6 @@ async function follow(signedIn: SignedIn, signal: AbortSignal): Promise<void> {
       link.set({ state: "live" });
     } catch (e) {
       if (signal.aborted) {
-        return;
-      }
-      if (isSessionError(e)) {
-        sessionLost(e);
         return;
       }
       if (e instanceof ApiError && e.code === "EVENT_FROM_TOKEN_PARSE_FAILURE" && token !== "") {

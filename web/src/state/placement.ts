@@ -1,7 +1,7 @@
 // Which hosts can take VMs, and why others cannot: the server is asked for each pair.
 import { useEffect, useState } from "preact/hooks";
 import { isSessionError } from "../api/errors.js";
-import { client, sessionLost } from "./session.js";
+import { client } from "./session.js";
 import { store } from "./store.js";
 
 export interface HostChoice {
@@ -54,7 +54,7 @@ export function useHostChoices(vms: readonly string[]): readonly HostChoice[] | 
       if (wanted) {
         setChoices(found.sort((a, b) => b.takes.length - a.takes.length || (b.memoryFree ?? 0) - (a.memoryFree ?? 0) || a.name.localeCompare(b.name)));
       }
-    }, sessionLost);
+    }, () => undefined); // the user left with the session
     return () => { wanted = false; };
   }, []);
   return choices;

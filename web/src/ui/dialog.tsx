@@ -1,6 +1,6 @@
 // Questions in front of the page: the browser's own modal dialog (it keeps the focus, Escape closes it).
 import type { ComponentChildren } from "preact";
-import { useId, useLayoutEffect, useRef } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef } from "preact/hooks";
 import { Cell, useCell } from "../state/cell.js";
 import { Button } from "./basics.js";
 import type { IconName } from "./icons.js";
@@ -75,6 +75,11 @@ export function ask(question: Question): void {
 /** Where questions and opened dialogs are shown. */
 export function DialogHost() {
   const render = useCell(opened);
+  // Who logs in next finds no dialog of who left.
+  useEffect(() => () => {
+    opened.set(null);
+    asked.set(null);
+  }, []);
   return <>{render?.(() => opened.set(null))}<QuestionHost /></>;
 }
 

@@ -15,6 +15,7 @@ const paths = {
   close: <path d="m5 5 10 10M15 5 5 15" />,
   copy: <><rect x="7" y="7" width="9.5" height="9.5" rx="1.5" /><path d="M13 7V5a1.5 1.5 0 0 0-1.5-1.5H5A1.5 1.5 0 0 0 3.5 5v6.5A1.5 1.5 0 0 0 5 13h2" /></>,
   disk: <><ellipse cx="10" cy="5" rx="6.5" ry="2.5" /><path d="M3.5 5v10c0 1.4 2.9 2.5 6.5 2.5s6.5-1.1 6.5-2.5V5M3.5 10c0 1.4 2.9 2.5 6.5 2.5s6.5-1.1 6.5-2.5" /></>,
+  download: <path d="M10 3v9.5M5.5 8.5 10 13l4.5-4.5M3.5 16.5h13" />,
   edit: <path d="M12.5 4.5 15.5 7.5 7 16H4v-3zM11 6l3 3" />,
   eject: <path d="M10 4 16 11.5H4zM4.5 15h11" />,
   expand: <path d="M12 3.5h4.5V8M8 16.5H3.5V12M16.5 3.5 11.5 8.5M3.5 16.5l5-5" />,
@@ -43,6 +44,7 @@ const paths = {
   terminal: <><rect x="2.5" y="3.5" width="15" height="13" rx="1.5" /><path d="m5.5 7.5 2.5 2.5-2.5 2.5M10 13h4" /></>,
   trash: <path d="M3.5 5.5h13M8 5.5v-2h4v2M5.5 5.5l.7 11h7.6l.7-11M8.5 8.5v5M11.5 8.5v5" />,
   user: <><circle cx="10" cy="6.8" r="3.3" /><path d="M3.5 17a6.5 6.5 0 0 1 13 0" /></>,
+  template: <><rect x="2.5" y="6" width="11" height="11" rx="1.5" stroke-dasharray="2.4 1.8" /><path d="M6.5 3h9.5a1.5 1.5 0 0 1 1.5 1.5V13" /></>,
   vm: <><rect x="2.5" y="3" width="15" height="14" rx="2" /><path d="M2.5 7h15M5 5h.1M7.5 5h.1" /><path d="m7 10 2 2-2 2M11 14h2.5" /></>,
 } satisfies Record<string, ComponentChildren>;
 

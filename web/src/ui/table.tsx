@@ -31,6 +31,8 @@ interface TableProps<T> {
   open?: (row: T) => void;
   selection?: Selection;
   rowClass?: (row: T) => string;
+  /** The key of the row that was looked for: it is marked and brought into sight. */
+  marked?: string | undefined;
 }
 
 const DRAW_ALL_BELOW = 120;
@@ -94,6 +96,22 @@ export function DataTable<T>(props: TableProps<T>) {
   }, [rows, sort]);
   const { from, to, rowHeight } = useVisible(sorted.length, body);
 
+  useEffect(() => {
+    const index = props.marked === undefined ? -1 : sorted.findIndex((row) => keyOf(row) === props.marked);
+    // After the frame has gone to the top of the new page.
+    const frame = index < 0 ? 0 : requestAnimationFrame(() => {
+      const table = body.current;
+      const row = [...table?.rows ?? []].find((r) => r.dataset.row === props.marked);
+      if (row) {
+        row.scrollIntoView({ block: "center" });
+      } else if (table) {
+        const main = table.closest(".main");
+        main?.scrollBy(0, table.getBoundingClientRect().top + index * rowHeight - window.innerHeight / 2);
+      }
+    });
+    return () => cancelAnimationFrame(frame);
+  }, [props.marked, sorted.length > 0]);
+
   const chosenHere = selection ? sorted.filter((r) => selection.chosen.has(keyOf(r))).length : 0;
   const toggleAll = () => {
     selection?.set(chosenHere === sorted.length ? new Set() : new Set(sorted.map(keyOf)));
@@ -153,7 +171,7 @@ export function DataTable<T>(props: TableProps<T>) {
           const open = props.open;
           return (
             <tr key={key} role="row" data-row={key} aria-rowindex={from + i + 2} aria-selected={selection ? chosen : undefined}
-              class={`${open ? "opens" : ""}${chosen ? " chosen" : ""} ${props.rowClass?.(row) ?? ""}`}
+              class={`${open ? "opens" : ""}${chosen ? " chosen" : ""}${key === props.marked ? " marked" : ""} ${props.rowClass?.(row) ?? ""}`}
               onClick={open && ((e) => {
                 if (!(e.target as Element).closest("a, button, input, label, select, .menu") &&
                     !window.getSelection()?.toString()) {

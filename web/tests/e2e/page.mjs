@@ -1,5 +1,6 @@
 // Drives the page of a REAL pool as a person would: log in, install a VM from a template, start it, see the
-// log-in prompt on its serial console, its screen and its graphs, shut it down, delete it. Pictures of each step are
+// log-in prompt on its serial console, its screen and its graphs, shut it down, take it home as a file, go on after
+// the session has ended, find it, delete it. Pictures of each step are
 // kept. Ends with 0, or with 1 and one line that says what did not happen.
 //
 //   node page.mjs --url https://127.0.0.1:8443 --password-file FILE [--user root] [--ca ca.pem]
@@ -58,6 +59,7 @@ const context = await browser.newContext({ viewport: WIDE, ignoreHTTPSErrors: tr
 context.setDefaultTimeout(limit);
 await context.addInitScript(() => {
   window.violations = [];
+  delete window.showSaveFilePicker; // nobody answers it here: the browser downloads
   document.addEventListener("securitypolicyviolation", (e) => window.violations.push(`${e.violatedDirective} ${e.blockedURI} ${e.sample}`));
 });
 const page = await context.newPage();
@@ -173,8 +175,57 @@ async function run() {
   await until(state.filter({ hasText: "Halted" }).waitFor());
   await picture("halted");
 
+  begin("taking it home as a file");
+  const actions = page.getByRole("button", { name: `Actions for ${vmName}` });
+  await actions.click();
+  const [archive] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByRole("menuitem", { name: "Export…" }).click(),
+  ]);
+  await until(page.getByText(`Export ${vmName} – done`).waitFor());
+  if (archive.suggestedFilename() !== `${vmName}.xva` || readFileSync(await archive.path()).indexOf("ova.xml") !== 0) {
+    throw new Error(`${archive.suggestedFilename()} is no XVA of ${vmName}`);
+  }
+
+  begin("the session ends, and the page goes on after a log-in");
+  await page.getByRole("button", { name: "Change name" }).click();
+  await page.getByRole("textbox", { name: "name" }).fill("half typed");
+  await page.evaluate(async () => {
+    const { ref } = JSON.parse(sessionStorage.getItem("corral.session"));
+    await fetch("/jsonrpc", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ jsonrpc: "2.0", method: "session.logout", params: [ref], id: 1 }) });
+  });
+  const again = page.getByRole("dialog", { name: "Log in again" });
+  await again.getByLabel("Password").fill(readFileSync(passwordFile, "utf8").trim());
+  await picture("log-in-again");
+  await page.keyboard.press("Enter");
+  await again.waitFor({ state: "detached" });
+  if (await page.getByRole("textbox", { name: "name" }).inputValue() !== "half typed") {
+    throw new Error("what was typed is lost");
+  }
+  await page.keyboard.press("Escape");
+
+  begin("making a template of it, and a VM again");
+  await actions.click();
+  await page.getByRole("menuitem", { name: "Make a template…" }).click();
+  await dialog.getByRole("button", { name: "Make a template" }).click();
+  await until(page.getByText(`Make a template of ${vmName} – done`).waitFor());
+  await page.getByRole("link", { name: "Templates" }).click();
+  await actions.click();
+  await picture("templates");
+  await page.getByRole("menuitem", { name: "Make a VM of it…" }).click();
+  await dialog.getByRole("button", { name: "Make a VM" }).click();
+  await until(page.getByText(`Make a VM of ${vmName} – done`).waitFor());
+
+  begin("finding it");
+  await page.keyboard.press("/");
+  await page.getByRole("combobox", { name: "Find" }).fill(vmName);
+  await page.getByRole("option").filter({ hasText: "VM" }).first().waitFor();
+  await picture("find");
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: vmName }).waitFor();
+
   begin("deleting it");
-  await page.getByRole("button", { name: `Actions for ${vmName}` }).click();
+  await actions.click();
   await page.getByRole("menuitem", { name: "Delete…" }).click();
   await picture("delete");
   await dialog.getByRole("button", { name: "Delete" }).click();

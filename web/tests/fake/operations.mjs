@@ -37,7 +37,7 @@ export class Operations {
     const busy = Object.keys(vm.current_operations).length > 0;
     let allowed = busy ? (vm.power_state === "Halted" ? [] : ["hard_shutdown"]) : [...BY_STATE[vm.power_state]];
     if (vm.is_a_template) {
-      allowed = busy ? [] : ["clone", "copy", "provision", ...(vm.is_default_template ? [] : ["destroy"])];
+      allowed = busy ? [] : ["clone", "copy", "provision", "export", ...(vm.is_default_template ? [] : ["destroy"])];
     }
     if (vm.is_a_snapshot) {
       allowed = busy ? [] : ["revert", "clone", "copy", "export", "destroy"];
@@ -178,9 +178,10 @@ export class Operations {
   #cloneVm(ref, name) {
     const m = this.model;
     const { uuid: _u, VBDs, VIFs, consoles: _c, metrics: _m, snapshots: _s, ...fields } = m.get("VM", ref);
+    const { default_template: _d, ...own } = fields.other_config;
     const copy = m.create("VM", {
       ...structuredClone(fields), name_label: name, VBDs: [], VIFs: [], consoles: [], current_operations: {}, is_default_template: false,
-      other_config: { ...fields.other_config, base_template_name: fields.name_label },
+      other_config: { ...own, base_template_name: fields.name_label },
       metrics: m.create("VM_metrics", { install_time: wireTime() }),
     });
     for (const vbd of VBDs) {
@@ -277,6 +278,7 @@ export class Operations {
       });
     }
     switch (method) {
+      case "task.create": return m.create("task", { name_label: self, name_description: rest[0], allowed_operations: ["cancel"] });
       case "host.compute_free_memory": return m.get("host_metrics", m.get("host", self).metrics).memory_free;
       case "VM.assert_can_boot_here": return this.#assertFits(self, rest[0]);
       case "VM.set_is_a_template":

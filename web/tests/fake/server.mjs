@@ -82,6 +82,8 @@ export class FakeServer {
       await this.#consoleToken(request, response);
     } else if (request.method === "GET" && ["/rrd_updates", "/vm_rrd"].includes(url.pathname)) {
       this.#measurements(request, url, response);
+    } else if (request.method === "GET" && url.pathname === "/export") {
+      this.#export(request, url, response);
     } else if (request.method === "GET" && url.pathname === "/api/v1/openapi.json") {
       response.writeHead(200, { "Content-Type": "application/json" }).end(await readFile(DESCRIPTION));
     } else if (request.method === "GET") {
@@ -141,6 +143,7 @@ export class FakeServer {
     }
     if (method === "session.logout") {
       this.sessions.delete(session);
+      for (const stop of this.polls) stop.abort();
       return "";
     }
     if (method === "event.from") {
@@ -177,6 +180,25 @@ export class FakeServer {
     } else {
       response.writeHead(404).end("nothing was measured of it yet");
     }
+  }
+
+  /** An archive in two parts; between them the task is cancelled or fails when a test wants that. */
+  #export(request, url, response) {
+    if (!this.sessions.has(this.#sessionOf(request))) {
+      response.writeHead(401).end("no session");
+      return;
+    }
+    const task = url.searchParams.get("task_id");
+    const [ref] = this.model.find("VM", (vm) => vm.uuid === url.searchParams.get("uuid"));
+    response.writeHead(200, { "Content-Type": "application/octet-stream" });
+    response.write(`ova.xml of ${this.model.get("VM", ref).name_label}, `);
+    if (this.failExport) {
+      this.model.update(task, { status: "failure", error_info: this.failExport });
+      setImmediate(() => response.destroy());
+      return;
+    }
+    this.model.update(task, { status: "success", progress: 1 });
+    response.end("complete");
   }
 
   async #consoleToken(request, response) {

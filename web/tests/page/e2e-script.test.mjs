@@ -40,8 +40,8 @@ function withoutVms(server) {
 
 test("the script goes through the life of a VM, and keeps pictures", () => against(withoutVms, (result, server, pictures) => {
   assert.equal(result.code, 0, result.stderr);
-  assert.match(result.stdout, /done, 11 pictures/);
-  assert.equal(pictures.length, 11);
+  assert.match(result.stdout, /done, 14 pictures/);
+  assert.equal(pictures.length, 14);
   assert.deepEqual(leftOver(server), []);
 }));
 

@@ -23,6 +23,7 @@ for (const [name, options] of [["light", { viewport: WIDE }], ["dark", { viewpor
       ["vm-snapshots", `vm/${vm}/snapshots`, () => page.getByText("No snapshots")],
       ["vm-console", `vm/${vm}/console`, () => page.locator(".xterm-rows").getByText("login:")],
       ["vm-screen", `vm/${vm}/screen`, () => page.locator(".screen-host canvas").first()],
+      ["templates", "templates", () => page.getByText("Corral tiny Linux")],
       ["hosts", "hosts", () => page.getByText("birch").first()],
       ["host", `host/${model.get("host", refs.hosts[1]).uuid}`, () => page.getByText("Runs guests by")],
       ["host-graphs", `host/${model.get("host", refs.hosts[1]).uuid}/graphs`, () => page.getByRole("slider", { name: "Network: moment" })],
@@ -45,5 +46,12 @@ for (const [name, options] of [["light", { viewport: WIDE }], ["dark", { viewpor
     await page.getByRole("button", { name: "New VM" }).click();
     await page.getByRole("dialog").waitFor();
     await shot(page, `${name}-new-vm`);
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "Find" }).click();
+    await page.getByRole("combobox", { name: "Find" }).fill("web");
+    await shot(page, `${name}-find`);
+    t.server.endSessions();
+    await page.getByRole("dialog", { name: "Log in again" }).waitFor();
+    await shot(page, `${name}-log-in-again`);
   }));
 }

@@ -135,7 +135,7 @@ for (const dark of [false, true]) {
   test(`text can be read in ${dark ? "dark" : "light"}`, () => withPage(browser, { dark }, async (t) => {
     await logIn(t);
     await t.page.getByRole("link", { name: "web1", exact: true }).waitFor();
-    for (const view of ["vms", `vm/${t.server.model.get("VM", t.server.refs.web1).uuid}`, "storage", `host/${t.server.model.get("host", t.server.refs.hosts[0]).uuid}`]) {
+    for (const view of ["vms", `vm/${t.server.model.get("VM", t.server.refs.web1).uuid}`, "storage", "templates", `host/${t.server.model.get("host", t.server.refs.hosts[0]).uuid}`]) {
       await t.page.goto(`${t.server.url}/#/${view}`);
       await t.page.locator("main h1").first().waitFor();
       assert.deepEqual(await t.page.evaluate(poorContrast), [], view);

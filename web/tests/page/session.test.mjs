@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { PASSWORD } from "../fake/server.mjs";
-import { launch, logIn, withPage } from "../harness.mjs";
+import { eventually, launch, logIn, withPage } from "../harness.mjs";
 
 let browser;
 before(async () => { browser = await launch(); });
@@ -53,21 +53,85 @@ test("logging out ends the session on the server and clears the page", () => wit
   assert.equal(t.server.sessions.size, 0);
 }));
 
-test("a session that the server ended leads to the log-in page with the reason", () => withPage(browser, {}, async (t) => {
+/** Logs in over the page whose session has ended. */
+async function logInAgain(t, password = PASSWORD) {
+  const over = t.page.getByRole("dialog", { name: "Log in again" });
+  await over.getByText("Your session has ended. Log in again.").waitFor();
+  await over.getByLabel("Password").fill(password);
+  await t.page.keyboard.press("Enter");
+  return over;
+}
+
+test("a session that the server ended is told of with the reason, and the page goes on after a log-in", () => withPage(browser, {}, async (t) => {
   await logIn(t);
-  await t.page.getByRole("link", { name: "web1", exact: true }).waitFor();
+  await t.page.getByRole("link", { name: "web1", exact: true }).click();
+  await t.page.getByRole("tab", { name: "Disks" }).click();
   t.server.endSessions();
-  await t.page.getByText("Your session has ended. Log in again.").waitFor();
-  await t.page.getByText("SESSION_INVALID").waitFor();
+  const over = t.page.getByRole("dialog", { name: "Log in again" });
+  await over.getByText("SESSION_INVALID").waitFor();
   assert.equal(await t.page.evaluate(() => sessionStorage.length), 0);
-  await logIn(t);
-  await t.page.getByRole("link", { name: "web1", exact: true }).waitFor();
+  assert.equal(await over.getByLabel("User").inputValue(), "root");
+  await logInAgain(t);
+  await over.waitFor({ state: "detached" });
+  await t.page.getByRole("tab", { name: "Disks", selected: true }).waitFor();
+  t.server.model.update(t.server.refs.web1, { name_label: "web1-renamed" });
+  await t.page.getByRole("heading", { name: "web1-renamed" }).waitFor();
+  await t.page.reload();
+  await t.page.getByRole("heading", { name: "web1-renamed" }).waitFor();
 }));
 
-test("an action in a session that ended leads to the log-in page too", () => withPage(browser, {}, async (t) => {
+test("what was typed into a dialog is still there after a log-in, and can be gone on with", () => withPage(browser, {}, async (t) => {
+  await logIn(t);
+  await t.page.getByRole("button", { name: "New VM" }).click();
+  const dialog = t.page.getByRole("dialog", { name: "New VM" });
+  await dialog.getByLabel("Name").fill("half-typed");
+  await dialog.getByLabel("Memory (MiB)").fill("320");
+  t.server.endSessions();
+  await t.page.getByRole("dialog", { name: "Log in again" }).waitFor();
+  // Escape reaches neither what is below nor beyond it.
+  await t.page.keyboard.press("Escape");
+  await t.page.keyboard.press("Escape");
+  const over = await logInAgain(t, "pear");
+  await over.getByText("The user name or the password is wrong.").waitFor();
+  await over.getByLabel("Password").fill(PASSWORD);
+  await over.getByRole("button", { name: "Log in", exact: true }).click();
+  await over.waitFor({ state: "detached" });
+  assert.equal(await dialog.getByLabel("Name").inputValue(), "half-typed");
+  assert.equal(await t.page.evaluate(() => document.activeElement.closest("dialog")?.querySelector("h2")?.textContent), "New VM");
+  await dialog.getByRole("button", { name: "Install" }).click();
+  await eventually(() => t.server.model.find("VM", (vm) => vm.name_label === "half-typed" && vm.power_state === "Running").length === 1);
+}));
+
+test("what was asked for in a session that had ended is done after the log-in", () => withPage(browser, {}, async (t) => {
   await logIn(t);
   await t.page.getByRole("link", { name: "web10", exact: true }).waitFor();
   t.server.sessions.clear();
   await t.page.getByRole("button", { name: "Start web10" }).click();
-  await t.page.getByText("Your session has ended. Log in again.").waitFor();
+  await logInAgain(t);
+  await eventually(() => t.server.model.get("VM", t.server.refs.web10).power_state === "Running");
+  assert.equal(t.server.operations.calls.filter(([method]) => method === "VM.start").length, 1);
+}));
+
+test("whoever leaves the page instead gets the log-in page, and the next user none of what was open", () => withPage(browser, {}, async (t) => {
+  await logIn(t);
+  await t.page.getByRole("link", { name: "Storage" }).click();
+  await t.page.getByRole("button", { name: "New storage" }).click();
+  await t.page.getByRole("dialog", { name: "New storage" }).getByLabel("Name").fill("mine");
+  t.server.endSessions();
+  await t.page.getByRole("button", { name: "Leave it, log in as another user" }).click();
+  await t.page.getByText("SESSION_INVALID").waitFor();
+  assert.equal(await t.page.getByRole("dialog").count(), 0);
+  await t.page.getByLabel("Password").fill(PASSWORD);
+  await t.page.keyboard.press("Enter");
+  await t.page.getByRole("heading", { name: "Storage" }).waitFor();
+  assert.equal(await t.page.getByRole("dialog").count(), 0);
+}));
+
+test("a kept session that is over when the page is loaded leads to the log-in page", () => withPage(browser, {}, async (t) => {
+  await logIn(t);
+  t.server.sessions.clear();
+  await t.page.reload();
+  await t.page.getByText("SESSION_INVALID").waitFor();
+  assert.equal(await t.page.getByRole("dialog").count(), 0);
+  assert.equal(await t.page.getByRole("navigation", { name: "Main" }).count(), 0);
 }));
