@@ -21,6 +21,7 @@
 #include "system.h"
 #include "trail.h"
 #include "work.h"
+#include <assert.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <inttypes.h>
@@ -139,8 +140,18 @@ static void complete_late(void *arg)
     call->complete(call);
 }
 
+void call_check_error(struct call *call, int rc)
+{
+    if (rc == 0 || call->err.code)
+        return;
+    log_error("gate", "a defect: a message failed without saying why", "message", call->name);
+    fail_internal(&call->err, "%s failed, and the server does not know why: a defect of its.", call->name);
+    assert(!"a message failed without an error");
+}
+
 void call_finish(struct call *call, int rc)
 {
+    call_check_error(call, rc);
     call->failed = rc < 0;
     if (call->delay_ms > 0)
         timers_after(call->server->timers, call->delay_ms, complete_late, call);

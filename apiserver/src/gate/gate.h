@@ -23,6 +23,10 @@ struct session *gate_session(struct server *server, const char *text, struct api
  */
 struct snapshot *gate_snapshot(const struct call *call);
 
+/* A failure (rc < 0) without an error becomes INTERNAL_ERROR, so that whoever ends the call can rely on one;
+ * where assertions are on the process ends. */
+void call_check_error(struct call *call, int rc);
+
 /* Answers, after the delay that the call asks for. The gate's own last step. */
 void call_finish(struct call *call, int rc);
 

@@ -198,6 +198,7 @@ static void name_cancelled_task(struct call *call)
 static void end(struct call *call, int rc)
 {
     AUTO_BUF struct buf xml = BUF_INIT;
+    call_check_error(call, rc);
     if (rc == 0)
         failpoint_of("handled", call->method->name);
     else
@@ -436,6 +437,7 @@ static bool wants_task(const struct call *call)
 
 static void finish_small(struct call *call, int rc)
 {
+    call_check_error(call, rc);
     if (call->method->kind != METHOD_GETTER)
         work_log_outcome(call, rc);
     call_finish(call, rc);

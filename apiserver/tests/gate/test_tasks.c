@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 
 static struct trial_server trial;
@@ -311,6 +312,52 @@ Test(tasks, ends_are_insisted_on)
     cr_assert_gt(tries, 12);
     trial.server.closing = false;
 }
+
+/* ---- a failure that says nothing ---- */
+
+static sem_t ended;
+
+static void expect_words(struct call *call)
+{
+    cr_expect(call->failed);
+    cr_expect_str_eq(call->err.code, "INTERNAL_ERROR");
+    cr_expect(strstr(call->err.params[0], "network.create failed"), "%s", call->err.params[0]);
+    call_free(call);
+    sem_post(&ended);
+}
+
+static void end_nameless(void (*finish)(struct call *, int))
+{
+    static const char name[] = "network.create";
+    struct call *call = call_new(&trial.server, name, NULL, false, "127.0.0.1", expect_words);
+    call->method = method_find(name, sizeof(name) - 1);
+    call->session = session_ref(trial.root);
+    call->task = make_in(TASK_STATUS_TYPE_PENDING);
+    task_running(trial.server.tasks, call->task);
+    sem_init(&ended, 0, 0);
+    finish(call, -1);
+    while (sem_wait(&ended) != 0)
+        ;
+    sem_destroy(&ended);
+}
+
+/* A handler that fails without an error is a defect: told as one, and found where assertions are on. */
+#ifdef NDEBUG
+Test(tasks, a_failure_without_an_error_is_a_defect)
+{
+    end_nameless(call_finish);
+    end_nameless(work_end_taken);
+}
+#else
+Test(tasks, a_failure_without_an_error_is_found, .signal = SIGABRT)
+{
+    end_nameless(call_finish);
+}
+Test(tasks, a_later_failure_without_an_error_is_found, .signal = SIGABRT)
+{
+    end_nameless(work_end_taken);
+}
+#endif
 
 /* ---- dragged down by others ---- */
 
