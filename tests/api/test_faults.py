@@ -37,6 +37,7 @@ ELSEWHERE = {
     "migrate-destination:": ("tests/api/test_migrate.py", "hv/tests/migrate_test.c"),
     "join-step:": ("tests/api/test_pool_members.py",),
     "eject-step:": ("tests/api/test_pool_members.py",),
+    "send-away:": ("tests/api/test_migrate.py",),
     "standing-decided:": ("tests/api/test_pool_members.py",),
     "ha-step:": ("tests/api/test_ha.py",),
     "watchdog:": ("hv/ha/tests/ha_test.c",),

@@ -42,6 +42,29 @@ class MigrateCase(VmCase):
         self.api.VM.start_on(vm, self.first, False, False)
         return vm, vdi
 
+    def interrupted(self, failpoint, method, *params):
+        """poold dies there in the call; its task after the restart."""
+        self.pool.stop()
+        os.environ["CORRAL_FAILPOINT"] = failpoint
+        try:
+            self.pool.start()
+        finally:
+            del os.environ["CORRAL_FAILPOINT"]
+        VmCase.api = self.api = self.pool.login()
+        before = set(self.api.task.get_all())
+        try:
+            self.api.call("Async." + method, self.api.session, *params)
+        except (OSError, http.client.HTTPException):
+            pass  # it was dead before it could answer
+        until("poold dies", lambda: not self.pool.poold.running, 60)
+        self.pool.kill()
+        self.pool.start()
+        VmCase.api = self.api = self.pool.login()
+        task = next(ref for ref, record in self.api.task.get_all_records().items()
+                    if ref not in before and record["name_label"] in (method, "Async." + method))
+        until("the task is over", lambda: self.api.task.get_status(task) not in ("pending", "cancelling"), 60)
+        return self.api.task.get_record(task)
+
     def dest(self, host):
         return self.api.host.migrate_receive(host, self.network, {})
 
@@ -259,28 +282,6 @@ class Evacuate(MigrateCase):
 class Restart(MigrateCase):
     """poold dies in the middle."""
 
-    def interrupted(self, failpoint, method, *params):
-        self.pool.stop()
-        os.environ["CORRAL_FAILPOINT"] = failpoint
-        try:
-            self.pool.start()
-        finally:
-            del os.environ["CORRAL_FAILPOINT"]
-        VmCase.api = self.api = self.pool.login()
-        before = set(self.api.task.get_all())
-        try:
-            self.api.call("Async." + method, self.api.session, *params)
-        except (OSError, http.client.HTTPException):
-            pass  # it was dead before it could answer
-        until("poold dies", lambda: not self.pool.poold.running, 60)
-        self.pool.kill()
-        self.pool.start()
-        VmCase.api = self.api = self.pool.login()
-        task = next(ref for ref, record in self.api.task.get_all_records().items()
-                    if ref not in before and record["name_label"] in (method, "Async." + method))
-        until("the task is over", lambda: self.api.task.get_status(task) not in ("pending", "cancelling"), 60)
-        return self.api.task.get_record(task)
-
     def one_host_has_it(self, vm):
         until("nothing runs on it", lambda: not self.api.VM.get_current_operations(vm), 60)
         return self.api.VM.get_resident_on(vm)
@@ -386,6 +387,30 @@ class ToAnotherPool(MigrateCase):
                    *self.arguments(vdis={self.vdi: self.sr_there, second: isos}), {})
         self.nothing_there()
         self.assertEqual(self.read(self.vdi), b"one")
+
+    def test_what_stays_there_is_told(self):
+        """This server dies in the middle: it cannot remove what it has made in the other pool, so it says what that is."""
+        here = self.api.VM.get_uuid(self.vm)
+        for failpoint, copy, disks, vms in (("send-away:disk", False, 1, 0), ("send-away:there", False, 1, 1),
+                                            ("send-away:there", True, 1, 1)):
+            with self.subTest(failpoint=failpoint, copy=copy):
+                record = self.interrupted(failpoint, "VM.migrate_send",
+                                          *self.arguments(**({"copy": "true"} if copy else {})), {})
+                self.assertEqual(record["status"], "failure")
+                code, words = record["error_info"][:2]
+                self.assertEqual(code, "INTERNAL_ERROR")
+                self.assertIn(self.to["master"], words)
+                self.assertNotIn("Disks that it had made were removed", words)
+                left = [(self.there.VDI, ref) for ref in self.there.SR.get_VDIs(self.sr_there)]
+                left += [(self.there.VM, ref) for ref, r in self.there.VM.get_all_records().items()
+                         if r["name_description"] == "travels"]
+                self.assertEqual(len(left), disks + vms)
+                for cls, ref in reversed(left):
+                    self.assertIn(cls.get_uuid(ref), words)
+                    cls.destroy(ref)
+                self.assertEqual(here in words, vms == 1 and not copy)
+                self.assertEqual(self.read(self.vdi), b"one")
+                self.assertEqual(self.api.VM.get_current_operations(self.vm), {})
 
     def test_there_and_a_copy(self):
         before = self.api.VM.get_record(self.vm)

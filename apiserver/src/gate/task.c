@@ -332,6 +332,16 @@ void task_note_agent(struct tx *tx, struct ref task, struct ref host, const char
     tx_sync(tx);
 }
 
+void task_note_away(struct tx *tx, struct ref task, const char *url, const char *what)
+{
+    const struct str_map **work = work_of(tx, task);
+    if (!work)
+        return;
+    AUTO_STR const char *key = str_newf(TASK_WORK_AWAY "%s", what);
+    str_map_put(work, key, url);
+    tx_sync(tx);
+}
+
 void task_note_done(struct tx *tx, const struct call *call, struct ref result)
 {
     const struct str_map **work = call->method ? work_of(tx, call->task) : NULL; /* else: within a transfer */

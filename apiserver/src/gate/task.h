@@ -23,6 +23,7 @@
 #define TASK_WORK_KEY "key"             /* uuid of the domain or disk that it is about */
 #define TASK_WORK_DONE "done"           /* what the call was to do is recorded: its result as XML */
 #define TASK_WORK_MADE "made:"          /* made:<uuid>: a VDI made on the way to something else */
+#define TASK_WORK_AWAY "away:" /* away:VDI <uuid>: made in another pool, at the URL that is the value */
 
 #define TASK_MODE_CALL "call"   /* of a synchronous call: goes with it */
 #define TASK_MODE_ASYNC "async" /* of an Async call */
@@ -73,6 +74,9 @@ void tasks_sweep(struct server *server);
 /* Notes the operation that an agent is about to be given. The commit waits for the disk. */
 void task_note_agent(struct tx *tx, struct ref task, struct ref host, const char *id, const char *call,
                      const char *key);
+/* Notes what was made in the pool at `url`, which this server cannot remove there after a restart ("VDI
+ * <uuid>"); "": something may have been. The commit waits for the disk. */
+void task_note_away(struct tx *tx, struct ref task, const char *url, const char *what);
 /* What the call was to do is recorded in this very transaction; `result` null: it has none. */
 void task_note_done(struct tx *tx, const struct call *call, struct ref result);
 /* The same for a call of class VDI that was to make this one; else a VDI of this uuid was made on the way to

@@ -11,6 +11,7 @@
 #include "storage.h"
 #include "vm_state.h"
 #include <base/clock.h>
+#include <base/failpoint.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -124,6 +125,24 @@ static char *await_task(struct sending *s, const char *task, int64_t patience_ms
         }
         nanosleep(&(struct timespec){.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000}, NULL);
     }
+}
+
+/* A restart of this server has no session there any more: it can only tell what stays. */
+static int note_there(struct sending *s, const char *cls, const char *uuid, struct api_err *err)
+{
+    AUTO_FREE char *what = xasprintf("%s%s%s", cls, *cls ? " " : "", uuid);
+    struct tx *tx = store_begin(s->call->server->store);
+    task_note_away(tx, s->call->task, str_map_get(s->what->dest, "master"), what);
+    return server_commit(tx, err);
+}
+
+static int note_made_there(struct sending *s, const char *cls, const char *ref, struct api_err *err)
+{
+    AUTO_FREE char *message = xasprintf("%s.get_uuid", cls);
+    AUTO_JSON json_t *uuid = ask(s, message, json_pack("[s]", ref), err);
+    if (!uuid)
+        return -1;
+    return note_there(s, cls, json_is_string(uuid) ? json_string_value(uuid) : ref, err);
 }
 
 typedef ssize_t source_fn(void *arg, char *to, size_t max);
@@ -299,8 +318,9 @@ static int send_disk(struct sending *s, size_t index, struct api_err *err)
         str_map_json(vdi->other_config), "xenstore_data", str_map_json(vdi->xenstore_data), "sm_config",
         json_object(), "tags", str_set_json(vdi->tags));
     disk->made = ask_ref(s, "VDI.create", json_pack("[o]", record), err);
-    if (!disk->made)
+    if (!disk->made || note_made_there(s, "VDI", disk->made, err) < 0)
         return -1;
+    failpoint("send-away:disk");
     return send_content(s, disk, (double)index / (double)(s->count + 1),
                         (double)(index + 1) / (double)(s->count + 1), err);
 }
@@ -332,7 +352,8 @@ static char *first_ref(const char *result)
 static int send_rows(struct sending *s, struct api_err *err)
 {
     AUTO_BUF struct buf archive = BUF_INIT, path = BUF_INIT;
-    if (export_metadata_bare(s->call->server, s->call->snapshot, s->what->vm, &archive, err) < 0)
+    if (export_metadata_bare(s->call->server, s->call->snapshot, s->what->vm, &archive, err) < 0 ||
+        (!s->what->copy && note_there(s, "VM", s->what->vm->uuid, err) < 0))
         return -1;
     buf_printf(&path, "/import_metadata?restore=%s", s->what->copy ? "false" : "true");
     for (size_t i = 0; i < s->count; i++)
@@ -342,7 +363,9 @@ static int send_rows(struct sending *s, struct api_err *err)
     if (!result)
         return -1;
     s->vm = first_ref(result);
-    return s->vm ? 0 : fail_internal(err, "The other pool does not say which VM it has made.");
+    if (!s->vm)
+        return fail_internal(err, "The other pool does not say which VM it has made.");
+    return s->what->copy ? note_made_there(s, "VM", s->vm, err) : 0;
 }
 
 /* With its address, unless there are two of it from now on. */
@@ -494,7 +517,7 @@ int vm_send_check(struct call *call, const struct vm_send *send, struct api_err 
 int vm_send(struct call *call, const struct vm_send *send, struct ref *result, struct api_err *err)
 {
     AUTO_SENDING struct sending s = {.call = call, .what = send, .trusted = -1};
-    int rc = prepare(&s, err);
+    int rc = prepare(&s, err) < 0 ? -1 : note_there(&s, "", "", err);
     for (size_t i = 0; rc == 0 && i < s.count; i++)
         rc = send_disk(&s, i, err);
     if (rc == 0)
@@ -503,6 +526,8 @@ int vm_send(struct call *call, const struct vm_send *send, struct ref *result, s
         rc = send_cards(&s, err);
     if (rc == 0 && !ref_parse(s.vm, result))
         rc = fail_internal(err, "The other pool answered with something else than a reference.");
+    if (rc == 0)
+        failpoint("send-away:there");
     if (rc == 0)
         rc = leave(&s, *result, err);
     if (rc < 0)

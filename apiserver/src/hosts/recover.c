@@ -13,6 +13,7 @@
 #include "../server.h"
 #include "hosts.h"
 #include "networks.h"
+#include <base/buf.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <model/errors.h>
@@ -82,6 +83,22 @@ static bool is_single_step(const struct interrupted *e)
     return false;
 }
 
+static bool starts_with(const char *text, const char *prefix)
+{
+    return strncmp(text, prefix, strlen(prefix)) == 0;
+}
+
+/* Operations that make disks before anything has a row of them: the SR's list names them. */
+static bool makes_disks(const char *call)
+{
+    static const char *const calls[] = {"disk_create", "disk_clone", "disk_copy", "disk_import",
+                                        "domain_snapshot"};
+    for (size_t i = 0; i < ARRAY_LEN(calls); i++)
+        if (streq(call, calls[i]))
+            return true;
+    return false;
+}
+
 /* Calls whose key is a domain, though their name says disk. */
 static bool is_of_domain(const char *call)
 {
@@ -147,7 +164,7 @@ static struct interrupted *interrupted_new(struct tx *tx, const struct task_row 
     e->key = str_new(word(task->work, TASK_WORK_KEY));
     e->agent_id = str_new(word(task->work, TASK_WORK_AGENT));
     e->value = str_new(word(task->work, TASK_WORK_VALUE));
-    e->owns_disk = strncmp(e->call, "disk_", strlen("disk_")) == 0 && !is_of_domain(e->call);
+    e->owns_disk = starts_with(e->call, "disk_") && !is_of_domain(e->call);
     const struct class_desc *cls = class_find(word(task->work, TASK_WORK_CLASS));
     if (!ref_parse(word(task->work, TASK_WORK_HOST), &e->host))
         e->host = REF_NULL;
@@ -175,9 +192,32 @@ static void keep(struct recovery *r, struct server *server, struct tx *tx, const
 static bool has_made(const struct str_map *work)
 {
     for (size_t i = 0; work && i < work->count; i++)
-        if (strncmp(work->pairs[i].key, TASK_WORK_MADE, strlen(TASK_WORK_MADE)) == 0)
+        if (starts_with(work->pairs[i].key, TASK_WORK_MADE))
             return true;
     return false;
+}
+
+/* What stays in another pool, in words for its owner. False: nothing was made there. */
+static bool left_away(const struct str_map *work, struct buf *text)
+{
+    const char *url = NULL, *before = ": ";
+    for (size_t i = 0; work && i < work->count; i++)
+        if (starts_with(work->pairs[i].key, TASK_WORK_AWAY))
+            url = work->pairs[i].value;
+    if (!url)
+        return false;
+    buf_printf(text, "What it had made in the pool at %s stays there", url);
+    for (size_t i = 0; i < work->count; i++) {
+        const char *what = work->pairs[i].key + strlen(TASK_WORK_AWAY);
+        if (!starts_with(work->pairs[i].key, TASK_WORK_AWAY) || !*what)
+            continue;
+        buf_printf(text, "%s%s", before, what);
+        before = ", ";
+    }
+    if (streq(before, ": "))
+        buf_add_str(text, ", if it came to that: a disk named as here, that no VM uses");
+    buf_add_str(text, ". Remove it there before you ask again.");
+    return true;
 }
 
 static void settle_without_agent(struct tx *tx, const struct task_row *task)
@@ -187,7 +227,13 @@ static void settle_without_agent(struct tx *tx, const struct task_row *task)
     AUTO_STR const char *mode = str_new(word(task->work, TASK_WORK_MODE));
     AUTO_STR const char *done = str_new(word(task->work, TASK_WORK_DONE));
     struct verdict verdict = {.task = task->row.ref, .mode = mode, .result = done};
-    if (!*done) {
+    AUTO_BUF struct buf away = BUF_INIT;
+    if (!*done && left_away(task->work, &away)) {
+        AUTO_FREE char *text =
+            xasprintf("%s was interrupted by a restart of the server. %s", message, away.data);
+        err_internal_error(&err, text);
+        verdict.err = &err;
+    } else if (!*done) {
         bool transfer = streq(mode, TASK_MODE_HTTP);
         fail_internal(&err, "%s was interrupted by a restart of the server%s: ask for it again.",
                       *message ? message : task->name_label, transfer ? "" : " before anything was done");
@@ -536,15 +582,15 @@ static void conclude(struct server *server, struct interrupted *e, const struct 
 /* Disks that were made on the way to something that was not reached. 0: none is left. */
 static int destroy_made(struct server *server, const struct interrupted *e)
 {
-    static const char prefix[] = TASK_WORK_MADE;
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
     const struct task_row *task = task_row(snapshot_get(snap, CLASS_task, e->task));
     const struct str_map *work = task ? task->work : NULL;
     int rc = 0;
     for (size_t i = 0; work && i < work->count; i++) {
-        if (strncmp(work->pairs[i].key, prefix, strlen(prefix)) != 0)
+        if (!starts_with(work->pairs[i].key, TASK_WORK_MADE))
             continue;
-        const struct row *vdi = snapshot_by_uuid(snap, CLASS_VDI, work->pairs[i].key + strlen(prefix));
+        const struct row *vdi =
+            snapshot_by_uuid(snap, CLASS_VDI, work->pairs[i].key + strlen(TASK_WORK_MADE));
         if (vdi && storage_destroy_unused(server, snap, vdi->ref) < 0)
             rc = -1;
     }
@@ -561,6 +607,22 @@ static void fail_domain(const struct interrupted *e, struct ref vm, struct api_e
         err_vm_lacks_feature(err, REF_TEXT(vm));
     else
         hosts_fail_vm(err, vm, e->host, &e->failure);
+}
+
+/* A call of several steps, given up between them. */
+static void fail_midway(const struct interrupted *e, const struct str_map *work, struct api_err *err)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    buf_printf(&text, "%s was interrupted by a restart of the server. ", e->message);
+    if (has_made(work) || makes_disks(e->call))
+        buf_add_str(&text, "Disks that it had made were removed. ");
+    if (left_away(work, &text))
+        buf_add_char(&text, ' ');
+    buf_printf(&text, "Its last step on the host was %s, which %s.", e->call,
+               e->state == OPERATION_STATE_DONE     ? "was done"
+               : e->state == OPERATION_STATE_FAILED ? "failed or was cancelled"
+                                                    : "was not begun");
+    err_internal_error(err, text.data);
 }
 
 static void fail(struct server *server, const struct interrupted *e, struct api_err *err)
@@ -590,14 +652,8 @@ static void fail(struct server *server, const struct interrupted *e, struct api_
             err, "%s was interrupted by a restart of the server before anything was done: ask for it again.",
             e->message);
     } else {
-        fail_internal(
-            err,
-            "%s was interrupted by a restart of the server. Disks that it had made were removed; its "
-            "last step on the host was %s, which %s.",
-            e->message, e->call,
-            e->state == OPERATION_STATE_DONE     ? "was done"
-            : e->state == OPERATION_STATE_FAILED ? "failed or was cancelled"
-                                                 : "was not begun");
+        const struct task_row *task = task_row(snapshot_get(snap, CLASS_task, e->task));
+        fail_midway(e, task ? task->work : NULL, err);
     }
 }
 
