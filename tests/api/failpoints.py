@@ -61,7 +61,7 @@ class Points:
             return []
 
     def arm(self, order, place):
-        """`order`: kill, stop."""
+        """`order`: kill, stop; hold: that thread alone, until `held` is removed from the folder."""
         with open(self._path("new"), "w", encoding="ascii") as file:
             file.write(f"{order} {place}")
         os.rename(self._path("new"), self._path("armed"))

@@ -30,7 +30,7 @@ assert 1 <= PART <= PARTS, "CORRAL_FAULTS_PART is i/n, with i from 1 to n"
 ROUND = 8  # cases of an operation, before the next one has its turn
 # What goes on beside an operation: a place of these is nobody's in particular.
 BESIDE = ("agent-called:domain_forget", "agent-answered:domain_forget", "agent-begun:domain_forget",
-          "agent-done:domain_forget", "store:written", "store:durable")
+          "agent-done:domain_forget", "store:written", "store:durable", "events:look")
 # Places that other tests kill at: where one says so.
 ELSEWHERE = {
     "migrate-source:": ("tests/api/test_migrate.py", "hv/tests/migrate_test.c"),
@@ -39,6 +39,7 @@ ELSEWHERE = {
     "eject-step:": ("tests/api/test_pool_members.py",),
     "send-away:": ("tests/api/test_migrate.py",),
     "standing-decided:": ("tests/api/test_pool_members.py",),
+    "events:": ("apiserver/tests/gate/test_events.c",),
     "ha-step:": ("tests/api/test_ha.py",),
     "watchdog:": ("hv/ha/tests/ha_test.c",),
     "anew:": ("tests/e2e/test_boot.py",),

@@ -117,15 +117,20 @@ static void take_late(struct call *call)
     sem_post(&late->answered);
 }
 
-static void begin_late(struct late *late, const char *token, double timeout)
+static void begin(struct late *late, const struct session *session, const char *method, json_t *params)
 {
-    AUTO_JSON json_t *params = from_params("task", token, timeout);
-    json_array_insert_new(params, 0, json_string(REF_TEXT(trial.root->token)));
-    struct call *call = call_new(&trial.server, "event.from", params, false, "127.0.0.1", take_late);
+    json_array_insert_new(params, 0, json_string(REF_TEXT(session->token)));
+    struct call *call = call_new(&trial.server, method, params, false, "127.0.0.1", take_late);
     late->json = NULL;
     sem_init(&late->answered, 0, 0);
     call->reply = late;
     gate_run(call);
+    json_decref(params);
+}
+
+static void begin_late(struct late *late, const char *token, double timeout)
+{
+    begin(late, trial.root, "event.from", from_params("task", token, timeout));
 }
 
 /* The events; the caller frees them. */
@@ -137,7 +142,8 @@ static json_t *end_late(struct late *late)
     cr_assert(late->json);
     AUTO_JSON json_t *got = json_parse(late->json, strlen(late->json), &bad);
     free(late->json);
-    return json_incref(json_object_get(got, "events"));
+    return json_incref(json_is_array(got) ? got
+                                          : json_object_get(got, "events")); /* event.next, event.from */
 }
 
 static bool says(const json_t *event, const char *operation, struct ref ref)
@@ -201,6 +207,16 @@ static void arm(const char *order)
     cr_assert_eq(rename(fresh, path), 0);
 }
 
+/* At a new task, which is the result. */
+static struct ref hold_a_look(const char *held)
+{
+    arm("hold events:look");
+    struct ref fresh = make_task();
+    while (access(held, F_OK) != 0)
+        sched_yield();
+    return fresh;
+}
+
 /* Whoever comes with a newer token than the thread's look is told nothing twice. */
 Test(looks, a_subscriber_that_is_ahead)
 {
@@ -210,10 +226,7 @@ Test(looks, a_subscriber_that_is_ahead)
     struct ref old = make_task();
     AUTO_FREE char *token = ask("task", "", 0, &first);
     begin_late(&waiting, token, 60);
-    arm("hold events:look");
-    struct ref fresh = make_task();
-    while (access(held, F_OK) != 0)
-        sched_yield();
+    struct ref fresh = hold_a_look(held);
     AUTO_FREE char *newer = ask("task", token, 0, &second);
     cr_assert(json_array_size(second) == 1 && says(json_array_get(second, 0), "add", fresh));
     destroy_task(old);
@@ -224,4 +237,32 @@ Test(looks, a_subscriber_that_is_ahead)
     AUTO_JSON json_t *told = end_late(&ahead), *others = end_late(&waiting);
     cr_expect_eq(json_array_size(told), 0, "it was told of %zu", json_array_size(told));
     cr_expect_geq(json_array_size(others), 1);
+}
+
+/* The same for the older calls: what a session has registered for begins there. */
+Test(looks, a_registration_that_is_ahead)
+{
+    AUTO_FREE char *held = in_folder("held");
+    AUTO_SESSION struct session *session = trial_session(&trial, ROLE_POOL_ADMIN);
+    AUTO_ANSWER struct trial_answer registered = {0};
+    struct late waiting, ahead;
+    AUTO_JSON json_t *first = NULL;
+    AUTO_FREE char *token = ask("task", "", 0, &first);
+    begin_late(&waiting, token, 60);
+    hold_a_look(held);
+    make_task();
+    trial_call(&trial, session, "event.register", json_pack("[[s]]", "task"), &registered);
+    cr_assert_not(registered.failed, "%s", registered.code);
+    begin(&ahead, session, "event.next", json_array());
+    cr_assert_eq(remove(held), 0);
+    AUTO_JSON json_t *others = end_late(&waiting);
+    /* Whoever waits after that is looked at after it, too. */
+    AUTO_JSON json_t *all = NULL, *none = NULL;
+    AUTO_FREE char *now = ask("network", "", 0, &all), *then = ask("network", now, 0.3, &none);
+    cr_expect_neq(sem_trywait(&ahead.answered), 0, "it was told of what was there when it registered");
+    struct ref last = make_task();
+    AUTO_JSON json_t *told = end_late(&ahead);
+    cr_expect_eq(json_array_size(told), 1);
+    cr_expect(says(json_array_get(told, 0), "add", last));
+    session_close(&trial.server, session);
 }
