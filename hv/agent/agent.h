@@ -124,6 +124,8 @@ void ops_blame_end(struct agent *agent, const struct agent_op *op, struct hv_err
 bool ops_busy(struct agent *agent, const char *domain);
 /* A count, or NULL. */
 struct agent_op *ops_find(struct agent *agent, const char *id);
+/* The same; one that is not known is refused from now on. */
+struct agent_op *ops_find_or_bar(struct agent *agent, const char *id);
 void ops_cancel(struct agent *agent, const char *id);
 void ops_status(struct agent *agent, struct agent_op *op, struct operation_status *status);
 void ops_list(struct agent *agent, struct hv_operation_list_result *result);

@@ -65,7 +65,7 @@ int agent_operation_get(struct agent *agent, struct agent_op *op, const struct h
 {
     (void)op;
     (void)err;
-    struct agent_op *found = ops_find(agent, args->id);
+    struct agent_op *found = args->bar ? ops_find_or_bar(agent, args->id) : ops_find(agent, args->id);
     if (found) {
         operation_status_done(&result->status);
         ops_status(agent, found, &result->status);

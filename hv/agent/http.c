@@ -3,6 +3,7 @@
  * hosts, which has one door of its own. Nothing blocks on the server's threads: calls are handed to the
  * workers, waits to the waiters. */
 #include "agent.h"
+#include <base/failpoint.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
@@ -95,6 +96,7 @@ static void run_operation(struct request_job *job, const json_t *body, void *arg
         return;
     }
     char plain[UUID_TEXT_SIZE];
+    failpoint_of("agent-asked", job->call->name);
     if (ops_submit(job->agent, uuid_format(uuid, plain), job->call, args, timeout_ms, &op, &err) < 0)
         answer_error(job->req, 200, &err);
     else

@@ -16,6 +16,7 @@
 #define TABLE_SIZE 4096
 #define KEEP_SECONDS (36 * 3600)
 #define KEEP_MAX 20000
+#define BARRED_MAX 1024
 
 struct queue {
     char key[64]; /* "1:<uuid>" */
@@ -32,6 +33,10 @@ struct ops {
     struct journal *journal;
     int64_t swept;
     unsigned unread; /* lines of the journal that are no records */
+    /* Ids whose server has been told that they did not begin. A request that is still on its way ends with
+     * this process, so they are kept nowhere else; the oldest make room. */
+    char barred[BARRED_MAX][UUID_TEXT_SIZE];
+    size_t barred_count;
 };
 
 struct job {
@@ -92,6 +97,14 @@ static void sweep(struct ops *ops, int64_t now)
         }
 }
 
+static bool is_barred(const struct ops *ops, const char *id)
+{
+    for (size_t i = 0; i < ops->barred_count && i < BARRED_MAX; i++)
+        if (streq(ops->barred[i], id))
+            return true;
+    return false;
+}
+
 /* ---- making ---- */
 
 /* The known operation of that id, if it is the same; else the new one, written down. */
@@ -101,6 +114,13 @@ static int admit(struct agent *agent, struct agent_op *fresh, struct agent_op **
     struct ops *ops = agent->ops;
     struct buf text AUTO_BUF = BUF_INIT;
     pthread_mutex_lock(&ops->lock);
+    if (is_barred(ops, fresh->id)) {
+        pthread_mutex_unlock(&ops->lock);
+        log_warn("ops", "a request came too late", "operation", fresh->id, "call", fresh->call->name);
+        agent_op_unref(fresh);
+        return hv_fail(err, HV_ERR_KIND_SUPERSEDED,
+                       "The server was told before that this operation had not begun.");
+    }
     struct agent_op *old = table_find(ops, fresh->id);
     if (old)
         agent_op_ref(old);
@@ -420,6 +440,19 @@ struct agent_op *ops_find(struct agent *agent, const char *id)
     if (op)
         agent_op_ref(op);
     pthread_mutex_unlock(&agent->ops->lock);
+    return op;
+}
+
+struct agent_op *ops_find_or_bar(struct agent *agent, const char *id)
+{
+    struct ops *ops = agent->ops;
+    pthread_mutex_lock(&ops->lock);
+    struct agent_op *op = table_find(ops, id);
+    if (op)
+        agent_op_ref(op);
+    else if (!is_barred(ops, id))
+        snprintf(ops->barred[ops->barred_count++ % BARRED_MAX], UUID_TEXT_SIZE, "%s", id);
+    pthread_mutex_unlock(&ops->lock);
     return op;
 }
 

@@ -61,7 +61,7 @@ class Points:
             return []
 
     def arm(self, order, place):
-        """`order`: kill, stop; hold: that thread alone, until `held` is removed from the folder."""
+        """`order`: kill, stop; hold: that thread alone, until release."""
         with open(self._path("new"), "w", encoding="ascii") as file:
             file.write(f"{order} {place}")
         os.rename(self._path("new"), self._path("armed"))
@@ -73,6 +73,13 @@ class Points:
         except FileNotFoundError:
             return False
         return True
+
+    @property
+    def held(self):
+        return os.path.exists(self._path("held"))
+
+    def release(self):
+        os.unlink(self._path("held"))
 
     @property
     def hit(self):

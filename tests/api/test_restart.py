@@ -6,6 +6,7 @@ import sys
 import threading
 import unittest
 
+from failpoints import Points
 from pool import NULL, Failure, module_pool, until
 from test_events import vm_record
 from test_vm import simulated
@@ -353,6 +354,48 @@ class Uploads(Case):
         self.settled()
         self.assertEqual(self.api.VDI.get_all(), [])
         self.fails(self.api.task.get_record(task), "Disks that it had made were removed")
+
+
+class Late(Case):
+    """A request of the server before that its agent reads when the next server has asked what became of it."""
+
+    def setUp(self):
+        super().setUp()
+        self.agent = POOL.hosts[0]
+        self.points = Points(os.path.join(POOL.folder, "points-late"))
+        self.agent.stop()
+        self.points.start(self.agent, "hostd.port")
+        self.live()
+
+    def tearDown(self):
+        self.agent.stop()
+        self.agent.start("hostd.port")
+        self.api = POOL.login()
+        self.live()
+        super().tearDown()
+
+    def live(self):
+        until("the host is live", lambda: POOL.live_hosts(self.api) == 1, 60)
+
+    def test_what_was_told_as_not_begun_never_begins(self):
+        vm = self.make_vm(words="console=hvc0")
+        uuid = self.api.VM.get_uuid(vm)
+        self.points.arm("hold", "agent-asked:domain_start")
+        task = self.api.call("Async.VM.start", self.api.session, vm, False, False)
+        until("the agent has the request", lambda: self.points.held, 60)
+        POOL.kill()
+        POOL.start()
+        self.api = POOL.login()
+        until("it is told", lambda: self.api.task.get_status(task) == "failure", 60)
+        self.fails(self.api.task.get_record(task), NOT_BEGUN)
+        refused = "a request came too late"
+        self.points.release()
+        until("the agent has read it", lambda: refused in self.agent.log() or
+              any(o["args"].get("config", {}).get("uuid") == uuid for o in self.agent.operations()), 60)
+        self.assertIn(refused, self.agent.log())
+        self.assertEqual(self.api.VM.get_power_state(vm), "Halted")
+        self.api.VM.start(vm, False, False)
+        self.assertEqual(self.api.VM.get_power_state(vm), "Running")
 
 
 class Callers(Case):

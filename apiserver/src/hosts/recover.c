@@ -313,6 +313,8 @@ static void cancel(struct hv_host *agent, const struct interrupted *e)
     hv_operation_cancel_args_done(&args);
 }
 
+/* The request of the server before may still be on its way: what is told as not begun must not begin later.
+ */
 static int ask(struct hv_host *agent, const struct interrupted *e, struct hv_operation_get_result *result)
 {
     struct hv_operation_get_args args;
@@ -320,6 +322,7 @@ static int ask(struct hv_host *agent, const struct interrupted *e, struct hv_ope
     const struct hv_op op = {.timeout_ms = 10000};
     hv_operation_get_args_init(&args);
     str_assign(&args.id, e->agent_id);
+    args.bar = true;
     int rc = hv_operation_get(agent, &op, &args, result, &cause);
     hv_operation_get_args_done(&args);
     return rc;
