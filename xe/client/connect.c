@@ -2,6 +2,7 @@
  * first contact. A server that shows another one is refused. */
 #include "client.h"
 #include "trust.h"
+#include <base/file.h>
 #include <base/mem.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -94,6 +95,14 @@ static int settle(const struct xe_options *o, const char *url, char fingerprint[
     return streq(fingerprint, seen) ? 0 : changed(o, path, fingerprint, seen, err);
 }
 
+enum { CA_MAX = 4 * 1024 * 1024 };
+
+static bool holds_certificate(const char *file)
+{
+    AUTO_FREE char *text = file_read(file, CA_MAX, NULL);
+    return text && strstr(text, "-----BEGIN CERTIFICATE-----");
+}
+
 int xe_connect(struct xe_client *c, struct xe_err *err)
 {
     const struct xe_options *o = c->options;
@@ -112,6 +121,11 @@ int xe_connect(struct xe_client *c, struct xe_err *err)
     }
     if (!o->local && o->ca_file && access(o->ca_file, R_OK) < 0) {
         xe_err_set(err, XE_ERR_TRANSPORT, "xe: cannot read the CA certificate %s", o->ca_file);
+        return -1;
+    }
+    if (!o->local && o->ca_file && !holds_certificate(o->ca_file)) {
+        xe_err_set(err, XE_ERR_TRANSPORT, "xe: %s, named by --ca or XE_CA, has no certificate in PEM form",
+                   o->ca_file);
         return -1;
     }
     c->http = http_client_new(&config);

@@ -186,6 +186,10 @@ static int opening_failed(struct xe_client *c, unsigned status, const struct htt
 {
     if (status == 404)
         xe_err_set(err, XE_ERR_CLI, "the console is gone; does the VM still run?");
+    else if (status == 502)
+        xe_err_set(err, XE_ERR_CLI,
+                   "the VM's host does not answer; 'xe host-list params=name-label,host-metrics-live' "
+                   "tells which do");
     else if (status == 503)
         xe_err_set(err, XE_ERR_CLI, "the console is in use and the pool allows one session at a time");
     else if (status)

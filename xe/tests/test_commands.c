@@ -338,6 +338,9 @@ Test(commands, rows_of_one_call)
     cr_expect(eq(int, fake_run(&f, "network-create name-label=x bogus=1"), 1));
     cr_expect_not_null(
         strstr(fake_err(&f), "Unknown parameter: bogus\nUsage: xe network-create name-label=<name-label>"));
+    cr_expect(eq(int, fake_run(&f, "vdi-create sr=d name-label=x virtual-size=1"), 1));
+    cr_expect_not_null(strstr(fake_err(&f), "Unknown parameter: sr\nDid you mean 'sr-uuid'?\n"));
+    FAILS("vdi-destroy uuid=", "Error: uuid= is empty: what was to fill it found nothing\n");
     cr_expect_str_eq(fake_log(&f), "");
     DOES("token-create name=ci role=read-only days=7",
          "POST /api/v1/tokens {\"name\":\"ci\",\"role\":\"read-only\",\"days\":7}\n", "abc.def\n");

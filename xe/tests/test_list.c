@@ -34,12 +34,21 @@ Test(list, blocks_are_aligned_and_in_field_order)
            "    power-state ( RO): running\n"
            "\n"
            "\n");
-    PRINTS("vm-list uuid=00000061-0000-4000-8000-000000000000 params=tags,uuid,bogus,other-config",
-           "uuid ( RO)            : 00000061-0000-4000-8000-000000000000\n"
-           "    other-config (MRW): role: web; x: y, z\n"
-           "            tags (SRW): a, b\n"
-           "\n"
-           "\n");
+}
+
+Test(list, an_unknown_column_is_left_out_and_told_of)
+{
+    cr_expect(eq(int,
+                 fake_run(&f, "vm-list uuid=00000061-0000-4000-8000-000000000000 "
+                              "params=tags,uuid,bogus,nme-label,other-config"),
+                 0));
+    cr_expect_str_eq(fake_err(&f), "Left out: a VM has no field 'bogus'.\n"
+                                   "Left out: a VM has no field 'nme-label'. Did you mean 'name-label'?\n");
+    cr_expect_str_eq(fake_out(&f), "uuid ( RO)            : 00000061-0000-4000-8000-000000000000\n"
+                                   "    other-config (MRW): role: web; x: y, z\n"
+                                   "            tags (SRW): a, b\n"
+                                   "\n"
+                                   "\n");
 }
 
 Test(list, templates_and_control_domains_are_views_of_vm)

@@ -90,6 +90,12 @@ class Trust(Base):
         self.assertEqual((r.returncode, r.stdout, server.calls), (3, "", []))
         self.assertIn("is not accepted", r.stderr)
 
+    def test_a_ca_file_without_a_certificate_is_named(self):
+        server = self.serve(self.cert)
+        r = self.xe(server, "--ca", "/etc/hostname", "vm-list")
+        self.assertEqual((r.returncode, r.stdout, server.calls), (3, "", []))
+        self.assertEqual(r.stderr, "xe: /etc/hostname, named by --ca or XE_CA, has no certificate in PEM form\n")
+
     def test_a_certificate_of_another_name_is_refused(self):
         server = self.serve(self.odd_cert)
         r = self.xe(server, "--ca", str(self.ca[0]), "vm-list")

@@ -205,35 +205,52 @@ static bool list_takes(const char *const *list, const struct xe_param *param)
     return false;
 }
 
+/* "sr" for sr-uuid and sr-name-label: each name that begins with the word and goes on. */
+static void longer_names(const char *word, const char *const *names, size_t count, struct buf *out)
+{
+    size_t len = strlen(word);
+    for (size_t i = 0; i < count; i++)
+        if (len && strncmp(names[i], word, len) == 0 && names[i][len] == '-')
+            buf_printf(out, "%s%s", out->len ? "' or '" : "", names[i]);
+}
+
 static int unknown(struct xe_run_state *x, const char *name)
 {
+    AUTO_BUF struct buf longer = BUF_INIT;
     const char *names[64];
     const char *const *const lists[] = {x->cmd->required, x->cmd->optional};
     size_t n = 0;
     for (size_t l = 0; l < ARRAY_LEN(lists); l++)
         for (const char *const *p = lists[l]; *p && n < ARRAY_LEN(names); p++)
             names[n++] = *p;
-    const char *near = xe_nearest(name, names, n);
+    longer_names(name, names, n, &longer);
+    const char *near = longer.len ? longer.data : xe_nearest(name, names, n);
     return xe_fail(x, XE_ERR_USAGE, "Unknown parameter: %s%s%s%s", name, near ? "\nDid you mean '" : "",
                    near ? near : "", near ? "'?" : "");
+}
+
+/* Lists, selectors and param-set, param-add check what the table does not name themselves, against the
+ * fields. */
+static bool takes_fields(const struct xe_command *cmd)
+{
+    return cmd->selector || cmd->flags & XE_ANY || cmd->generated == XE_LIST ||
+           cmd->generated == XE_PARAM_SET || cmd->generated == XE_PARAM_ADD;
 }
 
 int xe_args_check(struct xe_run_state *x)
 {
     const struct xe_command *cmd = x->cmd;
+    /* First what is there and means nothing: it is often the name that a required one was given by mistake.
+     */
+    for (size_t i = 0; i < x->param_count && !takes_fields(cmd); i++) {
+        const struct xe_param *p = &x->params[i];
+        if (!xe_param_standard(p->name) && !list_takes(cmd->required, p) && !list_takes(cmd->optional, p))
+            return unknown(x, p->name);
+    }
     for (const char *const *r = cmd->required; *r; r++) {
         const char *ignored;
         if (xe_arg_required(x, *r, &ignored) < 0)
             return -1;
-    }
-    /* Lists, selectors and param-set, param-add check the rest themselves, against the fields. */
-    if (cmd->selector || cmd->flags & XE_ANY || cmd->generated == XE_LIST || cmd->generated == XE_PARAM_SET ||
-        cmd->generated == XE_PARAM_ADD)
-        return 0;
-    for (size_t i = 0; i < x->param_count; i++) {
-        const struct xe_param *p = &x->params[i];
-        if (!xe_param_standard(p->name) && !list_takes(cmd->required, p) && !list_takes(cmd->optional, p))
-            return unknown(x, p->name);
     }
     return 0;
 }

@@ -40,6 +40,10 @@ static json_t *argument(struct xe_run_state *x, const struct xe_arg *a, const ch
         return map;
     }
     const char *text = xe_arg(x, a->param);
+    if (text && !*text && a->type == XE_REF && streq(a->param, "uuid")) {
+        xe_fail(x, XE_ERR_CLI, "uuid= is empty: what was to fill it found nothing");
+        return NULL;
+    }
     if (text)
         return a->shape == XE_SET ? set_arg(x, a, text) : xe_input(x, a->param, a->type, a->cls, NULL, text);
     if (a->or_coordinator)

@@ -89,7 +89,10 @@ static int insert_one(struct xe_run_state *x, const struct xe_command *cmd, cons
     if (cd_named(x, xe_arg(x, "cd-name"), &vdi) < 0 || xe_each_vbd(x, vm, match_drive, &s) < 0)
         return -1;
     if (s.count == 0)
-        return xe_fail(x, XE_ERR_CLI, "The VM has no empty CD drive (VBD).");
+        return xe_fail(x, XE_ERR_CLI,
+                       "The VM has no empty CD drive (VBD); 'xe vm-cd-add cd-name=%s device=3' with the VM's "
+                       "uuid= gives it one with the CD in it",
+                       xe_arg(x, "cd-name"));
     if (s.count > 1)
         return xe_fail(x, XE_ERR_CLI,
                        "The VM has more than one empty CD drive. Please use the command 'vbd-insert' "

@@ -18,13 +18,20 @@ bool xe_err_is(const struct xe_err *err, const char *code)
     return err->kind == XE_ERR_API && streq(err->code, code);
 }
 
-int xe_unknown_field(struct xe_run_state *x, const struct xe_class *cls, const char *name)
+const char *xe_field_nearest(const struct xe_class *cls, const char *name)
 {
-    AUTO_BUF struct buf b = BUF_INIT;
     const char **names = xcalloc(cls->field_count, sizeof *names);
     for (size_t i = 0; i < cls->field_count; i++)
         names[i] = cls->fields[i].name;
     const char *near = xe_nearest(name, names, cls->field_count);
+    free(names);
+    return near;
+}
+
+int xe_unknown_field(struct xe_run_state *x, const struct xe_class *cls, const char *name)
+{
+    AUTO_BUF struct buf b = BUF_INIT;
+    const char *near = xe_field_nearest(cls, name);
     buf_printf(&b, "%s has no field '%s'.", cls->one, name);
     b.data[0] = b.data[0] == 'a' ? 'A' : b.data[0];
     if (near)
@@ -33,15 +40,14 @@ int xe_unknown_field(struct xe_run_state *x, const struct xe_class *cls, const c
     for (size_t i = 0, column = 0; i < cls->field_count; i++) {
         if (cls->fields[i].flags & XE_HIDDEN)
             continue;
-        size_t n = strlen(names[i]) + 2;
+        size_t n = strlen(cls->fields[i].name) + 2;
         if (i == 0 || column + n > 76) {
             buf_add_str(&b, "\n    ");
             column = 4;
         }
         column += n;
-        buf_printf(&b, "%s%s", names[i], i + 1 < cls->field_count ? ", " : "");
+        buf_printf(&b, "%s%s", cls->fields[i].name, i + 1 < cls->field_count ? ", " : "");
     }
-    free(names);
     AUTO_JSON json_t *params = json_pack("[s]", name);
     xe_err_set_api(&x->err, "Missing parameter", params);
     x->err.text = buf_take(&b);
@@ -132,7 +138,11 @@ static void print_api(struct xe_run_state *x, const struct xe_err *err)
     size_t declared = 0;
     while (t->params[declared])
         declared++;
+    bool of_storage = strncmp(err->code, "SR_BACKEND_FAILURE", 18) == 0;
     for (size_t i = 0; i < err->param_count || i < declared; i++) {
+        /* Of status, stdout and stderr a failure of storage fills one. */
+        if (of_storage && i < err->param_count && !*err->params[i])
+            continue;
         const char *name = i < declared ? t->params[i] : NULL;
         AUTO_FREE char *value = i < err->param_count ? readable(x, err, i, name) : xstrdup("<unknown>");
         xe_note(x, "%s: %s", name ? name : "<extra>", value);

@@ -169,6 +169,20 @@ static void listing_done(struct listing *l)
     free(l->shown);
 }
 
+/* A name in params= that is no field is left out, as scripts expect, but not in silence. */
+static void note_unknown(struct xe_run_state *x, const struct xe_class *cls, const char *params)
+{
+    AUTO_FREE char *copy = xstrdup(params && !streq(params, "all") ? params : "");
+    char *rest = copy, *name;
+    while ((name = strsep(&rest, ","))) {
+        if (!*name || xe_field_find(cls, name))
+            continue;
+        const char *near = xe_field_nearest(cls, name);
+        xe_note(x, "Left out: %s has no field '%s'.%s%s%s", cls->one, name, near ? " Did you mean '" : "",
+                near ? near : "", near ? "'?" : "");
+    }
+}
+
 static int read_listing(struct xe_run_state *x, struct listing *l)
 {
     static const char *const own[] = {"params", NULL};
@@ -185,6 +199,7 @@ static int read_listing(struct xe_run_state *x, struct listing *l)
         }
     }
     l->shown = xe_columns(l->cls, xe_arg(x, "params"), NULL);
+    note_unknown(x, l->cls, xe_arg(x, "params"));
     if (x->order)
         memset(l->shown, 0, l->cls->field_count);
     for (size_t i = 0; i < x->order_count; i++)
