@@ -3,10 +3,11 @@ import os
 import socket
 import ssl
 import struct
+import subprocess
 import sys
 import unittest
 
-from pool import TestPool, module_pool, until
+from pool import TestPool, module_pool, program, until
 from test_users import login, make_user
 from test_vm import simulated
 
@@ -143,6 +144,11 @@ class Connect(unittest.TestCase):
             pool.hosts[0].kill()
             status, _, _ = pool.http("GET", f"/vncsnapshot?ref={vm}&session_id={api.session}")
             self.assertEqual(status, 500)
+            run = subprocess.run([program("xe"), "-s", "127.0.0.1", "-p", str(pool.port), "--ca", pool.ca, "-u", "root",
+                                  "-pw", pool.password, "console", "vm=x"], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+            self.assertEqual(run.returncode, 1)
+            self.assertIn("the VM's host does not answer", run.stdout)
 
     def test_one_at_a_time(self):
         pool = API.pool.get_all()[0]

@@ -408,7 +408,7 @@ static struct viewer *viewer_new(struct door_job *job, const struct snapshot *sn
     }
     if (console_open(job->server, target, &v->raw, &err) == 0)
         return v;
-    door_fail(job->req, 500, &err);
+    door_fail(job->req, 502, &err); /* the agent's side */
     if (temporary)
         session_close(job->server, moved);
     viewer_remove(job->server->console_tokens, v);
