@@ -130,11 +130,51 @@ int work_run_message(struct call *call)
                              : generic_read(call, call->args, &call->err);
 }
 
+/* The first object that the call names, as it was when it began; NULL: it names none. */
+static const struct row *first_object(const struct call *call)
+{
+    for (size_t i = 0; call->args && call->snapshot && i < call->method->param_count; i++) {
+        const struct param_desc *param = &call->method->params[i];
+        const union cell *cell = (const union cell *)((const char *)call->args + param->offset);
+        const struct class_desc *cls = param->type->cls;
+        if (param->type->kind == TYPE_REF && cls->row_size && cls->uuid && cls != CLASS_session)
+            return snapshot_get(call->snapshot, cls, cell->ref);
+    }
+    return NULL;
+}
+
+/* The parameters of the error, but for those that may name a session or repeat a secret. */
+static void add_details(struct buf *text, const struct call *call)
+{
+    const struct api_err *err = &call->err;
+    bool of_session = strncmp(err->code, "SESSION_", strlen("SESSION_")) == 0 ||
+                      (err->param_count && streq(err->params[0], "session"));
+    if (of_session || call->method->flags & METHOD_SECRET_ARGS)
+        return;
+    for (size_t i = 0; i < err->param_count; i++)
+        if (*err->params[i])
+            buf_printf(text, "%s%s", text->len ? ", " : "", err->params[i]);
+}
+
 static void log_outcome(const struct call *call, int rc)
 {
-    log_info("call", rc < 0 ? "refused or failed" : "done", "message", call->method->name, "user",
-             call->session ? call->session->user : "", "from", call->peer, "error",
-             rc < 0 ? call->err.code : "");
+    AUTO_BUF struct buf details = BUF_INIT;
+    if (!log_enabled(LOG_INFO_LEVEL))
+        return;
+    const struct row *row = first_object(call);
+    const char *user = call->session ? call->session->user : "";
+    const char *object = row ? "object" : NULL; /* no key: no pairs any more */
+    const char *uuid = row ? row_cell(row, row->cls->uuid)->str : "";
+    const char *named = row && row->cls->name_label ? "name" : NULL;
+    const char *name = named ? row_cell(row, row->cls->name_label)->str : "";
+    if (rc == 0) {
+        log_info("call", "done", "message", call->method->name, "user", user, "from", call->peer, object,
+                 uuid, named, name);
+        return;
+    }
+    add_details(&details, call);
+    log_info("call", "refused or failed", "message", call->method->name, "user", user, "from", call->peer,
+             "error", call->err.code, "details", details.len ? details.data : "", object, uuid, named, name);
 }
 
 void work_log_outcome(const struct call *call, int rc)

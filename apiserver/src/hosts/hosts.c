@@ -33,6 +33,8 @@
 #define PROBE_MS 3000
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 5000
+#define TELL_MIN_MS 10000 /* from the first line about an agent's silence to the second */
+#define TELL_MAX_MS 3600000
 #define DEAD_AFTER_MS 15000 /* without an answer: the host is not live */
 #define LEAVING_MS 15000    /* so long a machine may take to end after it was asked to */
 #define RECHECK_MS 300      /* when a domain's row was busy with an operation */
@@ -53,7 +55,9 @@ struct host_entry {
     bool facts_are_new;            /* the agent said so */
     _Atomic int64_t leaving_until; /* clock_mono_ms: its machine was asked to end; 0: it was not */
     struct reconcile reconcile;
-    char boot_begun[64]; /* the boot whose VMs this process has begun to bring up */
+    char boot_begun[64];            /* the boot whose VMs this process has begun to bring up */
+    int64_t silent_since_ms;        /* 0: it answers */
+    int64_t tell_ms, tell_pause_ms; /* when its silence is told of again */
 };
 
 struct hosts {
@@ -140,6 +144,38 @@ static void record_live(struct host_entry *e, bool live, const struct host_facts
     e->live = live;
 }
 
+/* The silence of an agent is told of at once, then ever more rarely: a host may be away for days. */
+static void tell_silence(struct host_entry *e, const char *cause)
+{
+    int64_t now = clock_mono_ms();
+    bool first = e->silent_since_ms == 0;
+    if (!first && now < e->tell_ms)
+        return;
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->hosts->server->store);
+    const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, e->ref));
+    if (first)
+        e->silent_since_ms = now;
+    e->tell_pause_ms = first ? TELL_MIN_MS : 2 * e->tell_pause_ms;
+    if (e->tell_pause_ms > TELL_MAX_MS)
+        e->tell_pause_ms = TELL_MAX_MS;
+    e->tell_ms = now + e->tell_pause_ms;
+    log_warn(
+        "hosts",
+        first ? "the agent of a host does not answer; guests there may go on: look at hostd on that machine"
+              : "the agent of a host still does not answer",
+        "host", e->uuid, "name", row ? row->name_label : "", "seconds",
+        LOG_INT((now - e->silent_since_ms) / 1000), "cause", cause);
+}
+
+static void tell_answer(struct host_entry *e, const struct host_facts *facts)
+{
+    int64_t silent_ms = e->silent_since_ms ? clock_mono_ms() - e->silent_since_ms : 0;
+    e->silent_since_ms = 0;
+    log_info("hosts", "the agent answers", "host", e->uuid, "name", facts->hostname, "accelerator",
+             accelerator_name(facts->accelerator), silent_ms ? "silent_seconds" : NULL,
+             LOG_INT(silent_ms / 1000));
+}
+
 /* The machine was asked to end, and this is still the agent of before: what it says is soon over. After a
  * while the machine has evidently not done what it was asked. */
 static bool leaving(struct host_entry *e, const struct host_facts *facts)
@@ -162,13 +198,12 @@ static bool connected(struct host_entry *e)
     struct hv_op op = {.timeout_ms = 5000};
     hv_host_facts_args_init(&args);
     if (hv_host_facts(agent_of(e), &op, &args, &result, &err) < 0) {
-        log_warn("hosts", "the agent does not answer", "host", e->uuid, "cause", err.text);
+        tell_silence(e, err.text);
         if (err.kind == HV_ERR_KIND_SUPERSEDED)
             members_step_down(e->hosts->server);
         return false;
     }
-    log_info("hosts", "the agent answers", "host", e->uuid, "name", result.facts.hostname, "accelerator",
-             accelerator_name(result.facts.accelerator));
+    tell_answer(e, &result.facts);
     bool ok = recovery_look(e->hosts->server, e->ref, agent_of(e)) >= 0;
     ha_host_connected(e->hosts->server, e->ref, agent_of(e));
     storage_host_connected(e->hosts->server, e->ref, agent_of(e));
@@ -201,7 +236,7 @@ static int wait_event(struct host_entry *e, const char **cursor, int64_t wait_ms
     hv_events_wait_args_done(&args);
     if (rc < 0) {
         if (!stopping(e->hosts))
-            log_warn("hosts", "lost the agent", "host", e->uuid, "cause", err.text);
+            tell_silence(e, err.text);
         if (err.kind == HV_ERR_KIND_SUPERSEDED)
             members_step_down(e->hosts->server);
         return 0;
@@ -329,8 +364,11 @@ static void *host_run(void *arg)
         } else {
             recovery_unreachable(e->hosts->server, e->ref);
         }
-        if (e->live && clock_mono_ms() - e->last_answer_ms > DEAD_AFTER_MS)
+        if (e->live && clock_mono_ms() - e->last_answer_ms > DEAD_AFTER_MS) {
+            log_warn("hosts", "a host counts as down from now on", "host", e->uuid, "unanswered_seconds",
+                     LOG_INT((clock_mono_ms() - e->last_answer_ms) / 1000));
             record_live(e, false, NULL);
+        }
         pause_for(e->hosts, retry_ms);
         retry_ms = 2 * retry_ms < RETRY_MAX_MS ? 2 * retry_ms : RETRY_MAX_MS;
     }

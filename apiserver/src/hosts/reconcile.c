@@ -263,8 +263,8 @@ static bool record_end(struct look *look, const struct vm_row *seen, enum end_re
     const struct vm_row *vm = unchanged(look, tx, seen);
     if (!vm)
         return false;
-    log_warn("hosts", "a VM ended by itself", "vm", vm->uuid, "reason", end_reason_name(reason), "text",
-             text);
+    log_warn("hosts", "a VM ended by itself", "vm", vm->uuid, "name", vm->name_label, "reason",
+             end_reason_name(reason), "text", text);
     alert_end(tx, vm, reason, text);
     vm_state_halted(tx, vm->row.ref);
     if (!stays_wanted(look, tx, reason))

@@ -344,6 +344,31 @@ static void answer(struct transfer *t, int rc, const struct api_err *err)
     t->reader = NULL;
 }
 
+/* The VM or disk that is moved, if there is one. */
+static const struct row *moved(const struct transfer *t, const struct snapshot *snap)
+{
+    struct ref ref;
+    if (!t->object || !ref_parse(t->object, &ref))
+        return NULL;
+    const struct row *vm = snapshot_get(snap, CLASS_VM, ref);
+    return vm ? vm : snapshot_get(snap, CLASS_VDI, ref);
+}
+
+static void log_transfer(const struct transfer *t, int rc, const struct api_err *err)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(t->server->store);
+    const struct row *row = moved(t, snap);
+    const char *uuid = row ? row_cell(row, row->cls->uuid)->str : t->object ? t->object : "";
+    const char *name = row ? row_cell(row, row->cls->name_label)->str : "";
+    if (rc == 0)
+        log_info("transfer", "done", "what", t->kind->word, "object", uuid, "name", name, "user",
+                 t->session->user, "from", t->claim.peer, "bytes", LOG_INT(t->done));
+    else
+        log_info("transfer", "refused or failed", "what", t->kind->word, "object", uuid, "name", name, "user",
+                 t->session->user, "from", t->claim.peer, "bytes", LOG_INT(t->done), "error", err->code,
+                 "details", err->param_count > 1 ? err->params[1] : "");
+}
+
 /* With a session: the task, the work, what is noted of them. */
 static int perform(struct transfer *t, struct api_err *err)
 {
@@ -354,9 +379,7 @@ static int perform(struct transfer *t, struct api_err *err)
         t->cancel = &never; /* the flag went with the task */
     }
     trail_door(t->server->trail, t->claim.peer, t->session, t->kind->action->permission, rc < 0 ? err : NULL);
-    log_info("transfer", rc < 0 ? "refused or failed" : "done", "what", t->kind->word, "object",
-             t->object ? t->object : "", "user", t->session->user, "from", t->claim.peer, "bytes",
-             LOG_INT(t->done), "error", rc < 0 ? err->code : "");
+    log_transfer(t, rc, err);
     return rc;
 }
 
