@@ -75,7 +75,7 @@ void snapshot_unref(struct snapshot *snap)
     if (!snap || atomic_fetch_sub_explicit(&snap->refs, 1, memory_order_acq_rel) != 1)
         return;
     unchain(snap);
-    garbage_free_after(&snap->dead, 0, NULL);
+    garbage_free_after(&snap->dead, snap->store->floor, NULL);
     free(snap->version);
     free(snap);
 }
@@ -91,7 +91,7 @@ void snapshot_free_trash(struct store *store)
     struct garbage trash = store->trash;
     store->trash = (struct garbage){0};
     pthread_mutex_unlock(&store->chain_lock);
-    garbage_free_after(&trash, 0, NULL);
+    garbage_free_after(&trash, store->floor, NULL);
 }
 
 /* ---- reading ---- */

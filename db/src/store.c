@@ -21,17 +21,11 @@ int store_err_set(struct store_err *err, enum store_errno code, const char *form
 
 /* ---- life cycle ---- */
 
-static struct store *store_new(const struct store_config *config)
+struct store *store_new(const struct schema *schema)
 {
     struct store *store = xcalloc(1, sizeof(*store));
-    if (config->classes)
-        schema_init(&store->schema, config->classes, config->class_count, config->schema_version);
-    else
-        schema_init(&store->schema, model_classes, model_class_count, model_schema_version);
-    store->max_tombstones = config->max_tombstones ? config->max_tombstones : DEFAULT_TOMBSTONES;
-    store->head = xcalloc(1, version_size(&store->schema));
-    store->head->schema = &store->schema;
-    store->head->hash_key = ref_new();
+    store->schema = *schema;
+    store->head = xcalloc(1, version_size(schema));
     pending_init(&store->pending);
     waiter_list_init(&store->notices);
     /* Held for microseconds: a short spin is cheaper than a sleep. */
@@ -71,7 +65,8 @@ static void store_free(struct store *store)
     pthread_mutex_destroy(&store->chain_lock);
     pthread_mutex_destroy(&store->head_lock);
     pthread_mutex_destroy(&store->writer);
-    schema_done(&store->schema);
+    if (!store->base)
+        schema_done(&store->schema);
     free(store->head);
     free(store);
 }
@@ -81,16 +76,26 @@ static void store_drop(struct store *store)
 {
     struct snapshot *last = store->current;
     assert(atomic_load(&last->refs) == 1 && !last->older); /* all snapshots are released */
-    version_free_after(store->head, 0);
+    struct snapshot *base = store->base;
+    version_free_after(store->head, store->floor);
     snapshot_unref(last);
     snapshot_free_trash(store);
     store_free(store);
+    snapshot_unref(base);
 }
 
 int store_open_engine(struct store **out, const struct store_config *config, struct engine *engine,
                       struct store_err *err)
 {
-    struct store *store = store_new(config);
+    struct schema schema;
+    if (config->classes)
+        schema_init(&schema, config->classes, config->class_count, config->schema_version);
+    else
+        schema_init(&schema, model_classes, model_class_count, model_schema_version);
+    struct store *store = store_new(&schema);
+    store->max_tombstones = config->max_tombstones ? config->max_tombstones : DEFAULT_TOMBSTONES;
+    store->head->schema = &store->schema;
+    store->head->hash_key = ref_new();
     store->engine = engine;
     if (store_load(store, err) != 0) {
         store_free(store);
@@ -121,7 +126,8 @@ void store_close(struct store *store)
 {
     if (!store)
         return;
-    committer_stop(store);
+    if (!store->base)
+        committer_stop(store);
     assert(store->tx.count == 0);
     store_drop(store);
 }

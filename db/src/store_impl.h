@@ -6,6 +6,7 @@
  *   batch.c      one batch: written, published, or rolled back
  *   snapshot.c   published versions and the garbage between them
  *   store.c      opening, closing, watches, figures
+ *   fork.c       a store over a snapshot of another one
  *
  * Locks, in the order in which they are taken: writer, head_lock, chain_lock, snap_lock. watch_lock is
  * taken by itself (its callbacks may take snap_lock). */
@@ -107,6 +108,8 @@ struct store {
     struct schema schema;
     struct engine *engine;
     uint64_t max_tombstones;
+    struct snapshot *base; /* of a fork: counted; NULL: it is none */
+    uint64_t floor;        /* what was born up to here belongs to the base; 0: nothing */
 
     pthread_mutex_t writer; /* held from store_begin to the end of the transaction */
     struct tx tx;           /* the open one; guarded by writer */
@@ -200,5 +203,7 @@ void rows_sort_by_creation(const struct row **rows, size_t count);
 int store_load(struct store *store, struct store_err *err);
 
 /* ---- store.c ---- */
+/* Without rows, engine and committer. The schema is taken over. */
+struct store *store_new(const struct schema *schema);
 void store_call_watches(struct store *store, uint64_t generation);
 struct trie_edit store_edit(struct store *store, uint64_t generation);

@@ -497,3 +497,115 @@ Test(waiting, an_asynchronous_commit_calls_back)
     cr_assert_eq(store_wait(store, generation, 0), generation, "the deadline has passed");
     store_close(store);
 }
+
+/* ---- forks ---- */
+
+#define FORK_ROWS 60
+
+/* Renames, relates, deletes and makes rows, as the number says. */
+static void stir(struct store *store, struct ref *disks, struct ref *guests, unsigned seed)
+{
+    for (unsigned i = 0; i < 4 * FORK_ROWS; i++) {
+        unsigned at = (seed = seed * 1103515245u + 12345u) / 65536 % FORK_ROWS;
+        struct tx *tx = store_begin(store);
+        struct row *disk = tx_edit(tx, DISK, disks[at]), *guest = tx_edit(tx, GUEST, guests[at]);
+        if (!disk) {
+            disks[at] = tx_create(tx, DISK)->ref;
+        } else if (i % 5 == 0) {
+            tx_delete(tx, DISK, disks[at]);
+        } else if (i % 3 == 0) {
+            struct row *link = tx_create(tx, LINK);
+            AS(link, link)->guest = guests[at];
+            AS(link, link)->disk = disks[(at + i) % FORK_ROWS];
+        } else {
+            const char *name = str_newf("disk %u", i);
+            str_assign(&AS(disk, disk)->name_label, name);
+            str_unref(name);
+            AS(guest, guest)->home = disks[(at + i) % FORK_ROWS];
+            AS(guest, guest)->parent = guests[(at + i) % FORK_ROWS];
+        }
+        fixture_commit(tx);
+    }
+}
+
+static bool same_row(const struct row *row, void *arg)
+{
+    const struct row *there = snapshot_get(arg, row->cls, row->ref);
+    cr_assert(there == row, "a row of %s is another one", row->cls->name);
+    return true;
+}
+
+static void assert_same(const struct snapshot *a, const struct snapshot *b)
+{
+    for (int i = 0; i < C_COUNT; i++) {
+        cr_assert_eq(snapshot_count(a, &fixture_classes[i]), snapshot_count(b, &fixture_classes[i]));
+        snapshot_each(a, &fixture_classes[i], same_row, (void *)(uintptr_t)b);
+    }
+}
+
+Test(store, a_fork_begins_with_a_snapshot_and_keeps_its_changes_to_itself)
+{
+    struct store *store = fixture_open(NULL);
+    struct ref disks[FORK_ROWS] = {0}, guests[FORK_ROWS], ours[FORK_ROWS];
+    struct tx *tx = store_begin(store);
+    for (int i = 0; i < FORK_ROWS; i++)
+        guests[i] = tx_create(tx, GUEST)->ref;
+    fixture_commit(tx);
+    stir(store, disks, guests, 1);
+    for (unsigned round = 0; round < 5; round++) {
+        struct snapshot *before = store_snapshot(store);
+        struct store *fork = store_fork(before);
+        struct snapshot *first = store_snapshot(fork);
+        assert_same(before, first);
+        memcpy(ours, disks, sizeof(ours));
+        stir(fork, ours, guests, round + 2);
+        struct snapshot *after = store_snapshot(store);
+        assert_same(before, after);
+        snapshot_unref(after);
+        stir(store, disks, guests, round + 100); /* what the fork was made from goes on */
+        stir(fork, ours, guests, round + 50);
+        assert_same(before, first);
+        fixture_check(fork);
+        fixture_check(store);
+        snapshot_unref(before);
+        snapshot_unref(first);
+        store_close(fork);
+    }
+    fixture_check(store);
+    store_close(store);
+}
+
+static bool note_changed(const struct row *row, void *arg)
+{
+    if (row->cls == DISK)
+        *(struct ref *)arg = row->ref;
+    return true;
+}
+
+static bool note_gone(const struct store_tombstone *gone, void *arg)
+{
+    ((struct ref *)arg)[1] = gone->ref;
+    return true;
+}
+
+Test(store, a_fork_tells_what_changed_in_it)
+{
+    struct store *store = fixture_open(NULL);
+    struct ref kept = make_disk(store, "kept"), gone = make_disk(store, "gone"), told[2] = {0};
+    struct snapshot *base = store_snapshot(store);
+    struct store *fork = store_fork(base);
+    struct tx *tx = store_begin(fork);
+    AS(disk, tx_edit(tx, DISK, kept))->size = 9;
+    tx_delete(tx, DISK, gone);
+    fixture_commit(tx);
+    struct snapshot *now = store_snapshot(fork);
+    snapshot_changes(now, snapshot_generation(base), note_changed, note_gone, told);
+    cr_assert(ref_eq(told[0], kept));
+    cr_assert(ref_eq(told[1], gone));
+    cr_assert_neq(AS(disk, snapshot_get(base, DISK, kept))->size, 9);
+    cr_assert_not_null(snapshot_get(base, DISK, gone));
+    snapshot_unref(now);
+    snapshot_unref(base);
+    store_close(fork);
+    store_close(store);
+}

@@ -65,6 +65,10 @@ struct store_config {
 /* Opens or makes the file, migrates it if older, loads every row. *out only on success. An older copy in the
  * place of the file that was used last is told in the log, and no token from before is good then. */
 int store_open(struct store **out, const struct store_config *config, struct store_err *err);
+/* A store of its own that begins with what the snapshot shows: its changes are in memory only, seen by nobody
+ * else, and gone with store_close. Costs no copy of rows, and the other store takes no notice. For one thread
+ * at a time; not for tx_commit_async. Holds the snapshot. */
+struct store *store_fork(struct snapshot *base);
 /* Waits for queued commits, closes. No transaction may be open, all snapshots released. */
 void store_close(struct store *store);
 
