@@ -12,6 +12,7 @@ static const char *const level_names[] = {"error", "warn", "info", "debug"};
 
 static _Atomic int log_threshold = LOG_INFO_LEVEL;
 static const char *_Atomic log_program = "corral";
+static _Thread_local bool log_muted;
 
 void log_init(const char *program, enum log_level level)
 {
@@ -21,7 +22,14 @@ void log_init(const char *program, enum log_level level)
 
 bool log_enabled(enum log_level level)
 {
-    return (int)level <= atomic_load_explicit(&log_threshold, memory_order_relaxed);
+    return !log_muted && (int)level <= atomic_load_explicit(&log_threshold, memory_order_relaxed);
+}
+
+bool log_quiet(bool quiet)
+{
+    bool before = log_muted;
+    log_muted = quiet;
+    return before;
 }
 
 bool log_level_parse(const char *text, enum log_level *out)

@@ -51,6 +51,15 @@ Test(log, no_value_can_forge_a_line)
                      "empty=\"\" null=-\n");
 }
 
+Test(log, what_is_only_tried_is_not_told)
+{
+    log_init("poold", LOG_INFO_LEVEL);
+    cr_assert_not(log_quiet(true));
+    cr_assert_str_eq(record_of(emit_plain), "");
+    cr_assert(log_quiet(false));
+    cr_assert_str_neq(record_of(emit_plain), "");
+}
+
 Test(log, the_level_is_a_threshold)
 {
     log_init("poold", LOG_INFO_LEVEL);

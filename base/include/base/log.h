@@ -23,6 +23,10 @@ void log_event(enum log_level level, const char *part, const char *sentence, ...
 #define log_info(part, ...) log_event(LOG_INFO_LEVEL, part, __VA_ARGS__, NULL)
 #define log_debug(part, ...) log_event(LOG_DEBUG_LEVEL, part, __VA_ARGS__, NULL)
 
+/* With true, what this thread says is kept nowhere, because what it does is only tried. Returns what was set.
+ */
+bool log_quiet(bool quiet);
+
 /* What was logged last, from the beginning of a record, at most LOG_KEPT_MAX bytes; the caller frees. */
 #define LOG_KEPT_MAX (128 * 1024)
 char *log_kept(void);
