@@ -113,6 +113,7 @@ static void run_call(struct request_job *job, const json_t *body)
         answer_error(job->req, 200, &err);
         return;
     }
+    log_debug("http", "called", "call", job->call->name);
     void *args = xcalloc(1, job->call->args->size);
     if (wire_decode(job->call->args, json_object_get(body, "args"), args, complaint) < 0) {
         free(args);

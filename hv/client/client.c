@@ -50,6 +50,24 @@ int hv_host_open(const struct hv_host_address *address, struct hv_host **out, st
     return 0;
 }
 
+struct hv_host *hv_host_stand_in(const char *host_uuid, void (*asked)(void *arg, const char *host_uuid),
+                                 void *arg)
+{
+    struct hv_host *host = xcalloc(1, sizeof(*host));
+    host->uuid = xstrdup(host_uuid);
+    host->asked = asked;
+    host->asked_arg = arg;
+    return host;
+}
+
+int hv_host_check(struct hv_host *host, struct hv_err *err)
+{
+    if (host->http)
+        return 0;
+    host->asked(host->asked_arg, host->uuid);
+    return hv_fail(err, HV_ERR_KIND_UNREACHABLE, "The host's agent is not asked.");
+}
+
 void hv_host_close(struct hv_host *host)
 {
     if (!host)
@@ -276,7 +294,7 @@ int hv_call(struct hv_host *host, enum hv_call_id id, const struct hv_op *op, co
         return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "The operation has no id.");
     if (wants_cancel(&(struct making){.op = op}))
         return hv_fail(err, HV_ERR_KIND_CANCELLED, "It was cancelled.");
-    if (call->kind != HV_CALL_READ && begin(host, call, op, args, err) < 0)
+    if (hv_host_check(host, err) < 0 || (call->kind != HV_CALL_READ && begin(host, call, op, args, err) < 0))
         return -1;
     struct making m = {.host = host, .call = call, .op = op};
     m.deadline = clock_mono_ms() + (op && op->timeout_ms > 0 ? op->timeout_ms : call->timeout_ms);

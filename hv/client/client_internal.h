@@ -6,9 +6,14 @@
 struct hv_host {
     char *uuid;
     int64_t term;
-    struct http_client *http;
+    struct http_client *http; /* NULL: a stand-in */
     _Atomic bool interrupted;
+    void (*asked)(void *arg, const char *host_uuid); /* of a stand-in */
+    void *asked_arg;
 };
+
+/* 0, or -1 for a stand-in, which has told that it was asked. */
+int hv_host_check(struct hv_host *host, struct hv_err *err);
 
 /* Translates; returns -1. */
 int hv_http_failure(const struct http_error *error, struct hv_err *err);

@@ -75,7 +75,7 @@ static int send_stream(struct hv_host *host, const struct hv_call_desc *desc, co
 {
     struct hv_err ignored;
     err = err ? err : &ignored;
-    if (check_op(op, err) < 0)
+    if (check_op(op, err) < 0 || hv_host_check(host, err) < 0)
         return -1;
     char *path AUTO_FREE = stream_path(host, desc, op, args);
     struct http_call call = {.method = "PUT",
@@ -159,7 +159,7 @@ int hv_disk_export(struct hv_host *host, const struct hv_op *op, const struct hv
 {
     struct hv_err ignored;
     err = err ? err : &ignored;
-    if (check_op(op, err) < 0)
+    if (check_op(op, err) < 0 || hv_host_check(host, err) < 0)
         return -1;
     const struct hv_call_desc *desc = &hv_calls[HV_CALL_DISK_EXPORT];
     char *path AUTO_FREE = stream_path(host, desc, op, args);
@@ -191,6 +191,8 @@ int hv_console_open(struct hv_host *host, const char *domain_uuid, const char *k
     err = err ? err : &ignored;
     if (!uuid_parse(domain_uuid, &uuid) || (!streq(kind, "serial") && !streq(kind, "vnc")))
         return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "There is no such kind of console.");
+    if (hv_host_check(host, err) < 0)
+        return -1;
     char *path AUTO_FREE =
         xasprintf("/v1/console?domain=%s&kind=%s&term=%lld", domain_uuid, kind, (long long)host->term);
     unsigned status = 0;
@@ -219,6 +221,9 @@ int hv_disk_serve(struct hv_host *host, const char *sr, const char *disk, const 
     AUTO_BUF struct buf path = BUF_INIT;
     unsigned status = 0;
     struct http_error error;
+    struct hv_err ignored;
+    if (hv_host_check(host, err ? err : &ignored) < 0)
+        return -1;
     buf_printf(&path, "/v1/nbd?term=%lld&sr=", (long long)host->term);
     http_escape(&path, sr);
     buf_add_str(&path, "&disk=");

@@ -831,3 +831,27 @@ Test(sim, odd_requests_are_refused)
     http_client_free(client);
     cr_assert_eq(fixture_count(&f, "operations"), 0);
 }
+
+static void count_asked(void *arg, const char *host_uuid)
+{
+    cr_assert_str_eq(host_uuid, "00000000-0000-4000-8000-000000000001");
+    ++*(int *)arg;
+}
+
+Test(stand_in, it_asks_nobody)
+{
+    int asked = 0;
+    struct hv_host *host = hv_host_stand_in("00000000-0000-4000-8000-000000000001", count_asked, &asked);
+    struct hv_err err;
+    struct stream *stream;
+    struct hv_domain_list_args args;
+    struct hv_domain_list_result result;
+    hv_domain_list_args_init(&args);
+    cr_assert_eq(hv_domain_list(host, NULL, &args, &result, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_UNREACHABLE);
+    hv_domain_list_args_done(&args);
+    cr_assert_eq(hv_disk_serve(host, "sr", "disk", "", 1000, &stream, &err), -1);
+    cr_assert_eq(err.kind, HV_ERR_KIND_UNREACHABLE);
+    cr_assert_eq(asked, 2);
+    hv_host_close(host);
+}

@@ -43,6 +43,10 @@ struct hv_host_address {
 };
 /* Connects lazily, so it fails only on bad arguments or unreadable certificates. */
 int hv_host_open(const struct hv_host_address *address, struct hv_host **host, struct hv_err *err);
+/* A stand-in that has no agent: every call and every stream fails at once with HV_ERR_KIND_UNREACHABLE, after
+ * `asked` (on the calling thread) has heard of it. */
+struct hv_host *hv_host_stand_in(const char *host_uuid, void (*asked)(void *arg, const char *host_uuid),
+                                 void *arg);
 /* Ends idle connections. No call may be running. NULL is allowed. */
 void hv_host_close(struct hv_host *host);
 /* Makes every running call fail soon with HV_ERR_KIND_UNREACHABLE and every later one at once: for the
