@@ -35,9 +35,9 @@ static struct call *new_call(const struct patch *p, const char *name, json_t *va
     return call_new(p->server, name, params, false, p->peer, dropped);
 }
 
-static bool is_stored_only(const struct call *call)
+bool patch_stores_only(const struct method_desc *setter)
 {
-    return call->method->kind == METHOD_SETTER && !(call->method->flags & METHOD_HANDLER);
+    return setter->kind == METHOD_SETTER && !(setter->flags & METHOD_HANDLER) && setter->operation_param < 0;
 }
 
 /* The value before, as a setter's parameter. NULL: the row is gone. */
@@ -76,7 +76,7 @@ static int run_handlers(const struct patch *p, const struct patch_field *fields,
     json_t **before = xcalloc(p->count, sizeof(json_t *));
     int rc = 0;
     for (size_t i = 0; rc == 0 && i < p->count; i++) {
-        if (is_stored_only(p->calls[i]))
+        if (patch_stores_only(p->calls[i]->method))
             continue;
         json_t *now = value_now(p, field_of(p, fields[i].setter));
         rc = gate_call_blocking(new_call(p, fields[i].setter->name, fields[i].value), err);
@@ -101,14 +101,14 @@ static int store_values(const struct patch *p, uint64_t generation, bool *change
         rc = -1;
     }
     for (size_t i = 0; rc == 0 && i < p->count; i++)
-        if (is_stored_only(p->calls[i]))
+        if (patch_stores_only(p->calls[i]->method))
             rc = generic_change(tx, p->calls[i]->method, p->calls[i]->args, err);
     if (rc < 0)
         tx_abort(tx);
     else
         rc = server_commit(tx, err);
     for (size_t i = 0; !*changed && i < p->count; i++)
-        if (is_stored_only(p->calls[i])) {
+        if (patch_stores_only(p->calls[i]->method)) {
             if (rc < 0)
                 api_err_copy(&p->calls[i]->err, err);
             work_log_outcome(p->calls[i], rc);
@@ -119,7 +119,7 @@ static int store_values(const struct patch *p, uint64_t generation, bool *change
 static bool has_handlers(const struct patch *p)
 {
     for (size_t i = 0; i < p->count; i++)
-        if (!is_stored_only(p->calls[i]))
+        if (!patch_stores_only(p->calls[i]->method))
             return true;
     return false;
 }

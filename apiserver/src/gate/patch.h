@@ -1,6 +1,7 @@
 /* Several fields of one object set as one change. Each is judged as its own setter would be; those that only
- * store a value are then written in one transaction. A setter that does more (has a handler) runs by itself
- * before that, and what such ones have changed is put back when a later one is refused. Blocks: for a worker.
+ * store a value are then written in one transaction. A setter that does more (has a handler, marks an
+ * operation) runs by itself before that, and what such ones have changed is put back when a later one is
+ * refused. Blocks: for a worker.
  */
 #pragma once
 #include "../server.h"
@@ -15,3 +16,5 @@ struct patch_field {
 int patch_apply(struct server *server, struct session *session, const char *peer, struct ref object,
                 const struct patch_field *fields, size_t count, uint64_t generation, bool *changed,
                 struct api_err *err);
+/* It only stores a value. */
+bool patch_stores_only(const struct method_desc *setter);
