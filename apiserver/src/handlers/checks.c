@@ -15,6 +15,7 @@ static const struct {
     {"PBD.plug", check_pbd_plug},
     {"PBD.unplug", check_pbd_unplug},
     {"host.disable", check_host_disable},
+    {"host.evacuate", check_host_evacuate},
     {"pool.designate_new_master", check_pool_designate_new_master},
     {"pool.disable_ha", check_pool_disable_ha},
     {"pool.eject", check_pool_eject},
