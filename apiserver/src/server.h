@@ -33,6 +33,7 @@ struct call_log;
 struct trail;
 struct rest_keys;
 struct plans;
+struct rehearsal;
 struct api_tokens;
 struct front;
 struct fetch_rules;
@@ -89,8 +90,9 @@ struct server {
     _Atomic unsigned inside;
     _Atomic bool closing;
     _Atomic bool replaced; /* another database takes this one's place soon: what would change it is refused */
-    bool may_end;          /* it is a process of its own: false in tests of parts */
-    _Atomic bool again;    /* after its end the process starts anew: see ending.h */
+    struct rehearsal *rehearsal; /* whose calls see this copy of the server; NULL: what is done is done */
+    bool may_end;                /* it is a process of its own: false in tests of parts */
+    _Atomic bool again;          /* after its end the process starts anew: see ending.h */
 };
 
 /* What a request says of the task that it is about to make: headers task-id and subtask-of, or cookies and

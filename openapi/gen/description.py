@@ -154,6 +154,7 @@ class Description:
         self._relations()
         for n in names:
             self._messages(self.classes[n], raw[n].get("messages", {}))
+            self._rehearsed(self.classes[n], raw[n].get("rehearsed", []))
         self.tiers = self._tiers(load_toml(root / "tiers.toml"))
         for name in head.get("client_cert", []):
             c, _, m = name.partition(".")
@@ -308,7 +309,7 @@ class Description:
         where = f"classes/{name}.toml"
         known = {
             "name", "doc", "lifecycle", "database", "persist", "lazy", "events", "get_all", "constructor_role",
-            "constructor", "read_role", "fields", "messages", "accessors",
+            "constructor", "read_role", "fields", "messages", "accessors", "rehearsed",
         }  # fmt: skip
         if set(raw) - known:
             raise DescriptionError(f"{where}: unknown keys {sorted(set(raw) - known)}")
@@ -406,6 +407,17 @@ class Description:
                 self._replace(c, custom)
             else:
                 self._add(c, custom)
+
+    def _rehearsed(self, c, names):
+        """Messages whose handlers reach nothing but rows and agents: a plan runs them, and nothing comes of it."""
+        for name in names:
+            where = f"classes/{c.name}.toml, rehearsed {name}"
+            m = c.messages.get(name)
+            if not m or "HANDLER" not in m.flags:
+                raise DescriptionError(f"{where}: no such message with a handler")
+            if "REHEARSED" in m.flags:
+                raise DescriptionError(f"{where}: twice")
+            m.flags.add("REHEARSED")
 
     def _add(self, c, m):
         if m.name in c.messages:

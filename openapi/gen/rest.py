@@ -115,9 +115,10 @@ class Writer:
         where = {"type": ["object", "null"], "properties": {"host": obj, "why": text, "hosts": {"type": "array", "items": verdict}}}
         shown = {"action": {**text, "description": "The message."},
                  "possible": {"type": "boolean", "description": "No reason against it is known."},
-                 "whole": {"type": "boolean", "description": "The steps are known one by one; else the message's meaning is told."},
+                 "whole": {"type": "boolean", "description": "All that the server would check was checked, and the steps are known one by one; else the message's meaning is told."},
                  "steps": {"type": "array", "items": step}, "reasons": {"type": "array", "items": reason},
                  "where": {**where, "description": "Where a VM would run."}, "needs": needs,
+                 "asks": {**obj, "description": "The host whose agent is asked next, and may refuse what the server cannot know; null: none was got to."},
                  "id": {"type": ["string", "null"]}, "apply": {"type": ["string", "null"], "description": "POST there does it; null: it is not possible, or the request itself has to be sent (of tokens and uploads)."},
                  "expires": {"type": ["string", "null"]}}  # fmt: skip
         self.schemas["Plan"] = {"type": "object", "description": "What a change would do.", "required": list(shown), "properties": shown}

@@ -195,6 +195,12 @@ class Refuses(Fixture):
     def test_unknown_key(self):
         self.refused("classes/Cow.toml", COW, "async = true", "asynk = true", ["milk", "asynk"])
 
+    def test_rehearsing_what_has_no_handler(self):
+        key = "get_all = true\n"
+        self.refused("classes/Cow.toml", COW, key, key + 'rehearsed = ["shear"]\n', ["rehearsed", "shear"])
+        self.refused("classes/Cow.toml", COW, key, key + 'rehearsed = ["create"]\n', ["rehearsed", "create"])
+        self.refused("classes/Cow.toml", COW, key, key + 'rehearsed = ["milk", "milk"]\n', ["milk", "twice"])
+
     def test_operation_that_the_object_lacks(self):
         self.refused("classes/Cow.toml", COW, '"cow: milk"', '"cow: shear"', ["shear", "cow_operations"])
 

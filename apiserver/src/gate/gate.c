@@ -16,6 +16,7 @@
 #include "auth.h"
 #include "decode.h"
 #include "generic.h"
+#include "rehearsal.h"
 #include "roles.h"
 #include "session.h"
 #include "system.h"
@@ -416,7 +417,9 @@ int gate_call_blocking(struct call *call, struct api_err *err)
     struct within within = {.lock = PTHREAD_MUTEX_INITIALIZER, .ended = PTHREAD_COND_INITIALIZER, .err = err};
     call->reply = &within;
     call->complete = within_done;
-    if (prepare(call, &call->err) < 0 || roles_check(call, &call->err) < 0)
+    if (call->server->rehearsal)
+        call_finish(call, rehearsal_leave(call->server->rehearsal, &call->err));
+    else if (prepare(call, &call->err) < 0 || roles_check(call, &call->err) < 0)
         call_finish(call, -1);
     else
         work_call(call);

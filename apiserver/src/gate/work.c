@@ -8,6 +8,7 @@
 #include "gate.h"
 #include "generic.h"
 #include "park.h"
+#include "rehearsal.h"
 #include "roles.h"
 #include "session.h"
 #include "task.h"
@@ -575,4 +576,21 @@ void work_call_async(void *arg)
     answer->result_type = task_ref_type();
     call_finish(answer, 0);
     work_call(call);
+}
+
+int work_rehearse(struct call *call)
+{
+    uint64_t seen;
+    struct ending ending = {.call = call};
+    bool tasked = wants_task(call);
+    int rc = tasked ? try_mark(call, &seen, &call->err) : 0;
+    snapshot_unref(call->snapshot);
+    call->snapshot = store_snapshot(call->server->store);
+    if (rc < 0)
+        return -1;
+    call->cancel = rehearsal_cancel(call->server->rehearsal);
+    rc = work_run_message(call);
+    if (tasked)
+        server_insist(call->server, end_call, &ending);
+    return rc;
 }

@@ -4,6 +4,9 @@
 
 /* Runs the message, where the caller is. 0, or -1 with call->err. */
 int work_run_message(struct call *call);
+/* Runs a prepared call of a rehearsal where the caller is: with task and mark, which are gone afterwards, and
+ * without waiting for anybody. 0, or -1 with call->err. */
+int work_rehearse(struct call *call);
 void work_log_outcome(const struct call *call, int rc);
 /* Does a small change on the thread that it came in on. If nobody else waits for that thread it waits for the
  * disk, which spares two changes of threads; one at a time, so that others find threads that do not. False:

@@ -70,9 +70,12 @@ struct hosts {
     size_t count;
     size_t lent;              /* agents that callers have of hosts_get */
     unsigned connecting;      /* at most CONNECTS_MAX */
-    struct hv_host **retired; /* connections to former addresses, closed with the rest */
+    struct hv_host **retired; /* connections to former addresses, and stand-ins; closed with the rest */
     size_t retired_count;
     bool stop;
+    struct hosts *real; /* these are stand-ins for them; NULL: they are real themselves */
+    void (*asked)(void *arg, const char *host_uuid);
+    void *asked_arg;
 };
 
 static bool stopping(struct hosts *h)
@@ -463,13 +466,10 @@ static void wait_settled(struct hosts *h, int64_t deadline_ms)
     pthread_mutex_unlock(&h->lock);
 }
 
-struct hosts *hosts_new(struct server *server, int settle_ms)
+static struct hosts *hosts_alloc(struct server *server)
 {
     struct hosts *h = xcalloc(1, sizeof(*h));
     h->server = server;
-    h->ca_file = xasprintf("%s/pki/ca.pem", server->state_dir);
-    h->cert_file = xasprintf("%s/pki/poold.pem", server->state_dir);
-    h->key_file = xasprintf("%s/pki/poold.key", server->state_dir);
     pthread_mutex_init(&h->refresh, NULL);
     pthread_mutex_init(&h->lock, NULL);
     pthread_condattr_t attr;
@@ -478,6 +478,15 @@ struct hosts *hosts_new(struct server *server, int settle_ms)
     pthread_cond_init(&h->changed, &attr);
     pthread_condattr_destroy(&attr);
     pthread_cond_init(&h->turn, NULL);
+    return h;
+}
+
+struct hosts *hosts_new(struct server *server, int settle_ms)
+{
+    struct hosts *h = hosts_alloc(server);
+    h->ca_file = xasprintf("%s/pki/ca.pem", server->state_dir);
+    h->cert_file = xasprintf("%s/pki/poold.pem", server->state_dir);
+    h->key_file = xasprintf("%s/pki/poold.key", server->state_dir);
     server->hosts = h; /* the threads of hosts undo what was interrupted: they look for agents themselves */
     hosts_refresh(h);
     wait_settled(h, clock_mono_ms() + settle_ms);
@@ -528,8 +537,40 @@ void hosts_free(struct hosts *h)
     free(h);
 }
 
+struct hosts *hosts_stand_in(struct hosts *real, void (*asked)(void *arg, const char *host_uuid), void *arg)
+{
+    struct hosts *h = hosts_alloc(real->server);
+    h->real = real;
+    h->asked = asked;
+    h->asked_arg = arg;
+    return h;
+}
+
+/* Closed with the rest. With h->lock held. */
+static void retire(struct hosts *h, struct hv_host *agent)
+{
+    h->retired = xreallocarray(h->retired, h->retired_count + 1, sizeof(*h->retired));
+    h->retired[h->retired_count++] = agent;
+}
+
+static struct hv_host *stand_in(struct hosts *h, struct ref host, struct api_err *err)
+{
+    struct hv_host *agent = hosts_get(h->real, host, err);
+    if (!agent)
+        return NULL;
+    struct hv_host *instead = hv_host_stand_in(hv_host_uuid(agent), h->asked, h->asked_arg);
+    hosts_put(h->real, agent);
+    pthread_mutex_lock(&h->lock);
+    retire(h, instead);
+    h->lent++;
+    pthread_mutex_unlock(&h->lock);
+    return instead;
+}
+
 struct hv_host *hosts_get(struct hosts *h, struct ref host, struct api_err *err)
 {
+    if (h->real)
+        return stand_in(h, host, err);
     pthread_mutex_lock(&h->lock);
     struct host_entry *e = find_locked(h, host);
     struct hv_host *agent = e ? e->agent : NULL;
@@ -583,6 +624,10 @@ int hosts_readdress(struct hosts *h, struct ref ref, const char *address, struct
     struct hv_host *agent;
     if (!row)
         return fail_handle(err, CLASS_host, ref);
+    if (h->real) {
+        h->asked(h->asked_arg, row->uuid);
+        return err_host_offline(err, REF_TEXT(ref));
+    }
     const struct hv_host_address to = {.host_uuid = row->uuid,
                                        .address = address,
                                        .port = (int)row->agent_port,
@@ -601,9 +646,7 @@ int hosts_readdress(struct hosts *h, struct ref ref, const char *address, struct
     struct hv_host *former = e ? e->agent : agent;
     if (e)
         e->agent = agent;
-    /* Calls may still run over it. */
-    h->retired = xreallocarray(h->retired, h->retired_count + 1, sizeof(*h->retired));
-    h->retired[h->retired_count++] = former;
+    retire(h, former); /* calls may still run over it */
     pthread_mutex_unlock(&h->lock);
     return e ? 0 : fail_handle(err, CLASS_host, ref);
 }

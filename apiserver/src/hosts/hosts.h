@@ -20,6 +20,10 @@ void hosts_free(struct hosts *hosts);
 /* A host has joined or has a new address. */
 void hosts_refresh(struct hosts *hosts);
 
+/* The same hosts with stand-ins for their agents, for a rehearsal: `asked` hears which one a call would have
+ * asked. Freed with hosts_free; `real` lives longer. */
+struct hosts *hosts_stand_in(struct hosts *real, void (*asked)(void *arg, const char *host_uuid), void *arg);
+
 /* Counted; NULL with HOST_NOT_LIVE or HANDLE_INVALID in *err. Give back with hosts_put. */
 struct hv_host *hosts_get(struct hosts *hosts, struct ref host, struct api_err *err);
 void hosts_put(struct hosts *hosts, struct hv_host *agent);

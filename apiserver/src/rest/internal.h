@@ -171,7 +171,9 @@ void upload_plan_drop(struct rest *r, struct ref vdi, const struct upload *uploa
 /* Answers 400 when a plan is asked for of what has none: true. */
 bool plan_absent(struct rest *r);
 struct patch_field;
-void plan_patch(struct rest *r, const struct row *row, const struct patch_field *fields, size_t count);
+/* Answers with what the setters would do; `errs`: of fields that cannot be set at all. */
+void plan_patch(struct rest *r, const struct row *row, const struct patch_field *fields, size_t count,
+                const struct api_err *errs, size_t err_count);
 void rest_plan_apply(struct rest *r);
 
 /* ---- desired state ---- */

@@ -85,33 +85,38 @@ static void apply(struct rest *r, const struct row *row, const struct patch_fiel
 void rest_patch(struct rest *r)
 {
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(r->server->store);
-    AUTO_API_ERR struct api_err err = API_ERR_INIT;
     bool planned;
     const struct row *row = plan_wanted(r, &planned) && rest_may_read(r) ? rest_object(r, snap) : NULL;
-    size_t count = 0, max = json_object_size(r->body);
+    size_t count = 0, err_count = 0, max = json_object_size(r->body);
     const char *name;
     json_t *value;
-    int rc = 0;
     if (!row) {
         rest_done(r);
         return;
     }
     struct patch_field *fields = xcalloc(max ? max : 1, sizeof(*fields));
+    struct api_err *errs = xcalloc(max ? max : 1, sizeof(*errs)); /* a plan tells all of them */
     json_object_foreach(r->body, name, value)
     {
-        rc = read_field(snap, row, name, value, &fields[count], &err);
-        if (rc < 0)
+        errs[err_count] = API_ERR_INIT;
+        if (read_field(snap, row, name, value, &fields[count], &errs[err_count]) == 0)
+            count++;
+        else
+            err_count++;
+        if (err_count && !planned)
             break;
-        count++;
     }
-    if (rc < 0)
-        rest_fail(r, &err);
-    else if (planned)
-        plan_patch(r, row, fields, count);
+    if (planned)
+        plan_patch(r, row, fields, count, errs, err_count);
+    else if (err_count)
+        rest_fail(r, &errs[0]);
     else
         apply(r, row, fields, count);
     for (size_t i = 0; i < count; i++)
         json_decref(fields[i].value);
+    for (size_t i = 0; i < err_count; i++)
+        api_err_done(&errs[i]);
     free(fields);
+    free(errs);
     rest_done(r);
 }

@@ -1,12 +1,16 @@
 /* ?plan=true on a change, and POST /plans/{id}/apply.
  *
  * A plan is made from the gate's own verdicts, without a task or a mark: the call is prepared (message, role,
- * arguments), the rules of its operation are asked, and plan_steps.c adds what the handler would do. It keeps
- * the versions of the objects that it rests on. Applying compares these and then runs the very request that
- * was planned. */
+ * arguments), the rules of its operation and the message's checks are asked for all that they refuse, and
+ * what passes these is rehearsed (gate/rehearsal.h): its handler says what else it would refuse. plan_steps.c
+ * tells what the common messages would do, plan_changes.c what the rehearsal of others has changed. The plan
+ * keeps the versions of the objects that it rests on. Applying compares these and then runs the very request
+ * that was planned. */
 #include "plan.h"
 
 #include "../gate/gate.h"
+#include "../gate/permissions.h"
+#include "../gate/roles.h"
 #include "../gate/session.h"
 #include "../gate/why.h"
 #include "../handlers/checks.h"
@@ -217,22 +221,40 @@ struct refusals plan_refusals(struct plan *p)
     return (struct refusals){hear, p};
 }
 
+static void ask_rules_of(struct plan *p, const struct method_desc *m, struct ref ref)
+{
+    const struct class_desc *cls = m->params[m->operation_param].type->cls;
+    size_t i;
+    json_t *reason;
+    struct tx *tx = store_begin(p->server->store);
+    const struct row *row = tx_get(tx, cls, ref);
+    AUTO_JSON json_t *reasons = row ? why_reasons(tx, row, m->operation) : json_array();
+    tx_abort(tx);
+    plan_saw(p, snapshot_get(p->snap, cls, ref));
+    json_array_foreach(reasons, i, reason) add_reason(p, NULL, json_incref(reason));
+}
+
 /* The rules of the operation that the message marks. */
 static void ask_rules(struct plan *p)
 {
     const struct method_desc *m = p->call->method;
-    const struct param_desc *param = m->operation_param >= 0 ? &m->params[m->operation_param] : NULL;
-    size_t i;
-    json_t *reason;
-    if (!param)
+    if (m->operation_param < 0)
         return;
-    struct ref ref = ((const union cell *)((const char *)p->call->args + param->offset))->ref;
-    struct tx *tx = store_begin(p->server->store);
-    const struct row *row = tx_get(tx, param->type->cls, ref);
-    AUTO_JSON json_t *reasons = row ? why_reasons(tx, row, m->operation) : json_array();
-    tx_abort(tx);
-    plan_saw(p, snapshot_get(p->snap, param->type->cls, ref));
-    json_array_foreach(reasons, i, reason) add_reason(p, NULL, json_incref(reason));
+    const struct param_desc *param = &m->params[m->operation_param];
+    ask_rules_of(p, m, ((const union cell *)((const char *)p->call->args + param->offset))->ref);
+}
+
+/* What is known when the arguments cannot be read: the role, and the rules for the object of the path. */
+static void ask_without_arguments(struct plan *p, const struct method_desc *m)
+{
+    const struct target *target = &p->rest->target;
+    AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    AUTO_FREE char *permission = permission_of_method(m);
+    if (roles_require(p->rest->session, m->role, permission, &err) < 0)
+        plan_refused(p, NULL, &err);
+    const struct row *row = target->uuid[0] ? snapshot_by_uuid(p->snap, target->cls, target->uuid) : NULL;
+    if (row && m->operation_param == 0 && m->params[0].type->cls == row->cls)
+        ask_rules_of(p, m, row->ref);
 }
 
 /* What its handler has against it. */
@@ -246,6 +268,30 @@ static void ask_handler(struct plan *p)
     struct tx *tx = store_begin(p->server->store);
     refused(&all, check(p->call, tx, p->call->args, &all, &err), &err);
     tx_abort(tx);
+}
+
+/* What the handler refuses beyond that, and what it would change. */
+static void rehearse(struct plan *p)
+{
+    struct rehearsal *rehearsal = rehearsal_new(p->server, p->snap);
+    switch (rehearsal_run(rehearsal, p->call)) {
+    case REHEARSED_DONE:
+        p->asks = REF_NULL;
+        if (!json_array_size(p->steps))
+            plan_changes(p, rehearsal);
+        p->whole = true;
+        break;
+    case REHEARSED_REFUSED:
+        plan_refused(p, NULL, &p->call->err);
+        break;
+    case REHEARSED_OPEN:
+        if (!ref_is_null(rehearsal_asks(rehearsal)))
+            p->asks = rehearsal_asks(rehearsal);
+        else if (!ref_is_null(p->host))
+            p->asks = p->host;
+        break;
+    }
+    rehearsal_free(rehearsal);
 }
 
 /* The host that an operation on the object is done by; null: none, or any. */
@@ -278,6 +324,7 @@ static void look_at_agent(struct plan *p)
         host = host_of(p, row);
     else if (row && (streq(m->name, "PBD.plug") || streq(m->name, "PBD.unplug")))
         host = pbd_row(row)->host;
+    p->asks = host;
     if (!ref_is_null(host) && !storage_host_is_live(p->snap, host)) {
         err_host_offline(&err, REF_TEXT(host));
         plan_refused(p, NULL, &err);
@@ -365,9 +412,11 @@ static void tell(struct plan *p, const char *action)
     bool possible = json_array_size(p->reasons) == 0;
     char id[UUID_TEXT_SIZE], expires[RFC3339_SIZE];
     struct buf out = BUF_INIT;
+    const struct row *asks = ref_is_null(p->asks) ? NULL : snapshot_get(p->snap, CLASS_host, p->asks);
     AUTO_JSON json_t *answer =
-        json_pack("{ss,sb,sb,sO,sO,sO,sO}", "action", action, "possible", possible, "whole", p->whole,
-                  "steps", p->steps, "reasons", p->reasons, "where", p->where, "needs", p->needs);
+        json_pack("{ss,sb,sb,sO,sO,sO,sO,so}", "action", action, "possible", possible, "whole", p->whole,
+                  "steps", p->steps, "reasons", p->reasons, "where", p->where, "needs", p->needs, "asks",
+                  asks ? plan_name(asks) : json_null());
     if (possible && !p->unkept) {
         keep(p, id);
         AUTO_FREE char *apply = xasprintf("/api/v1/plans/%s/apply", id);
@@ -396,8 +445,12 @@ void plan_message(struct rest *r, const json_t *params)
         ask_handler(&p);
         look_at_agent(&p);
         plan_detail(&p);
+        if (!json_array_size(p.reasons))
+            rehearse(&p);
         if (!json_array_size(p.steps))
             plan_step(&p, NULL, "%s", r->message->doc);
+    } else {
+        ask_without_arguments(&p, r->message);
     }
     tell(&p, r->message->name);
     plan_done(&p);
@@ -420,6 +473,7 @@ void plan_refused_params(struct rest *r, const struct method_desc *message, cons
     begin(&p, r);
     for (size_t i = 0; i < count; i++)
         plan_refused(&p, NULL, &errs[i]);
+    ask_without_arguments(&p, message);
     tell(&p, message->name);
     plan_done(&p);
 }
@@ -440,28 +494,58 @@ static json_t *shown_now(const struct plan *p, const struct row *row, const stru
     return json_parse(text.data, text.len, &error);
 }
 
-void plan_patch(struct rest *r, const struct row *row, const struct patch_field *fields, size_t count)
+static void plan_field(struct plan *p, const struct row *row, const struct patch_field *wish)
+{
+    const char *name = strchr(wish->setter->name, '.') + strlen(".set_");
+    const struct field_desc *field = public_field(row->cls, name); /* NULL: a secret is not shown */
+    json_t *step = json_pack("{so,so}", "object", plan_name(row), "to",
+                             field ? shown(p, wish->setter->params[1].type, wish->value) : json_null());
+    AUTO_FREE char *text = xasprintf("Sets %s.", name);
+    json_object_set_new(step, "do", json_string(text));
+    json_object_set_new(step, "from", field ? shown_now(p, row, field) : json_null());
+    json_array_append_new(p->steps, step);
+}
+
+/* In the order of patch_apply: setters with handlers come first. Each finds what those before it have set. */
+static void rehearse_fields(struct plan *p, struct call **calls, size_t count)
+{
+    struct rehearsal *rehearsal = rehearsal_new(p->server, p->snap);
+    p->whole = true;
+    for (size_t i = 0; i < 2 * count; i++) {
+        struct call *call = calls[i % count];
+        bool first = i < count;
+        if (!call || first == patch_stores_only(call->method))
+            continue;
+        enum rehearsed verdict = rehearsal_run(rehearsal, call);
+        if (verdict == REHEARSED_REFUSED)
+            plan_refused(p, NULL, &call->err);
+        p->whole = p->whole && verdict == REHEARSED_DONE;
+    }
+    p->asks = rehearsal_asks(rehearsal);
+    rehearsal_free(rehearsal);
+}
+
+void plan_patch(struct rest *r, const struct row *row, const struct patch_field *fields, size_t count,
+                const struct api_err *errs, size_t err_count)
 {
     struct plan p;
     begin(&p, r);
     plan_saw(&p, row);
     AUTO_FREE char *action = xasprintf("PATCH %s", row->cls->name);
+    AUTO_FREE struct call **calls = xcalloc(count ? count : 1, sizeof(*calls));
+    for (size_t i = 0; i < err_count; i++)
+        plan_refused(&p, NULL, &errs[i]);
     for (size_t i = 0; i < count; i++) {
-        const struct method_desc *setter = fields[i].setter;
-        const char *name = strchr(setter->name, '.') + strlen(".set_");
-        const struct field_desc *field = public_field(row->cls, name); /* NULL: a secret is not shown */
         AUTO_JSON json_t *params = json_pack("[sO]", REF_TEXT(row->ref), fields[i].value);
-        struct call *call = prepared(&p, setter, params);
-        json_t *step = json_pack("{so,so}", "object", plan_name(row), "to",
-                                 field ? shown(&p, setter->params[1].type, fields[i].value) : json_null());
-        AUTO_FREE char *text = xasprintf("Sets %s.", name);
-        json_object_set_new(step, "do", json_string(text));
-        json_object_set_new(step, "from", field ? shown_now(&p, row, field) : json_null());
-        json_array_append_new(p.steps, step);
-        if (call) {
-            call->failed = true;
-            call_free(call);
-        }
+        calls[i] = prepared(&p, fields[i].setter, params);
+        plan_field(&p, row, &fields[i]);
+    }
+    rehearse_fields(&p, calls, count);
+    for (size_t i = 0; i < count; i++) {
+        if (!calls[i])
+            continue;
+        calls[i]->failed = true; /* nobody counts it as done */
+        call_free(calls[i]);
     }
     tell(&p, action);
     plan_done(&p);

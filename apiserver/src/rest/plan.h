@@ -1,6 +1,7 @@
 /* Plans: what a change would do, and doing exactly that later. Between the files of plans. */
 #pragma once
 #include "../gate/patch.h"
+#include "../gate/rehearsal.h"
 #include "../plan/placement.h"
 #include "../refusals.h"
 #include "internal.h"
@@ -15,6 +16,7 @@ struct plan {
     struct call *call; /* prepared, never run: message, session, arguments; NULL: a patch */
     json_t *steps, *reasons, *needs, *where;
     struct ref host; /* where a VM would run; null: does not matter */
+    struct ref asks; /* the host whose agent is asked next; null: none was got to */
     bool whole;      /* all that the change would check was checked */
     bool unkept;     /* the request itself does it: it has more than a plan keeps */
     struct seen {    /* what it rests on */
@@ -49,6 +51,9 @@ void plan_each_disk(struct plan *p, const struct vm_row *vm,
 
 /* What the call would do, step by step: fills *p, or leaves it when only its class of message is known. */
 void plan_detail(struct plan *p);
+
+/* plan_changes.c: what the calls of a rehearsal have changed, row by row. */
+void plan_changes(struct plan *p, struct rehearsal *rehearsal);
 
 /* plan_start.c: of these messages. */
 void plan_start(struct plan *p);

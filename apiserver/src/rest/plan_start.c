@@ -67,12 +67,15 @@ static bool judge(const struct row *row, void *arg)
     return true;
 }
 
-/* No host was found: all reasons of all hosts, or of the one that is asked for. */
+/* No host was found: what the call says of several, and all reasons of all hosts, or of the one that is asked
+ * for. */
 static void no_place(struct plan *p, const struct placement *asked, struct ref wanted,
                      const struct api_err *err)
 {
     size_t before = json_array_size(p->reasons);
     struct refusing r = {p, asked, NULL};
+    if (err->desc == ERROR_NO_HOSTS_AVAILABLE)
+        plan_refused(p, &asked->vm->row, err);
     if (snapshot_get(p->snap, CLASS_host, wanted)) {
         plan_host_refusals(p, asked, wanted);
     } else {

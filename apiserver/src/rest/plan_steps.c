@@ -191,6 +191,8 @@ static void evacuate(struct plan *p)
     if (!host)
         return;
     evacuation_plan(p->snap, host, &plan);
+    if (plan.count)
+        p->asks = args->host;
     for (size_t i = 0; i < plan.count; i++) {
         const struct row *vm = plan_row(p, CLASS_VM, plan.steps[i].vm);
         const struct row *to = plan_row(p, CLASS_host, plan.steps[i].to);

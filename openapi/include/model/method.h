@@ -31,6 +31,7 @@ enum method_flag {
     METHOD_HANDLER = 1 << 7,      /* has a handler function */
     METHOD_GENERIC = 1 << 8,      /* create or destroy done by generic code */
     METHOD_INLINE = 1 << 9,       /* never blocks: may run on a network thread */
+    METHOD_REHEARSED = 1 << 10,   /* its handler reaches rows and agents alone: plans run it on a copy */
     METHOD_CLIENT_CERT = 1 << 12, /* a login by client certificate may call it, beyond what read-only may */
 };
 
