@@ -4,6 +4,7 @@ import os
 import random
 import re
 import sqlite3
+import threading
 import unittest
 
 from pool import NULL, module_pool, until
@@ -268,6 +269,35 @@ class Plans(unittest.TestCase):
         told = self.plan("POST", "/vlans", body)["reasons"]
         self.assertEqual([(r["code"], r["params"]) for r in told], [self.call("POST", "/vlans", body)])
         self.assertEqual(told[0]["code"], "VLAN_TAG_INVALID")
+
+    def test_beside_changes(self):
+        """Many plan while others change the same objects: each change is done, no plan leaves anything."""
+        ref, uuid = self.vm("busy")
+        networks, failures = self.rest.get("/networks", fields="uuid")["total"], []
+
+        def plans(name):
+            for i in range(60):
+                for method, path, body in (("PATCH", f"/vms/{uuid}", {"name_description": f"{name} {i}", "VCPUs_max": 2 + i % 7}),
+                                           ("POST", "/networks", {"name_label": f"{name} {i}"}), ("DELETE", f"/vms/{uuid}", None)):
+                    status, _, told = self.rest.request(method, path, body, plan="true")
+                    if status != 200 or not told["possible"] or not told["whole"]:
+                        failures.append((method, path, body, told))
+
+        def changes(name):
+            for i in range(120):
+                status, _, told = self.rest.request("PATCH", f"/vms/{uuid}", {"name_label": f"{name} {i}"})
+                if status != 200:
+                    failures.append(told)
+        threads = [threading.Thread(target=of, args=(f"{of.__name__} {i}",)) for i in range(3) for of in (plans, changes)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+        now = self.rest.get(f"/vms/{uuid}")
+        self.assertEqual((now["name_description"], now["VCPUs_max"], now["name_label"].endswith(" 119")), ("", 1, True))
+        self.assertEqual(self.rest.get("/networks", fields="uuid")["total"], networks)
+        self.api.VM.destroy(ref)
 
     # ---- all of them ----
 
