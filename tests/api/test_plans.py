@@ -270,6 +270,26 @@ class Plans(unittest.TestCase):
         self.assertEqual([(r["code"], r["params"]) for r in told], [self.call("POST", "/vlans", body)])
         self.assertEqual(told[0]["code"], "VLAN_TAG_INVALID")
 
+    def test_every_reason_of_a_bond_and_a_vlan(self):
+        """All that is in the way; the call says the first."""
+        one, other = (self.api.host.get_uuid(host) for host in self.api.host.get_all())
+        nics = {host: sorted(uuid for uuid in self.uuids("pifs") if (pif := self.rest.get(f"/pifs/{uuid}"))["physical"] and pif["host"] == host)
+                for host in (one, other)}
+        network = self.api.network.get_uuid(self.api.network.create({"name_label": "bonded", "other_config": {}}))
+        taken = self.rest.get(f"/pifs/{nics[one][0]}")["network"]
+        rows = (
+            ("/bonds", {"network": network, "members": [], "MAC": "no", "properties": {"miimon": "x", "what": "1"}},
+             ["PIF_BOND_NEEDS_MORE_MEMBERS", "MAC_INVALID", "INVALID_VALUE", "INVALID_VALUE"]),
+            ("/bonds", {"network": taken, "members": [nics[one][0], nics[other][0]], "MAC": "no"},
+             ["PIF_CANNOT_BOND_CROSS_HOST", "MAC_INVALID", "NETWORK_ALREADY_CONNECTED"]),
+            ("/vlans", {"tagged_PIF": nics[one][0], "tag": 5000, "network": taken}, ["VLAN_TAG_INVALID", "NETWORK_ALREADY_CONNECTED"]),
+        )
+        for path, body, codes in rows:
+            with self.subTest(path=path, codes=codes):
+                told = self.plan("POST", path, body)["reasons"]
+                self.assertEqual(sorted(r["code"] for r in told), sorted(codes))
+                self.assertEqual(self.call("POST", path, body), (told[0]["code"], told[0]["params"]))
+
     def test_beside_changes(self):
         """Many plan while others change the same objects: each change is done, no plan leaves anything."""
         ref, uuid = self.vm("busy")

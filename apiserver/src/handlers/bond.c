@@ -1,5 +1,6 @@
 /* Bond.*: several interfaces of a host as one. The bond's own PIF takes over what its first member was:
  * address settings, VLANs. The host makes it before it is recorded. */
+#include "checks.h"
 #include "pif.h"
 
 #include "../plan/mac.h"
@@ -20,17 +21,20 @@ struct members {
     const struct pif_row *primary; /* whose settings the bond takes */
 };
 
-static int check_member(const struct pif_row *pif, const struct members *m, struct api_err *err)
+static int check_member(const struct pif_row *pif, const struct members *m, const struct refusals *all,
+                        struct api_err *err)
 {
-    if (m->count && !ref_eq(pif->host, m->items[0]->host))
-        return err_pif_cannot_bond_cross_host(err);
-    if (pif->VLAN >= 0)
-        return err_pif_is_vlan(err, REF_TEXT(pif->row.ref));
-    if (pif_check_not_member(pif, err) < 0 || pif_check_managed(pif, err) < 0)
+    bool access = pif->tunnel_access_PIF_of && pif->tunnel_access_PIF_of->count;
+    if (m->count && !ref_eq(pif->host, m->items[0]->host) &&
+        refused(all, err_pif_cannot_bond_cross_host(err), err))
         return -1;
-    if (pif->tunnel_access_PIF_of && pif->tunnel_access_PIF_of->count)
+    if (pif->VLAN >= 0 && refused(all, err_pif_is_vlan(err, REF_TEXT(pif->row.ref)), err))
+        return -1;
+    if (refused(all, pif_check_not_member(pif, err), err) || refused(all, pif_check_managed(pif, err), err))
+        return -1;
+    if (access)
         return err_is_tunnel_access_pif(err, REF_TEXT(pif->row.ref));
-    return pif->physical ? 0 : err_pif_is_not_physical(err, REF_TEXT(pif->row.ref));
+    return pif->physical || pif->VLAN >= 0 ? 0 : err_pif_is_not_physical(err, REF_TEXT(pif->row.ref));
 }
 
 /* The bond takes the settings of the management interface, else of one with an address, else of the first by
@@ -40,14 +44,17 @@ static int rank(const struct pif_row *pif)
     return pif->management ? 2 : pif->ip_configuration_mode != IP_CONFIGURATION_MODE_NONE;
 }
 
-static int find_members(struct call *call, const struct ref_set *refs, struct members *m, struct api_err *err)
+static int find_members(struct call *call, const struct ref_set *refs, const struct refusals *all,
+                        struct members *m, struct api_err *err)
 {
     size_t with_address = 0;
     *m = (struct members){.count = 0};
     for (size_t i = 0; refs && i < refs->count; i++) {
         const struct pif_row *pif = pif_find(call, refs->items[i], err);
-        if (!pif || check_member(pif, m, err) < 0)
+        if (refused(all, pif ? check_member(pif, m, all, err) : -1, err))
             return -1;
+        if (!pif)
+            continue;
         if (m->count == MEMBERS_MAX)
             return err_value_not_supported(err, "members", REF_TEXT(refs->items[i]), "a bond has 16 at most");
         m->items[m->count++] = pif;
@@ -57,8 +64,8 @@ static int find_members(struct call *call, const struct ref_set *refs, struct me
             (rank(pif) == rank(m->primary) && strcmp(pif->device, m->primary->device) < 0))
             m->primary = pif;
     }
-    if (m->count < 2)
-        return err_pif_bond_needs_more_members(err);
+    if (m->count < 2 && refused(all, err_pif_bond_needs_more_members(err), err))
+        return -1;
     return with_address > 1 ? err_pif_bond_more_than_one_ip(err) : 0;
 }
 
@@ -79,10 +86,12 @@ static int check_property(enum bond_mode mode, const char *name, const char *val
     return fits ? 0 : err_invalid_value(err, name, value);
 }
 
-static int check_properties(enum bond_mode mode, const struct str_map *properties, struct api_err *err)
+static int check_properties(enum bond_mode mode, const struct str_map *properties, const struct refusals *all,
+                            struct api_err *err)
 {
     for (size_t i = 0; properties && i < properties->count; i++)
-        if (check_property(mode, properties->pairs[i].key, properties->pairs[i].value, err) < 0)
+        if (refused(all, check_property(mode, properties->pairs[i].key, properties->pairs[i].value, err),
+                    err))
             return -1;
     return 0;
 }
@@ -332,25 +341,48 @@ static int make(struct call *call, struct hv_host *agent, const struct members *
     return bond ? -1 : fail_handle(err, CLASS_Bond, *result);
 }
 
+/* The members, and the address in its usual form ("": that of a member). */
+static int look(struct call *call, const struct bond_create_args *args, const struct refusals *all,
+                struct members *m, char mac[static MAC_TEXT_SIZE], struct api_err *err)
+{
+    const struct pif_source from = {.snap = call->snapshot};
+    const struct network_row *network = pif_find_network(call, args->network, err);
+    if (refused(all, network ? 0 : -1, err) ||
+        refused(all, find_members(call, args->members, all, m, err), err))
+        return -1;
+    if (network && !network->managed &&
+        refused(all, err_network_unmanaged(err, REF_TEXT(args->network)), err))
+        return -1;
+    mac[0] = '\0';
+    if (*args->MAC && !mac_parse(args->MAC, mac) && refused(all, err_mac_invalid(err, args->MAC), err))
+        return -1;
+    if (refused(all, check_properties(args->mode, args->properties, all, err), err))
+        return -1;
+    if (network && m->primary &&
+        refused(all, pif_check_network_free(&from, network, m->primary->host, err), err))
+        return -1;
+    for (size_t i = 0; i < m->count; i++)
+        if (refused(all, each_bridge(NULL, call->snapshot, m->items[i], check_idle, err), err))
+            return -1;
+    return 0;
+}
+
+int check_bond_create(struct call *call, struct tx *tx, const void *args, const struct refusals *all,
+                      struct api_err *err)
+{
+    char mac[MAC_TEXT_SIZE];
+    struct members m;
+    (void)tx;
+    return look(call, args, all, &m, mac, err);
+}
+
 int handle_bond_create(struct call *call, const struct bond_create_args *args, struct ref *result,
                        struct api_err *err)
 {
-    char mac[MAC_TEXT_SIZE] = "";
+    char mac[MAC_TEXT_SIZE];
     struct members m;
-    const struct network_row *network = pif_find_network(call, args->network, err);
-    const struct pif_source from = {.snap = call->snapshot};
-    if (!network || find_members(call, args->members, &m, err) < 0)
+    if (look(call, args, NULL, &m, mac, err) < 0)
         return -1;
-    if (!network->managed)
-        return err_network_unmanaged(err, REF_TEXT(args->network));
-    if (*args->MAC && !mac_parse(args->MAC, mac))
-        return err_mac_invalid(err, args->MAC);
-    if (check_properties(args->mode, args->properties, err) < 0 ||
-        pif_check_network_free(&from, network, m.primary->host, err) < 0)
-        return -1;
-    for (size_t i = 0; i < m.count; i++)
-        if (each_bridge(NULL, call->snapshot, m.items[i], check_idle, err) < 0)
-            return -1;
     struct hv_host *agent = hosts_get(call->server->hosts, m.primary->host, err);
     if (!agent)
         return -1;

@@ -7,6 +7,7 @@ static const struct {
     const char *message;
     message_check *check;
 } checks[] = {
+    {"Bond.create", check_bond_create},
     {"network.create", check_network_create},
     {"network.destroy", check_network_destroy},
     {"PBD.create", check_pbd_create},
@@ -46,6 +47,7 @@ static const struct {
     {"VIF.plug", check_vif_plug},
     {"VIF.unplug", check_vif_unplug},
     {"VIF.unplug_force", check_vif_unplug},
+    {"VLAN.create", check_vlan_create},
 };
 
 message_check *message_check_of(const char *message)

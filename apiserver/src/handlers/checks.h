@@ -22,6 +22,7 @@ message_check check_vbd_create, check_vbd_destroy, check_vbd_set_mode;
 message_check check_vif_create, check_vif_destroy;
 
 /* ---- without ---- */
+message_check check_bond_create, check_vlan_create;
 message_check check_host_disable, check_host_evacuate;
 message_check check_pbd_plug, check_pbd_unplug;
 message_check check_pool_designate_new_master, check_pool_disable_ha, check_pool_eject, check_pool_enable_ha;

@@ -1,5 +1,6 @@
 /* VLAN.*, and pool.create_VLAN and its like: a VLAN is a PIF of its own over a tagged one. The host is asked
  * before anything is recorded, so a kernel that knows no tags refuses at once. */
+#include "checks.h"
 #include "pif.h"
 #include <base/log.h>
 #include <base/mem.h>
@@ -20,26 +21,48 @@ static const struct pif_row *existing(const struct pif_source *from, const struc
     return NULL;
 }
 
-static int check(const struct pif_source *from, const struct pif_row *tagged, int64_t tag,
-                 const struct network_row *network, struct api_err *err)
+static int check_tag(int64_t tag, struct api_err *err)
 {
     char text[24];
-    if (!network->managed)
-        return err_network_unmanaged(err, REF_TEXT(network->row.ref));
-    if (tagged->VLAN >= 0)
-        return err_pif_is_vlan(err, REF_TEXT(tagged->row.ref));
-    if (tag < 0 || tag > TAG_MAX) {
-        snprintf(text, sizeof(text), "%lld", (long long)tag);
-        return err_vlan_tag_invalid(err, text);
-    }
-    if (!ref_is_null(tagged->bond_slave_of))
-        return err_cannot_add_vlan_to_bond_slave(err, REF_TEXT(tagged->row.ref));
-    if (tagged->tunnel_access_PIF_of && tagged->tunnel_access_PIF_of->count)
-        return err_is_tunnel_access_pif(err, REF_TEXT(tagged->row.ref));
+    snprintf(text, sizeof(text), "%lld", (long long)tag);
+    return tag < 0 || tag > TAG_MAX ? err_vlan_tag_invalid(err, text) : 0;
+}
+
+/* What the interface is that is to carry the VLAN. */
+static int check_tagged(const struct pif_row *tagged, const struct refusals *all, struct api_err *err)
+{
+    if (!ref_is_null(tagged->bond_slave_of) &&
+        refused(all, err_cannot_add_vlan_to_bond_slave(err, REF_TEXT(tagged->row.ref)), err))
+        return -1;
+    return tagged->tunnel_access_PIF_of && tagged->tunnel_access_PIF_of->count
+               ? err_is_tunnel_access_pif(err, REF_TEXT(tagged->row.ref))
+               : 0;
+}
+
+static int check(const struct pif_source *from, const struct pif_row *tagged, int64_t tag,
+                 const struct network_row *network, const struct refusals *all, struct api_err *err)
+{
+    if (!network->managed && refused(all, err_network_unmanaged(err, REF_TEXT(network->row.ref)), err))
+        return -1;
+    if (tagged->VLAN >= 0 && refused(all, err_pif_is_vlan(err, REF_TEXT(tagged->row.ref)), err))
+        return -1;
+    if (refused(all, check_tag(tag, err), err) || refused(all, check_tagged(tagged, all, err), err))
+        return -1;
     const struct pif_row *same = existing(from, tagged, tag);
-    if (same)
-        return err_pif_vlan_exists(err, REF_TEXT(same->row.ref));
+    if (same && refused(all, err_pif_vlan_exists(err, REF_TEXT(same->row.ref)), err))
+        return -1;
     return pif_check_network_free(from, network, tagged->host, err);
+}
+
+int check_vlan_create(struct call *call, struct tx *tx, const void *arguments, const struct refusals *all,
+                      struct api_err *err)
+{
+    const struct vlan_create_args *args = arguments;
+    const struct pif_source from = {.snap = call->snapshot};
+    const struct pif_row *tagged = pif_find(call, args->tagged_PIF, err);
+    const struct network_row *network = tagged ? pif_find_network(call, args->network, err) : NULL;
+    (void)tx;
+    return network ? check(&from, tagged, args->tag, network, all, err) : -1;
 }
 
 static void add_rows(struct tx *tx, const struct pif_row *tagged, int64_t tag,
@@ -76,7 +99,7 @@ static int record(struct call *call, const struct pif_row *seen, int64_t tag, st
     const struct network_row *net = network_row(tx_get(tx, CLASS_network, network));
     int rc = !tagged ? fail_handle(err, CLASS_PIF, seen->row.ref)
              : !net  ? fail_handle(err, CLASS_network, network)
-                     : check(&from, tagged, tag, net, err);
+                     : check(&from, tagged, tag, net, NULL, err);
     if (rc < 0) {
         tx_abort(tx);
         return -1;
@@ -92,7 +115,7 @@ int vlan_make(struct call *call, struct ref tagged_ref, int64_t tag, struct ref 
     const struct network_row *network = tagged ? pif_find_network(call, network_ref, err) : NULL;
     const struct pif_source from = {.snap = call->snapshot};
     struct hv_err cause;
-    if (!network || check(&from, tagged, tag, network, err) < 0)
+    if (!network || check(&from, tagged, tag, network, NULL, err) < 0)
         return -1;
     struct hv_host *agent = hosts_get(call->server->hosts, tagged->host, err);
     if (!agent)
@@ -238,7 +261,7 @@ int handle_pool_create_VLAN_from_PIF(struct call *call, const struct pool_create
     const struct pif_row *pif = pif_find(call, args->pif, err);
     const struct network_row *network = pif ? pif_find_network(call, args->network, err) : NULL;
     const struct pif_source from = {.snap = call->snapshot};
-    if (!network || check(&from, pif, args->VLAN, network, err) < 0)
+    if (!network || check(&from, pif, args->VLAN, network, NULL, err) < 0)
         return -1;
     struct hosts_pifs on = {.snap = call->snapshot, .network = pif->network};
     snapshot_each(call->snapshot, CLASS_PIF, collect, &on);
