@@ -44,6 +44,21 @@ class Case(VmCase):
         return [self.state(v) for v in vms]
 
 
+class Silent(Case):
+    def test_a_host_that_is_down_when_the_server_starts(self):
+        """Its row says that it lives, from before: it is found out all the same."""
+        host = self.pool.hosts[0]
+        host.kill()
+        self.pool.kill()
+        self.pool.start()
+        VmCase.api = self.api = self.pool.login()
+        try:
+            until("the host is not live", lambda: self.pool.live_hosts(self.api) == 0, 90)
+        finally:
+            host.start("hostd.port")
+            until("the host is live", lambda: self.pool.live_hosts(self.api) == 1)
+
+
 class Down(Case):
     def test_each_as_its_policy_says(self):
         plain = self.vm()

@@ -47,7 +47,7 @@ struct host_entry {
     struct hv_host *agent; /* guarded by hosts->lock */
     pthread_t thread;
     bool settled; /* asked once, with or without an answer; guarded by hosts->lock */
-    bool live;
+    bool live;    /* its row may say so */
     int64_t last_answer_ms;
     int64_t agent_start_time;      /* what it said last; 0: nothing yet */
     int64_t interfaces_ms;         /* when its interfaces were looked at */
@@ -416,6 +416,7 @@ static void add_host(struct hosts *h, const struct host_row *row)
     e->hosts = h;
     e->ref = row->row.ref;
     snprintf(e->uuid, sizeof(e->uuid), "%s", row->uuid);
+    e->live = true; /* as a server before may have written: it has as long as any to answer */
     e->last_answer_ms = clock_mono_ms();
     if (hv_host_open(&address, &e->agent, &err) < 0) {
         log_error("hosts", "a host cannot be connected to", "host", row->uuid, "cause", err.text);
