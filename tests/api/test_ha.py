@@ -5,7 +5,8 @@ import signal
 import subprocess
 import unittest
 
-from pool import program, until
+from pool import Failure, program, until
+from test_restore import dump_of, put
 from vms import MIB, VmCase
 
 HOSTS = 3
@@ -372,6 +373,88 @@ class Failures(HaCase):
         self.moved_from(vm, first)
         os.kill(self.daemons[first].pid, signal.SIGCONT)
         self.back(first)
+
+
+class Restored(HaCase):
+    """The database written back, as an operator does it who uses high availability: off, restore, on again."""
+
+    def dump(self):
+        return dump_of(self.pool, self.api)
+
+    def put_back(self, dump):
+        self.assertEqual(put(self.pool, self.api, dump), [])
+        old = self.api.session
+
+        def anew():
+            try:
+                self.pool.client().call("pool.get_all", old)
+            except Failure as failure:
+                return failure.code == "SESSION_INVALID"
+            except OSError:
+                pass
+            return False
+        until("poold starts anew", anew, LIMIT, 0.1)
+        VmCase.api = self.api = self.pool.login()
+
+    def all_off(self):
+        record = self.api.pool.get_record(self.self)
+        self.assertEqual((record["ha_enabled"], record["ha_statefiles"], record["ha_configuration"]), (False, [], {}))
+        until("no disk is left", lambda: not self.statefiles(), LIMIT)
+        until("no host takes part", lambda: [h["ha_statefiles"] for h in self.api.host.get_all_records().values()] == [[]] * HOSTS,
+              LIMIT)
+        self.assertFalse(any(map(watchdog, self.pool.hosts)))
+
+    def test_a_dump_of_when_it_was_on(self):
+        first = self.others()[0]
+        vm = self.protected(start_on=first)
+        self.enable()
+        dump = self.dump()
+        refused = self.pool.http("PUT", "/pool/xmldbdump", dump, {"Cookie": f"session_id={self.api.session}"})
+        self.assertIn(b"HA_IS_ENABLED", refused[2])
+        domid = self.api.VM.get_domid(vm)
+        self.api.pool.disable_ha()
+        self.put_back(dump)
+        until("all are live", lambda: self.pool.live_hosts(self.api) == HOSTS, LIMIT)
+        self.all_off()
+        self.assertEqual((self.state(vm), self.api.VM.get_domid(vm)), ("Running", domid))
+        self.enable()
+        self.daemons[first].kill()
+        self.moved_from(vm, first)
+        self.daemons[first].start("hostd.port")
+        self.back(first)
+
+    def test_a_host_that_is_away(self):
+        """It cannot be asked: what ran there counts as running there, until it is back or given up."""
+        first = self.others()[0]
+        vm = self.protected(start_on=first)
+        self.enable()
+        dump = self.dump()
+        self.api.pool.disable_ha()
+        self.daemons[first].kill()
+        self.put_back(dump)
+        until("the others are live", lambda: self.pool.live_hosts(self.api) == HOSTS - 1, LIMIT)
+        self.assertEqual(self.runs_on(vm), first)
+        self.fails("HOST_OFFLINE", [first], "pool.enable_ha", [self.shared], SETTINGS)
+        self.assertFalse(self.api.pool.get_ha_enabled(self.self))
+        self.daemons[first].start("hostd.port")
+        until("all are live", lambda: self.pool.live_hosts(self.api) == HOSTS, LIMIT)
+        self.all_off()
+        self.enable()
+        self.assertTrue(all(map(watchdog, self.pool.hosts)))
+
+    def test_switched_on_while_the_dump_is_on_its_way(self):
+        dump = self.dump()
+        task = self.api.task.create("restore", "")
+        with self.pool.connect() as sock:
+            sock.sendall(f"PUT /pool/xmldbdump?task_id={task} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(dump)}\r\n"
+                         f"Cookie: session_id={self.api.session}\r\n\r\n".encode() + dump[:-100])
+            until("it is being read", lambda: self.api.task.get_progress(task) > 0, LIMIT)
+            self.enable()
+            sock.sendall(dump[-100:])
+            until("the task ends", lambda: self.api.task.get_status(task) != "pending", LIMIT)
+        self.assertEqual(self.api.task.get_error_info(task)[:1], ["HA_IS_ENABLED"])
+        self.assertTrue(self.api.pool.get_ha_enabled(self.self))
+        self.api.pool.set_name_description(self.self, "changes are taken")
 
 
 if __name__ == "__main__":

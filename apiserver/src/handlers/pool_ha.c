@@ -396,12 +396,7 @@ static int record_off(struct call *call, struct api_err *err)
         tx_abort(tx);
         return err_ha_not_enabled(err);
     }
-    struct pool_row *pool = pool_row_mut(tx_edit(tx, CLASS_pool, call->server->pool_ref));
-    pool->ha_enabled = pool->ha_overcommitted = false;
-    pool->ha_plan_exists_for = 0;
-    str_set_assign(&pool->ha_statefiles, NULL);
-    str_map_assign(&pool->ha_configuration, NULL);
-    str_assign(&pool->ha_cluster_stack, "");
+    ha_row_off(pool_row_mut(tx_edit(tx, CLASS_pool, call->server->pool_ref)));
     return server_commit(tx, err);
 }
 

@@ -165,6 +165,15 @@ void ha_change_end(struct ha *ha)
     pthread_mutex_unlock(&ha->lock);
 }
 
+void ha_row_off(struct pool_row *pool)
+{
+    pool->ha_enabled = pool->ha_overcommitted = false;
+    pool->ha_plan_exists_for = 0;
+    str_set_assign(&pool->ha_statefiles, NULL);
+    str_map_assign(&pool->ha_configuration, NULL);
+    str_assign(&pool->ha_cluster_stack, "");
+}
+
 /* ---- settings ---- */
 
 static int read_ms(const struct str_map *map, const char *key, int64_t unit, int64_t least, int64_t *out,

@@ -26,6 +26,8 @@ bool ha_is_own(const struct ha *ha, const struct session *session);
 /* One enables or disables at a time: HA_ENABLE_IN_PROGRESS, HA_DISABLE_IN_PROGRESS. */
 int ha_change_begin(struct ha *ha, bool enabling, struct api_err *err);
 void ha_change_end(struct ha *ha);
+/* What the pool's row says while it is off. */
+void ha_row_off(struct pool_row *pool);
 
 /* ---- settings: pool.ha_configuration ---- */
 struct ha_settings {

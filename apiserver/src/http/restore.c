@@ -6,6 +6,7 @@
 #include "../ending.h"
 #include "../handlers/host_rows.h"
 #include "../handlers/vm_state.h"
+#include "../hosts/ha.h"
 #include "../rules/pool.h"
 #include "transfer.h"
 #include <base/failpoint.h>
@@ -120,8 +121,7 @@ static int fit(struct restore *r, struct api_err *err)
     struct fitting f = {.tx = store_begin(r->store), .own = r->own};
     struct store_err cause;
     struct pool_row *pool = pool_row_mut(tx_edit(f.tx, CLASS_pool, pool_in(f.tx)->row.ref));
-    pool->ha_enabled = false; /* no host has a lease: see refuse */
-    str_set_assign(&pool->ha_statefiles, NULL);
+    ha_row_off(pool); /* no host has a lease: see refuse */
     tx_each(f.tx, CLASS_host, fit_host, &f);
     tx_each(f.tx, CLASS_SR, fit_sr, f.tx);
     tx_each(f.tx, CLASS_VDI, fit_vdi, f.tx);
@@ -200,6 +200,14 @@ static int build(struct restore *r, struct api_err *err)
     return rc;
 }
 
+/* Hosts that hold leases would go on without the database that they belong to. */
+static int refuse(const struct server *server, struct api_err *err)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct pool_row *pool = pool_row(snapshot_get(snap, CLASS_pool, server->pool_ref));
+    return pool && pool->ha_enabled ? err_ha_is_enabled(err) : 0;
+}
+
 /* From here on it is decided. */
 static int take(struct restore *r, struct api_err *err)
 {
@@ -208,6 +216,10 @@ static int take(struct restore *r, struct api_err *err)
     AUTO_FREE char *path = xasprintf("%s/pool.db", server->state_dir);
     failpoint("restore-built:");
     atomic_store(&server->replaced, true);
+    if (refuse(server, err) < 0) { /* switched on while the dump came */
+        atomic_store(&server->replaced, false);
+        return -1;
+    }
     if (store_offer_file(path, r->path, &cause) < 0) {
         atomic_store(&server->replaced, false);
         return fail_store(err, &cause);
@@ -228,13 +240,6 @@ static int restore(struct restore *r, struct api_err *err)
     return rc;
 }
 
-/* Hosts that hold leases would go on without the database that they belong to. */
-static int refuse(const struct restore *r, struct api_err *err)
-{
-    const struct pool_row *pool = own_pool(r);
-    return pool && pool->ha_enabled ? err_ha_is_enabled(err) : 0;
-}
-
 static int run(struct transfer *t, struct api_err *err)
 {
     static atomic_flag busy = ATOMIC_FLAG_INIT; /* one at a time: it takes as much memory as the pool */
@@ -243,7 +248,7 @@ static int run(struct transfer *t, struct api_err *err)
     t->object = xstrdup("");
     if (!dry)
         r.path = xasprintf("%s/pool.db-incoming", t->server->state_dir);
-    int rc = refuse(&r, err) < 0 || transfer_accept(t, err) < 0 ? -1 : 0;
+    int rc = refuse(t->server, err) < 0 || transfer_accept(t, err) < 0 ? -1 : 0;
     if (rc == 0 && atomic_flag_test_and_set(&busy)) {
         rc = err_other_operation_in_progress(err, "pool", REF_TEXT(t->server->pool_ref), "restore", "");
     } else if (rc == 0) {
