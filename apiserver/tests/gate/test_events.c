@@ -255,10 +255,11 @@ Test(looks, a_registration_that_is_ahead)
     cr_assert_not(registered.failed, "%s", registered.code);
     begin(&ahead, session, "event.next", json_array());
     cr_assert_eq(remove(held), 0);
-    AUTO_JSON json_t *others = end_late(&waiting);
+    json_decref(end_late(&waiting));
     /* Whoever waits after that is looked at after it, too. */
     AUTO_JSON json_t *all = NULL, *none = NULL;
-    AUTO_FREE char *now = ask("network", "", 0, &all), *then = ask("network", now, 0.3, &none);
+    AUTO_FREE char *now = ask("network", "", 0, &all);
+    free(ask("network", now, 0.3, &none));
     cr_expect_neq(sem_trywait(&ahead.answered), 0, "it was told of what was there when it registered");
     struct ref last = make_task();
     AUTO_JSON json_t *told = end_late(&ahead);
