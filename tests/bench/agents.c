@@ -187,7 +187,7 @@ static struct wait *take_due(void)
     return wait;
 }
 
-static void *end_waits(void *arg)
+static __attribute__((noreturn)) void *end_waits(void *arg)
 {
     const struct timespec tick = {.tv_nsec = 10000000};
     (void)arg;

@@ -7,6 +7,7 @@
 #include <base/mem.h>
 #include <db/store.h>
 #include <model/rows.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,10 +28,13 @@ static void commit(struct tx *tx)
         give_up("commit", err.text);
 }
 
-static void name(const char **slot, const char *format, long number)
+static __attribute__((format(printf, 2, 3))) void name(const char **slot, const char *format, ...)
 {
     char text[96];
-    snprintf(text, sizeof(text), format, number);
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof(text), format, ap);
+    va_end(ap);
     str_assign(slot, text);
 }
 
@@ -65,7 +69,7 @@ static void add_disk(struct tx *tx, struct ref vm, struct ref sr, long number, i
     str_assign(&vdi->location, vdi->uuid);
     vbd->VM = vm;
     vbd->VDI = vdi->row.ref;
-    name(&vbd->userdevice, "%ld", device);
+    name(&vbd->userdevice, "%d", device);
     vbd->bootable = device == 0;
     vbd->mode = VBD_MODE_RW;
     vbd->type = VBD_TYPE_DISK;
