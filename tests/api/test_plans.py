@@ -118,6 +118,10 @@ class Plans(unittest.TestCase):
         api.secret.create({"value": "s", "other_config": {}})
         api.message.create("note", 3, "VM", api.VM.get_uuid(vms[0]), "x")
         api.VTPM.create(vms[2], False)
+        api.user.create({"short_name": f"user{number}", "fullname": "", "other_config": {}})
+        api.subject.create({"subject_identifier": f"sid-{number}", "other_config": {}})
+        api.blob.create("text/plain", False)
+        api.task.create("mine", "")
         until("the guest is up", lambda: "clean_shutdown" in api.VM.get_allowed_operations(vms[0]))
         token = ""
         while True:
@@ -181,7 +185,7 @@ class Plans(unittest.TestCase):
         for path, methods in sorted(self.described["paths"].items()):
             for method, operation in sorted(methods.items()):
                 if {"$ref": "#/components/parameters/plan"} not in operation.get("parameters", []) or \
-                        re.search(r"/(uploads|tokens|sessions?|content|plans|apply|undo|tasks)(/|$)", path):
+                        re.search(r"/(uploads|tokens|sessions?|content|plans|apply|undo)(/|$)", path):
                     continue
                 where = path.removeprefix(API)
                 if "{uuid}" in where:
@@ -289,6 +293,22 @@ class Plans(unittest.TestCase):
                 told = self.plan("POST", path, body)["reasons"]
                 self.assertEqual(sorted(r["code"] for r in told), sorted(codes))
                 self.assertEqual(self.call("POST", path, body), (told[0]["code"], told[0]["params"]))
+
+    def test_who_is_logged_in_stays_so(self):
+        """A plan that takes a user's role or account away closes no session; the change does."""
+        subject_of = lambda: next(ref for ref, s in self.api.subject.get_all_records().items() if s["other_config"]["subject-name"] == "ann")
+        role = next(ref for ref, role in self.api.role.get_all_records().items() if role["name_label"] == "vm-admin")
+        user = self.api.user.create_with_password("ann", "", "secret word", [role])
+        token = self.rest.ok(201, "POST", "/sessions", {"user": "ann", "password": "secret word"})[1]["token"]
+        ann = Rest(self.pool, token)
+        subject, role_uuid = self.api.subject.get_uuid(subject_of()), self.api.role.get_uuid(role)
+        for method, path, body in (("DELETE", f"/users/{self.api.user.get_uuid(user)}", None), ("DELETE", f"/subjects/{subject}", None),
+                                   ("POST", f"/subjects/{subject}/actions/remove_from_roles", {"role": role_uuid})):
+            told = self.plan(method, path, body)
+            self.assertTrue(told["possible"] and told["whole"], told)
+            self.assertEqual(ann.request("GET", "/session")[0], 200)
+        self.assertIsNone(self.call("DELETE", f"/users/{self.api.user.get_uuid(user)}"))
+        self.assertEqual(ann.request("GET", "/session")[0], 401)
 
     def test_beside_changes(self):
         """Many plan while others change the same objects: each change is done, no plan leaves anything."""

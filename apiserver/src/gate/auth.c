@@ -233,6 +233,8 @@ static bool password_right(struct auth *auth, const char *hash, const char *pass
 
 void auth_forget_directory(struct server *server)
 {
+    if (server->rehearsal)
+        return;
     remembered_clear(server->auth->directory);
 }
 
@@ -243,6 +245,8 @@ void auth_forget_directory(struct server *server)
 
 void auth_apply_threads(struct server *server)
 {
+    if (server->rehearsal)
+        return;
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
     const struct pool_row *pool = pool_row(snapshot_get(snap, CLASS_pool, server->pool_ref));
     if (!pool)

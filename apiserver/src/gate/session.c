@@ -426,11 +426,15 @@ static void close_one(struct session *session, void *arg)
 
 void sessions_close_of(struct server *server, const char *sid, const struct session *except)
 {
+    if (server->rehearsal)
+        return;
     struct closing closing = {server, sid, except};
     each_session(server->sessions, close_one, &closing);
 }
 
 void sessions_reassess(struct server *server)
 {
+    if (server->rehearsal)
+        return;
     each_session(server->sessions, reassess, server);
 }
