@@ -116,6 +116,7 @@ class Running(Case):
         other_ref = re.sub(r'ref="[^"]*"', 'ref="OpaqueRef:11111111-2222-4333-8444-555555555555"', row)
         bad = {"": "IMPORT_ERROR_PREMATURE_EOF", "no dump": "COULD_NOT_IMPORT_DATABASE", text[:-20]: "COULD_NOT_IMPORT_DATABASE",
                re.sub(r'(schema_major_vsn" value=")\d+', r"\g<1>99999", text): "RESTORE_INCOMPATIBLE_VERSION",
+               text.replace(row, re.sub(r'\buuid="[^"]*"', 'uuid="../../pki/ca.key"', row)): "COULD_NOT_IMPORT_DATABASE",
                text.replace(row, row + other_ref): "COULD_NOT_IMPORT_DATABASE"}
         for at, (body, code) in enumerate(bad.items()):
             self.assertEqual(put(pool, api, body.encode(), dry=at % 2 == 0)[0], code, body[:80])
