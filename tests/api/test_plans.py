@@ -262,7 +262,7 @@ class Plans(unittest.TestCase):
                          [("Removes it.", secret)])
 
     def test_where_an_agent_decides(self):
-        """The plan names the host that is asked; one that is known to be away is a reason."""
+        """The plan names the host that is asked."""
         host = self.api.host.get_all()[-1]
         pif = next(uuid for uuid in self.uuids("pifs") if self.rest.get(f"/pifs/{uuid}")["host"] == self.api.host.get_uuid(host)
                    and self.rest.get(f"/pifs/{uuid}")["physical"])
@@ -273,6 +273,20 @@ class Plans(unittest.TestCase):
         told = self.plan("POST", "/vlans", body)["reasons"]
         self.assertEqual([(r["code"], r["params"]) for r in told], [self.call("POST", "/vlans", body)])
         self.assertEqual(told[0]["code"], "VLAN_TAG_INVALID")
+
+    def test_an_agent_that_is_away(self):
+        """What the server knows of agents is a reason: the handler hears in its rehearsal what it would hear."""
+        host = self.pool.hosts[1]
+        ref = next(r for r in self.api.host.get_all() if self.pool.agent(self.api.host.get_uuid(r)) is host)
+        uuid = self.api.host.get_uuid(ref)
+        host.kill()
+        until("the host is down", lambda: not self.api.host_metrics.get_live(self.api.host.get_metrics(ref)))
+        told = self.plan("POST", "/pifs/actions/scan", {"host": uuid})
+        self.assertEqual(([(r["code"], r["params"]) for r in told["reasons"]], told["asks"]), ([("HOST_OFFLINE", [uuid])], None))
+        self.assertEqual(self.call("POST", "/pifs/actions/scan", {"host": uuid}), ("HOST_OFFLINE", [uuid]))
+        host.start("hostd.port")
+        until("the host is up", lambda: self.api.host_metrics.get_live(self.api.host.get_metrics(ref)))
+        self.assertEqual(self.plan("POST", "/pifs/actions/scan", {"host": uuid})["asks"]["uuid"], uuid)
 
     def test_every_reason_of_a_bond_and_a_vlan(self):
         """All that is in the way; the call says the first."""
