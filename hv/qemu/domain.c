@@ -15,8 +15,9 @@
 #define REARM_MS 3000
 #define SOON_MS 20000
 #define ANSWER_MS 2000
-#define END_MS 3000     /* from the end of the connection until all is released */
-#define SYNC_MS 3600000 /* one that hangs says its state when it goes on */
+#define DISK_ERROR_PAUSE_MS 10000 /* between two lines about a disk whose failures the guest is told of */
+#define END_MS 3000               /* from the end of the connection until all is released */
+#define SYNC_MS 3600000           /* one that hangs says its state when it goes on */
 #define LOG_TAIL 65536
 #define AGENT_PORT "agent0" /* id in plan.c */
 
@@ -254,6 +255,10 @@ static bool set_state(struct qemu_domain *d, enum domain_state state)
     d->info.state = state;
     if (state == DOMAIN_STATE_RUNNING || state == DOMAIN_STATE_PAUSED)
         d->info.end_reason = END_REASON_NONE;
+    if (state == DOMAIN_STATE_RUNNING) {
+        str_assign(&d->info.paused_text, "");
+        str_assign(&d->info.paused_disk, "");
+    }
     pthread_cond_broadcast(&d->changed);
     pthread_mutex_unlock(&d->lock);
     return is_new;
@@ -353,6 +358,47 @@ static void job_news(struct qemu_domain *d, const char *name, const json_t *data
     pthread_mutex_unlock(&d->lock);
 }
 
+/* The disk whose chain of images has this node on top; NULL: none. */
+static const struct domain_disk *disk_of_node(const struct qemu_domain *d, const char *node)
+{
+    int index;
+    if (sscanf(node, "drive%d", &index) != 1)
+        return NULL;
+    for (size_t i = 0; i < d->record.config.disks_count; i++)
+        if (d->record.config.disks[i].index == index)
+            return &d->record.config.disks[i];
+    return NULL;
+}
+
+/* The device model stops the guest when there is no room, so that it loses nothing; a guest that is told of
+ * other failures may try again at once, so those are not told here each time. */
+static void on_disk_error(struct qemu_domain *d, const json_t *data)
+{
+    const char *node = "", *operation = "", *action = "", *reason = "";
+    json_get_string(data, "node-name", &node);
+    json_get_string(data, "operation", &operation);
+    json_get_string(data, "action", &action);
+    json_get_string(data, "reason", &reason);
+    const struct domain_disk *disk = disk_of_node(d, node);
+    bool stops = streq(action, "stop");
+    if (!stops && clock_mono_ms() - d->disk_error_ms < DISK_ERROR_PAUSE_MS)
+        return;
+    d->disk_error_ms = clock_mono_ms();
+    log_warn("qemu",
+             stops ? "a disk failed, and the guest was paused: see to the disk's storage, then unpause it"
+                   : "a disk failed, and the guest was told",
+             "domain", d->uuid, "name", d->record.config.name, "device", disk ? disk->device : node, "disk",
+             disk ? disk->disk : "", "sr", disk ? disk->sr : "", "operation", operation, "reason", reason);
+    if (!stops)
+        return;
+    AUTO_STR const char *text =
+        str_newf("%s: %s", streq(operation, "read") ? "cannot be read" : "cannot be written", reason);
+    pthread_mutex_lock(&d->lock);
+    str_assign(&d->info.paused_text, text);
+    str_assign(&d->info.paused_disk, disk ? disk->disk : "");
+    pthread_mutex_unlock(&d->lock);
+}
+
 static void on_event(void *arg, const char *name, const json_t *data)
 {
     struct qemu_domain *d = arg;
@@ -378,7 +424,7 @@ static void on_event(void *arg, const char *name, const json_t *data)
     else if (streq(name, "DEVICE_DELETED") || streq(name, "DEVICE_UNPLUG_GUEST_ERROR"))
         domain_device_event(d, name, data);
     else if (streq(name, "BLOCK_IO_ERROR"))
-        log_warn("qemu", "a disk failed", "domain", d->uuid);
+        on_disk_error(d, data);
 }
 
 static void on_lost(void *arg, const char *why)

@@ -91,6 +91,7 @@ struct qemu_domain {
     bool dumping;            /* its memory is being written */
     char *end_note;          /* more about its end: where its memory was written, why it is not restarted */
     enum end_reason pending; /* why the process is about to end */
+    int64_t disk_error_ms;   /* when a failing disk was told of last */
 };
 
 /* ---- domain.c ---- */

@@ -128,13 +128,23 @@ static void end_of_guest(struct sim_domain *d, enum end_reason reason, enum end_
     sim_changed(d, false);
 }
 
+static void disk_full(struct sim_domain *d)
+{
+    const struct domain_config *config = &d->record.config;
+    str_assign(&d->info.paused_text, "cannot be written: No space left on device");
+    str_assign(&d->info.paused_disk, config->disks_count ? config->disks[0].disk : "");
+    sim_halt(d);
+}
+
 static void fire_mishap(void *arg)
 {
     struct sim_domain *d = arg;
     struct hv_driver_state *sim = d->sim;
     const struct domain_config *config = &d->record.config;
     pthread_mutex_lock(&sim->lock);
-    if (sim_word(d, "sim.crash_ms") >= 0)
+    if (sim_word(d, "sim.disk_full_ms") >= 0)
+        disk_full(d);
+    else if (sim_word(d, "sim.crash_ms") >= 0)
         end_of_guest(d, END_REASON_GUEST_CRASH, config->on_crash, "The guest's kernel panicked.");
     else if (sim_word(d, "sim.poweroff_ms") >= 0)
         end_of_guest(d, END_REASON_GUEST_SHUTDOWN, config->on_shutdown, "The guest powered off.");
@@ -147,7 +157,8 @@ static void fire_mishap(void *arg)
 
 static void arm_mishap(struct sim_domain *d)
 {
-    static const char *const words[] = {"sim.crash_ms", "sim.poweroff_ms", "sim.reboot_ms"};
+    static const char *const words[] = {"sim.crash_ms", "sim.poweroff_ms", "sim.reboot_ms",
+                                        "sim.disk_full_ms"};
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         int64_t ms = sim_word(d, words[i]);
         if (ms < 0)

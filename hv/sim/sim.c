@@ -496,18 +496,22 @@ static int sim_start(struct hv_driver_state *sim, const struct domain_config *co
     return 0;
 }
 
+void sim_halt(struct sim_domain *d)
+{
+    d->info.state = DOMAIN_STATE_PAUSED;
+    d->up_at -= clock_mono_ms(); /* what is left of the boot */
+    d->paused_at_us = clock_unix_us();
+    sim_changed(d, false);
+}
+
 static int sim_pause(struct hv_driver_state *sim, const char *uuid, const struct hv_deadline *deadline,
                      struct hv_err *err)
 {
     (void)deadline;
     pthread_mutex_lock(&sim->lock);
     struct sim_domain *d = find_in(sim, uuid, DOMAIN_STATE_RUNNING, "paused", err);
-    if (d) {
-        d->info.state = DOMAIN_STATE_PAUSED;
-        d->up_at -= clock_mono_ms(); /* what is left of the boot */
-        d->paused_at_us = clock_unix_us();
-        sim_changed(d, false);
-    }
+    if (d)
+        sim_halt(d);
     pthread_mutex_unlock(&sim->lock);
     if (d)
         sim_rearm(sim, uuid);
@@ -536,6 +540,8 @@ static int sim_unpause(struct hv_driver_state *sim, const char *uuid, const stru
     struct sim_domain *d = find_in(sim, uuid, DOMAIN_STATE_PAUSED, "unpaused", err);
     if (d) {
         d->info.state = DOMAIN_STATE_RUNNING;
+        str_assign(&d->info.paused_text, "");
+        str_assign(&d->info.paused_disk, "");
         d->up_at += clock_mono_ms();
         d->paused_us += clock_unix_us() - d->paused_at_us;
         sim_changed(d, false);

@@ -10,6 +10,7 @@
  * progress), sim.suspend_fails, sim.snapshot_fails, sim.resume_fails, sim.refuse_plug, sim.refuse_unplug,
  * sim.no_vcpu_plug (unsupported), sim.refuse_vcpus (the guest keeps them), sim.no_balloon (it keeps its
  * memory); sim.migrate_ms=N, sim.migrate_fails, sim.receive_fails (as it goes to another host).
+ * sim.disk_full_ms=N (it is paused, as by QEMU when the storage of its first disk has no room).
  * sim.cpu_percent=N says how busy its processors are. sim.again_ms=N: how long it boots after a reset.
  * sim.no_freeze: its agent cannot freeze file systems; sim.thaws: it does not keep them frozen. sim.data:
  * once up, the guest writes vm-data/sim/booted, and answers what the pool writes to vm-data/sim/ask in
@@ -169,4 +170,6 @@ int sim_destroy(struct hv_driver_state *sim, const char *uuid, const struct hv_d
 /* With the lock held, on the loop: the domain is over. Frees it if no record is to stay. */
 void sim_end(struct sim_domain *d, enum end_reason reason, const char *text);
 /* With the lock held: writes down what has changed and tells the agent (the lock is free meanwhile). */
+/* Stops it where it is. */
+void sim_halt(struct sim_domain *d);
 void sim_changed(struct sim_domain *d, bool guest_only);

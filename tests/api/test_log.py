@@ -42,6 +42,28 @@ class Log(unittest.TestCase):
             for secret in (str(session), str(api.session), old, "quite another one"):
                 self.assertNotIn(secret, log)
 
+    def test_a_guest_that_its_disk_has_paused_is_told_of_with_disk_and_storage(self):
+        with TestPool(hosts=1) as pool:
+            api = pool.login()
+            sr = api.SR.create(api.host.get_all()[0], {"location": f"{pool.folder}/sr"}, 0, "Small", "", "file", "", False, {})
+            vdi = api.VDI.create({"name_label": "data", "SR": sr, "virtual_size": 1 << 20, "type": "user", "sharable": False,
+                                  "read_only": False, "other_config": {}})
+            vm = api.VM.create(simulated("web 1", "sim.disk_full_ms=1"))
+            api.VBD.create({"VM": vm, "VDI": vdi, "userdevice": "0", "bootable": False, "mode": "RW", "type": "Disk", "empty": False,
+                            "other_config": {}, "qos_algorithm_type": "", "qos_algorithm_params": {}})
+            api.VM.start(vm, False, False)
+            until("it is paused", lambda: api.VM.get_power_state(vm) == "Paused")
+            told = [m for m in api.message.get_all_records().values() if m["name"] == "VM_PAUSED_BY_DISK"]
+            self.assertEqual([(m["cls"], m["obj_uuid"], int(m["priority"])) for m in told], [("VM", api.VM.get_uuid(vm), 2)])
+            uuid = api.VDI.get_uuid(vdi)
+            self.assertEqual(told[0]["body"], f"VM 'web 1' was paused: its disk 'data' ({uuid}, in SR 'Small') cannot be written: "
+                             "No space left on device. When that is mended, 'xe vm-unpause' lets it go on.")
+            self.assertEqual(len(self.lines(pool, "paused because a disk failed")), 1)
+            api.VM.unpause(vm)
+            self.assertEqual(api.VM.get_power_state(vm), "Running")
+            api.VM.pause(vm)
+            self.assertEqual(len(self.lines(pool, "paused because a disk failed")), 1, "asked for, so not told of")
+
     def test_a_silent_host_is_told_of_by_name_and_not_at_every_try(self):
         with TestPool(hosts=1) as pool:
             api = pool.login()

@@ -65,6 +65,21 @@ static void alert_end(struct tx *tx, const struct vm_row *vm, enum end_reason re
     alert_add(tx, ALERT_VM_CRASHED, CLS_VM, vm->uuid, body);
 }
 
+/* The device model paused it because a disk failed: nobody asked for that, so somebody is told. */
+static void alert_paused(struct tx *tx, const struct vm_row *vm, const struct domain_info *info)
+{
+    const struct vdi_row *vdi = vdi_row(tx_by_uuid(tx, CLASS_VDI, info->paused_disk));
+    const struct sr_row *sr = vdi ? sr_row(tx_get(tx, CLASS_SR, vdi->SR)) : NULL;
+    AUTO_FREE char *body = xasprintf("VM '%s' was paused: its disk '%s' (%s, in SR '%s') %s. When that is "
+                                     "mended, 'xe vm-unpause' lets it go on.",
+                                     vm->name_label, vdi ? vdi->name_label : "", info->paused_disk,
+                                     sr ? sr->name_label : "", info->paused_text);
+    log_warn("hosts", "a VM was paused because a disk failed", "vm", vm->uuid, "name", vm->name_label, "disk",
+             info->paused_disk, "sr", sr ? sr->uuid : "", "sr_name", sr ? sr->name_label : "", "text",
+             info->paused_text);
+    alert_add(tx, ALERT_VM_PAUSED_BY_DISK, CLS_VM, vm->uuid, body);
+}
+
 /* What cannot be recorded now is found again by the next look. */
 static bool commit(struct look *look, struct tx *tx, const char *what)
 {
@@ -314,6 +329,8 @@ static void record_live(struct look *look, const struct vm_row *seen, const stru
             vm_migrate_take_disks(tx, vm->row.ref, REF_NULL);
         vm_state_running(tx, vm->row.ref, look->host, info);
     } else if ((vm->power_state == VM_POWER_STATE_PAUSED) != paused) {
+        if (paused && *info->paused_text)
+            alert_paused(tx, vm, info);
         vm_state_paused(tx, vm->row.ref, paused);
     }
     vm_state_guest(tx, seen->row.ref, &info->guest);
