@@ -3,6 +3,7 @@
 snapshots and checkpoints and go back to them. Files in the guest, on its disk and in its memory, tell whether it is true."""
 import base64
 import os
+import subprocess
 import unittest
 
 from installation import Installation, processes
@@ -69,6 +70,35 @@ class LifeTest(unittest.TestCase):
         self.say("kill -0 $(cat /tmp/pid)")
         self.assertEqual(self.pool.VM.get_suspend_VDI(self.vm), "OpaqueRef:NULL")
         self.xe("vm-shutdown", f"uuid={self.uuid}")
+
+    def test_a_guest_whose_storage_is_full_waits_and_goes_on(self):
+        small = os.path.join(self.site.folder, "small")
+        os.mkdir(small)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "none", small], capture_output=True, text=True,
+                                 check=False)
+        if mounted.returncode != 0:
+            self.skipTest(f"no file system of its own: {mounted.stderr}")
+        self.addCleanup(subprocess.run, ["umount", "-l", small], check=False)
+        host = self.pool.host.get_uuid(self.pool.VM.get_resident_on(self.vm))
+        sr = self.xe("sr-create", f"host-uuid={host}", "type=file", "name-label=small", f"device-config:location={small}/sr")
+        vdi = self.xe("vdi-create", f"sr-uuid={sr}", "name-label=data", "virtual-size=16MiB")
+        vbd = self.xe("vbd-create", f"vm-uuid={self.uuid}", f"vdi-uuid={vdi}", "device=5")
+        self.xe("vbd-plug", f"uuid={vbd}")
+        until("the disk is there", lambda: self.shell.run("grep -q ' 16384 ' /proc/partitions")[0] == 0, 30)
+        name = self.say("awk '$3 == 16384 {print $4}' /proc/partitions").split()[-1]
+        self.shell.send(f"dd if=/dev/zero of=/dev/{name} bs=64k count=256 && echo writ''ten\n")
+        until("it is paused", lambda: self.state() == "paused", 60)
+        body = self.xe("message-list", "name=VM_PAUSED_BY_DISK", "params=body", "--minimal")
+        for part in (self.name, f"'data' ({vdi}", "in SR 'small'", "No space left on device"):
+            self.assertIn(part, body)
+        subprocess.run(["mount", "-o", "remount,size=64m", small], check=True)
+        self.xe("vm-unpause", f"uuid={self.uuid}")
+        self.shell.expect("written")
+        self.assertEqual(self.state(), "running")
+        self.xe("vm-shutdown", f"uuid={self.uuid}", "force=true")
+        self.xe("vdi-destroy", f"uuid={vdi}")
+        self.xe("pbd-unplug", "uuid=" + self.xe("pbd-list", f"sr-uuid={sr}", "--minimal"))
+        self.xe("sr-destroy", f"uuid={sr}")
 
     def test_snapshot_and_revert(self):
         self.say("echo one >/data/file; sync")
