@@ -58,6 +58,17 @@ class Install(unittest.TestCase):
             for option in re.findall(r" (--[a-z-]+) ", command):
                 self.assertIn(option, said)
 
+    def test_manual_pages_know_every_option(self):
+        for program in ("poold", "hostd"):
+            code, said = run(self.path("sbin/" + program), "--help")
+            self.assertEqual((code, said.splitlines()[0].count(program)), (0, 1), said)
+            page = self.read(f"share/man/man8/{program}.8")
+            options = set(re.findall(r"^ +-(-[a-z-]+)", said, re.M)) - {"-help"}
+            self.assertGreater(len(options), 10)
+            for option in sorted(options):
+                self.assertRegex(page, rf"(?m)^\.It .*Fl {option}\b", f"{program}(8): its description")
+                self.assertIn(f"Fl {option}", page.partition(".Sh DESCRIPTION")[0], f"{program}(8): its synopsis")
+
     def test_guests_outlive_the_agent(self):
         self.assertIn("\nKillMode=process\n", self.read("lib/systemd/system/corral-hostd.service"))
 

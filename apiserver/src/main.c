@@ -526,7 +526,7 @@ static int parse_options(int argc, char **argv, struct options *o)
         {"log-level", ARG_TEXT, "LEVEL", "error, warn, info or debug (default info)", &o->log_level, 0, 0,
          false},
     };
-    switch (args_parse(argc, argv, "poold: server of a Corral pool", table, ARRAY_LEN(table), &text)) {
+    switch (args_parse(argc, argv, "server of a Corral pool", table, ARRAY_LEN(table), &text)) {
     case ARGS_OK:
         return 0;
     case ARGS_HELP:

@@ -44,8 +44,8 @@ bool directory_ready(const char *pam_dir, char why[static 256])
     if (access(path, R_OK) == 0)
         return true;
     snprintf(why, 256,
-             "PAM has no service file " DIRECTORY_SERVICE
-             ": write one that says how users of the pool are checked (%s)",
+             "the server cannot read PAM's service file " DIRECTORY_SERVICE
+             " (of /etc/pam.d or --pam-dir): write one that says how users of the pool are checked (%s)",
              strerror(errno));
     return false;
 }
