@@ -247,6 +247,29 @@ static void on_pending(struct making *m, struct operation_status *status)
         ask_cancel(m);
 }
 
+/* An agent that ends in order turns away who waits: what it had begun goes on, or is looked into, when it is
+ * back. Its own refusals are objects. */
+static bool is_ending(const struct http_reply *reply)
+{
+    struct json_error bad;
+    json_t *json AUTO_JSON = NULL;
+    if (reply->status != 503)
+        return false;
+    json = reply->body.len ? json_parse(reply->body.data, reply->body.len, &bad) : NULL;
+    return !json_is_object(json_object_get(json, "error"));
+}
+
+/* As http_client_call; an agent that is ending counts as lost. */
+static int ask(struct making *m, struct http_reply *reply, struct http_error *error)
+{
+    if (post(m, reply, error) < 0)
+        return -1;
+    if (!is_ending(reply))
+        return 0;
+    *error = (struct http_error){.kind = HTTP_LOST};
+    return -1;
+}
+
 static int make(struct making *m, void *result, struct hv_err *err)
 {
     for (;;) {
@@ -255,7 +278,7 @@ static int make(struct making *m, void *result, struct hv_err *err)
         struct operation_status status;
         if (atomic_load(&m->host->interrupted))
             return hv_fail(err, HV_ERR_KIND_UNREACHABLE, "The connection to the host is being closed.");
-        if (post(m, &reply, &error) < 0) {
+        if (ask(m, &reply, &error) < 0) {
             if (after_failure(m, &error, err) < 0)
                 return -1;
             continue;

@@ -3,6 +3,7 @@ again: what was interrupted is put right against what the agents say, and nothin
 import os
 import signal
 import sys
+import tempfile
 import threading
 import unittest
 
@@ -356,13 +357,13 @@ class Uploads(Case):
         self.fails(self.api.task.get_record(task), "Disks that it had made were removed")
 
 
-class Late(Case):
-    """A request of the server before that its agent reads when the next server has asked what became of it."""
+class Held(Case):
+    """Work that stands still in the agent while it, or the server, is started anew."""
 
     def setUp(self):
         super().setUp()
         self.agent = POOL.hosts[0]
-        self.points = Points(os.path.join(POOL.folder, "points-late"))
+        self.points = Points(tempfile.mkdtemp(dir=POOL.folder) + "/points")
         self.agent.stop()
         self.points.start(self.agent, "hostd.port")
         self.live()
@@ -377,7 +378,20 @@ class Late(Case):
     def live(self):
         until("the host is live", lambda: POOL.live_hosts(self.api) == 1, 60)
 
+    def test_an_agent_that_is_restarted_in_order_tells_what_became_of_it(self):
+        vm = self.make_vm(words="console=hvc0")
+        self.points.arm("hold", "agent-done:domain_start")
+        task = self.api.call("Async.VM.start", self.api.session, vm, False, False)
+        until("the guest runs", lambda: self.points.held, 60)
+        self.agent.stop()
+        self.points.release()
+        self.agent.start("hostd.port")
+        until("it is told", lambda: self.api.task.get_status(task) != "pending", 60)
+        self.assertEqual(self.api.task.get_status(task), "success", self.api.task.get_error_info(task))
+        self.assertEqual(self.api.VM.get_power_state(vm), "Running")
+
     def test_what_was_told_as_not_begun_never_begins(self):
+        """A request of the server before that the agent reads when the next server has asked what became of it."""
         vm = self.make_vm(words="console=hvc0")
         uuid = self.api.VM.get_uuid(vm)
         self.points.arm("hold", "agent-asked:domain_start")
