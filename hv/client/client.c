@@ -206,10 +206,13 @@ static void pause_ms(int64_t ms)
 }
 
 /* 1: try again; -1: give up with err. */
-static int after_failure(struct making *m, const struct http_error *error, struct hv_err *err)
+static int after_failure(struct making *m, struct http_error *error, struct hv_err *err)
 {
     if (atomic_load(&m->host->interrupted))
         return hv_fail(err, HV_ERR_KIND_UNREACHABLE, "The connection to the host is being closed.");
+    /* What has arrived is not undone because the agent is not let in, or breaks off a handshake, later. */
+    if (m->sent && error->kind == HTTP_TLS_REFUSED)
+        error->kind = HTTP_LOST;
     hv_http_failure(error, err);
     bool lost = error->kind == HTTP_LOST || error->kind == HTTP_TIMED_OUT;
     if (!lost && error->kind != HTTP_CANNOT_CONNECT)

@@ -2,6 +2,8 @@
 again: what was interrupted is put right against what the agents say, and nothing is left over."""
 import os
 import signal
+import socket
+import struct
 import sys
 import tempfile
 import threading
@@ -365,7 +367,7 @@ class Held(Case):
         self.agent = POOL.hosts[0]
         self.points = Points(tempfile.mkdtemp(dir=POOL.folder) + "/points")
         self.agent.stop()
-        self.points.start(self.agent, "hostd.port")
+        self.port = int(self.points.start(self.agent, "hostd.port"))
         self.live()
 
     def tearDown(self):
@@ -384,6 +386,26 @@ class Held(Case):
         task = self.api.call("Async.VM.start", self.api.session, vm, False, False)
         until("the guest runs", lambda: self.points.held, 60)
         self.agent.stop()
+        self.points.release()
+        self.agent.start("hostd.port")
+        until("it is told", lambda: self.api.task.get_status(task) != "pending", 60)
+        self.assertEqual(self.api.task.get_status(task), "success", self.api.task.get_error_info(task))
+        self.assertEqual(self.api.VM.get_power_state(vm), "Running")
+
+    def test_handshakes_that_break_off_say_nothing_of_what_was_begun(self):
+        """Somebody who resets every connection sits at the agent's address for a while, as an agent that dies does."""
+        vm = self.make_vm(words="console=hvc0")
+        self.points.arm("hold", "agent-done:domain_start")
+        task = self.api.call("Async.VM.start", self.api.session, vm, False, False)
+        until("the guest runs", lambda: self.points.held, 60)
+        self.agent.kill()
+        with socket.create_server(("127.0.0.1", self.port)) as listener:
+            listener.settimeout(30)
+            for _ in range(10):
+                connection, _address = listener.accept()
+                connection.recv(1)  # of the handshake
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
         self.points.release()
         self.agent.start("hostd.port")
         until("it is told", lambda: self.api.task.get_status(task) != "pending", 60)
