@@ -30,7 +30,7 @@ assert 1 <= PART <= PARTS, "CORRAL_FAULTS_PART is i/n, with i from 1 to n"
 ROUND = 8  # cases of an operation, before the next one has its turn
 # What goes on beside an operation: a place of these is nobody's in particular.
 BESIDE = ("agent-asked:domain_forget", "agent-called:domain_forget", "agent-answered:domain_forget", "agent-begun:domain_forget",
-          "agent-done:domain_forget", "store:written", "store:durable", "events:look")
+          "agent-done:domain_forget", "store:written", "store:durable", "events:look", "events:next")
 # Places that other tests kill at: where one says so.
 ELSEWHERE = {
     "migrate-source:": ("tests/api/test_migrate.py", "hv/tests/migrate_test.c"),

@@ -54,6 +54,7 @@ struct events {
     uint64_t published; /* newest generation heard of */
     uint64_t seen;      /* up to which the thread has looked */
     _Atomic bool stop;  /* also read without the lock */
+    unsigned rechecks;  /* registrations that were changed */
     bool poke;
     bool idle; /* nobody waits, and the thread sleeps until somebody does */
 };
@@ -241,10 +242,13 @@ static struct waiter *take_due(struct events *e, const struct changes *changes, 
     return due;
 }
 
-static void put_back(struct events *e, struct waiter *w)
+/* `rechecks`: those before it was taken out of the list. Who was away when its registration was changed looks
+ * at that now. */
+static void put_back(struct events *e, struct waiter *w, unsigned rechecks)
 {
-    w->check = false;
     pthread_mutex_lock(&e->lock);
+    w->check = w->legacy && e->rechecks != rechecks;
+    e->poke |= w->check;
     if (e->stop || w->call->session->gone)
         w->gone = e->poke = true; /* it was not in the list when its session ended */
     w->next = e->waiters;
@@ -285,6 +289,7 @@ static bool serve_next(struct events *e, struct waiter *w, const struct snapshot
     }
     event_filter_free(w->filter);
     w->filter = at.filter;
+    failpoint("events:next");
     AUTO_SNAPSHOT struct snapshot *newer = newer_than(e, at.told, snap);
     snap = newer ? newer : snap;
     if (at.told < oldest_token(snap, w->filter)) {
@@ -302,7 +307,7 @@ static bool serve_next(struct events *e, struct waiter *w, const struct snapshot
     return true;
 }
 
-static void serve(struct events *e, struct waiter *due, const struct snapshot *snap)
+static void serve(struct events *e, struct waiter *due, const struct snapshot *snap, unsigned rechecks)
 {
     while (due) {
         struct waiter *w = due;
@@ -315,7 +320,7 @@ static void serve(struct events *e, struct waiter *due, const struct snapshot *s
         if (answered)
             waiter_free(w);
         else
-            put_back(e, w);
+            put_back(e, w, rechecks);
     }
 }
 
@@ -357,8 +362,9 @@ static void *events_run(void *arg)
         pthread_mutex_lock(&e->lock);
         e->seen = changes.to;
         struct waiter *due = take_due(e, &changes, clock_mono_ms());
+        unsigned rechecks = e->rechecks;
         pthread_mutex_unlock(&e->lock);
-        serve(e, due, snap);
+        serve(e, due, snap, rechecks);
         pthread_mutex_lock(&e->lock);
     }
     pthread_mutex_unlock(&e->lock);
@@ -495,6 +501,7 @@ void events_from(struct events *e, struct call *call, struct event_filter *filte
 static void recheck(struct events *e, const struct session *session)
 {
     pthread_mutex_lock(&e->lock);
+    e->rechecks++;
     for (struct waiter *w = e->waiters; w; w = w->next)
         if (w->legacy && w->call->session == session)
             w->check = e->poke = true;

@@ -267,3 +267,29 @@ Test(looks, a_registration_that_is_ahead)
     cr_expect(says(json_array_get(told, 0), "add", last));
     session_close(&trial.server, session);
 }
+
+/* A class that is registered while the thread has looked at the registration already. */
+Test(looks, a_class_that_is_registered_meanwhile)
+{
+    AUTO_FREE char *held = in_folder("held");
+    AUTO_SESSION struct session *session = trial_session(&trial, ROLE_POOL_ADMIN);
+    struct late waiting;
+    static const char *const classes[] = {"network", "task"};
+    for (size_t i = 0; i < ARRAY_LEN(classes); i++) {
+        AUTO_ANSWER struct trial_answer registered = {0};
+        if (i == 1) {
+            arm("hold events:next");
+            begin(&waiting, session, "event.next", json_array());
+            while (access(held, F_OK) != 0)
+                sched_yield();
+        }
+        trial_call(&trial, session, "event.register", json_pack("[[s]]", classes[i]), &registered);
+        cr_assert_not(registered.failed, "%s", registered.code);
+    }
+    cr_assert_eq(remove(held), 0);
+    struct ref task = make_task();
+    AUTO_JSON json_t *told = end_late(&waiting);
+    cr_expect_eq(json_array_size(told), 1);
+    cr_expect(says(json_array_get(told, 0), "add", task));
+    session_close(&trial.server, session);
+}
