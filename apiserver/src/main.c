@@ -58,7 +58,7 @@
 #define LOCAL_CONNECTIONS_MAX 128
 #define SWEEP_MAX_MS 60000
 #define CA_DAYS 7300
-#define EXIT_DAMAGED 3 /* to start again would not help */
+#define EXIT_UNUSABLE 3 /* the database: to start again would not help */
 #define LEAF_DAYS 3650
 
 struct options {
@@ -75,7 +75,7 @@ struct pool_server {
     struct web *web;
     struct http_server *https, *http, *local;
     struct http_budget budget; /* of both servers */
-    bool damaged;              /* the database is, so that it could not be opened */
+    bool unusable;             /* the database: damaged, or of a newer version */
 };
 
 /* ---- first start: folders and certificates ---- */
@@ -170,8 +170,8 @@ static int open_store(struct pool_server *p)
     const struct store_config config = {.path = members_is_member(s) ? NULL : path};
     if (store_open(&s->store, &config, &cause) == 0)
         return 0;
-    p->damaged = cause.code == STORE_E_CORRUPT;
-    if (p->damaged)
+    p->unusable = cause.code == STORE_E_CORRUPT || cause.code == STORE_E_NEWER;
+    if (cause.code == STORE_E_CORRUPT)
         log_error("poold",
                   "nothing was changed: put a copy of the database in its place, or take it as it is with "
                   "--accept-database when another program has written it (docs/recovery.md)");
@@ -186,7 +186,7 @@ static int accept_database(const struct options *o)
     AUTO_FREE char *path = xasprintf("%s/pool.db", o->state_dir);
     if (store_accept_file(path, &cause) != 0) {
         fprintf(stderr, "poold: %s\n", cause.text);
-        return cause.code == STORE_E_CORRUPT ? EXIT_DAMAGED : 1;
+        return cause.code == STORE_E_CORRUPT ? EXIT_UNUSABLE : 1;
     }
     printf("%s: what it holds is taken for right from now on\n", path);
     return 0;
@@ -591,7 +591,7 @@ int main(int argc, char **argv)
         stop(&p);
         if (rc > 0)
             self_again();
-        return p.damaged ? EXIT_DAMAGED : 1;
+        return p.unusable ? EXIT_UNUSABLE : 1;
     }
     log_info("poold", "serving", "port", LOG_INT(p.server.port), "state", p.server.state_dir);
     int signal_number;

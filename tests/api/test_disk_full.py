@@ -294,6 +294,26 @@ class Damaged(unittest.TestCase):
             pool.start()
             self.assertEqual(sorted(pool.login().network.get_all()), networks)
 
+    def test_a_database_of_a_newer_version(self):
+        """As an older program finds it, that was put in the place of a newer one: to start again would not help."""
+        def set_version(path, number):
+            with contextlib.closing(sqlite3.connect(path)) as database:
+                [before] = database.execute("PRAGMA user_version").fetchone()
+                database.execute(f"PRAGMA user_version = {number or before + 1}")
+            subprocess.run([program("poold"), "--state", pool.state, "--accept-database"], check=True, stdout=subprocess.DEVNULL)
+            return before
+
+        with TestPool() as pool:
+            pool.stop()
+            path = os.path.join(pool.state, "pool.db")
+            ours = set_version(path, None)
+            with self.assertRaisesRegex(AssertionError, rf"newer version of Corral \(schema {ours + 1}, this is {ours}\)"):
+                pool.start()
+            self.assertEqual(pool.poold.process.wait(), 3)
+            self.assertEqual(set_version(path, ours), ours + 1)
+            pool.start()
+
+
 
 if __name__ == "__main__":
     unittest.main(argv=sys.argv)
