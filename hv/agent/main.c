@@ -145,8 +145,7 @@ static int parse(int argc, char **argv, struct agent_options *o)
     };
     struct buf text AUTO_BUF = BUF_INIT;
     enum log_level level = LOG_INFO_LEVEL;
-    switch (
-        args_parse(argc, argv, "agent of a Corral host", options, ARRAY_LEN(options), &text)) {
+    switch (args_parse(argc, argv, "agent of a Corral host", options, ARRAY_LEN(options), &text)) {
     case ARGS_HELP:
         fputs(text.data, stdout);
         return 1;

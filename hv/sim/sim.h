@@ -169,7 +169,7 @@ int sim_destroy(struct hv_driver_state *sim, const char *uuid, const struct hv_d
                 struct hv_err *err);
 /* With the lock held, on the loop: the domain is over. Frees it if no record is to stay. */
 void sim_end(struct sim_domain *d, enum end_reason reason, const char *text);
-/* With the lock held: writes down what has changed and tells the agent (the lock is free meanwhile). */
 /* Stops it where it is. */
 void sim_halt(struct sim_domain *d);
+/* With the lock held: writes down what has changed and tells the agent (the lock is free meanwhile). */
 void sim_changed(struct sim_domain *d, bool guest_only);

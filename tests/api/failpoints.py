@@ -38,11 +38,7 @@ class Points:
         os.mkdir(folder)
 
     def start(self, daemon: Daemon, port_file):
-        os.environ["CORRAL_FAILPOINTS"] = self.folder
-        try:
-            return daemon.start(port_file)
-        finally:
-            del os.environ["CORRAL_FAILPOINTS"]
+        return daemon.start(port_file, points=self.folder)
 
     def _path(self, name):
         return os.path.join(self.folder, name)

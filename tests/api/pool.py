@@ -87,13 +87,18 @@ class Daemon:
         self.process = None
         atexit.register(self.kill)
 
-    def start(self, port_file, extra=(), limit_s=60.0):
-        """Starts and waits until it noted its port; returns the port."""
+    def start(self, port_file, extra=(), limit_s=60.0, failpoint=None, points=None):
+        """Starts and waits until it noted its port; returns the port. It dies at the failpoint, or looks for those that are
+        armed in the folder of `points` (failpoints.py)."""
         path = os.path.join(self.folder, port_file)
         if os.path.exists(path):
             os.unlink(path)
         env = dict(os.environ)
         env.setdefault("TSAN_OPTIONS", "exitcode=66")
+        if failpoint:
+            env["CORRAL_FAILPOINT"] = failpoint
+        if points:
+            env["CORRAL_FAILPOINTS"] = points
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen(self.prefix + self.arguments + list(extra), stdin=subprocess.DEVNULL,
                                             stdout=log, stderr=log, env=env)
@@ -221,8 +226,8 @@ class TestPool:
 
     # ---- poold ----
 
-    def start(self):
-        self.port = self.poold.start("poold.port")
+    def start(self, failpoint=None, points=None):
+        self.port = self.poold.start("poold.port", failpoint=failpoint, points=points)
         self.http_port = int(self.read("poold.http"))
 
     def stop(self):
@@ -233,13 +238,13 @@ class TestPool:
         self.close_clients()
         self.poold.kill()
 
-    def restart(self, crash=False):
+    def restart(self, crash=False, failpoint=None, points=None):
         """Ends poold, in order or as a crash, and starts it again."""
         if crash:
             self.kill()
         else:
             self.stop()
-        self.start()
+        self.start(failpoint, points)
 
     def restart_on(self, port):
         """Restarts it on the HTTPS port that it had, for clients that keep the address."""

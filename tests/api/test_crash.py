@@ -285,19 +285,16 @@ class Harness:
 
     def wanted_place(self):
         """A place by its number: at the so-many-th failpoint that is passed, whichever it is; or none."""
-        return {"CORRAL_FAILPOINT": f"*:{int(self.rng.expovariate(1 / 40)) + 1}"} if self.rng.random() < 0.7 else {}
+        return f"*:{int(self.rng.expovariate(1 / 40)) + 1}" if self.rng.random() < 0.7 else None
 
     def start(self, daemon, port_file):
-        env = self.wanted_place()
-        os.environ.update(env)
+        place = self.wanted_place()
         try:
-            return daemon.start(port_file)
+            return daemon.start(port_file, failpoint=place)
         except AssertionError:
-            if not env or daemon.running:
+            if not place or daemon.running:
                 raise
             return None  # it met its failpoint before it was up
-        finally:
-            os.environ.pop("CORRAL_FAILPOINT", None)
 
     def blow(self, daemon, port_file):
         """Waits for its failpoint for a while, then kills it anyhow, and starts it again."""

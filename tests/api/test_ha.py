@@ -189,12 +189,7 @@ class Switching(HaCase):
                                     ("ha-step:off", "disable", False)):
             with self.subTest(failpoint=failpoint):
                 self.assertEqual(self.api.pool.get_ha_enabled(self.self), call == "disable")
-                self.pool.stop()
-                os.environ["CORRAL_FAILPOINT"] = failpoint
-                try:
-                    self.pool.start()
-                finally:
-                    del os.environ["CORRAL_FAILPOINT"]
+                self.pool.restart(failpoint=failpoint)
                 VmCase.api = self.pool.login()
                 until("all are live", lambda: self.pool.live_hosts(self.api) == HOSTS, LIMIT)
                 with self.assertRaises(Exception):

@@ -44,12 +44,7 @@ class MigrateCase(VmCase):
 
     def interrupted(self, failpoint, method, *params):
         """poold dies there in the call; its task after the restart."""
-        self.pool.stop()
-        os.environ["CORRAL_FAILPOINT"] = failpoint
-        try:
-            self.pool.start()
-        finally:
-            del os.environ["CORRAL_FAILPOINT"]
+        self.pool.restart(failpoint=failpoint)
         VmCase.api = self.api = self.pool.login()
         before = set(self.api.task.get_all())
         try:
@@ -164,11 +159,7 @@ class PoolMigrate(MigrateCase):
         vm, _ = self.running()
         agent = self.pool.agent(self.api.host.get_uuid(self.second))
         agent.kill()
-        os.environ["CORRAL_FAILPOINT"] = "start:recorded"
-        try:
-            agent.start("hostd.port")
-        finally:
-            del os.environ["CORRAL_FAILPOINT"]
+        agent.start("hostd.port", failpoint="start:recorded")
         task = self.api.call("Async.VM.pool_migrate", self.api.session, vm, self.second, {})
         until("the agent dies", lambda: not agent.running)
         agent.kill()

@@ -279,11 +279,7 @@ class PoolMembersTest(unittest.TestCase):
 
     def start_to_die(self, pool, failpoint):
         """Starts the server anew so that it ends there as if killed."""
-        os.environ["CORRAL_FAILPOINT"] = failpoint
-        try:
-            pool.restart()
-        finally:
-            del os.environ["CORRAL_FAILPOINT"]
+        pool.restart(failpoint=failpoint)
         return self.leads(pool)
 
     def dies(self, pool, call, *args):
@@ -322,11 +318,7 @@ class PoolMembersTest(unittest.TestCase):
             self.follows(self.one, self.two)
         first = next(h for h in two.host.get_all() if h != host)
         with self.subTest(designate="the heir"):
-            os.environ["CORRAL_FAILPOINT"] = "heir-has-copy:"
-            try:
-                self.one.restart()
-            finally:
-                del os.environ["CORRAL_FAILPOINT"]
+            self.one.restart(failpoint="heir-has-copy:")
             self.follows(self.one, self.two)
             process = self.one.poold.process
             last = two.secret.create({"value": "later", "other_config": {}})

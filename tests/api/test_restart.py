@@ -27,16 +27,6 @@ def setUpModule():
     SR = api.SR.create(api.host.get_all()[0], {"location": FOLDER}, 0, "disks", "", "file", "", False, {})
 
 
-def start_with(failpoint):
-    """poold anew, to die at this place."""
-    POOL.stop()
-    os.environ["CORRAL_FAILPOINT"] = failpoint
-    try:
-        POOL.start()
-    finally:
-        del os.environ["CORRAL_FAILPOINT"]
-
-
 def wait_dead():
     until("poold dies at its failpoint", lambda: not POOL.poold.running, 60)
     POOL.kill()
@@ -86,7 +76,7 @@ class Case(unittest.TestCase):
 
     def interrupted(self, failpoint, method, *params):
         """The call, during which poold dies at the failpoint; poold is back afterwards. The record of its task."""
-        start_with(failpoint)
+        POOL.restart(failpoint=failpoint)
         self.api = POOL.login()
         token = self.api.call("event.from", self.api.session, ["task"], "", 0.0)["token"]
         before = set(self.api.task.get_all())
@@ -380,24 +370,30 @@ class Held(Case):
     def live(self):
         until("the host is live", lambda: POOL.live_hosts(self.api) == 1, 60)
 
-    def test_an_agent_that_is_restarted_in_order_tells_what_became_of_it(self):
+    def start_held(self, place):
+        """A VM whose start stands still there, and the start's task."""
         vm = self.make_vm(words="console=hvc0")
-        self.points.arm("hold", "agent-done:domain_start")
+        self.points.arm("hold", place)
         task = self.api.call("Async.VM.start", self.api.session, vm, False, False)
-        until("the guest runs", lambda: self.points.held, 60)
-        self.agent.stop()
+        until(f"it is at {place}", lambda: self.points.held, 60)
+        return vm, task
+
+    def goes_on(self, vm, task):
+        """The agent is back, and the task says that the guest runs."""
         self.points.release()
         self.agent.start("hostd.port")
         until("it is told", lambda: self.api.task.get_status(task) != "pending", 60)
         self.assertEqual(self.api.task.get_status(task), "success", self.api.task.get_error_info(task))
         self.assertEqual(self.api.VM.get_power_state(vm), "Running")
 
+    def test_an_agent_that_is_restarted_in_order_tells_what_became_of_it(self):
+        vm, task = self.start_held("agent-done:domain_start")
+        self.agent.stop()
+        self.goes_on(vm, task)
+
     def test_handshakes_that_break_off_say_nothing_of_what_was_begun(self):
         """Somebody who resets every connection sits at the agent's address for a while, as an agent that dies does."""
-        vm = self.make_vm(words="console=hvc0")
-        self.points.arm("hold", "agent-done:domain_start")
-        task = self.api.call("Async.VM.start", self.api.session, vm, False, False)
-        until("the guest runs", lambda: self.points.held, 60)
+        vm, task = self.start_held("agent-done:domain_start")
         self.agent.kill()
         with socket.create_server(("127.0.0.1", self.port)) as listener:
             listener.settimeout(30)
@@ -406,19 +402,12 @@ class Held(Case):
                 connection.recv(1)  # of the handshake
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
                 connection.close()
-        self.points.release()
-        self.agent.start("hostd.port")
-        until("it is told", lambda: self.api.task.get_status(task) != "pending", 60)
-        self.assertEqual(self.api.task.get_status(task), "success", self.api.task.get_error_info(task))
-        self.assertEqual(self.api.VM.get_power_state(vm), "Running")
+        self.goes_on(vm, task)
 
     def test_what_was_told_as_not_begun_never_begins(self):
         """A request of the server before that the agent reads when the next server has asked what became of it."""
-        vm = self.make_vm(words="console=hvc0")
+        vm, task = self.start_held("agent-asked:domain_start")
         uuid = self.api.VM.get_uuid(vm)
-        self.points.arm("hold", "agent-asked:domain_start")
-        task = self.api.call("Async.VM.start", self.api.session, vm, False, False)
-        until("the agent has the request", lambda: self.points.held, 60)
         POOL.kill()
         POOL.start()
         self.api = POOL.login()
@@ -438,7 +427,7 @@ class Callers(Case):
     def test_a_synchronous_call(self):
         """Its task goes, its work is put right all the same, and who watched tasks hears of the end."""
         vdi = self.make_vdi()
-        start_with("agent-answered:disk_resize")
+        POOL.restart(failpoint="agent-answered:disk_resize")
         self.api = POOL.login()
         watcher = POOL.login()
         token = watcher.call("event.from", watcher.session, ["task"], "", 0.0)["token"]

@@ -127,9 +127,7 @@ class Running(Case):
         """At each place: what is there afterwards is one of the two, whole."""
         old, old_names = dump_of(pool, api), names(api)
         points = Points(os.path.join(pool.folder, "points"))
-        os.environ["CORRAL_FAILPOINTS"] = points.folder
-        self.addCleanup(os.environ.pop, "CORRAL_FAILPOINTS", None)
-        pool.restart()
+        pool.restart(points=points.folder)
         for place, restored in (("restore-built:", False), ("restore-decided:", True), ("database-log-aside:", True),
                                 ("database-aside:", True)):
             api = pool.login()
@@ -142,7 +140,7 @@ class Running(Case):
             until("poold dies at its failpoint", lambda: not pool.poold.running, 60)
             self.assertEqual(pool.poold.process.returncode, -signal.SIGKILL)
             pool.kill()
-            pool.start()
+            pool.start(points=points.folder)
             api = pool.login()
             self.assertEqual(names(api), old_names if restored else sorted([*old_names, place]), place)
             if not restored:

@@ -481,12 +481,7 @@ class TwoHosts(unittest.TestCase):
 
     def restart(self, host, failpoint=None):
         host.kill()
-        if failpoint:
-            os.environ["CORRAL_FAILPOINT"] = failpoint
-        try:
-            host.start("hostd.port")
-        finally:
-            os.environ.pop("CORRAL_FAILPOINT", None)
+        host.start("hostd.port", failpoint=failpoint)
 
     def test_a_disk_that_a_host_makes_when_it_is_back_does_not_stay(self):
         """Agent and server die when the agent has written down that it makes a disk. While it is away the other host sees

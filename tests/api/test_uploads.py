@@ -375,12 +375,7 @@ class Broken(UploadTest):
         for place in ("upload-finishing", "upload-finished"):
             with self.subTest(place=place):
                 data = pattern(4 * MIB, place.encode())
-                POOL.stop()
-                os.environ["CORRAL_FAILPOINT"] = place
-                try:
-                    POOL.start()
-                finally:
-                    del os.environ["CORRAL_FAILPOINT"]
+                POOL.restart(failpoint=place)
                 self.log_in()
                 until("an agent answers", lambda: self.raw("HEAD", f"/vdis/{self.uuid}/content")[0] == 200, 60)
                 at = self.make(len(data))

@@ -27,6 +27,13 @@ int roles_require(const struct session *session, enum role needed, const char *p
     return known && known->client_cert ? 0 : deny(permission, needed, err);
 }
 
+int roles_require_message(const struct session *session, const struct method_desc *method,
+                          struct api_err *err)
+{
+    AUTO_FREE char *permission = permission_of_method(method);
+    return roles_require(session, method->role, permission, err);
+}
+
 int roles_allow(const struct session *session, const char *permission, struct api_err *err)
 {
     const struct permission *known = permission_find(permission);

@@ -11,6 +11,9 @@ int roles_allow(const struct session *session, const char *permission, struct ap
 /* The same with the role said here. */
 int roles_require(const struct session *session, enum role needed, const char *permission,
                   struct api_err *err);
+/* The same for a message, without the keys of its arguments. */
+int roles_require_message(const struct session *session, const struct method_desc *method,
+                          struct api_err *err);
 /* The keys in the maps of a row that comes from outside by another door than its constructor: the verdict
  * that the constructor would give. */
 int roles_check_record(const struct session *session, const struct row *record, struct api_err *err);

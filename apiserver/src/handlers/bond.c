@@ -24,7 +24,6 @@ struct members {
 static int check_member(const struct pif_row *pif, const struct members *m, const struct refusals *all,
                         struct api_err *err)
 {
-    bool access = pif->tunnel_access_PIF_of && pif->tunnel_access_PIF_of->count;
     if (m->count && !ref_eq(pif->host, m->items[0]->host) &&
         refused(all, err_pif_cannot_bond_cross_host(err), err))
         return -1;
@@ -32,7 +31,7 @@ static int check_member(const struct pif_row *pif, const struct members *m, cons
         return -1;
     if (refused(all, pif_check_not_member(pif, err), err) || refused(all, pif_check_managed(pif, err), err))
         return -1;
-    if (access)
+    if (pif_is_tunnel_access(pif))
         return err_is_tunnel_access_pif(err, REF_TEXT(pif->row.ref));
     return pif->physical || pif->VLAN >= 0 ? 0 : err_pif_is_not_physical(err, REF_TEXT(pif->row.ref));
 }

@@ -75,13 +75,11 @@ static int check_network(const struct call *call, const struct host_row *host, s
                                    "guests go over the management network");
 }
 
-int check_host_evacuate(struct call *call, struct tx *tx, const void *arguments, const struct refusals *all,
-                        struct api_err *err)
+/* Everything that speaks against it, and the plan. */
+static int look(const struct call *call, const struct host_evacuate_args *args, const struct refusals *all,
+                struct evacuation *plan, struct api_err *err)
 {
-    const struct host_evacuate_args *args = arguments;
     const struct host_row *host = host_row(snapshot_get(call->snapshot, CLASS_host, args->host));
-    AUTO_EVACUATION struct evacuation plan = {0};
-    (void)tx;
     if (!host)
         return fail_handle(err, CLASS_host, args->host);
     if (refused(all, check_network(call, host, args->network, err), err))
@@ -89,19 +87,28 @@ int check_host_evacuate(struct call *call, struct tx *tx, const void *arguments,
     if (args->evacuate_batch_size < 0 &&
         refused(all, err_invalid_value(err, "evacuate_batch_size", "it is below zero"), err))
         return -1;
-    evacuation_plan(call->snapshot, host, &plan);
-    return evacuation_check(&plan, err);
+    evacuation_plan(call->snapshot, host, plan);
+    return evacuation_check(plan, err);
+}
+
+int check_host_evacuate(struct call *call, struct tx *tx, const void *arguments, const struct refusals *all,
+                        struct api_err *err)
+{
+    AUTO_EVACUATION struct evacuation plan = {0};
+    (void)tx;
+    return look(call, arguments, all, &plan, err);
 }
 
 int handle_host_evacuate(struct call *call, const struct host_evacuate_args *args, struct api_err *err)
 {
-    const struct host_row *host = host_row(snapshot_get(call->snapshot, CLASS_host, args->host));
-    if (check_host_evacuate(call, NULL, args, NULL, err) < 0)
+    AUTO_EVACUATION struct evacuation plan = {0};
+    if (look(call, args, NULL, &plan, err) < 0)
         return -1;
     int64_t batch = args->evacuate_batch_size > 0 ? args->evacuate_batch_size : BATCH;
     struct job *job = xcalloc(1, sizeof(*job));
     job->call = call;
-    evacuation_plan(call->snapshot, host, &job->plan);
+    job->plan = plan;
+    plan = (struct evacuation){0};
     job->steps = xcalloc(job->plan.count + 1, sizeof(*job->steps));
     for (size_t i = 0; i < job->plan.count; i++)
         job->steps[job->count++] = (struct sequence_step){

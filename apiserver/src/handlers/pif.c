@@ -31,6 +31,11 @@ int pif_check_not_management(const struct pif_row *pif, struct api_err *err)
     return pif->management ? err_pif_is_management_interface(err, REF_TEXT(pif->row.ref)) : 0;
 }
 
+bool pif_is_tunnel_access(const struct pif_row *pif)
+{
+    return pif->tunnel_access_PIF_of && pif->tunnel_access_PIF_of->count;
+}
+
 int pif_check_managed(const struct pif_row *pif, struct api_err *err)
 {
     return pif->managed ? 0 : err_pif_unmanaged(err, REF_TEXT(pif->row.ref));
@@ -50,8 +55,8 @@ static int pif_check_no_vlans(const struct pif_row *pif, struct api_err *err)
 
 int pif_check_no_tunnels(const struct pif_row *pif, struct api_err *err)
 {
-    bool has = (pif->tunnel_transport_PIF_of && pif->tunnel_transport_PIF_of->count) ||
-               (pif->tunnel_access_PIF_of && pif->tunnel_access_PIF_of->count);
+    bool has =
+        (pif->tunnel_transport_PIF_of && pif->tunnel_transport_PIF_of->count) || pif_is_tunnel_access(pif);
     return has ? err_pif_tunnel_still_exists(err, REF_TEXT(pif->row.ref)) : 0;
 }
 
@@ -165,7 +170,7 @@ static int bring_down(struct hv_host *agent, const struct snapshot *snap, const 
     }
     if (network && network_remove(agent, network, &cause) < 0)
         return interfaces_fail(err, pif->host, pif->row.ref, &cause);
-    bool tunnel = pif->tunnel_access_PIF_of && pif->tunnel_access_PIF_of->count;
+    bool tunnel = pif_is_tunnel_access(pif);
     return pif->VLAN < 0 && !tunnel ? set_link(agent, pif, false, err) : 0;
 }
 

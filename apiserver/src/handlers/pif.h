@@ -8,6 +8,8 @@
 /* A row of the call's snapshot, or NULL with HANDLE_INVALID. */
 const struct pif_row *pif_find(struct call *call, struct ref pif, struct api_err *err);
 const struct network_row *pif_find_network(struct call *call, struct ref network, struct api_err *err);
+/* It was made for a tunnel: what runs over it goes through that. */
+bool pif_is_tunnel_access(const struct pif_row *pif);
 /* 0, or -1 with the error that says what the interface is. */
 int pif_check_not_management(const struct pif_row *pif, struct api_err *err);
 int pif_check_managed(const struct pif_row *pif, struct api_err *err);

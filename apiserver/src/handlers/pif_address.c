@@ -194,8 +194,7 @@ int handle_pif_set_property(struct call *call, const struct pif_set_property_arg
     struct tx *tx;
     if (!pif)
         return -1;
-    if (pif->VLAN >= 0 || !ref_is_null(pif->bond_slave_of) ||
-        (pif->tunnel_access_PIF_of && pif->tunnel_access_PIF_of->count))
+    if (pif->VLAN >= 0 || !ref_is_null(pif->bond_slave_of) || pif_is_tunnel_access(pif))
         return err_cannot_change_pif_properties(err, REF_TEXT(args->self));
     if (!streq(args->name, "gro") || (!streq(args->value, "on") && !streq(args->value, "off"))) {
         AUTO_STR const char *both = str_newf("%s = %s", args->name, args->value);

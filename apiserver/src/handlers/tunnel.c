@@ -17,7 +17,7 @@ static int check_transport(const struct pif_source *from, const struct pif_row *
     char address[64];
     if (!ref_is_null(transport->bond_slave_of))
         return err_cannot_add_tunnel_to_bond_slave(err, self);
-    if (transport->tunnel_access_PIF_of && transport->tunnel_access_PIF_of->count)
+    if (pif_is_tunnel_access(transport))
         return err_is_tunnel_access_pif(err, self);
     if (transport->sriov_logical_PIF_of && transport->sriov_logical_PIF_of->count)
         return err_cannot_add_tunnel_to_sriov_logical(err, self);

@@ -34,9 +34,7 @@ static int check_tagged(const struct pif_row *tagged, const struct refusals *all
     if (!ref_is_null(tagged->bond_slave_of) &&
         refused(all, err_cannot_add_vlan_to_bond_slave(err, REF_TEXT(tagged->row.ref)), err))
         return -1;
-    return tagged->tunnel_access_PIF_of && tagged->tunnel_access_PIF_of->count
-               ? err_is_tunnel_access_pif(err, REF_TEXT(tagged->row.ref))
-               : 0;
+    return pif_is_tunnel_access(tagged) ? err_is_tunnel_access_pif(err, REF_TEXT(tagged->row.ref)) : 0;
 }
 
 static int check(const struct pif_source *from, const struct pif_row *tagged, int64_t tag,

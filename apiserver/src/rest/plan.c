@@ -9,7 +9,6 @@
 #include "plan.h"
 
 #include "../gate/gate.h"
-#include "../gate/permissions.h"
 #include "../gate/roles.h"
 #include "../gate/session.h"
 #include "../gate/why.h"
@@ -249,8 +248,7 @@ static void ask_without_arguments(struct plan *p, const struct method_desc *m)
 {
     const struct target *target = &p->rest->target;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    AUTO_FREE char *permission = permission_of_method(m);
-    if (roles_require(p->rest->session, m->role, permission, &err) < 0)
+    if (roles_require_message(p->rest->session, m, &err) < 0)
         plan_refused(p, NULL, &err);
     const struct row *row = target->uuid[0] ? snapshot_by_uuid(p->snap, target->cls, target->uuid) : NULL;
     if (row && m->operation_param == 0 && m->params[0].type->cls == row->cls)

@@ -2,7 +2,6 @@
  * plan_steps.c has nothing better to tell. Fields that follow from others, or are not kept, are left out. */
 #include "plan.h"
 
-#include "../gate/permissions.h"
 #include "../gate/roles.h"
 #include "../gate/session.h"
 #include <base/json.h>
@@ -24,8 +23,7 @@ static bool may_read(const struct plan *p, const struct class_desc *cls)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     const struct method_desc *read = message_of(cls, "get_all_records");
-    AUTO_FREE char *permission = read ? permission_of_method(read) : NULL;
-    return read && roles_require(p->rest->session, read->role, permission, &err) == 0;
+    return read && roles_require_message(p->rest->session, read, &err) == 0;
 }
 
 static json_t *value_of(const struct snapshot *snap, const struct row *row, const struct field_desc *field)

@@ -77,9 +77,9 @@ void xe_usage_line(const struct xe_command *cmd, struct buf *out);
 const struct xe_command *xe_command_find(const char *name);
 /* The command name closest to `name`, or NULL when none is close. */
 const char *xe_command_nearest(const char *name);
-/* Of `count` names the closest, or NULL. */
 /* The name of the class's field that this was perhaps meant to be, or NULL. */
 const char *xe_field_nearest(const struct xe_class *cls, const char *name);
+/* Of `count` names the closest, or NULL. */
 const char *xe_nearest(const char *name, const char *const *names, size_t count);
 bool xe_command_built(const struct xe_command *cmd);
 const struct xe_class *xe_class_find(const char *name);
