@@ -242,9 +242,19 @@ static void write_line(struct buf *out, int indent)
         buf_add_str(out, "  ");
 }
 
+/* An implicit key of YAML has at most so many characters; a longer one is announced. */
+#define KEY_MAX 1024
+
 static void write_member(struct buf *out, const char *key, const json_t *value, int indent)
 {
-    write_text(out, key);
+    AUTO_BUF struct buf text = BUF_INIT;
+    write_text(&text, key);
+    bool announced = text.len > KEY_MAX;
+    buf_printf(out, "%s%s", announced ? "? " : "", text.data);
+    if (announced) {
+        buf_add_char(out, '\n');
+        write_line(out, indent);
+    }
     buf_add_char(out, ':');
     write_value(out, value, indent + 1);
 }

@@ -65,3 +65,19 @@ Test(yaml, writes_what_it_reads)
     cr_assert(again != NULL, "%s\n%s", error.text, out.data);
     cr_expect(json_equal(value, again), "%s", out.data);
 }
+
+Test(yaml, keys_of_any_length)
+{
+    const size_t lens[] = {1, 1021, 1022, 1023, 1024, 5000};
+    for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+        struct json_error error;
+        AUTO_BUF struct buf out = BUF_INIT;
+        AUTO_FREE char *key = xcalloc(lens[i] + 1, 1);
+        memset(key, 'k', lens[i]);
+        AUTO_JSON json_t *value = json_pack("{s{s[{si}]sn}}", "of", key, key, 1, "x");
+        yaml_write(&out, value);
+        AUTO_JSON json_t *again = yaml_parse(out.data, out.len, &error);
+        cr_expect(again && json_equal(value, again), "%zu: %s", lens[i],
+                  again ? "another value" : error.text);
+    }
+}
