@@ -174,7 +174,7 @@ static void grub_title(const struct words *words, struct menu_entry *entry)
     entry->title = xstrdup(words->count > 1 ? words->items[1] : "");
     for (size_t i = 2; i + 1 < words->count; i++)
         if (is(words, i, "--id") || is(words, i, "$menuentry_id_option"))
-            entry->id = xstrdup(words->items[i + 1]);
+            replace(&entry->id, xstrdup(words->items[i + 1]));
 }
 
 static void grub_default(const struct words *words, struct menu *menu)

@@ -46,6 +46,19 @@ Test(menu, grub)
     cr_expect_null(menu_find(&menu, "nothing"));
 }
 
+/* A guest writes its menu as often as it boots: what it says twice is not kept twice. */
+Test(menu, grub_says_everything_twice)
+{
+    static const char text[] = "set default=a\nset default=b\n"
+                               "menuentry 'A' --id a --id b {\n"
+                               "linux /one\nlinux /two\ninitrd /three\ninitrd /four\n}\n";
+    struct menu menu AUTO_MENU = MENU_INIT;
+    menu_read_grub(text, &menu);
+    cr_assert_eq(menu.count, 1);
+    cr_expect_str_eq(menu.items[0].id, "b");
+    expect_entry(menu_find(&menu, ""), "A", "/one", "/three", "");
+}
+
 Test(menu, grub_with_saved_default_and_bls)
 {
     struct menu menu AUTO_MENU = MENU_INIT;
