@@ -1,6 +1,7 @@
 """Durable changes: VM.set_name_description by 1, 8 and 32 clients, each of whom waits for its answer, against raw SQLite,
 one row a transaction with synchronous=FULL, on the same file system in turns. At least 0.9 of it with one client, 5
-times with 32. A bare HTTP server that commits the same change to raw SQLite stands beside one client. Then once more
+times with 32. The goals are for SQLite with a write-ahead log, which syncs once for a transaction; its rollback journal,
+what it does unless it is told otherwise, stands beside them. A bare HTTP server that commits the same change to raw SQLite stands beside one client. Then once more
 with 2 ms more for each sync (slow_sync.c, preloaded into all three), as on a disk that is slower than this machine's. The
 store alone, without HTTP, is what `./corral bench store` measures."""
 
@@ -41,12 +42,12 @@ def load(url, script, clients, path="/jsonrpc"):
     return float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1]), float(slow) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
 
-def make_table(path, refs):
+def make_table(path, refs, journal="WAL"):
     """Rows about as large as those of VMs."""
     for file in path.parent.glob(path.name + "*"):
         file.unlink()
     db = sqlite3.connect(path, isolation_level=None)
-    for word in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-32768"):
+    for word in (f"journal_mode={journal}", "synchronous=FULL", "cache_size=-32768"):
         db.execute(f"PRAGMA {word}")
     db.execute("CREATE TABLE VM (ref TEXT PRIMARY KEY, generation INTEGER, description TEXT, record TEXT) WITHOUT ROWID")
     for ref in refs:
@@ -57,8 +58,9 @@ def make_table(path, refs):
 RAW = """
 import sqlite3, sys, time
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
-for word in ("journal_mode=WAL", "synchronous=OFF", "cache_size=-32768"):
+for word in ("synchronous=OFF", "cache_size=-32768"):
     db.execute(f"PRAGMA {word}")
+db.execute(f"PRAGMA journal_mode={sys.argv[3]}")
 for _ in range(100):  # the log gets its full length: a sync of a file that grows takes longer
     db.execute("UPDATE VM SET generation = generation + 1")
 db.execute("PRAGMA synchronous=FULL")
@@ -71,9 +73,9 @@ print(done / (time.monotonic() - begun))
 """
 
 
-def raw(path, environment):
+def raw(path, environment, journal="WAL"):
     """Changes a second of one row a transaction, in a process of its own."""
-    out = subprocess.run([sys.executable, "-c", RAW, path, str(SECONDS)], env=environment, capture_output=True, text=True,
+    out = subprocess.run([sys.executable, "-c", RAW, path, str(SECONDS), journal], env=environment, capture_output=True, text=True,
                          check=True).stdout  # fmt: skip
     return float(out)
 
@@ -94,6 +96,8 @@ class Disk:
         self.script.write_text(SCRIPT % (",".join(map(json.dumps, vms)), self.pool.client.session, VMS), encoding="ascii")
         self.raw_path = folder / "raw.db"
         make_table(self.raw_path, vms)
+        self.rollback_path = folder / "rollback.db"
+        make_table(self.rollback_path, vms, "DELETE")
         bare_path = folder / "bare.db"
         make_table(bare_path, vms)
         port = folder / "bare.port"
@@ -104,9 +108,10 @@ class Disk:
     def measure(self, report, clients, goals):
         """`goals`: clients to the least ratio."""
         load(self.pool.plain, self.script, 32)  # for its log, too
-        ours, slow, limit, bare = {n: [] for n in clients}, {n: [] for n in clients}, [], []
+        ours, slow, limit, rollback, bare = {n: [] for n in clients}, {n: [] for n in clients}, [], [], []
         for _ in range(ROUNDS):
             limit.append(raw(self.raw_path, self.environment))
+            rollback.append(raw(self.rollback_path, self.environment, "DELETE"))
             bare.append(load(self.bare_url, self.script, 1, "/")[0])
             for number in clients:
                 rate, late = load(self.pool.plain, self.script, number)
@@ -119,6 +124,8 @@ class Disk:
                        median(a / b for a, b in zip(ours[number], limit)), at_least=goals.get(number), of="ratio",
                        curve=f"{self.words}changes", plot="writes", x=number, x_is="clients")  # fmt: skip
             report.row("  99 of 100 answered within", median(slow[number]), "ms")
+            report.row("  beside SQLite with its rollback journal", median(ours[number]), "/s", median(rollback),
+                       "raw SQLite", median(a / b for a, b in zip(ours[number], rollback)))  # fmt: skip
             if number == 1:
                 report.row("  beside the bare server that commits", median(ours[1]), "/s", median(bare), "bare server",
                            median(a / b for a, b in zip(ours[1], bare)))  # fmt: skip
