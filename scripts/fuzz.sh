@@ -2,20 +2,31 @@
 # shellcheck shell=bash disable=SC2154  # options and places are variables of ../corral
 
 command_fuzz() {
-    local folder=$corral_root/build/fuzz log=$corral_root/build/fuzz/corral.log per=${seconds:-60} name kept bad=0 count=0
+    local folder=$corral_root/build/fuzz log=$corral_root/build/fuzz/corral.log per=${seconds:-60} at_once=${jobs:-$(nproc)}
+    local wanted=$folder/fuzz/wanted count
     packages_ensure "$log" build fuzz
     stage "build fuzz targets" "$log" fuzz_build "$folder"
-    while read -r name kept; do
-        [ -z "$target" ] || [ "$target" = "$name" ] || continue
-        count=$((count + 1))
-        fuzz_run "$folder/fuzz" "$name" "$kept" "$per" || bad=$((bad + 1))
-    done <"$folder/fuzz/targets"
+    awk -v target="$target" 'target == "" || $1 == target' "$folder/fuzz/targets" >"$wanted"
+    count=$(wc -l <"$wanted")
     [ "$count" -gt 0 ] || fail "there is no fuzz target $target; there are: $(cut -d' ' -f1 "$folder/fuzz/targets" | xargs)"
-    if [ "$bad" -gt 0 ]; then
-        say "$bad of $count targets found something: see above"
+    say "$count targets, $at_once at a time, $per s each: about $((count * per / at_once / 60 + 1)) min"
+    export -f fuzz_line fuzz_run say fail
+    export keep
+    # shellcheck disable=SC2016  # $0 and on are the child's
+    xargs --arg-file "$wanted" --delimiter '\n' --max-procs "$at_once" --max-args 1 \
+        bash -c 'fuzz_line "$0" "${2%% *}" "${2#* }" "$1"' "$folder/fuzz" "$per" || {
+        say "some of $count targets found something: see above"
         exit 1
-    fi
+    }
     say "$count targets, $per s each, nothing found"
+}
+
+# fuzz_line FOLDER NAME KEPT SECONDS: the same as fuzz_run, in one piece.
+fuzz_line() {
+    local text rc=0
+    text=$(fuzz_run "$@") || rc=$?
+    printf '%s\n' "$text"
+    return "$rc"
 }
 
 # Only what the targets need: no tests, no page.

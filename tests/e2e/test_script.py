@@ -32,6 +32,7 @@ class Options(unittest.TestCase):
                 (["up", "--driver", "xen"], "--driver is qemu or sim"),
                 (["down", "--", "x"], "takes no further arguments"),
                 (["down", "x"], "takes no further arguments"),
+                (["fuzz", "--jobs", "0"], "--jobs needs a number from 1 to 1024"),
                 (["bench", "no-such"], "there is none named 'no-such'"),
                 (["status", "--state", "/nonexistent/state"], "there is no pool in /nonexistent/state"),
                 (["down", "--state", "/nonexistent/state"], "there is no pool in /nonexistent/state"),
