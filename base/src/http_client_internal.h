@@ -57,6 +57,7 @@ struct client_trust {
     const char *root_sha256, *leaf_sha256;
     bool accept_any_root;
     bool refused_by_peer; /* a fatal TLS alert came */
+    bool broken_off;      /* the handshake began, and neither side found anything wrong with it */
     char seen_root[SHA256_TEXT_SIZE], seen_leaf[SHA256_TEXT_SIZE];
 };
 /* Lets an SSL_CTX judge by it. The trust has to live as long as the context. */

@@ -2,6 +2,7 @@
  * refused us. */
 #include "http_client_internal.h"
 #include <base/mem.h>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
@@ -18,13 +19,22 @@ static int trust_index(void)
     return index;
 }
 
+/* What OpenSSL says when the other side has just closed is no verdict. */
+static bool nothing_is_wrong(void)
+{
+    unsigned long error = ERR_peek_last_error();
+    return error == 0 || ERR_GET_LIB(error) == ERR_LIB_SYS ||
+           (ERR_GET_LIB(error) == ERR_LIB_SSL && ERR_GET_REASON(error) == SSL_R_UNEXPECTED_EOF_WHILE_READING);
+}
+
 /* With TLS 1.3 a refused client certificate shows only when the answer is read. */
 static void on_info(const SSL *ssl, int where, int ret)
 {
-    if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && ret >> 8 == SSL3_AL_FATAL) {
-        struct client_trust *t = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), trust_index());
+    struct client_trust *t = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), trust_index());
+    if ((where & SSL_CB_READ_ALERT) == SSL_CB_READ_ALERT && ret >> 8 == SSL3_AL_FATAL)
         t->refused_by_peer = true;
-    }
+    if (where == SSL_CB_CONNECT_EXIT) /* also whenever it waits for the other side */
+        t->broken_off = ret <= 0 && !t->refused_by_peer && nothing_is_wrong();
 }
 
 static bool fingerprint(X509 *cert, char out[static SHA256_TEXT_SIZE])

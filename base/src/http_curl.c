@@ -236,6 +236,8 @@ static enum http_failure failure_of(const struct easy *e, CURLcode code)
 {
     if (e->trust.refused_by_peer)
         return HTTP_TLS_REFUSED;
+    if (code == CURLE_SSL_CONNECT_ERROR && e->trust.broken_off)
+        code = CURLE_COULDNT_CONNECT;
     switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
@@ -295,7 +297,7 @@ int http_client_call(struct http_client *client, const struct http_call *call, s
     set_call(e->curl, &t, url, headers, method);
     e->error[0] = '\0';
     e->sent = 0;
-    e->trust.refused_by_peer = false;
+    e->trust.refused_by_peer = e->trust.broken_off = false;
     CURLcode code = curl_easy_perform(e->curl);
     int result = code == CURLE_OK ? 0 : explain(&t, code, error);
     if (result == 0) {

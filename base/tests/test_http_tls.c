@@ -269,6 +269,62 @@ Test(tls, plain_text_to_a_tls_port)
     pool_files_done(&files);
 }
 
+/* Answers the beginning of a handshake with `words`, and closes or resets. */
+struct breaker {
+    int listener;
+    const char *words;
+    bool reset;
+};
+
+static void *break_off(void *arg)
+{
+    const struct breaker *b = arg;
+    const struct linger at_once = {.l_onoff = 1};
+    char hello[4096];
+    int fd = accept4(b->listener, NULL, NULL, SOCK_CLOEXEC);
+    cr_assert_gt(recv(fd, hello, b->reset ? 1 : sizeof(hello), 0), 0);
+    send(fd, b->words, strlen(b->words), MSG_NOSIGNAL);
+    if (b->reset)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+    close(fd);
+    return NULL;
+}
+
+/* Who breaks off says nothing about certificates; nothing was sent. Who speaks something else has no TLS. */
+Test(tls, a_handshake_that_breaks_off_is_no_refusal)
+{
+    static const struct {
+        const char *words, *outcome;
+        bool reset;
+    } cases[] = {{"", "cannot connect", false},
+                 {"", "cannot connect", true},
+                 {"\x16\x03\x03", "cannot connect", false},
+                 {"HTTP/1.1 400 Bad Request\r\n\r\n", "TLS refused", false}};
+    files = pool_files_new();
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t size = sizeof(address);
+        struct breaker b = {socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), cases[i].words, cases[i].reset};
+        pthread_t thread;
+        cr_assert_eq(bind(b.listener, (struct sockaddr *)&address, size), 0);
+        cr_assert_eq(listen(b.listener, 1), 0);
+        getsockname(b.listener, (struct sockaddr *)&address, &size);
+        pthread_create(&thread, NULL, break_off, &b);
+        AUTO_FREE char *url = xasprintf("https://127.0.0.1:%u", ntohs(address.sin_port));
+        struct http_client *client =
+            http_client_new(&(struct http_client_config){.url = url, .ca_file = files.ca});
+        AUTO_HTTP_REPLY struct http_reply reply = HTTP_REPLY_INIT;
+        struct http_error error;
+        const struct http_call post = {.path = "/", .body = "x", .body_len = 1};
+        cr_assert_eq(http_client_call(client, &post, &reply, &error), -1);
+        cr_expect_str_eq(http_failure_name(error.kind), cases[i].outcome, "%zu: %s", i, error.text);
+        pthread_join(thread, NULL);
+        http_client_free(client);
+        close(b.listener);
+    }
+    pool_files_done(&files);
+}
+
 Test(tls, certificate_files_that_do_not_fit)
 {
     files = pool_files_new();

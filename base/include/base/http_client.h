@@ -34,7 +34,8 @@ struct http_client *http_client_new(const struct http_client_config *config);
 void http_client_free(struct http_client *client);
 
 enum http_failure {
-    HTTP_CANNOT_CONNECT, /* no such name, refused, unreachable: nothing was sent */
+    HTTP_CANNOT_CONNECT, /* no such name, refused, unreachable, broken off in the handshake: nothing was sent
+                          */
     /* Certificate or handshake, by either side: nothing was done. A server that refuses our certificate may
      * also show as HTTP_LOST: with TLS 1.3 it closes when the request is on its way already. */
     HTTP_TLS_REFUSED,
