@@ -170,7 +170,8 @@ static int ask(const struct joining *j, const char *fingerprint, const char *bod
     const char *text = NULL;
     json_t *json AUTO_JSON = reply->body.len ? json_parse(reply->body.data, reply->body.len, &bad) : NULL;
     json_get_string(json, "error", &text);
-    return hv_fail(err, HV_ERR_KIND_DENIED, "The pool did not accept the host (%u): %s", reply->status,
+    /* Not "denied": that would say that who asks the agent may not. */
+    return hv_fail(err, HV_ERR_KIND_BAD_STATE, "The pool did not accept the host (%u): %s", reply->status,
                    text ? text : "no reason was given");
 }
 
@@ -188,9 +189,10 @@ static int take_answer(struct agent *agent, const struct joining *j, const struc
     char *name AUTO_FREE = xasprintf("%s.host.corral.internal", uuid_text);
     char *key AUTO_FREE = path_in(agent, j->folder, "host.key");
     if (pki_check(certificate, ca, PKI_SERVER, name, &error) < 0)
-        return hv_fail(err, HV_ERR_KIND_DENIED, "The certificate from the pool is not right: %s", error.text);
+        return hv_fail(err, HV_ERR_KIND_BAD_STATE, "The certificate from the pool is not right: %s",
+                       error.text);
     if (!pki_key_matches(certificate, key))
-        return hv_fail(err, HV_ERR_KIND_DENIED, "The certificate from the pool is for another key.");
+        return hv_fail(err, HV_ERR_KIND_BAD_STATE, "The certificate from the pool is for another key.");
     char *chain AUTO_FREE =
         strstr(certificate, ca) ? xstrdup(certificate) : xasprintf("%s\n%s", certificate, ca);
     char *listen AUTO_FREE =
