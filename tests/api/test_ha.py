@@ -327,6 +327,30 @@ class Failures(HaCase):
         self.assertNotIn(self.runs_on(vm), (None, first))
         self.assertEqual(self.api.host.get_resident_VMs(first), [self.api.host.get_control_domain(first)])
 
+    def test_poold_dies_as_it_notes_a_failure(self):
+        """Nothing says so in its rows: the next one counts the signs of life anew, and comes to the same."""
+        first = self.others()[0]
+        vm = self.protected(start_on=first)
+        self.enable()
+        self.pool.restart(failpoint="ha-step:failed")
+        VmCase.api = self.pool.login()
+        until("all are live", lambda: self.pool.live_hosts(self.api) == HOSTS, LIMIT)
+        pid = watchdog(self.daemons[first])
+        self.daemons[first].kill()
+        os.kill(pid, signal.SIGKILL)
+        until("it died", lambda: not self.pool.poold.running, LIMIT)
+        self.assertEqual(self.pool.poold.process.returncode, -9)
+        self.pool.kill()
+        self.pool.start()
+        VmCase.api = self.pool.login()
+        self.assertEqual(self.runs_on(vm), first)
+        self.moved_from(vm, first)
+        uuid = self.api.host.get_uuid(first)
+        self.assertEqual(len(self.told("HA_HOST_FAILED", uuid)), 1)
+        self.daemons[first].start("hostd.port")
+        self.back(first)
+        self.assertNotIn(self.runs_on(vm), (None, first))
+
     def test_the_heartbeat_disk_is_lost(self):
         """No host reaches it: all live on by their answers to the server, for longer than a lease."""
         api = self.api

@@ -1,16 +1,19 @@
 """A pool of several servers: joining, who leads, taking over, leaving."""
+import http.client
 import json
 import os
 import random
 import socket
+import ssl
+import struct
 import tempfile
 import unittest
+import uuid
 
 from pool import NULL, Failure, TestPool, until
 from test_events import vm_record
 from test_rest import Rest
 from test_restore import dump_of, network, put
-
 
 
 def answer_of(call, *args):
@@ -66,6 +69,12 @@ def make_pool():
     pool.start()
     pool.add_host()
     return pool
+
+
+def agent_port(pool):
+    """Of its first host, which keeps it."""
+    with open(os.path.join(pool.hosts[0].folder, "hostd.port"), encoding="ascii") as file:
+        return int(file.read())
 
 
 def furnish(pool):
@@ -342,6 +351,118 @@ class PoolMembersTest(unittest.TestCase):
             one = self.leads(self.one)
             self.assertEqual(len(one.host.get_all()), 1)
             until("the ejected server has a pool of its own", lambda: self.fresh_password(self.two.state), 90, 0.2)
+
+    @staticmethod
+    def agent_to_die(agent, failpoint):
+        agent.stop()
+        agent.start("hostd.port", failpoint=failpoint)
+
+    def killed(self, daemon):
+        until(f"{daemon.name} is killed", lambda: not daemon.running, 90)
+        self.assertEqual(daemon.process.returncode, -9)
+        daemon.kill()
+
+    def test_an_agent_killed_between_two_pools(self):
+        """Its keys of the pool before are aside: those of the next one are taken at its next start."""
+        agent = self.two.hosts[0]
+        self.agent_to_die(agent, "agent-left-pool:next")
+        two = self.leads(self.two)
+        until("its host is live", lambda: TestPool.live_hosts(two) == 1, 60)
+        two.pool.join(where(self.one), "root", PASSWORD)
+        self.killed(agent)
+        agent.start("hostd.port")
+        self.follows(self.two, self.one)
+        api = self.leads(self.one)
+        until("both hosts are live", lambda: TestPool.live_hosts(api) == 2, 90)
+        api.VM.start(self.brought["vm"], False, False)
+        self.assertEqual(api.VM.get_resident_on(self.brought["vm"]), api.host.get_by_uuid(self.brought["host"]))
+
+    def test_an_agent_killed_while_it_leaves(self):
+        """A host without a server of its own belongs to no pool then, and may join one."""
+        api, agent = self.one.login(), self.one.add_host()
+        with open(os.path.join(agent.folder, "pki", "host-uuid"), encoding="ascii") as file:
+            host = api.host.get_by_uuid(file.read().strip())
+        self.agent_to_die(agent, "agent-left-pool:none")
+        until("both hosts are live", lambda: TestPool.live_hosts(api) == 2, 90)
+        api.pool.eject(host)
+        self.killed(agent)
+        self.assertEqual(len(api.host.get_all()), 1)
+        with self.assertRaisesRegex(AssertionError, "The host belongs to no pool yet"):
+            agent.start("hostd.port")
+        token = agent.folder + ".token"
+        with open(token, "w", encoding="ascii") as file:
+            file.write(self.one.join_token() + "\n")
+        agent.start("hostd.port", ["--join", f"https://127.0.0.1:{self.one.port}", "--token-file", token])
+        until("it is back", lambda: TestPool.live_hosts(api) == 2, 90)
+
+    def test_a_member_killed_while_it_takes_a_copy(self):
+        """It has the copy of before, whole, and leads from there when it must; else it takes the next."""
+        api = self.join()
+        before = api.secret.create({"value": "before", "other_config": {}})
+        until("the member has a copy", lambda: self.has_copy(self.two, before), 60, 0.2)
+        for lost in (False, True):
+            self.two.restart(failpoint="copy-written:pool.db")
+            after = api.secret.create({"value": f"after {lost}", "other_config": {}})
+            self.killed(self.two.poold)
+            self.assertFalse(self.has_copy(self.two, after))
+            if lost:
+                self.one.kill()
+            self.two.start()
+            if not lost:
+                until("the member has a copy", lambda: self.has_copy(self.two, after), 60, 0.2)
+        client = self.two.client()
+        session = client.call("session.slave_local_login_with_password", "root", PASSWORD)
+        client.call("pool.emergency_transition_to_master", session)
+        new = self.leads(self.two)
+        self.assertEqual(new.secret.get_value(before), "before")
+        self.assertEqual(answer_of(new.secret.get_value, after)[0], "HANDLE_INVALID")
+        until("both hosts are live", lambda: TestPool.live_hosts(new) == 2, 90)
+
+    # ---- an agent that cannot change its pool at once ----
+
+    def agent_asked(self, pool, call, arguments):
+        """What a host's agent answers its server."""
+        pki = os.path.join(pool.state, "pki")
+        context = ssl.create_default_context(cafile=pool.ca)
+        context.check_hostname = False  # it is named by its host's uuid
+        context.load_cert_chain(os.path.join(pki, "poold.pem"), os.path.join(pki, "poold.key"))
+        connection = http.client.HTTPSConnection("127.0.0.1", agent_port(pool), timeout=60, context=context)
+        body = {"op": str(uuid.uuid4()), "term": 1, "timeout_ms": 60000, "wait_ms": 60000, "args": arguments}
+        try:
+            connection.request("POST", f"/v1/call/{call}", json.dumps(body), {"Content-Type": "application/json"})
+            return json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+
+    def test_an_agent_that_is_not_let_in_says_so(self):
+        """Not that its server is no longer its server: that would end the change of pool."""
+        status, _, token = self.one.http("POST", "/api/v1/join-tokens", b"", self.one.basic(password=PASSWORD))
+        self.assertEqual(status, 201)
+        word, _, root = json.loads(token)["token"].rpartition(".")
+        answer = self.agent_asked(self.two, "pool_prepare", {"address": "127.0.0.1", "port": self.one.port,
+                                                             "token": "x" * len(word) + "." + root})
+        self.assertIn("did not accept the host", answer["error"]["text"])
+        self.assertEqual(answer["error"]["kind"], "bad_state")
+
+    def test_broken_handshakes_do_not_end_a_change_of_pool(self):
+        """The joined server tells its agent to change, which is not up yet: who has its port resets connections."""
+        two = self.start_to_die(self.two, "standing-decided:member")
+        agent, port = self.two.hosts[0], agent_port(self.two)
+        answer_of(two.pool.join, where(self.one), "root", PASSWORD)
+        until("the server is killed", lambda: not self.two.poold.running, 60)
+        agent.kill()
+        self.two.kill()
+        with socket.create_server(("127.0.0.1", port)) as listener:
+            listener.settimeout(60)
+            self.two.start()
+            for _ in range(3):
+                connection, _address = listener.accept()
+                connection.recv(1)  # of the handshake
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.close()
+        agent.start("hostd.port")
+        api = self.leads(self.one)
+        until("both hosts are live", lambda: TestPool.live_hosts(api) == 2, 90)
 
     @staticmethod
     def fresh_password(folder):
