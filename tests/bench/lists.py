@@ -91,7 +91,21 @@ def measure(report, bench, build, count):
     report.row("  the first time", first, "ms")
     report.row("  after 1 % changed", median(changed), "ms", curve="after 1 % changed", plot="lists", x=count, x_is="VMs")
     report.row("  without TLS", median(no_tls), "ms", curve="plain", plot="lists", x=count, x_is="VMs")
+    if count == 1000:
+        beside_libvirt(report, bench, count, again)
     pool.stop()
+
+
+def beside_libvirt(report, bench, count, ours):
+    if not peer_libvirt.installed():
+        report.note("libvirt is not installed: not measured beside it")
+        return
+    libvirt = peer_libvirt.Libvirt(bench, "libvirt-lists")
+    libvirt.define(count)
+    theirs = libvirt.list_ms(count, ROUNDS)
+    report.row("  beside libvirt's list with descriptions", median(ours), "ms", median(theirs), "libvirt",
+               median(a / b for a, b in zip(ours, theirs)))  # fmt: skip
+    libvirt.end()
 
 
 def xe(report, bench, build):
@@ -106,7 +120,7 @@ def xe(report, bench, build):
     libvirt = None
     if peer_libvirt.installed():
         libvirt = peer_libvirt.Libvirt(bench)
-        libvirt("; ".join(f"define {libvirt.describe(f'peer{number}')}" for number in range(512)))
+        libvirt.define(512)
     for _ in range(ROUNDS):
         if libvirt:
             theirs.append(timed(libvirt, "list", "--all"))

@@ -1,12 +1,14 @@
 """Authenticated reads of one object against a bare libmicrohttpd + jansson server that answers with as many bytes, under
 the same load (wrk), in turns; medians of several rounds, of the ratio as of the rates. Goal: at least 0.8 of the bare
-server, session and role check included. Processor time a request is steadier on a machine that does other work."""
+server, session and role check included. Processor time a request is steadier on a machine that does other work. Then by
+clients in Python, each a process with one connection, beside virDomainGetInfo of as many clients of libvirt."""
 
 import json
 import os
 import re
 import subprocess
 
+import peer_libvirt
 from common import LONG, Bench, Pool, Report, build_folder, cpu_us, median
 
 ROUNDS = 7 if LONG else 3
@@ -83,6 +85,51 @@ class Kind:
                    median(a / b for a, b in zip(cost, bare_cost)))  # fmt: skip
 
 
+# Reads a second of one connection: a request as it stands, again and again, each answer read as JSON.
+CLIENT = """
+import json, socket, sys, time
+host, port, body, seconds = sys.argv[1], int(sys.argv[2]), sys.argv[3].encode(), float(sys.argv[4])
+wire = socket.create_connection((host, port))
+wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+request = b"POST /jsonrpc HTTP/1.1\\r\\nHost: pool\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (len(body), body)
+begun, done = time.monotonic(), 0
+while time.monotonic() < begun + seconds:
+    wire.sendall(request)
+    head, _, rest = wire.recv(65536).partition(b"\\r\\n\\r\\n")
+    length = int(head.lower().partition(b"content-length:")[2].split(b"\\r\\n", 1)[0])
+    while len(rest) < length:
+        rest += wire.recv(65536)
+    json.loads(rest)["result"]
+    done += 1
+print(done / (time.monotonic() - begun))
+"""
+
+
+def rate_from_python(pool, vm, clients):
+    body = json.dumps({"jsonrpc": "2.0", "method": "VM.get_power_state", "params": [pool.client.session, vm], "id": 1})
+    host, port = pool.plain.removeprefix("http://").split(":")
+    all_of_them = [subprocess.Popen([peer_libvirt.PYTHON, "-c", CLIENT, host, port, body, str(SECONDS)], stdin=subprocess.DEVNULL,
+                                    stdout=subprocess.PIPE, text=True) for _ in range(clients)]  # fmt: skip
+    rates = [float(process.communicate(timeout=120)[0]) for process in all_of_them]
+    return sum(rates)
+
+
+def beside_libvirt(report, pool, vm):
+    if not peer_libvirt.installed():
+        report.note("libvirt is not installed: not measured beside it")
+        return
+    libvirt = peer_libvirt.Libvirt(pool.bench)
+    libvirt.define(1)
+    for clients in (1, 8):
+        ours, theirs = [], []
+        for _ in range(ROUNDS):
+            ours.append(rate_from_python(pool, vm, clients))
+            theirs.append(libvirt.info_rate("peer0", clients, SECONDS))
+        report.row(f"VM.get_power_state from Python, plain, {clients}", median(ours), "req/s", median(theirs),
+                   "virDomainGetInfo", median(a / b for a, b in zip(ours, theirs)))  # fmt: skip
+    libvirt.end()
+
+
 def main():
     build = build_folder(__doc__)
     with Bench() as bench:
@@ -97,6 +144,7 @@ def main():
             kind = Kind(pool, method, form, vm)
             for secure in (False, True):
                 kind.measure(report, pool, secure, 64)
+        beside_libvirt(report, pool, vm)
         report.done()
 
 
