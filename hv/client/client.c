@@ -134,7 +134,11 @@ int hv_read_answer(const struct hv_call_desc *call, const struct http_reply *rep
     const json_t *member;
     const char *kind, *text;
     if ((member = json_object_get(json, "error"))) {
-        if (!json_get_string(member, "kind", &kind) || !json_get_string(member, "text", &text))
+        bool told = json_get_string(member, "kind", &kind) && json_get_string(member, "text", &text);
+        if (!told && reply->status == 404)
+            return hv_fail(err, HV_ERR_KIND_UNSUPPORTED,
+                           "The host's agent is of an earlier version and does not know %s.", call->name);
+        if (!told)
             return protocol_error(err, "an error without kind or text");
         return hv_fail(err, kind_of(kind), "%s", text);
     }

@@ -1,5 +1,6 @@
 /* hostd as a whole: started as a program, commanded through the client, with the simulator and with a real
  * QEMU. What is the same for both drivers is written once. */
+#include "../client/client_internal.h"
 #include "agent_fixture.h"
 #include "boot_sector.h"
 #include <base/clock.h>
@@ -790,7 +791,8 @@ static void knock(struct http_client *client, const struct knock *k)
     cr_expect(strstr(reply.body.data ? reply.body.data : "", k->says), "%s: %s", k->path, reply.body.data);
 }
 
-Test(sim, odd_requests_are_refused)
+/* As the pool's server. The caller frees. */
+static struct http_client *pool_client(void)
 {
     char *url AUTO_FREE = xasprintf("https://" HOST ".host.corral.internal:%d", f.port);
     char *to AUTO_FREE = xasprintf("127.0.0.1:%d", f.port),
@@ -799,7 +801,27 @@ Test(sim, odd_requests_are_refused)
                *key AUTO_FREE = xasprintf("%s/client.key", f.dir);
     struct http_client_config config = {
         .url = url, .connect_to = to, .ca_file = ca, .cert_file = cert, .key_file = key};
-    struct http_client *client = http_client_new(&config);
+    return http_client_new(&config);
+}
+
+Test(sim, a_call_that_the_agent_does_not_know_is_told)
+{
+    struct http_client *client = pool_client();
+    struct http_call call = {
+        .method = "POST", .path = "/v1/call/of_a_later_version", .body = "{}", .body_len = 2};
+    struct http_reply reply AUTO_HTTP_REPLY = HTTP_REPLY_INIT;
+    struct http_error error;
+    struct hv_err err;
+    cr_assert_eq(http_client_call(client, &call, &reply, &error), 0, "%s", error.text);
+    cr_expect_eq(hv_read_answer(&hv_calls[HV_CALL_DOMAIN_LIST], &reply, NULL, NULL, &err), -1);
+    cr_expect_eq(err.kind, HV_ERR_KIND_UNSUPPORTED);
+    cr_expect_not_null(strstr(err.text, "earlier version and does not know domain_list"), "%s", err.text);
+    http_client_free(client);
+}
+
+Test(sim, odd_requests_are_refused)
+{
+    struct http_client *client = pool_client();
     char *deep AUTO_FREE = xmalloc(200001);
     memset(deep, '[', 200000);
     deep[200000] = '\0';
