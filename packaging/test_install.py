@@ -12,6 +12,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 BUILD = os.environ.get("CORRAL_TEST_BUILD", os.path.join(HERE, "..", "build", "test"))
 UNITS = ("corral-poold.service", "corral-hostd.service", "corral-guests.service")
+PARTS = ("server", "host")
 
 
 def run(*argv, **more):
@@ -39,11 +40,18 @@ class Install(unittest.TestCase):
             return file.read()
 
     def test_everything_is_there(self):
-        for name in ("sbin/poold", "sbin/hostd", "bin/xe", "libexec/corral/corral-launch", "libexec/corral/corral-power"):
+        for name in ("sbin/poold", "sbin/hostd", "sbin/corral-setup", "sbin/corral-join", "bin/xe", "libexec/corral/corral-launch", "libexec/corral/corral-power"):
             self.assertTrue(os.stat(self.path(name)).st_mode & stat.S_IXUSR, name)
-        for name in (*("lib/systemd/system/" + unit for unit in UNITS), "lib/sysusers.d/corral.conf",
-                     "lib/tmpfiles.d/corral.conf", "share/man/man8/poold.8", "share/man/man8/hostd.8"):
+        for name in (*("lib/systemd/system/" + unit for unit in UNITS), *(f"lib/{kind}.d/corral-{part}.conf" for kind in ("sysusers", "tmpfiles") for part in PARTS),
+                     *(f"share/man/man8/{page}.8" for page in ("poold", "hostd", "corral-setup", "corral-join")),
+                     "share/corral/setup/pool.py"):
             self.assertTrue(self.read(name), name)
+
+    def test_setup_finds_its_parts(self):
+        script = self.read("sbin/corral-setup")
+        self.assertNotIn("@CMAKE", script)
+        for what in re.findall(r"^(?:setup|join)=(.*)$", script, re.M):
+            self.assertTrue(os.path.exists(self.dest + what), what)
 
     def test_what_units_name_is_there(self):
         for unit in UNITS:
@@ -72,6 +80,12 @@ class Install(unittest.TestCase):
     def test_guests_outlive_the_agent(self):
         self.assertIn("\nKillMode=process\n", self.read("lib/systemd/system/corral-hostd.service"))
 
+    def test_guests_outlive_a_restart_of_the_server(self):
+        """What requires a unit is stopped and started with it: corral-guests, which brings guests down, must not be."""
+        text = self.read("lib/systemd/system/corral-guests.service")
+        self.assertNotRegex(text, r"(?m)^(Requires|Requisite|BindsTo|PartOf)=")
+        self.assertIn("\nAfter=corral-poold.service corral-hostd.service\n", text)
+
     @unittest.skipUnless(shutil.which("systemd-analyze"), "systemd-analyze is not installed")
     def test_units_are_well_formed(self):
         folder = tempfile.mkdtemp(prefix="corral-units-")
@@ -88,7 +102,7 @@ class Install(unittest.TestCase):
         root = tempfile.mkdtemp(prefix="corral-root-")
         self.addCleanup(shutil.rmtree, root, ignore_errors=True)
         os.mkdir(os.path.join(root, "etc"))
-        code, said = run("systemd-sysusers", "--root", root, self.path("lib/sysusers.d/corral.conf"))
+        code, said = run("systemd-sysusers", "--root", root, *(self.path(f"lib/sysusers.d/corral-{part}.conf") for part in PARTS))
         self.assertEqual(code, 0, said)
         with open(os.path.join(root, "etc/passwd"), encoding="ascii") as file:
             ids = {line.split(":")[0]: line.split(":")[2:4] for line in file}
@@ -96,7 +110,8 @@ class Install(unittest.TestCase):
         self.assertEqual(*ids["corral-qemu"])  # hostd takes the number for both
         with open(os.path.join(root, "etc/group"), encoding="ascii") as file:
             self.assertIn("corral-qemu", [line for line in file if line.startswith("kvm:")][0])
-        code, said = run("systemd-tmpfiles", "--create", "--root", root, self.path("lib/tmpfiles.d/corral.conf"))
+        code, said = run("systemd-tmpfiles", "--create", "--root", root,
+                         *(self.path(f"lib/tmpfiles.d/corral-{part}.conf") for part in PARTS))
         self.assertEqual(code, 0, said)
         self.assertEqual(stat.S_IMODE(os.stat(os.path.join(root, "var/lib/corral/host")).st_mode), 0o700)
 

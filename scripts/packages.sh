@@ -60,6 +60,8 @@ test|c:xorriso|xorriso|its file system
 test|d:debian-installer-12-netboot-amd64|debian-installer-12-netboot-amd64|an installer to boot
 fuzz|c:clang|clang|compiler with a fuzzer
 fuzz|d:libclang-rt-14-dev|libclang-rt-14-dev|its fuzzer and sanitizers
+package|c:dh|debhelper|builds packages
+package|c:dpkg-buildpackage|dpkg-dev|the same
 bench|c:wrk|wrk|load generator
 bench|c:valgrind|valgrind|counts instructions
 '

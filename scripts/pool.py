@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """What the entry script needs to ask a running pool, by its published API.
 
-Usage: pool.py --state DIR [--timeout S] COMMAND [ARGUMENTS]
+Usage: pool.py --state DIR [--socket PATH] [--timeout S] COMMAND [ARGUMENTS]
   answers          wait until the pool answers
   token FILE       write a new one-time join token to FILE (mode 0600)
   hosts N          wait until N hosts are live
-  set-up           make what a new pool starts with: repositories, template; prints what it made
+  set-up           make what a new pool starts with: repositories, templates; prints what it made. With --host UUID the
+                   repositories are of that host alone; they are in --repositories DIR, kernels of templates in --images DIR
   summary          lines NAME=VALUE: hosts, live, guests
   stop-guests S    shut down all guests: cleanly within S seconds, then by force
   port-free N      can 127.0.0.1:N be had (needs no pool)
@@ -26,22 +27,22 @@ def read(path):
         return file.read().strip()
 
 
-def client(state):
+def client(state, path):
     """Over the socket, where the password does not matter: it may have been changed. In a folder too deep for a
     socket's path there is none."""
-    path = os.path.join(os.path.abspath(state), "poold.sock")
+    path = path or os.path.join(os.path.abspath(state), "poold.sock")
     if os.path.exists(path):
         return Pool("unix:" + path, None), ""
     return (Pool(f"https://127.0.0.1:{read(os.path.join(state, 'poold.port'))}", os.path.join(state, "pki", "ca.pem")),
             read(os.path.join(state, "admin-password")))
 
 
-def connect(state, timeout_s):
+def connect(state, path, timeout_s):
     """A logged-in client of the pool in `state`, waited for at most `timeout_s`; and its password."""
     end = time.monotonic() + timeout_s
     while True:
         try:
-            pool, password = client(state)
+            pool, password = client(state, path)
             pool.login("root", password)
             return pool, password
         except OSError as error:
@@ -71,18 +72,26 @@ def wait_for_hosts(pool, count, timeout_s):
         time.sleep(0.1)
 
 
+def wait_for_host(pool, uuid, timeout_s):
+    end = time.monotonic() + timeout_s
+    while pool.host.get_by_uuid(uuid) not in live_hosts(pool):
+        if time.monotonic() >= end:
+            raise SystemExit(f"the host {uuid} is not live after {timeout_s:g} s")
+        time.sleep(0.1)
+
+
 # --- what a new pool starts with -------------------------------------------------------------
 
-def repository(pool, made, name, description, kind, content, path):
-    """An SR over a folder of this machine, the same one for all hosts; plugged on each."""
+def repository(pool, made, name, description, kind, content, path, host):
+    """An SR over a folder: of `host`, or without one of this machine where all hosts are; plugged on each then."""
     found = [ref for ref, sr in pool.SR.get_all_records().items()
              if sr["name_label"] == name and sr["type"] == kind]
-    hosts = sorted(pool.host.get_all())
+    hosts = [host] if host else sorted(pool.host.get_all())
     config = {"location": path}
     if found:
         sr = found[0]
     else:
-        sr = pool.SR.create(hosts[0], config, 0, name, description, kind, content, True, {})
+        sr = pool.SR.create(hosts[0], config, 0, name, description, kind, content, not host, {})
         made.append(f"repository '{name}'")
     plugged = {pbd["host"]: ref for ref, pbd in pool.PBD.get_all_records().items() if pbd["SR"] == sr}
     for host in hosts:
@@ -151,15 +160,20 @@ INSTALLER = template_record(
                   "corral:install-arguments": "console=ttyS0,115200n8 --- console=tty0 console=ttyS0,115200n8"})
 
 
+def kernel_of(record):
+    """The file that it boots, in the hosts' images; None: it boots by firmware."""
+    return record["PV_kernel"] or record["other_config"].get("corral:install-kernel")
+
+
 def templates(pool, made, images):
     present = {vm["name_label"] for vm in pool.VM.get_all_records().values()
                if vm["is_a_template"] and not vm["is_a_snapshot"]}
     # The network that works on every host; those of interfaces want a bridge, which may not be had.
     everywhere = [ref for ref, network in pool.network.get_all_records().items()
                   if network["other_config"].get("corral:kind") == "user"]
-    kernel = INSTALLER["other_config"]["corral:install-kernel"]
-    for record in TEMPLATES + ([INSTALLER] if os.path.exists(os.path.join(images, kernel)) else []):
-        if record["name_label"] in present:
+    for record in TEMPLATES + [INSTALLER]:
+        kernel = kernel_of(record)
+        if record["name_label"] in present or (kernel and not os.path.exists(os.path.join(images, kernel))):
             continue
         vm = pool.VM.create(record)
         try:
@@ -172,16 +186,17 @@ def templates(pool, made, images):
         made.append(f"template '{record['name_label']}'")
 
 
-def set_up(pool, state):
+def set_up(pool, folder, images, host_uuid):
     made = []
+    host = host_uuid and pool.host.get_by_uuid(host_uuid)
     sr = repository(pool, made, "Local storage", "Disks of guests, as files", "file", "user",
-                    os.path.join(state, "sr"))
-    repository(pool, made, "ISO library", f"CD images: files *.iso in {state}/iso", "iso", "iso",
-               os.path.join(state, "iso"))
+                    os.path.join(folder, "sr"), host)
+    repository(pool, made, "ISO library", f"CD images: files *.iso in {folder}/iso", "iso", "iso",
+               os.path.join(folder, "iso"), host)
     the_pool = pool.pool.get_all()[0]
     if pool.pool.get_default_SR(the_pool) == "OpaqueRef:NULL":
         pool.pool.set_default_SR(the_pool, sr)
-    templates(pool, made, os.path.join(state, "images"))
+    templates(pool, made, images)
     return made
 
 
@@ -218,6 +233,10 @@ def stop_guests(pool, limit_s):
 def main():
     parser = argparse.ArgumentParser(usage=__doc__, add_help=False)
     parser.add_argument("--state", default="")
+    parser.add_argument("--socket")
+    parser.add_argument("--host")
+    parser.add_argument("--repositories")
+    parser.add_argument("--images")
     parser.add_argument("--timeout", type=float, default=30)
     parser.add_argument("command")
     parser.add_argument("argument", nargs="?")
@@ -230,14 +249,18 @@ def main():
             except OSError as error:
                 raise SystemExit(f"port {options.argument} on 127.0.0.1: {error.strerror}") from error
         return
-    pool, password = connect(options.state, options.timeout)
+    pool, password = connect(options.state, options.socket, options.timeout)
     try:
         if options.command == "token":
             write_token(pool, password, options.argument)
         elif options.command == "hosts":
             wait_for_hosts(pool, int(options.argument), options.timeout)
         elif options.command == "set-up":
-            print("\n".join(set_up(pool, options.state)))
+            if options.host:
+                wait_for_host(pool, options.host, options.timeout)
+            made = set_up(pool, options.repositories or options.state,
+                          options.images or os.path.join(options.state, "images"), options.host)
+            print("\n".join(made))
         elif options.command == "summary":
             print(f"hosts={len(pool.host.get_all())}\nlive={len(live_hosts(pool))}\nguests={len(guests(pool))}")
         elif options.command == "stop-guests":

@@ -314,6 +314,5 @@ class Damaged(unittest.TestCase):
             pool.start()
 
 
-
 if __name__ == "__main__":
     unittest.main(argv=sys.argv)

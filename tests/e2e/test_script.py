@@ -33,6 +33,7 @@ class Options(unittest.TestCase):
                 (["down", "--", "x"], "takes no further arguments"),
                 (["down", "x"], "takes no further arguments"),
                 (["fuzz", "--jobs", "0"], "--jobs needs a number from 1 to 1024"),
+                (["package", "--version", "1_0"], "--version needs a version"),
                 (["bench", "no-such"], "there is none named 'no-such'"),
                 (["status", "--state", "/nonexistent/state"], "there is no pool in /nonexistent/state"),
                 (["down", "--state", "/nonexistent/state"], "there is no pool in /nonexistent/state"),
@@ -43,7 +44,7 @@ class Options(unittest.TestCase):
                 self.assertIn(words, run.stdout)
 
     def test_each_command_has_help(self):
-        for command in ("up", "down", "status", "env", "doctor", "test", "bench", "coverage", "fuzz"):
+        for command in ("up", "down", "status", "env", "doctor", "test", "bench", "coverage", "fuzz", "package"):
             with self.subTest(command=command):
                 run = corral(command, "--help")
                 self.assertEqual(run.returncode, 0)
