@@ -231,8 +231,9 @@ int engine_sqlite_open(struct engine **out, const char *path, const struct sqlit
     if (!engine->vfs)
         store_err_set(err, STORE_E_IO, "%s: SQLite's layer of files is not there", path);
     engine->lock_fd = engine->vfs ? sqlite_lock(path, err) : -1;
-    if (engine->lock_fd < 0 || sqlite_take_offer(engine, err) != 0 || make_file(engine, err) != 0 ||
-        log_note_check(path, err) != 0 || connect_file(engine, err) != 0) {
+    if (engine->lock_fd < 0 || sqlite_take_offer(engine, err) != 0 || sqlite_place_expect(path, err) != 0 ||
+        make_file(engine, err) != 0 || log_note_check(path, err) != 0 || connect_file(engine, err) != 0 ||
+        sqlite_place_note(engine, err) != 0) {
         engine_close(&engine->engine);
         return -1;
     }

@@ -6,11 +6,13 @@
  *   sqlite_load.c    reading everything
  *   sqlite_sums.c    sums of pages: asked for, added to a file that has none (page_sums.c makes them)
  *   sqlite_offer.c   another database in the file's place
+ *   sqlite_place.c   whether the file is still in its place
  *   sqlite_value.c   one value to a parameter, from a column, as a literal */
 #pragma once
 #include "engine.h"
 #include <base/buf.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 
 /* "Corr": marks our files (PRAGMA application_id). */
 #define SQLITE_APPLICATION_ID 0x436f7272
@@ -19,14 +21,21 @@ struct class_statements {
     sqlite3_stmt *upsert, *renew, *drop;
 };
 
+struct sqlite_place {
+    bool known;
+    dev_t dev;
+    ino_t ino;
+};
+
 struct sqlite_engine {
     struct engine engine;
     char *path;
     const char *vfs; /* with sums of pages, over the one that was asked for */
     int lock_fd;     /* of <path>.lock, held for the life of the engine */
     sqlite3 *db;
-    bool unsynced; /* PRAGMA synchronous is NORMAL now */
-    bool loaded;   /* it is whole, and may be written */
+    struct sqlite_place file, log; /* where they were when they were opened */
+    bool unsynced;                 /* PRAGMA synchronous is NORMAL now */
+    bool loaded;                   /* it is whole, and may be written */
     const struct schema *schema;
     const struct migration *migrations;
     size_t migration_count;
@@ -65,6 +74,14 @@ void sqlite_note_end(struct sqlite_engine *engine);
 /* ---- sqlite_offer.c ---- */
 /* Under the lock, before the file is opened: puts in its place what was offered, if anything was. */
 int sqlite_take_offer(const struct sqlite_engine *engine, struct store_err *err);
+
+/* ---- sqlite_place.c ---- */
+/* Before the file is made: refuses when it had content once, and has none. */
+int sqlite_place_expect(const char *path, struct store_err *err);
+/* When it has been opened. */
+int sqlite_place_note(struct sqlite_engine *engine, struct store_err *err);
+/* In a transaction that writes, when the log is there: are both what they were? */
+int sqlite_place_check(struct sqlite_engine *engine, struct store_err *err);
 
 /* ---- sqlite_sums.c ---- */
 /* A new file's pages shall have sums. */

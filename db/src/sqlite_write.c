@@ -233,7 +233,7 @@ enum engine_result sqlite_apply(struct sqlite_engine *engine, const struct engin
         sqlite_prepare(engine, &engine->begin, "BEGIN IMMEDIATE", err) != 0 ||
         sqlite_prepare(engine, &engine->commit, "COMMIT", err) != 0 || step(engine, engine->begin, err) != 0)
         return ENGINE_NOT_APPLIED;
-    if (write_batch(engine, batch, err) != 0) {
+    if (sqlite_place_check(engine, err) != 0 || write_batch(engine, batch, err) != 0) {
         roll_back(engine);
         return ENGINE_NOT_APPLIED;
     }

@@ -424,6 +424,42 @@ Test(disk, a_file_that_was_not_closed_is_no_older_copy)
     fixture_remove(killed.folder);
 }
 
+static int commit_one(struct store *store, struct store_err *err)
+{
+    struct tx *tx = store_begin(store);
+    tx_create(tx, GUEST);
+    return tx_commit(tx, NULL, err);
+}
+
+/* A file without its content is no new one, and what goes into one that was removed is not promised. */
+Test(disk, a_file_that_is_gone_is_told)
+{
+    static const char *const parts[] = {"", "-wal"};
+    struct place place = place_make();
+    struct store_err err;
+    struct store *store = fixture_open(place.path);
+    add_one(store);
+    for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+        AUTO_FREE char *path = xasprintf("%s%s", place.path, parts[i]), *away = xasprintf("%s.away", path);
+        cr_assert_eq(rename(path, away), 0);
+        cr_expect_eq(commit_one(store, &err), -1);
+        cr_expect_eq(err.code, STORE_E_IO, "%s", err.text);
+        cr_assert_eq(rename(away, path), 0);
+        cr_expect_eq(commit_one(store, &err), 0, "%s", err.text);
+    }
+    store_close(store);
+    cr_assert_eq(truncate(place.path, 0), 0);
+    cr_expect_eq(open_error(place.path, 3), STORE_E_CORRUPT);
+    cr_assert_eq(unlink(place.path), 0);
+    cr_expect_eq(open_error(place.path, 3), STORE_E_CORRUPT);
+    AUTO_FREE char *note = xasprintf("%s-newest", place.path);
+    cr_assert_eq(unlink(note), 0);
+    store = fixture_open(place.path);
+    cr_expect_eq(count_of(store), 0, "as the message says");
+    store_close(store);
+    fixture_remove(place.folder);
+}
+
 Test(disk, changes_of_runtime_parts_alone_cost_no_writing)
 {
     struct place place = place_make();

@@ -258,6 +258,51 @@ class Backup(unittest.TestCase):
         return [int(rows[network].get("name__description")) for network in networks]
 
 
+class Gone(unittest.TestCase):
+    """The file is removed, or another takes its place: nothing is promised that goes with it, and no empty pool begins."""
+
+    def test_while_the_server_is_off(self):
+        for crash in (False, True):
+            with self.subTest(crash=crash), TestPool() as pool:
+                api = pool.login()
+                network = api.network.create(network_record("there"))
+                (pool.kill if crash else pool.stop)()
+                path = os.path.join(pool.state, "pool.db")
+                os.rename(path, path + ".away")
+                for _ in range(2):
+                    with self.assertRaisesRegex(AssertionError, "is gone or empty"):
+                        pool.start()
+                    self.assertEqual(pool.poold.process.wait(), 3)
+                self.assertFalse(os.path.exists(path))
+                os.rename(path + ".away", path)
+                pool.start()
+                self.assertEqual(pool.login().network.get_name_label(network), "there")
+
+    def test_while_it_is_in_use(self):
+        for name in ("pool.db", "pool.db-wal"):
+            for by in (None, b"", b"other"):
+                with self.subTest(name, by=by), TestPool() as pool:
+                    api = pool.login()
+                    network = api.network.create(network_record("0"))
+                    path = os.path.join(pool.state, name)
+                    os.rename(path, path + ".away")
+                    if by is not None:
+                        with open(path, "wb") as file:
+                            file.write(by)
+                    for number in (1, 2):
+                        with self.assertRaises(Failure) as caught:
+                            api.network.set_name_label(network, str(number))
+                        self.assertEqual(caught.exception.code, "INTERNAL_ERROR")
+                        self.assertEqual(api.network.get_name_label(network), "0")
+                    self.assertEqual(pool.http("GET", "/readyz")[0], 503)
+                    self.assertIn("while it was in use", pool.poold.log())
+                    os.rename(path + ".away", path)
+                    api.network.set_name_label(network, "3")
+                    self.assertEqual(pool.http("GET", "/readyz")[0], 200)
+                    pool.restart(crash=True)
+                    self.assertEqual(pool.login().network.get_name_label(network), "3")
+
+
 class Damaged(unittest.TestCase):
     """A file that is not what was written: the server says so and does not begin."""
 
