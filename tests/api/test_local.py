@@ -63,6 +63,20 @@ class Local(unittest.TestCase):
             self.assertEqual(run.returncode, 3)
             self.assertIn(f"no server answers on the socket {path}x", run.stderr)
 
+    def test_xe_finds_the_socket_of_an_installed_server(self):
+        """/run/corral/poold.sock, in a file system of the test's own."""
+        if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"], stderr=subprocess.DEVNULL, check=False).returncode:
+            self.skipTest("no file systems can be mounted here")
+        with TestPool() as pool:
+            path = os.path.join(pool.state, "poold.sock")
+            script = 'mount -t tmpfs none /run && mkdir /run/corral && ln -s "$0" /run/corral/poold.sock && exec "$@"'
+            for words, code in (([], 0), (["-p", "1"], 3), (["-s", "127.0.0.1", "-p", "1"], 3)):
+                run = subprocess.run(["unshare", "--mount", "sh", "-c", script, path, program("xe"), *words, "pool-list", "params=uuid"],
+                                     env={"PATH": os.environ["PATH"], "HOME": pool.folder}, text=True, timeout=60,
+                                     stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+                self.assertEqual(run.returncode, code, run.stderr)
+                self.assertEqual(pool.login().pool.get_all_records().popitem()[1]["uuid"] in run.stdout, code == 0)
+
     def test_the_entry_script_needs_no_password(self):
         """The first password's file goes when the password is changed."""
         with TestPool() as pool:

@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <termios.h>
+#include <unistd.h>
+
+#define LOCAL_SOCKET "/run/corral/poold.sock" /* of corral-poold.service */
 
 enum setting { SERVER, PORT, USER, PASSWORD, PASSWORD_FILE, CA, NOSSL, DEBUG, IGNORED, HELP, VERSION, NONE };
 
@@ -279,6 +282,14 @@ static void hide_password(int argc, char **argv)
     }
 }
 
+/* The server of this machine, for who may use its socket, unless something speaks of another way to a server.
+ */
+static const char *default_server(const struct xe_options *o)
+{
+    bool said = o->port || o->plain_http || o->user || o->password || o->password_file || o->ca_file;
+    return !said && access(LOCAL_SOCKET, R_OK | W_OK) == 0 ? LOCAL_SOCKET : "127.0.0.1";
+}
+
 int xe_options_read(struct xe_options *o, int argc, char **argv, char **problem)
 {
     if (take_file(o, problem) < 0 || take_environment(o, problem) < 0)
@@ -290,7 +301,7 @@ int xe_options_read(struct xe_options *o, int argc, char **argv, char **problem)
     for (size_t i = 0; i < o->owned_count; i++)
         add_word(o, o->owned[i]);
     if (!o->server)
-        o->server = xstrdup("127.0.0.1");
+        o->server = xstrdup(default_server(o));
     o->local = o->server[0] == '/';
     if (!o->port)
         o->port = o->plain_http || o->local ? 80 : 443;
