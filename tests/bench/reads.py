@@ -143,7 +143,8 @@ def main():
         for method, form in (("VM.get_power_state", "XML-RPC"), ("VM.get_record", "JSON-RPC"), ("VM.get_record", "XML-RPC")):
             kind = Kind(pool, method, form, vm)
             for secure in (False, True):
-                kind.measure(report, pool, secure, 64)
+                for connections in CONNECTIONS if LONG else (64,):
+                    kind.measure(report, pool, secure, connections)
         beside_libvirt(report, pool, vm)
         report.done()
 
