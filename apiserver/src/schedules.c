@@ -59,8 +59,8 @@ static int call_quietly(struct round *r, const char *name, struct ref object)
     AUTO_JSON json_t *nothing = NULL;
     if (call_api(r, name, json_pack("[s]", REF_TEXT(object)), &nothing, &err) == 0)
         return 0;
-    log_warn("schedule", "an old snapshot could not be removed", "call", name, "object", REF_TEXT(object),
-             "error", err.code);
+    log_warn("schedule", "an old snapshot could not be removed", "call", name, "object",
+             OBJECT_TEXT(r->server, CLASS_VM, object), "error", err.code);
     return -1;
 }
 
@@ -230,8 +230,8 @@ static void run_due(struct schedules *s)
         AUTO_API_ERR struct api_err err = API_ERR_INIT;
         struct round r = {0};
         if (run_round(s->server, due.refs[i], &r, &err) < 0)
-            log_warn("schedule", "a schedule could not be run", "schedule", REF_TEXT(due.refs[i]), "error",
-                     err.code);
+            log_warn("schedule", "a schedule could not be run", "schedule",
+                     OBJECT_TEXT(s->server, CLASS_VMSS, due.refs[i]), "error", err.code);
         buf_done(&r.report);
     }
     free(due.refs);

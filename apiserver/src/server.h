@@ -168,6 +168,12 @@ int fail_handle(struct api_err *err, const struct class_desc *cls, struct ref re
 void server_refresh(struct tx *tx);
 /* Commits and translates the error: 0, or -1 with *err. */
 int server_commit(struct tx *tx, struct api_err *err);
+/* For logs: "UUID (label)" of the object as it is now, its reference when it is gone; `out`. */
+#define OBJECT_TEXT_SIZE 160
+const char *server_object_text(const struct server *server, const struct class_desc *cls, struct ref ref,
+                               char out[static OBJECT_TEXT_SIZE]);
+/* The same on the stack of the calling expression. */
+#define OBJECT_TEXT(server, cls, ref) server_object_text((server), (cls), (ref), (char[OBJECT_TEXT_SIZE]){0})
 /* For the end of what was begun in memory only (marks, tasks, sessions): makes the change in a transaction,
  * anew as long as that is dragged down by others that cannot be written. Blocks: for a worker. */
 void server_insist(struct server *server, void (*edit)(struct tx *tx, void *arg), void *arg);

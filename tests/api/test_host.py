@@ -207,6 +207,8 @@ class HostTest(unittest.TestCase):
             until("the host is lost", lambda: not api.host_metrics.get_live(api.host.get_metrics(host)), 60)
             self.assertEqual(api.VM.get_power_state(vm), "Running")
             api.host.declare_dead(host)
+            self.assertIn(f"{api.host.get_uuid(host)} ({api.host.get_name_label(host)})",
+                          next(line for line in pool.poold.log().split("\n") if "declared dead" in line))
             record = api.VM.get_record(vm)
             self.assertEqual((record["power_state"], record["resident_on"]), ("Halted", NULL))
             api.VM.start_on(vm, left, False, False)

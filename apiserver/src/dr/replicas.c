@@ -213,8 +213,8 @@ static bool round_of_copies(struct replicas *r)
         }
         all = false;
         if (!r->stop)
-            log_warn("replicas", "a copy of the database could not be written", "vdi", REF_TEXT(s.found[i]),
-                     "error", failed.code);
+            log_warn("replicas", "a copy of the database could not be written", "vdi",
+                     OBJECT_TEXT(r->server, CLASS_VDI, s.found[i]), "error", failed.code);
     }
     return all;
 }

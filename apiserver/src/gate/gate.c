@@ -73,6 +73,17 @@ int server_commit(struct tx *tx, struct api_err *err)
     return 0;
 }
 
+const char *server_object_text(const struct server *server, const struct class_desc *cls, struct ref ref,
+                               char out[static OBJECT_TEXT_SIZE])
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(server->store);
+    const struct row *row = snapshot_get(snap, cls, ref);
+    const char *uuid = row && cls->uuid ? row_cell(row, cls->uuid)->str : NULL;
+    const char *label = uuid && cls->name_label ? row_cell(row, cls->name_label)->str : "";
+    snprintf(out, OBJECT_TEXT_SIZE, *label ? "%s (%s)" : "%s", uuid ? uuid : REF_TEXT(ref), label);
+    return out;
+}
+
 void server_insist(struct server *server, void (*edit)(struct tx *tx, void *arg), void *arg)
 {
     struct timespec pause = {.tv_nsec = 1000000};

@@ -46,8 +46,8 @@ static void remove_disk(struct call *call, struct ref vdi)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     if (handle_vdi_destroy(call, &(struct args_self){.self = vdi}, &err) < 0)
-        log_warn("replicas", "a disk for copies of the database could not be removed", "vdi", REF_TEXT(vdi),
-                 "error", err.code);
+        log_warn("replicas", "a disk for copies of the database could not be removed", "vdi",
+                 OBJECT_TEXT(call->server, CLASS_VDI, vdi), "error", err.code);
 }
 
 /* From here on the thread keeps it up to date. */

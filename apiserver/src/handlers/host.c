@@ -178,8 +178,8 @@ int handle_host_declare_dead(struct call *call, const struct host_declare_dead_a
     for (size_t i = 0; vms && i < vms->count; i++)
         if (!ref_eq(vms->items[i], control))
             vm_state_halted(tx, vms->items[i]);
-    log_warn("host", "declared dead: its VMs count as halted", "host", REF_TEXT(args->host), "user",
-             call->session->user);
+    log_warn("host", "declared dead: its VMs count as halted", "host",
+             OBJECT_TEXT(call->server, CLASS_host, args->host), "user", call->session->user);
     return server_commit(tx, err);
 }
 

@@ -311,7 +311,8 @@ static bool record_again(struct server *server, struct ref ref, const struct sr_
     storage_apply_stats(tx, pbd->SR, stats);
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     if (server_commit(tx, &err) < 0)
-        log_error("storage", "that an SR is attached could not be recorded", "pbd", REF_TEXT(ref));
+        log_error("storage", "that an SR is attached could not be recorded", "pbd",
+                  OBJECT_TEXT(server, CLASS_PBD, ref));
     return true;
 }
 

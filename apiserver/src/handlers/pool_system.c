@@ -48,8 +48,8 @@ static int on_all(struct call *call, struct ref self, const struct setting *sett
             free(hosts.refs);
             return -1;
         }
-        log_warn("pool", "a host's system could not be set", "host", REF_TEXT(hosts.refs[i]), "error",
-                 one.code);
+        log_warn("pool", "a host's system could not be set", "host",
+                 OBJECT_TEXT(call->server, CLASS_host, hosts.refs[i]), "error", one.code);
         buf_printf(&names, "%s%s", names.len ? "; " : "", REF_TEXT(hosts.refs[i]));
         api_err_done(&one);
     }

@@ -161,7 +161,8 @@ static void refresh_new(struct server *server, struct ref sr)
     struct tx *tx = store_begin(server->store);
     tx_edit(tx, CLASS_SR, sr);
     if (server_commit(tx, &err) < 0)
-        log_warn("storage", "the operations of a new SR are not up to date", "sr", REF_TEXT(sr));
+        log_warn("storage", "the operations of a new SR are not up to date", "sr",
+                 OBJECT_TEXT(server, CLASS_SR, sr));
 }
 
 /* What is there already shows without a further call. A failure is no failure of what was asked for. */
@@ -173,7 +174,8 @@ static void scan_new(struct call *call, struct ref host, struct hv_host *agent, 
     hosts_op_init(&op, call, 0);
     hosts_op_next(&op);
     if (storage_scan(call->server, &at, sr, &op.op, &err) < 0)
-        log_warn("storage", "a new SR could not be scanned", "sr", REF_TEXT(sr), "error", err.code);
+        log_warn("storage", "a new SR could not be scanned", "sr", OBJECT_TEXT(call->server, CLASS_SR, sr),
+                 "error", err.code);
 }
 
 struct live_search {

@@ -149,7 +149,7 @@ static void tell_others(struct server *server, struct ref network_ref, struct re
         if (pif && !ref_eq(pif->host, host) && pif->currently_attached &&
             bring_up(server, snap, pif, &err) < 0)
             log_warn("network", "a host did not hear of the other end of a tunnel", "host",
-                     REF_TEXT(pif->host), "network", network->uuid, "cause", err.code);
+                     OBJECT_TEXT(server, CLASS_host, pif->host), "network", network->uuid, "cause", err.code);
     }
 }
 
@@ -200,7 +200,8 @@ int handle_tunnel_create(struct call *call, const struct tunnel_create_args *arg
     if (rc < 0) {
         AUTO_API_ERR struct api_err ignored = API_ERR_INIT;
         if (remove_rows(call->server, made, &ignored) < 0)
-            log_warn("network", "the record of a tunnel that was not made stays", "tunnel", REF_TEXT(made));
+            log_warn("network", "the record of a tunnel that was not made stays", "tunnel",
+                     OBJECT_TEXT(call->server, CLASS_tunnel, made));
         return -1;
     }
     tell_others(call->server, access->network, access->host);

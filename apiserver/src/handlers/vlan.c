@@ -229,7 +229,7 @@ static int make_everywhere(struct call *call, const struct hosts_pifs *on, struc
         AUTO_API_ERR struct api_err why = API_ERR_INIT;
         if (vlan_unmake(call, vlans->items[i], &why) < 0)
             log_warn("network", "a VLAN stays of those that were to be on every host", "vlan",
-                     REF_TEXT(vlans->items[i]));
+                     OBJECT_TEXT(call->server, CLASS_VLAN, vlans->items[i]));
     }
     ref_set_unref(vlans);
     if (rc < 0) {

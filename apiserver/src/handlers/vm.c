@@ -265,7 +265,8 @@ static int start(struct call *call, struct ref ref, struct ref host, bool paused
         if (rc == 0 || !elsewhere || !ref_is_null(host) || wish.avoid_count == HOSTS_TRIED_MAX ||
             claims_take(call->server, ref, &wish, &chosen, &none) < 0)
             return rc;
-        log_info("vm", "another host is tried", "vm", vm->uuid, "host", REF_TEXT(chosen), "error", err->code);
+        log_info("vm", "another host is tried", "vm", vm->uuid, "host",
+                 OBJECT_TEXT(call->server, CLASS_host, chosen), "error", err->code);
         api_err_done(err);
     }
 }

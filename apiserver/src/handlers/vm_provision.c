@@ -108,8 +108,8 @@ int handle_vm_provision(struct call *call, const struct vm_provision_args *args,
         AUTO_API_ERR struct api_err ignored = API_ERR_INIT;
         const struct args_self destroy = {.self = p.vdis[i]};
         if (handle_vdi_destroy(call, &destroy, &ignored) < 0)
-            log_error("vm", "a disk made in vain could not be removed", "vdi", REF_TEXT(destroy.self),
-                      "error", ignored.code);
+            log_error("vm", "a disk made in vain could not be removed", "vdi",
+                      OBJECT_TEXT(call->server, CLASS_VDI, destroy.self), "error", ignored.code);
     }
     free(p.vdis);
     return rc;

@@ -69,7 +69,7 @@ static void record_target(struct server *server, struct ref vm, int64_t target)
     }
     vm_row_mut(tx_edit(tx, CLASS_VM, vm))->memory_target = target;
     if (server_commit(tx, &err) < 0)
-        log_warn("balance", "a memory target could not be recorded", "vm", REF_TEXT(vm));
+        log_warn("balance", "a memory target could not be recorded", "vm", OBJECT_TEXT(server, CLASS_VM, vm));
 }
 
 static bool ask(struct server *server, const struct snapshot *snap, struct hv_host *agent, struct ref ref,
@@ -109,7 +109,8 @@ static void note_keeps(struct server *server, struct ref vm, bool keeps)
              "vm", now->uuid);
     vm_row_mut(tx_edit(tx, CLASS_VM, vm))->keeps_memory = keeps;
     if (server_commit(tx, &err) < 0)
-        log_warn("balance", "whether a guest gives up memory could not be recorded", "vm", REF_TEXT(vm));
+        log_warn("balance", "whether a guest gives up memory could not be recorded", "vm",
+                 OBJECT_TEXT(server, CLASS_VM, vm));
 }
 
 /* ---- making room ---- */

@@ -492,5 +492,6 @@ void devices_connected(struct server *server, struct ref host, struct hv_host *a
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     if (devices_look(server, host, agent, &err) < 0)
-        log_warn("devices", "the devices of a host are not known", "host", REF_TEXT(host), "error", err.code);
+        log_warn("devices", "the devices of a host are not known", "host",
+                 OBJECT_TEXT(server, CLASS_host, host), "error", err.code);
 }

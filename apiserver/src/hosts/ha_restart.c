@@ -78,7 +78,8 @@ static bool count_attempt(struct ha *ha, struct ref vm)
         server_insist(ha->server, tell_failed, &vm);
     }
     if (a->failures == FAILURES_MAX)
-        log_error("ha", "a protected VM is not started any more by itself", "vm", REF_TEXT(vm));
+        log_error("ha", "a protected VM is not started any more by itself", "vm",
+                  OBJECT_TEXT(ha->server, CLASS_VM, vm));
     return a->failures < FAILURES_MAX;
 }
 

@@ -455,5 +455,6 @@ void interfaces_connected(struct server *server, struct ref host, struct hv_host
             give_again(agent, snap, pif);
     }
     if (interfaces_look(server, host, agent, true, &err) < 0)
-        log_warn("network", "the interfaces of a host are not known", "host", REF_TEXT(host));
+        log_warn("network", "the interfaces of a host are not known", "host",
+                 OBJECT_TEXT(server, CLASS_host, host));
 }

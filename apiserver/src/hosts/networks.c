@@ -135,12 +135,13 @@ static bool withdraw_from(const struct row *row, void *arg)
     struct hv_host *agent = hosts_get(w->server->hosts, row->ref, &err);
     if (!agent) {
         log_info("network", "the bridge of a network stays on a host that does not answer", "host",
-                 REF_TEXT(row->ref), "bridge", w->network->bridge);
+                 OBJECT_TEXT(w->server, CLASS_host, row->ref), "bridge", w->network->bridge);
         return true;
     }
     if (network_remove(agent, w->network, &cause) < 0)
-        log_warn("network", "the bridge of a network could not be removed", "host", REF_TEXT(row->ref),
-                 "bridge", w->network->bridge, "cause", cause.text);
+        log_warn("network", "the bridge of a network could not be removed", "host",
+                 OBJECT_TEXT(w->server, CLASS_host, row->ref), "bridge", w->network->bridge, "cause",
+                 cause.text);
     hosts_put(w->server->hosts, agent);
     return true;
 }

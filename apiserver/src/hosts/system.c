@@ -77,7 +77,7 @@ void system_connected(struct server *server, struct ref host, struct hv_host *ag
     if (set_part(agent, &op, SYSTEM_PART_IGMP_SNOOPING, &wanted, &now, &cause) == 0)
         system_settings_done(&now);
     else
-        log_warn("hosts", "bridges of a host do not watch IGMP as the pool wants", "host", REF_TEXT(host),
-                 "cause", cause.text);
+        log_warn("hosts", "bridges of a host do not watch IGMP as the pool wants", "host",
+                 OBJECT_TEXT(server, CLASS_host, host), "cause", cause.text);
     system_settings_done(&wanted);
 }

@@ -140,7 +140,8 @@ static void unmark(struct raw *r, const struct disk_info *info, const struct sr_
         storage_apply_stats(tx, vdi->SR, stats);
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
     if (server_commit(tx, &err) < 0)
-        log_error("transfer", "the end of a transfer could not be recorded", "vdi", REF_TEXT(r->vdi));
+        log_error("transfer", "the end of a transfer could not be recorded", "vdi",
+                  OBJECT_TEXT(r->t->server, CLASS_VDI, r->vdi));
 }
 
 /* ---- the bytes ---- */
@@ -277,7 +278,7 @@ static void destroy_vdi(struct raw *r)
     call.cancel = NULL;
     if (handle_vdi_destroy(&call, &args, &err) < 0)
         log_error("transfer", "a disk made for an upload that failed could not be removed", "vdi",
-                  REF_TEXT(r->vdi), "error", err.code);
+                  OBJECT_TEXT(r->t->server, CLASS_VDI, r->vdi), "error", err.code);
     transfer_call_done(&call);
 }
 

@@ -48,6 +48,20 @@ static const char *code_of(const char *method, const char *params, char out[stat
     return out;
 }
 
+Test(core, logs_name_objects)
+{
+    struct ref vm = make_row(CLASS_VM), gone = ref_new();
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(trial.server.store);
+    const struct vm_row *row = vm_row(snapshot_get(snap, CLASS_VM, vm));
+    cr_expect_str_eq(OBJECT_TEXT(&trial.server, CLASS_VM, vm), row->uuid);
+    AUTO_FREE char *params = xasprintf("[\"%s\", \"web1\"]", REF_TEXT(vm));
+    char code[64];
+    cr_assert_str_eq(code_of("VM.set_name_label", params, code), "");
+    AUTO_FREE char *named = xasprintf("%s (web1)", row->uuid);
+    cr_expect_str_eq(OBJECT_TEXT(&trial.server, CLASS_VM, vm), named);
+    cr_expect_str_eq(OBJECT_TEXT(&trial.server, CLASS_VM, gone), REF_TEXT(gone));
+}
+
 /* ---- refusals ---- */
 
 Test(core, a_database_that_is_to_go_is_read_and_not_changed)
