@@ -118,28 +118,68 @@ class Text(unittest.TestCase):
             self.assertEqual("guest_runs;" in read(path), "#GUEST_RUNS#" in read(path), path)
 
 
-class GuestRuns(unittest.TestCase):
-    """The function that keeps a purge from taking what a guest runs on."""
+class Scripts(unittest.TestCase):
+    """The maintainer scripts, with a folder of the test's own in the place of /var/lib/corral."""
 
-    def guest_runs(self, pid):
-        with tempfile.TemporaryDirectory() as folder:
-            os.makedirs(folder + "/run/uuid")
-            with open(folder + "/run/uuid/pid", "w", encoding="ascii") as file:
-                file.write(f"{pid} 12345\n")
-            function = read(DEBIAN, "guest-runs").replace("/var/lib/corral/host", folder)
-            return run("sh", "-euc", function + "\nif guest_runs; then echo runs; else echo none; fi")[1].strip()
+    def setUp(self):
+        self.folder = tempfile.mkdtemp(prefix="corral-scripts-")
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
-    def test_a_device_model(self):
+    def make(self, *paths, text=""):
+        for path in paths:
+            os.makedirs(os.path.dirname(os.path.join(self.folder, path)), exist_ok=True)
+            with open(os.path.join(self.folder, path), "w", encoding="ascii") as file:
+                file.write(text)
+
+    def script(self, name, *arguments):
+        text = read(DEBIAN, name).replace("#GUEST_RUNS#", read(DEBIAN, "guest-runs"))
+        return run("sh", "-c", text.replace("/var/lib/corral", self.folder), name, *arguments)
+
+    def left(self):
+        return sorted(os.listdir(self.folder)) if os.path.exists(self.folder) else None
+
+    def test_a_pool_of_a_source_tree_is_not_installed_over(self):
+        for name in ("corral-server.preinst", "corral-host.preinst"):
+            self.assertEqual(self.script(name, "install"), (0, ""))
+            self.make("corral.conf")
+            code, said = self.script(name, "install")
+            self.assertEqual((code, "./corral down" in said), (1, True), said)
+            self.assertEqual(self.script(name, "upgrade", "0.0.9"), (0, ""))
+            os.remove(self.folder + "/corral.conf")
+
+    def test_removal_keeps_all(self):
+        self.make("pool/pool.db", "host/pki/host-uuid", "sr/.corral-sr")
+        for name in ("corral-server.postrm", "corral-host.postrm"):
+            self.assertEqual(self.script(name, "remove"), (0, ""))
+        self.assertEqual(self.left(), ["host", "pool", "sr"])
+
+    def test_purge_takes_all_but_disks(self):
+        self.make("pool/pool.db", "host/pki/host-uuid", "sr/.corral-sr", "iso/.corral-sr")
+        self.assertEqual(self.script("corral-server.postrm", "purge"), (0, ""))
+        self.assertEqual(self.left(), ["host", "iso", "sr"])
+        self.make("sr/disk.qcow2")
+        code, said = self.script("corral-host.postrm", "purge")
+        self.assertEqual((code, said.count("is kept"), f"{self.folder}/sr" in said), (0, 1, True), said)
+        self.assertEqual(self.left(), ["sr"])
+        os.remove(self.folder + "/sr/disk.qcow2")
+        self.assertEqual(self.script("corral-host.postrm", "purge"), (0, ""))
+        self.assertIsNone(self.left())
+
+    def test_purge_takes_nothing_that_a_guest_runs_on(self):
         with tempfile.TemporaryDirectory() as folder:
             program = folder + "/qemu-system-x86_64"
             shutil.copy(shutil.which("sleep"), program)
             with subprocess.Popen([program, "60"]) as process:
-                self.assertEqual(self.guest_runs(process.pid), "runs")
+                self.make("pool/pool.db", "host/run/uuid/pid", text=f"{process.pid} 12345\n")
+                for name in ("corral-server.postrm", "corral-host.postrm"):
+                    code, said = self.script(name, "purge")
+                    self.assertEqual((code, "guests still run" in said, self.left()), (0, True, ["host", "pool"]), said)
                 process.kill()
-            self.assertEqual(self.guest_runs(process.pid), "none")
-
-    def test_another_process_with_its_number(self):
-        self.assertEqual(self.guest_runs(os.getpid()), "none")
+        # Its number in the hands of a process that is no guest's keeps nothing.
+        self.make("host/run/uuid/pid", text=f"{os.getpid()} 12345\n")
+        for name in ("corral-server.postrm", "corral-host.postrm"):
+            self.assertEqual(self.script(name, "purge"), (0, ""))
+        self.assertIsNone(self.left())
 
 
 class Refusals(unittest.TestCase):

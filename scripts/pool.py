@@ -73,6 +73,8 @@ def wait_for_hosts(pool, count, timeout_s):
 
 
 def wait_for_host(pool, uuid, timeout_s):
+    if uuid not in {host["uuid"] for host in pool.host.get_all_records().values()}:
+        raise SystemExit(f"the host {uuid} is of another pool: remove the folder of its agent, and it can join this one")
     end = time.monotonic() + timeout_s
     while pool.host.get_by_uuid(uuid) not in live_hosts(pool):
         if time.monotonic() >= end:
