@@ -12,7 +12,6 @@
 #include "engine.h"
 #include <base/buf.h>
 #include <sqlite3.h>
-#include <sys/stat.h>
 
 /* "Corr": marks our files (PRAGMA application_id). */
 #define SQLITE_APPLICATION_ID 0x436f7272
@@ -23,8 +22,8 @@ struct class_statements {
 
 struct sqlite_place {
     bool known;
-    dev_t dev;
-    ino_t ino;
+    uint32_t dev_major, dev_minor;
+    uint64_t ino;
 };
 
 struct sqlite_engine {

@@ -3,10 +3,14 @@
 #include "sqlite_impl.h"
 #include <base/mem.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 
-static int look(const char *path, struct stat *st, struct store_err *err)
+/* Only where it stands: who asks for its times makes the next write change them anew (since Linux 6.13), and
+ * then each sync of the log would write its inode, too. */
+static int look(const char *path, struct statx *st, struct store_err *err)
 {
-    if (stat(path, st) == 0)
+    if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, STATX_INO, st) == 0)
         return 0;
     if (errno == ENOENT)
         return store_err_set(err, STORE_E_IO, "%s was removed while it was in use", path);
@@ -15,20 +19,21 @@ static int look(const char *path, struct stat *st, struct store_err *err)
 
 static int compare(const char *path, const struct sqlite_place *known, struct store_err *err)
 {
-    struct stat st;
+    struct statx st;
     if (look(path, &st, err) != 0)
         return -1;
-    if (st.st_dev == known->dev && st.st_ino == known->ino)
+    if (st.stx_dev_major == known->dev_major && st.stx_dev_minor == known->dev_minor &&
+        st.stx_ino == known->ino)
         return 0;
     return store_err_set(err, STORE_E_IO, "%s was replaced while it was in use", path);
 }
 
 static int note(const char *path, struct sqlite_place *place, struct store_err *err)
 {
-    struct stat st;
+    struct statx st;
     if (look(path, &st, err) != 0)
         return -1;
-    *place = (struct sqlite_place){true, st.st_dev, st.st_ino};
+    *place = (struct sqlite_place){true, st.stx_dev_major, st.stx_dev_minor, st.stx_ino};
     return 0;
 }
 
