@@ -58,7 +58,10 @@ struct client_trust {
     bool accept_any_root;
     bool refused_by_peer; /* a fatal TLS alert came */
     bool broken_off;      /* the handshake began, and neither side found anything wrong with it */
+    char why[200];        /* the handshake failed; "": not known */
     char seen_root[SHA256_TEXT_SIZE], seen_leaf[SHA256_TEXT_SIZE];
 };
+/* Whoever keeps a trust for several handshakes forgets what the last one left. */
+void client_trust_begin(struct client_trust *trust);
 /* Lets an SSL_CTX judge by it. The trust has to live as long as the context. */
 void client_trust_install(void *ssl_ctx, struct client_trust *trust);

@@ -96,7 +96,7 @@ int http_client_upgrade(struct http_client *client, const char *path, const char
         return -1;
     if (leave_http(link, &request, end, status, error) < 0) {
         if (link->trust->refused_by_peer)
-            error->kind = HTTP_TLS_REFUSED;
+            client_fail(error, HTTP_TLS_REFUSED, link->trust->why);
         stream_close(&link->stream);
         return -1;
     }

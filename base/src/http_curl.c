@@ -265,7 +265,9 @@ static enum http_failure failure_of(const struct easy *e, CURLcode code)
 
 int easy_failed(const struct easy *e, CURLcode code, struct http_error *error)
 {
-    return client_fail(error, failure_of(e, code), e->error[0] ? e->error : curl_easy_strerror(code));
+    enum http_failure kind = failure_of(e, code);
+    const char *text = e->error[0] ? e->error : curl_easy_strerror(code);
+    return client_fail(error, kind, kind == HTTP_TLS_REFUSED && *e->trust.why ? e->trust.why : text);
 }
 
 static int explain(const struct transfer *t, CURLcode code, struct http_error *error)
@@ -297,7 +299,7 @@ int http_client_call(struct http_client *client, const struct http_call *call, s
     set_call(e->curl, &t, url, headers, method);
     e->error[0] = '\0';
     e->sent = 0;
-    e->trust.refused_by_peer = e->trust.broken_off = false;
+    client_trust_begin(&e->trust);
     CURLcode code = curl_easy_perform(e->curl);
     int result = code == CURLE_OK ? 0 : explain(&t, code, error);
     if (result == 0) {

@@ -143,7 +143,8 @@ static int check_url(const char *url, struct http_error *error)
 /* Asks for f->url and waits for the answer's head and first bytes. */
 static int ask(struct http_fetch *f, struct http_error *error)
 {
-    f->ended = f->paused = f->easy->trust.refused_by_peer = f->easy->trust.broken_off = false;
+    f->ended = f->paused = false;
+    client_trust_begin(&f->easy->trust);
     f->refusal = 0;
     f->easy->error[0] = '\0';
     curl_easy_setopt(f->easy->curl, CURLOPT_URL, f->url);

@@ -58,6 +58,7 @@ struct http_server {
     char *client_name;          /* required of clients; NULL: any name */
     char *client_suffix;        /* or a name that ends so; NULL: no other */
     bool tls, client_certificates;
+    _Atomic int64_t refusals_quiet_until_ms; /* monotonic: no refused client is told of before */
     /* Of the thread that stops the server. The listener is shut at once and closed with the rest:
      * libmicrohttpd's threads may still name it, and another file could have its number. */
     bool quiesced;

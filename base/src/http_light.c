@@ -172,7 +172,7 @@ static int exchange_on(struct exchange *x, struct http_reply *got, struct http_e
                                 .body_max = client_body_max(x->call)};
     int rc = send_request(x, error) < 0 ? -1 : answer_read(&x->answer, error);
     if (rc < 0 && error->kind == HTTP_LOST && x->wire->trust.refused_by_peer)
-        error->kind = HTTP_TLS_REFUSED;
+        client_fail(error, HTTP_TLS_REFUSED, x->wire->trust.why);
     bool keep = rc == 0 && x->answer.reusable && !x->refused && x->answer.in.len == 0;
     buf_done(&x->answer.in);
     if (keep) {

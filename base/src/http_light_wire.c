@@ -166,12 +166,9 @@ static bool is_address(const char *host)
 
 static int tls_failed(const struct wire *w, struct http_error *error)
 {
-    const char *cause = NULL;
+    const char *cause = *w->trust.why ? w->trust.why : NULL;
     if (w->ssl && w->trust.broken_off)
         return client_fail(error, HTTP_CANNOT_CONNECT, "the connection was closed in the TLS handshake");
-    long verdict = w->ssl ? SSL_get_verify_result(w->ssl) : X509_V_OK;
-    if (verdict != X509_V_OK)
-        cause = X509_verify_cert_error_string(verdict);
     if (!cause)
         cause = ERR_reason_error_string(ERR_peek_error());
     ERR_clear_error();

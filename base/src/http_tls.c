@@ -6,13 +6,18 @@
  *
  * The server's own certificate can be replaced: each connection counts the identity that it began with. */
 #include "http_internal.h"
+#include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
+#include <base/pki.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+
+#define REFUSALS_QUIET_MS 60000
+#define GOOD (-1)
 
 static bool ends_with(const char *name, const char *suffix)
 {
@@ -84,27 +89,63 @@ static bool peer_has_name(gnutls_session_t session, struct connection *c)
     return has;
 }
 
-static bool client_is_good(gnutls_session_t session)
+/* A certificate in words; "" when it cannot be read. */
+static void describe(gnutls_session_t session, char name[static 128], char when[static PKI_VALIDITY_SIZE])
+{
+    gnutls_x509_crt_t cert = peer_certificate(session);
+    size_t size = 128;
+    name[0] = when[0] = '\0';
+    if (!cert)
+        return;
+    if (gnutls_x509_crt_get_dn_by_oid(cert, GNUTLS_OID_X520_COMMON_NAME, 0, 0, name, &size) < 0)
+        name[0] = '\0';
+    pki_validity(gnutls_x509_crt_get_activation_time(cert), gnutls_x509_crt_get_expiration_time(cert), when);
+    gnutls_x509_crt_deinit(cert);
+}
+
+/* Strangers may try as often as they like: the log hears of the first in a while. */
+static void tell_refusal(gnutls_session_t session, struct http_server *server, unsigned status)
+{
+    char name[128], when[PKI_VALIDITY_SIZE];
+    gnutls_datum_t reason = {0};
+    int64_t now = clock_mono_ms(), quiet_until = atomic_load(&server->refusals_quiet_until_ms);
+    if (now < quiet_until || !atomic_compare_exchange_strong(&server->refusals_quiet_until_ms, &quiet_until,
+                                                             now + REFUSALS_QUIET_MS))
+        return;
+    if (status && gnutls_certificate_verification_status_print(status, GNUTLS_CRT_X509, &reason, 0) < 0)
+        reason.data = NULL;
+    describe(session, name, when);
+    log_warn("http", "a client's certificate is refused", "name", name, "reason",
+             reason.data ? (const char *)reason.data : "it is not for a client of this server", "validity",
+             when);
+    gnutls_free(reason.data);
+}
+
+/* GOOD, or the alert that says why not. */
+static int judge_client(gnutls_session_t session)
 {
     struct connection *c = connection_of(session);
     unsigned status;
     if (!chain_is_good(session, &status)) {
-        log_debug("http", "a client's certificate was refused", "status", LOG_INT(status));
-        return false;
+        tell_refusal(session, c->server, status);
+        return status & (GNUTLS_CERT_EXPIRED | GNUTLS_CERT_NOT_ACTIVATED) ? GNUTLS_A_CERTIFICATE_EXPIRED
+               : status & GNUTLS_CERT_SIGNER_NOT_FOUND                    ? GNUTLS_A_UNKNOWN_CA
+                                                                          : GNUTLS_A_BAD_CERTIFICATE;
     }
     if (c->server->client_name && !peer_has_name(session, c)) {
-        log_debug("http", "a client's certificate has another name");
-        return false;
+        tell_refusal(session, c->server, 0);
+        return GNUTLS_A_BAD_CERTIFICATE;
     }
-    return true;
+    return GOOD;
 }
 
 /* gnutls calls this inside the handshake; not 0 ends it. */
 static int verify_client(gnutls_session_t session)
 {
-    if (client_is_good(session))
+    int alert = judge_client(session);
+    if (alert == GOOD)
         return 0;
-    gnutls_alert_send(session, GNUTLS_AL_FATAL, GNUTLS_A_BAD_CERTIFICATE);
+    gnutls_alert_send(session, GNUTLS_AL_FATAL, (gnutls_alert_description_t)alert);
     return -1;
 }
 

@@ -1,6 +1,7 @@
 /* Certificates that come from outside: what is in them, and whether a server can use them. */
 #include "pki_internal.h"
 #include <base/buf.h>
+#include <base/clock.h>
 #include <base/mem.h>
 #include <openssl/core_names.h>
 #include <openssl/err.h>
@@ -44,6 +45,15 @@ static int describe(X509 *cert, struct pki_facts *out)
         return -1;
     *out = facts;
     return 0;
+}
+
+char *pki_validity(long long not_before, long long not_after, char out[static PKI_VALIDITY_SIZE])
+{
+    char from[RFC3339_SIZE], to[RFC3339_SIZE], now[RFC3339_SIZE];
+    snprintf(out, PKI_VALIDITY_SIZE, "it is good from %s to %s, and the clock here says %s",
+             rfc3339_format(not_before, from), rfc3339_format(not_after, to),
+             rfc3339_format(clock_unix_seconds(), now));
+    return out;
 }
 
 int pki_describe(const char *cert_pem, size_t len, struct pki_facts *out, struct pki_error *error)

@@ -69,9 +69,9 @@ static struct http_server *secure(bool mutual)
                                              .client_name = mutual ? "client.test" : NULL});
 }
 
-/* "ok", or how a call failed. */
-static const char *outcome(const struct http_server *server, const char *name,
-                           struct http_client_config config)
+/* "ok", or how a call failed; why is in *error. */
+static const char *outcome_and_why(const struct http_server *server, const char *name,
+                                   struct http_client_config config, struct http_error *error)
 {
     AUTO_FREE char *url = xasprintf("https://%s:%u", name, http_server_port(server));
     AUTO_FREE char *where = xasprintf("127.0.0.1:%u", http_server_port(server));
@@ -79,10 +79,16 @@ static const char *outcome(const struct http_server *server, const char *name,
     config.connect_to = where;
     struct http_client *client = http_client_new(&config);
     AUTO_HTTP_REPLY struct http_reply reply = HTTP_REPLY_INIT;
-    struct http_error error;
-    int rc = http_client_call(client, &(struct http_call){.path = "/"}, &reply, &error);
+    int rc = http_client_call(client, &(struct http_call){.path = "/"}, &reply, error);
     http_client_free(client);
-    return rc == 0 ? "ok" : http_failure_name(error.kind);
+    return rc == 0 ? "ok" : http_failure_name(error->kind);
+}
+
+static const char *outcome(const struct http_server *server, const char *name,
+                           struct http_client_config config)
+{
+    struct http_error error;
+    return outcome_and_why(server, name, config, &error);
 }
 
 static void ca_fingerprint(char out[static SHA256_TEXT_SIZE])
@@ -200,6 +206,67 @@ static void expect_refusal(const struct http_server *server, struct http_client_
     cr_assert(streq(how, "TLS refused") || streq(how, "connection lost"), "%s", how);
 }
 
+/* What was issued for 0 days ends with the second of its making. */
+static void until_ended(void)
+{
+    int64_t made_at = clock_unix_seconds();
+    while (clock_unix_seconds() <= made_at + 1)
+        usleep(50000);
+}
+
+Test(tls, a_certificate_that_has_ended_is_named_with_its_dates_and_the_clock)
+{
+    files = pool_files_new();
+    char root[SHA256_TEXT_SIZE];
+    ca_fingerprint(root);
+    issue(&files, files.server, files.server_key, "server.test", PKI_SERVER, 0);
+    until_ended();
+    struct http_server *server = start((struct http_server_config){
+        .on_request = on_request, .certificate_file = files.server, .key_file = files.server_key});
+    const struct http_client_config ways[] = {
+        {.ca_file = files.ca},
+        {.root_sha256 = root},
+        {.ca_file = files.ca, .cert_file = files.client, .key_file = files.client_key}};
+    for (size_t i = 0; i < ARRAY_LEN(ways); i++) {
+        struct http_error error;
+        cr_assert_str_eq(outcome_and_why(server, "server.test", ways[i], &error), "TLS refused");
+        cr_assert(strstr(error.text, "has expired ('leaf'): it is good from 20"), "%s", error.text);
+        cr_assert(strstr(error.text, ", and the clock here says 20"), "%s", error.text);
+    }
+    http_server_stop(server);
+    pool_files_done(&files);
+}
+
+/* The alert may be overtaken by the reset of the connection: then nothing is known but the loss. */
+Test(tls, a_client_hears_why_it_is_refused)
+{
+    struct http_server *server = secure(true);
+    struct pool_files other = pool_files_new();
+    AUTO_FREE char *cert = pem_path(&files, "x.pem");
+    AUTO_FREE char *key = pem_path(&files, "x.key");
+    struct http_client_config made = {.ca_file = files.ca, .cert_file = cert, .key_file = key};
+    struct http_client_config stranger = {
+        .ca_file = files.ca, .cert_file = other.client, .key_file = other.client_key};
+    issue(&files, cert, key, "client.test", PKI_CLIENT, 0);
+    until_ended();
+    bool heard_of_end = false, heard_of_stranger = false;
+    for (int i = 0; i < 200 && !(heard_of_end && heard_of_stranger); i++) {
+        struct http_error ended, unknown;
+        cr_assert_str_neq(outcome_and_why(server, "server.test", made, &ended), "ok");
+        cr_assert_str_neq(outcome_and_why(server, "server.test", stranger, &unknown), "ok");
+        heard_of_end =
+            heard_of_end ||
+            streq(ended.text, "the other side refuses: certificate expired, or not good yet by its clock");
+        heard_of_stranger = heard_of_stranger || streq(unknown.text, "the other side refuses: unknown CA");
+    }
+    cr_assert(heard_of_end && heard_of_stranger, "%d %d", heard_of_end, heard_of_stranger);
+    unlink(cert);
+    unlink(key);
+    http_server_stop(server);
+    pool_files_done(&other);
+    pool_files_done(&files);
+}
+
 Test(tls, the_server_checks_the_client)
 {
     struct http_server *server = secure(true);
@@ -221,9 +288,7 @@ Test(tls, the_server_checks_the_client)
     issue(&files, cert, key, "client.test", PKI_SERVER, 10); /* right name, wrong use */
     expect_refusal(server, made);
     issue(&files, cert, key, "client.test", PKI_CLIENT, 0);
-    int64_t made_at = clock_unix_seconds();
-    while (clock_unix_seconds() <= made_at + 1)
-        usleep(50000);
+    until_ended();
     expect_refusal(server, made);
     issue(&files, cert, key, "client.test", PKI_CLIENT | PKI_SERVER, 10);
     cr_assert_str_eq(outcome(server, "server.test", made), "ok");

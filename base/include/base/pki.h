@@ -57,6 +57,9 @@ struct pki_facts {
     bool ca; /* it may sign others */
 };
 int pki_describe(const char *cert_pem, size_t len, struct pki_facts *out, struct pki_error *error);
+/* "it is good from ... to ..., and the clock here says ...": for whoever is told that it is not good now. */
+#define PKI_VALIDITY_SIZE 128
+char *pki_validity(long long not_before, long long not_after, char out[static PKI_VALIDITY_SIZE]);
 /* The name to check it for: its common name where it is one of its DNS names, else the first of those; heap,
  * "" when it has none. */
 char *pki_dns_name(const char *cert_pem, size_t len);
