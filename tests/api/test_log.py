@@ -69,11 +69,13 @@ class Log(unittest.TestCase):
             api = pool.login()
             host = api.host.get_all()[0]
             uuid, name = api.host.get_uuid(host), api.host.get_name_label(host)
-            before = len(self.lines(pool, "does not answer"))
+            self.assertEqual(self.lines(pool, "does not answer"), [], "a host that joins and starts is no news")
             pool.hosts[0].kill()
             down = until("the host counts as down", lambda: self.lines(pool, "counts as down"))
-            self.assertIn(f"host={uuid}", down[0])
-            silent = self.lines(pool, "does not answer")[before:]
+            self.assertIn(f"host={uuid} name={name}", down[0])
+            silent = self.lines(pool, "does not answer")
+            # The clock that is asked for is the host's, not the server's.
+            self.assertEqual(failure_of(api, "host.get_servertime", host)[0], "HOST_OFFLINE")
             self.assertIn(f"host={uuid} name={name}", silent[0])
             self.assertIn("look at hostd", silent[0])
             self.assertLessEqual(len(silent), 3, silent)

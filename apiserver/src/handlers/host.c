@@ -16,6 +16,8 @@
 #include <model/errors.h>
 #include <time.h>
 
+#define CLOCK_ANSWER_MS 5000
+
 static int set_enabled(struct call *call, struct ref ref, bool enabled, struct api_err *err)
 {
     struct tx *tx = store_begin(call->server->store);
@@ -54,13 +56,30 @@ static const struct host_row *find_host(struct call *call, struct ref ref, struc
     return host_row(row);
 }
 
+/* What the clock of the host itself says. */
+static int host_time(struct call *call, struct ref host, int64_t *unix_seconds, struct api_err *err)
+{
+    struct hv_host_stats_args args;
+    struct hv_host_stats_result result;
+    struct hv_err cause;
+    const struct hv_op op = {.timeout_ms = CLOCK_ANSWER_MS};
+    struct hv_host *agent = find_host(call, host, err) ? hosts_get(call->server->hosts, host, err) : NULL;
+    if (!agent)
+        return -1;
+    hv_host_stats_args_init(&args);
+    int rc = hv_host_stats(agent, &op, &args, &result, &cause);
+    hosts_put(call->server->hosts, agent);
+    if (rc < 0)
+        return hosts_fail(err, host, &cause);
+    *unix_seconds = result.stats.time_us / 1000000;
+    hv_host_stats_result_done(&result);
+    return 0;
+}
+
 int handle_host_get_servertime(struct call *call, const struct host_get_servertime_args *args,
                                int64_t *result, struct api_err *err)
 {
-    if (!find_host(call, args->host, err))
-        return -1;
-    *result = clock_unix_seconds();
-    return 0;
+    return host_time(call, args->host, result, err);
 }
 
 int handle_host_compute_free_memory(struct call *call, const struct host_compute_free_memory_args *args,
@@ -79,8 +98,8 @@ int handle_host_get_server_localtime(struct call *call, const struct host_get_se
                                      int64_t *result, struct api_err *err)
 {
     struct tm local;
-    time_t now = clock_unix_seconds();
-    if (!find_host(call, args->host, err))
+    int64_t now;
+    if (host_time(call, args->host, &now, err) < 0)
         return -1;
     if (!localtime_r(&now, &local))
         return fail_internal(err, "The local time is not known.");

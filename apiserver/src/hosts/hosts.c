@@ -33,7 +33,8 @@
 #define PROBE_MS 3000
 #define RETRY_MIN_MS 100
 #define RETRY_MAX_MS 5000
-#define TELL_MIN_MS 10000 /* from the first line about an agent's silence to the second */
+#define TELL_FIRST_MS 5000 /* an agent may be silent for so long without anybody being told */
+#define TELL_MIN_MS 10000  /* from the first line about an agent's silence to the second */
 #define TELL_MAX_MS 3600000
 #define DEAD_AFTER_MS 15000 /* without an answer: the host is not live */
 #define LEAVING_MS 15000    /* so long a machine may take to end after it was asked to */
@@ -147,17 +148,20 @@ static void record_live(struct host_entry *e, bool live, const struct host_facts
     e->live = live;
 }
 
-/* The silence of an agent is told of at once, then ever more rarely: a host may be away for days. */
-static void tell_silence(struct host_entry *e, const char *cause)
+/* The silence of an agent is told of when it is more than a start of the daemons takes, then ever more
+ * rarely: a host may be away for days. That certificates are refused is told of at once: waiting changes
+ * nothing. */
+static void tell_silence(struct host_entry *e, const struct hv_err *cause)
 {
     int64_t now = clock_mono_ms();
-    bool first = e->silent_since_ms == 0;
-    if (!first && now < e->tell_ms)
+    bool first = e->tell_ms == 0;
+    if (!e->silent_since_ms)
+        e->silent_since_ms = now;
+    if (first ? cause->kind != HV_ERR_KIND_DENIED && now - e->silent_since_ms < TELL_FIRST_MS
+              : now < e->tell_ms)
         return;
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->hosts->server->store);
     const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, e->ref));
-    if (first)
-        e->silent_since_ms = now;
     e->tell_pause_ms = first ? TELL_MIN_MS : 2 * e->tell_pause_ms;
     if (e->tell_pause_ms > TELL_MAX_MS)
         e->tell_pause_ms = TELL_MAX_MS;
@@ -167,14 +171,16 @@ static void tell_silence(struct host_entry *e, const char *cause)
         first ? "the agent of a host does not answer; guests there may go on: look at hostd on that machine"
               : "the agent of a host still does not answer",
         "host", e->uuid, "name", row ? row->name_label : "", "seconds",
-        LOG_INT((now - e->silent_since_ms) / 1000), "cause", cause);
+        LOG_INT((now - e->silent_since_ms) / 1000), "cause", cause->text);
 }
 
 static void tell_answer(struct host_entry *e, const struct host_facts *facts)
 {
     int64_t silent_ms = e->silent_since_ms ? clock_mono_ms() - e->silent_since_ms : 0;
-    e->silent_since_ms = 0;
-    log_info("hosts", "the agent answers", "host", e->uuid, "name", facts->hostname, "accelerator",
+    e->silent_since_ms = e->tell_ms = 0;
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->hosts->server->store);
+    const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, e->ref));
+    log_info("hosts", "the agent answers", "host", e->uuid, "name", row ? row->name_label : "", "accelerator",
              accelerator_name(facts->accelerator), silent_ms ? "silent_seconds" : NULL,
              LOG_INT(silent_ms / 1000));
 }
@@ -201,7 +207,7 @@ static bool connected(struct host_entry *e)
     struct hv_op op = {.timeout_ms = 5000};
     hv_host_facts_args_init(&args);
     if (hv_host_facts(agent_of(e), &op, &args, &result, &err) < 0) {
-        tell_silence(e, err.text);
+        tell_silence(e, &err);
         if (err.kind == HV_ERR_KIND_SUPERSEDED)
             members_step_down(e->hosts->server);
         return false;
@@ -239,7 +245,7 @@ static int wait_event(struct host_entry *e, const char **cursor, int64_t wait_ms
     hv_events_wait_args_done(&args);
     if (rc < 0) {
         if (!stopping(e->hosts))
-            tell_silence(e, err.text);
+            tell_silence(e, &err);
         if (err.kind == HV_ERR_KIND_SUPERSEDED)
             members_step_down(e->hosts->server);
         return 0;
@@ -353,6 +359,16 @@ static bool connect_in_turn(struct host_entry *e)
     return ok;
 }
 
+static void count_as_down(struct host_entry *e)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->hosts->server->store);
+    const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, e->ref));
+    log_warn("hosts", "a host counts as down from now on", "host", e->uuid, "name",
+             row ? row->name_label : "", "unanswered_seconds",
+             LOG_INT((clock_mono_ms() - e->last_answer_ms) / 1000));
+    record_live(e, false, NULL);
+}
+
 static void *host_run(void *arg)
 {
     struct host_entry *e = arg;
@@ -367,11 +383,8 @@ static void *host_run(void *arg)
         } else {
             recovery_unreachable(e->hosts->server, e->ref);
         }
-        if (e->live && clock_mono_ms() - e->last_answer_ms > DEAD_AFTER_MS) {
-            log_warn("hosts", "a host counts as down from now on", "host", e->uuid, "unanswered_seconds",
-                     LOG_INT((clock_mono_ms() - e->last_answer_ms) / 1000));
-            record_live(e, false, NULL);
-        }
+        if (e->live && clock_mono_ms() - e->last_answer_ms > DEAD_AFTER_MS)
+            count_as_down(e);
         pause_for(e->hosts, retry_ms);
         retry_ms = 2 * retry_ms < RETRY_MAX_MS ? 2 * retry_ms : RETRY_MAX_MS;
     }
