@@ -3,6 +3,7 @@
 #include "front.h"
 
 #include "certificates.h"
+#include <base/clock.h>
 #include <base/file.h>
 #include <base/http_server.h>
 #include <base/log.h>
@@ -110,6 +111,24 @@ static int apply(struct front *front, const struct shown *shown, struct api_err 
     return fail_internal(err, "The server cannot use this: %s.", cause.text);
 }
 
+static void tell_if_not_good(const struct shown *shown)
+{
+    struct pki_facts facts;
+    struct pki_error cause;
+    char when[PKI_VALIDITY_SIZE];
+    int64_t now = clock_unix_seconds();
+    if (!shown->cert || pki_describe(shown->cert, strlen(shown->cert), &facts, &cause) < 0 ||
+        (now >= facts.not_before && now < facts.not_after))
+        return;
+    log_error("front",
+              now < facts.not_before
+                  ? "the certificate that clients are shown is not good yet: set this machine's clock"
+                  : "the certificate that clients are shown has ended: xe "
+                    "host-emergency-reset-server-certificate, as root "
+                    "on this machine over the server's socket, makes a new one",
+              "validity", pki_validity(facts.not_before, facts.not_after, when));
+}
+
 void front_open(struct front *front, struct http_server *https)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
@@ -118,6 +137,7 @@ void front_open(struct front *front, struct http_server *https)
     front->https = https;
     if (load(front->server, &shown) < 0 || apply(front, &shown, &err) < 0)
         log_error("front", "the installed certificate is left aside: the one of the first start is shown");
+    tell_if_not_good(&shown);
     pthread_mutex_unlock(&front->lock);
 }
 

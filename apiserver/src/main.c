@@ -29,6 +29,7 @@
 #include "metrics/metrics.h"
 #include "nbd/nbd.h"
 #include "notices.h"
+#include "own_certificates.h"
 #include "rest/rest.h"
 #include "schedules.h"
 #include "server.h"
@@ -57,9 +58,7 @@
 #define DESCRIPTORS_KEPT 512
 #define LOCAL_CONNECTIONS_MAX 128
 #define SWEEP_MAX_MS 60000
-#define CA_DAYS 7300
 #define EXIT_UNUSABLE 3 /* the database: to start again would not help */
-#define LEAF_DAYS 3650
 
 struct options {
     const char *pam_dir, *state_dir, *listen, *web_dir, *log_level, *call_log, *socket, *fetch_allow;
@@ -78,7 +77,7 @@ struct pool_server {
     bool unusable;             /* the database: damaged, or of a newer version */
 };
 
-/* ---- first start: folders and certificates ---- */
+/* ---- first start ---- */
 
 static int make_dir(const char *path)
 {
@@ -99,44 +98,6 @@ static int confine(const struct options *o)
     if (o->unconfined)
         return 0;
     return make_dir(o->state_dir) == 0 && confined_begin(&paths) ? 0 : -1;
-}
-
-static bool exists(const char *path)
-{
-    return access(path, F_OK) == 0;
-}
-
-static int make_leaf(const char *ca, const char *ca_key, const struct pki_leaf *leaf, const char *cert,
-                     const char *key)
-{
-    struct pki_error cause;
-    if (exists(cert) && exists(key))
-        return 0;
-    if (pki_issue_files(ca, ca_key, leaf, cert, key, &cause) == 0)
-        return 0;
-    log_error("poold", "a certificate could not be made", "file", cert, "cause", cause.text);
-    return -1;
-}
-
-static int make_certificates(const char *state_dir)
-{
-    AUTO_FREE char *dir = xasprintf("%s/pki", state_dir);
-    AUTO_FREE char *ca = xasprintf("%s/ca.pem", dir), *ca_key = xasprintf("%s/ca.key", dir);
-    AUTO_FREE char *cert = xasprintf("%s/server.pem", dir), *key = xasprintf("%s/server.key", dir);
-    AUTO_FREE char *client = xasprintf("%s/poold.pem", dir), *client_key = xasprintf("%s/poold.key", dir);
-    struct pki_error cause;
-    if (make_dir(dir) < 0)
-        return -1;
-    if (!exists(ca) && pki_create_ca("Corral pool", CA_DAYS, ca, ca_key, &cause) < 0) {
-        log_error("poold", "the pool's certificate authority could not be made", "cause", cause.text);
-        return -1;
-    }
-    const char *client_dns[] = {"poold.corral.internal", NULL};
-    const struct pki_leaf agent_client = {
-        .common_name = "poold", .dns = client_dns, .usage = PKI_CLIENT, .days = LEAF_DAYS};
-    if ((!exists(cert) || !exists(key)) && front_make_leaf(state_dir, cert, key) < 0)
-        return -1;
-    return make_leaf(ca, ca_key, &agent_client, client, client_key);
 }
 
 /* ---- parts ---- */
@@ -337,7 +298,7 @@ static int start(struct pool_server *p)
     s->state_dir = s->members->data_dir;
     s->pam_dir = p->options.pam_dir;
     p->budget.connections_max = raise_limits();
-    if (make_dir(s->state_dir) < 0 || make_certificates(s->state_dir) < 0 || auth_init(s) < 0 ||
+    if (make_dir(s->state_dir) < 0 || own_certificates_make(s->state_dir) < 0 || auth_init(s) < 0 ||
         open_store(p) < 0 || bootstrap(s, &err) < 0 || start_workers(s) < 0)
         return -1;
     s->trail = trail_open(s->state_dir);

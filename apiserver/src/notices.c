@@ -3,11 +3,14 @@
 #include "notices.h"
 
 #include "handlers/alert.h"
+#include "hosts/renewal.h"
+#include "own_certificates.h"
 #include "timers.h"
 #include <base/clock.h>
 #include <base/json.h>
 #include <base/log.h>
 #include <base/mem.h>
+#include <base/pki.h>
 #include <base/xml.h>
 #include <inttypes.h>
 #include <pthread.h>
@@ -15,7 +18,7 @@
 #include <stdlib.h>
 
 #define LOGINS_MS (3600 * 1000LL)
-#define CERTIFICATES_MS (24 * LOGINS_MS)
+#define CERTIFICATES_MS LOGINS_MS
 #define DAY_S 86400
 #define CLOCK_APART_US (60 * 1000000LL)
 #define OFFENDERS_MAX 10
@@ -99,6 +102,15 @@ struct certificate_look {
     int64_t now;
 };
 
+static void tell_certificate(const char *alert, const struct certificate_row *c, const struct host_row *host)
+{
+    char when[PKI_VALIDITY_SIZE];
+    pki_validity(c->not_before, c->not_after, when);
+    log_warn("notices", "a certificate ends soon or has ended: docs/administration.md says what to do",
+             "alert", alert, "host", host ? host->uuid : "", "name", host ? host->name_label : c->name,
+             "validity", when);
+}
+
 static bool look_at_certificate(const struct row *row, void *arg)
 {
     const struct certificate_look *look = arg;
@@ -135,6 +147,8 @@ static bool look_at_certificate(const struct row *row, void *arg)
         tx_delete(look->tx, CLASS_message, old.outdated[i]);
     free(old.outdated);
     if (priority && !old.there)
+        tell_certificate(old.name, c, host);
+    if (priority && !old.there)
         alert_add(look->tx, old.name, priority, of_host ? CLS_HOST : CLS_CERTIFICATE, old.obj_uuid, body);
     return true;
 }
@@ -149,6 +163,8 @@ static void certificates_round(void *arg)
 {
     struct notices *n = arg;
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
+    own_certificates_look(n->server->state_dir);
+    renewal_look(n->server);
     struct tx *tx = store_begin(n->server->store);
     notices_certificates(tx, clock_unix_seconds());
     if (server_commit(tx, &err) < 0)

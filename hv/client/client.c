@@ -30,15 +30,16 @@ int hv_host_open(const struct hv_host_address *address, struct hv_host **out, st
     if (!address->host_uuid || !uuid_parse(address->host_uuid, &uuid) || !address->address ||
         address->port <= 0 || address->port > 65535)
         return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "The address of the host is not complete.");
-    if (access(address->ca_file, R_OK) < 0 || access(address->cert_file, R_OK) < 0 ||
-        access(address->key_file, R_OK) < 0)
+    if ((!address->leaf_sha256 && access(address->ca_file, R_OK) < 0) ||
+        access(address->cert_file, R_OK) < 0 || access(address->key_file, R_OK) < 0)
         return hv_fail(err, HV_ERR_KIND_DENIED, "The certificates for the host cannot be read.");
     char *url AUTO_FREE = xasprintf("https://%s.host.corral.internal:%d", address->host_uuid, address->port);
     bool v6 = strchr(address->address, ':') != NULL;
     char *where AUTO_FREE = xasprintf(v6 ? "[%s]:%d" : "%s:%d", address->address, address->port);
     struct http_client_config config = {.url = url,
                                         .connect_to = where,
-                                        .ca_file = address->ca_file,
+                                        .ca_file = address->leaf_sha256 ? NULL : address->ca_file,
+                                        .leaf_sha256 = address->leaf_sha256,
                                         .cert_file = address->cert_file,
                                         .key_file = address->key_file,
                                         .idle_max = IDLE_MAX};
@@ -95,7 +96,10 @@ int hv_http_failure(const struct http_error *error, struct hv_err *err)
         return hv_fail(err, HV_ERR_KIND_UNREACHABLE, "The host's agent cannot be reached.");
     case HTTP_TLS_REFUSED:
         return hv_fail(err, HV_ERR_KIND_DENIED,
-                       "The host's agent and the server do not accept each other's certificates.");
+                       "The host's agent and the server do not accept each other's certificates: %s. "
+                       "When a clock is wrong, set it; when the host's certificate has ended, xe "
+                       "host-refresh-server-certificate.",
+                       error->text);
     case HTTP_TIMED_OUT:
         return hv_fail(err, HV_ERR_KIND_UNREACHABLE, "The host's agent did not answer in time.");
     case HTTP_LOST:

@@ -4,15 +4,17 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import shutil
 import ssl
 import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 import unittest
 
-from pool import NULL, Failure, module_pool, program, until
+from pool import NULL, Failure, TestPool, module_pool, program, until
 
 POOL = API = FOLDER = PKI = None
 
@@ -198,10 +200,13 @@ class OfHosts(Base):
         for ref in API.host.get_all():
             until("the host answers", lambda: self.answers(ref), limit_s=120)
 
+    def answers(self, ref):
+        return self.answers_to(API, ref)
+
     @staticmethod
-    def answers(ref):
+    def answers_to(api, ref):
         try:
-            return API.host.dmesg(ref) is not None
+            return api.host.dmesg(ref) is not None
         except Failure as failure:
             if failure.code != "HOST_OFFLINE":
                 raise
@@ -266,6 +271,165 @@ class OfHosts(Base):
         agent.kill()
         self.refused("HOST_OFFLINE", "host.refresh_server_certificate", ref)
         self.starts_with(agent, new_print)
+
+
+def reissue(pool, certificate, key, begins_s, ends_s):
+    """In place of a certificate of the pool's CA: the same with other dates, in seconds from now. Gives its end."""
+    pki = os.path.join(pool.state, "pki")
+    text = subprocess.run(["openssl", "x509", "-in", certificate, "-noout", "-subject", "-nameopt", "RFC2253", "-ext",
+                           "subjectAltName,extendedKeyUsage"], stdout=subprocess.PIPE, check=True, text=True).stdout
+    subject = re.search("subject=(.*)", text).group(1)
+    names = re.search("Subject Alternative Name: *\n *(.*)", text).group(1).replace("IP Address", "IP")
+    usage = ",".join(word for word, name in (("serverAuth", "Web Server"), ("clientAuth", "Web Client")) if name in text)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in (("index.txt", ""), ("serial", "01\n"), ("ca.cnf", "\n".join((
+                "[ca]", "default_ca=it", "[it]", "database=index.txt", "serial=serial", "new_certs_dir=.", "default_md=sha256",
+                "policy=policy", "[policy]", "commonName=supplied", "[leaf]", "basicConstraints=critical,CA:FALSE",
+                "keyUsage=critical,digitalSignature", f"extendedKeyUsage={usage}", f"subjectAltName={names}",
+                "authorityKeyIdentifier=keyid:always", "")))):
+            with open(os.path.join(folder, name), "w", encoding="ascii") as file:
+                file.write(content)
+        now = int(time.time())
+        dates = [time.strftime("%Y%m%d%H%M%SZ", time.gmtime(now + s)) for s in (begins_s, ends_s)]
+        for command in (["req", "-new", "-key", key, "-subj", "/" + subject, "-out", "it.csr"],
+                        ["ca", "-batch", "-notext", "-config", "ca.cnf", "-extensions", "leaf", "-in", "it.csr", "-cert",
+                         f"{pki}/ca.pem", "-keyfile", f"{pki}/ca.key", "-startdate", dates[0], "-enddate", dates[1], "-out",
+                         "it.pem"]):
+            subprocess.run(["openssl", *command], cwd=folder, stderr=subprocess.DEVNULL, check=True)
+        with open(os.path.join(folder, "it.pem"), encoding="ascii") as leaf, open(f"{pki}/ca.pem", encoding="ascii") as ca, \
+                open(certificate, "w", encoding="ascii") as out:
+            out.write(leaf.read() + ca.read())
+    return now + ends_s
+
+
+class Ending(unittest.TestCase):
+    """Certificates that end, and clocks that are wrong: who says what, and what is mended by itself."""
+
+    def setUp(self):
+        self.pool = TestPool(hosts=1)
+        self.addCleanup(self.pool.close)
+        self.api = self.pool.login()
+        (self.host,) = self.api.host.get_all()
+
+    def pair(self, folder, name):
+        return [os.path.join(folder, "pki", name + end) for end in (".pem", ".key")]
+
+    def restart(self):
+        self.pool.restart()
+        self.api = self.pool.login()
+
+    def logged(self, daemon, *parts):
+        def look():
+            return [line for line in daemon.log().splitlines() if all(part in line for part in parts)]
+        return until(f"the log says {parts}", look)[0]
+
+    def row(self):
+        return next(c for c in self.api.Certificate.get_all_records().values() if c["type"] == "host_internal")
+
+    def until_live(self):
+        until("the host answers", lambda: OfHosts.answers_to(self.api, self.host), 120)
+
+    def test_what_agents_know_the_server_by_is_renewed(self):
+        """It has ended while the server was away; and the same when that will be soon."""
+        pem, key = self.pair(self.pool.state, "poold")
+        for ends_s in (-60, 20 * 86400):
+            self.pool.stop()
+            reissue(self.pool, pem, key, -30 * 86400, ends_s)
+            with open(pem, encoding="ascii") as file:
+                former = first(file.read())
+            self.pool.start()
+            self.api = self.pool.login()
+            self.until_live()
+            with open(pem, encoding="ascii") as file:
+                self.assertNotEqual(first(file.read()), former)
+        self.pool.restart()
+        self.assertEqual(self.pool.poold.log().count("agents know the server by was renewed"), 2)
+
+    def test_of_a_host_that_ends_soon(self):
+        agent = self.pool.hosts[0]
+        pem, key = self.pair(agent.folder, "host")
+        agent.stop()
+        reissue(self.pool, pem, key, -86400, 20 * 86400)
+        agent.start("hostd.port")
+        with open(pem, encoding="ascii") as file:
+            short = fingerprint(first(file.read()))
+        until("the pool knows it", lambda: self.row()["fingerprint_sha256"] == short, 120)
+        self.restart()
+        until("it is renewed", lambda: self.row()["fingerprint_sha256"] != short)
+        self.assertIn("replaced that of a host", self.pool.poold.log())
+        names = {m["name"] for m in self.api.message.get_all_records().values()}
+        self.assertFalse([name for name in names if "CERTIFICATE" in name], names)
+
+    def test_of_a_host_that_has_ended(self):
+        agent, uuid = self.pool.hosts[0], self.api.host.get_uuid(self.host)
+        pem, key = self.pair(agent.folder, "host")
+        agent.stop()
+        ends = reissue(self.pool, pem, key, -86400, 12)
+        agent.start("hostd.port")
+        with open(pem, encoding="ascii") as file:
+            short = fingerprint(first(file.read()))
+        until("the pool knows it", lambda: self.row()["fingerprint_sha256"] == short, ends - time.time())
+        agent.stop()
+        until("it has ended", lambda: time.time() > ends)
+        agent.start("hostd.port")
+        line = self.logged(self.pool.poold, "warn hosts:", f"host={uuid}", "do not accept each other's certificates")
+        self.assertRegex(line, r"certificate has expired \('" + uuid + r"'\): it is good from 20\S+ to 20\S+, and the clock here "
+                               r"says 20.*xe host-refresh-server-certificate")
+        with self.assertRaises(Failure) as caught:
+            self.api.host.dmesg(self.host)
+        self.assertIn("has expired", caught.exception.params[0])
+        self.api.host.refresh_server_certificate(self.host)
+        self.until_live()
+        self.assertNotEqual(self.row()["fingerprint_sha256"], short)
+
+    def test_an_agent_whose_clock_is_behind(self):
+        """For it the server's certificate begins in an hour. The server looks at its own when it starts, so it is
+        replaced under its feet."""
+        agent = self.pool.hosts[0]
+        pem, key = self.pair(self.pool.state, "poold")
+        reissue(self.pool, pem, key, 3600, 300 * 86400)
+        agent.stop()  # so that the server connects anew
+        agent.start("hostd.port")
+        line = self.logged(agent, "warn http: a client's certificate is refused", "name=poold")
+        self.assertRegex(line, r"not yet valid.*it is good from 20\S+ to 20\S+, and the clock here says 20")
+        self.logged(self.pool.poold, "warn hosts:", "the other side refuses: certificate expired, or not good yet by its clock")
+        # Made by a clock that was ahead, once that is right: it is made anew.
+        self.restart()
+        self.until_live()
+
+    def test_of_the_server(self):
+        pem, key = self.pair(self.pool.state, "server")
+        self.pool.stop()
+        reissue(self.pool, pem, key, -86400, -60)
+        self.pool.start()
+        self.logged(self.pool.poold, "error front: the certificate that clients are shown has ended",
+                    "host-emergency-reset-server-certificate", "the clock here says")
+        if program("xe"):
+            common = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "check": False, "timeout": 120}
+            run = subprocess.run([program("xe"), "-s", "127.0.0.1", "-p", str(self.pool.port), "--ca", self.pool.ca, "-u",
+                                  "root", "-pw", self.pool.password, "host-list"], **common)
+            self.assertNotEqual(run.returncode, 0)
+            for part in ("has expired", "it is good from 20", "the clock here says 20", "host-emergency-reset-server-certificate"):
+                self.assertIn(part, run.stdout)
+            run = subprocess.run([program("xe"), "-s", os.path.join(self.pool.state, "poold.sock"),
+                                  "host-emergency-reset-server-certificate"], **common)
+            self.assertEqual(run.returncode, 0, run.stdout)
+        else:
+            self.pool.login().host.reset_server_certificate(self.host)
+        self.pool.login(tls=True)
+
+    def test_the_ca_is_not_made_anew(self):
+        self.pool.stop()
+        ca = os.path.join(self.pool.state, "pki", "ca")
+        os.rename(ca + ".pem", ca + ".kept")
+        os.rename(ca + ".key", ca + ".key-kept")
+        with self.assertRaises(AssertionError) as caught:
+            self.pool.start()
+        self.assertIn("ca.pem is missing", str(caught.exception))
+        self.assertFalse(os.path.exists(ca + ".pem"))
+        os.rename(ca + ".kept", ca + ".pem")
+        self.pool.start()
+        self.assertIn("the key of the pool's CA is missing", self.pool.poold.log())
 
 
 class Trusted(Base):

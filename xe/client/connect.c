@@ -153,12 +153,14 @@ void xe_http_failed(const struct xe_client *c, const struct http_error *error, s
                        error->text);
         break;
     case HTTP_TLS_REFUSED:
-        xe_err_set(err, XE_ERR_TRANSPORT,
-                   "xe: the certificate of %s port %d is not accepted: %s\n"
-                   "The server must be in the pool whose CA certificate --ca or XE_CA names, and be called "
-                   "by a name "
-                   "that its certificate carries.",
-                   o->server, o->port, error->text);
+        xe_err_set(
+            err, XE_ERR_TRANSPORT, "xe: the certificate of %s port %d is not accepted: %s\n%s", o->server,
+            o->port, error->text,
+            strstr(error->text, "the clock here says")
+                ? "If the clock is right, make a new one, on the server's machine as root: "
+                  "XE_SERVER=DIR/poold.sock xe host-emergency-reset-server-certificate"
+                : "The server must be in the pool whose CA certificate --ca or XE_CA names, and be called by "
+                  "a name that its certificate carries.");
         break;
     case HTTP_TIMED_OUT:
     case HTTP_LOST:

@@ -3,8 +3,7 @@
 #include "../certificates.h"
 #include "../front.h"
 #include "../gate/auth.h"
-#include "../hosts/hosts.h"
-#include "../hosts/join.h"
+#include "../hosts/renewal.h"
 #include "../server.h"
 #include <base/clock.h>
 #include <base/file.h>
@@ -125,38 +124,6 @@ int handle_host_emergency_reset_server_certificate(struct call *call, struct api
 
 /* ---- what hosts show to the pool ---- */
 
-/* Asks the agent, signs, installs. The caller frees *cert. */
-static int replace_of_agent(struct call *call, const struct host_row *host, struct hv_host *agent,
-                            char **cert, struct api_err *err)
-{
-    struct hosts_op op;
-    struct hv_err cause;
-    AUTO_FREE char *ca = NULL;
-    struct hv_certificate_request_args ask;
-    struct hv_certificate_request_result request;
-    struct hv_certificate_install_args give;
-    struct hv_certificate_install_result done;
-    hosts_op_init(&op, call, 0);
-    hv_certificate_request_args_init(&ask);
-    int rc = hv_certificate_request(agent, &op.op, &ask, &request, &cause);
-    hv_certificate_request_args_done(&ask);
-    if (rc < 0)
-        return hosts_fail(err, host->row.ref, &cause);
-    rc = join_issue_certificate(call->server, host->uuid, request.csr, cert, &ca, err);
-    hv_certificate_request_result_done(&request);
-    if (rc < 0)
-        return -1;
-    hosts_op_init(&op, call, 0);
-    hv_certificate_install_args_init(&give);
-    str_assign(&give.certificate, *cert);
-    rc = hv_certificate_install(agent, &op.op, &give, &done, &cause);
-    hv_certificate_install_args_done(&give);
-    if (rc < 0)
-        return hosts_fail(err, host->row.ref, &cause);
-    hv_certificate_install_result_done(&done);
-    return 0;
-}
-
 /* Is what the server shows made by the pool, or brought along? */
 static bool shows_own(struct server *server)
 {
@@ -172,24 +139,9 @@ int handle_host_refresh_server_certificate(struct call *call,
                                            const struct host_refresh_server_certificate_args *args,
                                            struct api_err *err)
 {
-    AUTO_FREE char *cert = NULL;
-    const struct host_row *host = host_row(snapshot_get(call->snapshot, CLASS_host, args->host));
     const struct pool_row *pool = pool_row(snapshot_get(call->snapshot, CLASS_pool, call->server->pool_ref));
-    if (!host)
-        return fail_handle(err, CLASS_host, args->host);
-    struct hv_host *agent = hosts_get(call->server->hosts, args->host, err);
-    if (!agent)
+    if (renewal_of_host(call->server, call, args->host, err) < 0)
         return -1;
-    int rc = replace_of_agent(call, host, agent, &cert, err);
-    hosts_put(call->server->hosts, agent);
-    if (rc < 0)
-        return -1;
-    struct tx *tx = store_begin(call->server->store);
-    if (tx_get(tx, CLASS_host, args->host))
-        certificates_of_host(tx, args->host, CERTIFICATE_TYPE_HOST_INTERNAL, cert);
-    if (server_commit(tx, err) < 0)
-        return -1;
-    log_info("certificate", "replaced that of a host", "host", host->uuid, "user", call->session->user);
     return pool && ref_eq(pool->master, args->host) && shows_own(call->server)
                ? front_reset(call->server, err)
                : 0;

@@ -22,6 +22,8 @@
 #include <base/clock.h>
 #include <base/log.h>
 #include <base/mem.h>
+#include <base/secret.h>
+#include <ctype.h>
 #include <model/errors.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -413,19 +415,23 @@ static struct host_entry *find_locked(const struct hosts *h, struct ref ref)
     return at < h->count && ref_eq(h->entries[at]->ref, ref) ? h->entries[at] : NULL;
 }
 
+static struct hv_host_address address_of(const struct hosts *h, const struct host_row *row,
+                                         const char *address)
+{
+    return (struct hv_host_address){.host_uuid = row->uuid,
+                                    .address = address,
+                                    .port = (int)row->agent_port,
+                                    .ca_file = h->ca_file,
+                                    .cert_file = h->cert_file,
+                                    .key_file = h->key_file,
+                                    .term = members_term(h->server)};
+}
+
 static void add_host(struct hosts *h, const struct host_row *row)
 {
     struct host_entry *e = xcalloc(1, sizeof(*e));
     struct hv_err err;
-    const struct hv_host_address address = {
-        .host_uuid = row->uuid,
-        .address = row->address,
-        .port = (int)row->agent_port,
-        .ca_file = h->ca_file,
-        .cert_file = h->cert_file,
-        .key_file = h->key_file,
-        .term = members_term(h->server),
-    };
+    const struct hv_host_address address = address_of(h, row, row->address);
     e->hosts = h;
     e->ref = row->row.ref;
     snprintf(e->uuid, sizeof(e->uuid), "%s", row->uuid);
@@ -595,6 +601,43 @@ struct hv_host *hosts_get(struct hosts *h, struct ref host, struct api_err *err)
     return agent;
 }
 
+/* As base/secret.h writes it. */
+static void plain_sha256(const char *text, char out[static SHA256_TEXT_SIZE])
+{
+    size_t len = 0;
+    for (; *text && len < SHA256_TEXT_SIZE - 1; text++)
+        if (*text != ':')
+            out[len++] = (char)tolower((unsigned char)*text);
+    out[len] = '\0';
+}
+
+struct hv_host *hosts_get_pinned(struct hosts *h, struct ref ref, const char *sha256, struct api_err *err)
+{
+    AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(h->server->store);
+    const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, ref));
+    char leaf[SHA256_TEXT_SIZE];
+    struct hv_host *agent;
+    struct hv_err cause;
+    if (h->real)
+        return stand_in(h, ref, err);
+    if (!row) {
+        fail_handle(err, CLASS_host, ref);
+        return NULL;
+    }
+    plain_sha256(sha256, leaf);
+    struct hv_host_address to = address_of(h, row, row->address);
+    to.leaf_sha256 = leaf;
+    if (hv_host_open(&to, &agent, &cause) < 0) {
+        hosts_fail(err, ref, &cause);
+        return NULL;
+    }
+    pthread_mutex_lock(&h->lock);
+    retire(h, agent);
+    h->lent++;
+    pthread_mutex_unlock(&h->lock);
+    return agent;
+}
+
 void hosts_leaving(struct hosts *h, struct ref host)
 {
     pthread_mutex_lock(&h->lock);
@@ -642,13 +685,7 @@ int hosts_readdress(struct hosts *h, struct ref ref, const char *address, struct
         h->asked(h->asked_arg, row->uuid);
         return err_host_offline(err, REF_TEXT(ref));
     }
-    const struct hv_host_address to = {.host_uuid = row->uuid,
-                                       .address = address,
-                                       .port = (int)row->agent_port,
-                                       .ca_file = h->ca_file,
-                                       .cert_file = h->cert_file,
-                                       .key_file = h->key_file,
-                                       .term = members_term(h->server)};
+    const struct hv_host_address to = address_of(h, row, address);
     if (hv_host_open(&to, &agent, &cause) < 0)
         return hosts_fail(err, ref, &cause);
     if (answers(agent, ref, err) < 0) {

@@ -27,6 +27,10 @@ struct hosts *hosts_stand_in(struct hosts *real, void (*asked)(void *arg, const 
 /* Counted; NULL with HOST_NOT_LIVE or HANDLE_INVALID in *err. Give back with hosts_put. */
 struct hv_host *hosts_get(struct hosts *hosts, struct ref host, struct api_err *err);
 void hosts_put(struct hosts *hosts, struct hv_host *agent);
+/* The same over connections of its own, to the agent that shows the certificate with this sha256
+ * ("AB:CD:...") and no other, whatever its dates. */
+struct hv_host *hosts_get_pinned(struct hosts *hosts, struct ref host, const char *sha256,
+                                 struct api_err *err);
 
 /* The machine was asked to end: the host is not live until another agent than the present one answers. */
 void hosts_leaving(struct hosts *hosts, struct ref host);

@@ -40,6 +40,9 @@ struct hv_host_address {
     const char *cert_file; /* PEM: a client certificate of poold.corral.internal */
     const char *key_file;  /* PEM */
     int64_t term;          /* of the pool's server: agents take no orders from one of an earlier term */
+    /* Only the certificate with this sha256 of its DER, in place of ca_file, and whatever its dates: for an
+     * agent whose known certificate has ended. NULL: as ca_file says. */
+    const char *leaf_sha256;
 };
 /* Connects lazily, so it fails only on bad arguments or unreadable certificates. */
 int hv_host_open(const struct hv_host_address *address, struct hv_host **host, struct hv_err *err);
