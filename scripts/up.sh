@@ -10,6 +10,7 @@ command_up() {
     local missing log
     state_find
     state_check
+    [ -z "$build" ] || [ -x "$build/bin/poold" ] || fail "up: --build $build: there is no poold in its folder bin"
     if as_root; then
         missing=$(state_users_missing | xargs)
         if [ -n "$missing" ]; then

@@ -36,6 +36,7 @@
 #include "timers.h"
 #include <base/args.h>
 #include <base/file.h>
+#include <base/listen.h>
 #include <base/log.h>
 #include <base/mem.h>
 #include <base/pki.h>
@@ -500,6 +501,20 @@ static int parse_options(int argc, char **argv, struct options *o)
     return -1;
 }
 
+/* What would only show after the start has made something. */
+static int check_options(const struct options *o)
+{
+    if (!listen_is_address(o->listen))
+        fprintf(stderr, "poold: --listen is a numeric address, not '%s'\n", o->listen);
+    else if (o->noted_sum && !o->verify_audit)
+        fprintf(stderr, "poold: --noted-sum goes with --verify-audit\n");
+    else if (o->pam_dir && access(o->pam_dir, R_OK) < 0)
+        fprintf(stderr, "poold: --pam-dir %s: %s\n", o->pam_dir, strerror(errno));
+    else
+        return 0;
+    return -1;
+}
+
 int main(int argc, char **argv)
 {
     static struct pool_server p = {.options = {.listen = "127.0.0.1",
@@ -518,6 +533,8 @@ int main(int argc, char **argv)
     int rc = parse_options(argc, argv, &p.options);
     if (rc != 0)
         return rc > 0 ? 0 : 2;
+    if (check_options(&p.options) < 0)
+        return 2;
     if (p.options.verify_audit) {
         AUTO_FREE char *path = xasprintf("%s/audit.log", p.options.state_dir);
         rc = chain_verify(path, p.options.noted_sum, stdout);

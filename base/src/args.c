@@ -4,6 +4,10 @@
 #include <errno.h>
 #include <stdint.h>
 
+#ifndef CORRAL_VERSION
+#define CORRAL_VERSION "unknown"
+#endif
+
 static void write_help(struct buf *b, const char *program, const char *summary,
                        const struct arg_option *options, size_t count)
 {
@@ -18,6 +22,7 @@ static void write_help(struct buf *b, const char *program, const char *summary,
         buf_printf(b, "  %-26s %s\n", left, options[i].help);
     }
     buf_printf(b, "  %-26s %s\n", "--help", "show this text");
+    buf_printf(b, "  %-26s %s\n", "--version", "show the version");
 }
 
 static int find_option(const struct arg_option *options, size_t count, const char *name, size_t len)
@@ -88,11 +93,15 @@ static enum args_result take(int argc, char **argv, int *at, const struct arg_op
 enum args_result args_parse(int argc, char **argv, const char *summary, const struct arg_option *options,
                             size_t count, struct buf *text)
 {
-    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL;
+    const char *slash = argc > 0 ? strrchr(argv[0], '/') : NULL, *program = slash ? slash + 1 : argv[0];
     AUTO_FREE bool *seen = xcalloc(count, sizeof(*seen));
     for (int i = 1; i < argc; i++) {
         if (streq(argv[i], "--help")) {
-            write_help(text, slash ? slash + 1 : argv[0], summary, options, count);
+            write_help(text, program, summary, options, count);
+            return ARGS_HELP;
+        }
+        if (streq(argv[i], "--version")) {
+            buf_printf(text, "%s %s\n", program, CORRAL_VERSION);
             return ARGS_HELP;
         }
     }

@@ -2,6 +2,7 @@
 #include <base/args.h>
 #include <base/mem.h>
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 struct values {
     const char *state;
@@ -73,4 +74,15 @@ Test(args, help_lists_every_option)
     cr_assert_not_null(strstr(text.data, "Usage: poold --state DIR [OPTIONS]"), "%s", text.data);
     cr_assert_not_null(strstr(text.data, "--port N "));
     cr_assert_not_null(strstr(text.data, "tell more"));
+}
+
+Test(args, the_version_is_told_by_itself)
+{
+    AUTO_BUF struct buf text = BUF_INIT;
+    struct values v = {0};
+    cr_assert_eq(PARSE(&v, &text, "--version"), ARGS_HELP);
+    unsigned part;
+    char rest;
+    cr_assert_eq(sscanf(text.data, "poold %u.%u.%u%c", &part, &part, &part, &rest), 4, "%s", text.data);
+    cr_assert_eq(rest, '\n');
 }

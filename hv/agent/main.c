@@ -159,6 +159,10 @@ static int parse(int argc, char **argv, struct agent_options *o)
         fprintf(stderr, "hostd: --log-level is not one of error, warn, info, debug\n");
         return -1;
     }
+    if (!streq(o->driver, "qemu") && !streq(o->driver, "sim")) {
+        fprintf(stderr, "hostd: --driver is qemu or sim, not '%s'\n", o->driver);
+        return -1;
+    }
     log_init("hostd", level);
     /* Before the first thread, and for all that it starts. */
     if (confine_calls(CONFINE_HOST) < 0)
@@ -230,12 +234,10 @@ static int open_disks(void *ctx, const struct domain_config *config, struct disk
     return domain_open_chains(ctx, config, chains, err);
 }
 
-static int set_up(struct agent *agent, struct hv_err *err)
+static void set_up(struct agent *agent)
 {
     struct agent_options *o = &agent->options;
     bool sim = streq(o->driver, "sim");
-    if (!sim && !streq(o->driver, "qemu"))
-        return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "--driver is qemu or sim.");
     agent->driver = sim ? &hv_sim_driver : &hv_qemu_driver;
     agent->storage = sim ? &storage_simulated : &storage_real;
     agent->images_dir = o->images ? xstrdup(o->images) : agent_path(agent, "images");
@@ -262,7 +264,6 @@ static int set_up(struct agent *agent, struct hv_err *err)
     storage_set_launcher(agent->launcher);
     if (geteuid() == 0 && !sim)
         storage_set_user(agent->env.guest_uid, agent->env.guest_gid);
-    return 0;
 }
 
 static void add_capabilities(struct agent *agent)
@@ -345,8 +346,9 @@ static void sweep_once(void *arg)
 
 static int start(struct agent *agent, struct hv_err *err)
 {
-    if (lock_state(agent, err) < 0 || set_up(agent, err) < 0)
+    if (lock_state(agent, err) < 0)
         return -1;
+    set_up(agent);
     facts_collect(agent, &agent->facts);
     if (agent->driver->probe(&agent->env, &agent->facts, err) < 0)
         return -1;

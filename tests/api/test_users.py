@@ -628,7 +628,7 @@ class AuditLog(Case):
                 ("a part dropped", [lines[-1:], lines[:middle]], (), 1, "audit.log, line 1:"),
                 ("one added", [[*lines[:middle], "made up\n", *lines[middle:]]], (), 1, "it has no sum"),
                 ("cut off", [lines[:2]], ("--noted-sum", noted), 1, "is not among them"),
-                ("none", [], (), 2, "there are no lines")):
+                ("none", [], (), 2, "audit.log: No such file")):
             with self.subTest(what), tempfile.TemporaryDirectory() as folder:
                 for n, part in enumerate(parts):
                     with open(f"{folder}/audit.log" + (f".{n}" if n else ""), "w", encoding="utf-8") as file:

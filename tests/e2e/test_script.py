@@ -29,6 +29,8 @@ class Options(unittest.TestCase):
                 (["up", "--port=65536"], "--port needs a port"),
                 (["up", "--http", "0x10"], "--http needs a port"),
                 (["up", "--hosts", "0"], "--hosts needs a number"),
+                (["up", "--port", "1", "--port=2"], "--port is given twice"),
+                (["up", "--build", "/nonexistent", "--state", "/tmp/not-to-be-made"], "there is no poold in its folder bin"),
                 (["up", "--driver", "xen"], "--driver is qemu or sim"),
                 (["down", "--", "x"], "takes no further arguments"),
                 (["down", "x"], "takes no further arguments"),
@@ -42,6 +44,7 @@ class Options(unittest.TestCase):
                 run = corral(*arguments)
                 self.assertEqual(run.returncode, 2, run.stdout)
                 self.assertIn(words, run.stdout)
+        self.assertFalse(os.path.exists("/tmp/not-to-be-made"))
 
     def test_each_command_has_help(self):
         for command in ("up", "down", "status", "env", "doctor", "test", "bench", "coverage", "fuzz", "package"):

@@ -365,6 +365,7 @@ Test(commands, event_wait)
 Test(commands, what_is_not_built_says_so)
 {
     FAILS("diagnostic-net-stats", "Error: the command diagnostic-net-stats is not built yet\n");
+    FAILS("--nosuch", "Syntax error: there is no command, only --nosuch\nFor usage run: 'xe help'\n");
     FAILS("vm-lst", "Unknown command: vm-lst\nDid you mean 'vm-list'?\nFor usage run: 'xe help'\n");
     FAILS("vm-list extra",
           "Syntax error: 'extra' is not a parameter; one reads name=value\nFor usage run: 'xe help'\n");

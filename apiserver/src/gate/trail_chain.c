@@ -146,7 +146,7 @@ int chain_verify(const char *path, const char *noted, FILE *out)
         }
     }
     if (!w.lines) {
-        fprintf(out, "%s: there are no lines\n", path);
+        fprintf(out, "%s: %s\n", path, access(path, R_OK) < 0 ? strerror(errno) : "there are no lines");
         return -1;
     }
     fprintf(out, "%zu lines from %s to %s\n", w.lines, w.first_stamp, w.last_stamp);

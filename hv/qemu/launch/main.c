@@ -28,6 +28,16 @@ static _Noreturn void fail(const char *what)
     _exit(127);
 }
 
+static _Noreturn void fail_usage(const char *at)
+{
+    fprintf(stderr,
+            "corral-launch: wrong words%s%s; hostd starts this program, by\n"
+            "corral-launch [--uid N --gid N [--also-gid N]] [--pid-fd N] [--ruleset N] [--keep N,...] "
+            "[--env NAME=VALUE]... -- /PROGRAM ARGUMENT...\n",
+            *at ? " at " : "", at);
+    _exit(127);
+}
+
 static long number(const char *text)
 {
     char *end;
@@ -149,11 +159,8 @@ int main(int argc, char **argv)
         else
             break;
     }
-    if (i + 1 >= argc || strcmp(argv[i], "--") != 0 || argv[i + 1][0] != '/') {
-        errno = EINVAL;
-        fail("usage: [--uid N --gid N [--also-gid N]] [--pid-fd N] [--ruleset N] [--keep N,...] "
-             "[--env NAME=VALUE]... -- /PROGRAM ARGUMENT...");
-    }
+    if (i + 1 >= argc || strcmp(argv[i], "--") != 0 || argv[i + 1][0] != '/')
+        fail_usage(i < argc ? argv[i] : "");
     if (pid_fd >= 0)
         tell_pid((int)pid_fd);
     drop_rights(uid, gid, also_gid);

@@ -90,6 +90,8 @@ static int run(struct xe_run_state *x, int argc, const char *const *argv)
     }
     if (xe_args_parse(x, argc, argv, &command) < 0)
         return -1;
+    if (!command && x->param_count)
+        return xe_fail(x, XE_ERR_USAGE, "Syntax error: there is no command, only --%s", x->params[0].name);
     if (!command) {
         xe_help(x, 0, NULL);
         return 0;
