@@ -216,6 +216,18 @@ static int listen_locally(struct pool_server *p)
     return p->options.socket ? -1 : 0;
 }
 
+/* Whose the folder is, and who we are: a folder of another user is what a start by hand as root leaves. */
+static int check_folder(const char *path)
+{
+    struct stat st;
+    if (access(path, R_OK | W_OK | X_OK) == 0)
+        return 0;
+    const char *cause = strerror(errno);
+    log_error("poold", "the state folder cannot be used", "folder", path, "cause", cause, "own_uid",
+              LOG_INT(geteuid()), "folder_uid", LOG_INT(stat(path, &st) == 0 ? (long long)st.st_uid : -1));
+    return -1;
+}
+
 static int write_port(const struct server *s, const char *name, const struct http_server *server)
 {
     AUTO_FREE char *path = xasprintf("%s/%s", s->members->root_dir, name);
@@ -294,7 +306,8 @@ static int start(struct pool_server *p)
     if (open_call_log(p) < 0)
         return -1;
     s->listen = p->options.listen;
-    if (make_dir(p->options.state_dir) < 0 || !(s->members = members_open(s, p->options.state_dir)))
+    if (make_dir(p->options.state_dir) < 0 || check_folder(p->options.state_dir) < 0 ||
+        !(s->members = members_open(s, p->options.state_dir)))
         return -1;
     s->state_dir = s->members->data_dir;
     s->pam_dir = p->options.pam_dir;

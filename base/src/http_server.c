@@ -230,8 +230,9 @@ static int start_daemon(struct http_server *server, const struct http_server_con
                          MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_UNESCAPE_CALLBACK,
                          unescape, server, MHD_OPTION_ARRAY, options, MHD_OPTION_END);
     if (!server->daemon)
-        return fail(error, "the HTTP server does not start%s",
-                    server->tls ? ": are certificate and key a pair in PEM?" : "");
+        return server->tls ? fail(error, "the HTTP server does not start: are %s and %s a pair in PEM?",
+                                  config->certificate_file, config->key_file)
+                           : fail(error, "the HTTP server does not start");
     return 0;
 }
 

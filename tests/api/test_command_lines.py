@@ -1,11 +1,11 @@
 """Mistakes in the daemons' command lines: named in one sentence, with the exit code of the manual pages, and before
-anything is made."""
+anything is made. And state folders that a server cannot begin with."""
 import os
 import subprocess
 import tempfile
 import unittest
 
-from pool import program
+from pool import TestPool, program
 
 POOLD = (
     ([], "--state DIR is needed"),
@@ -50,6 +50,51 @@ class CommandLines(unittest.TestCase):
 
     def test_hostd(self):
         self.refused("hostd", HOSTD)
+
+    def test_a_state_folder_that_is_of_no_use(self):
+        with tempfile.TemporaryDirectory() as folder:
+            if os.geteuid() == 0:  # whom permissions do not bind
+                os.chown(folder, 65534, 65534)
+                who = ["setpriv", "--reuid", "1", "--regid", "1", "--clear-groups"]
+            else:
+                os.chmod(folder, 0o500)
+                who = []
+            run = subprocess.run([*who, program("poold"), "--state", folder, "--port", "0"], stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+            self.assertEqual(run.returncode, 1, run.stdout)
+            self.assertRegex(run.stdout, r"the state folder cannot be used folder=\S+ cause=\"Permission denied\" own_uid=\d+ "
+                                         r"folder_uid=\d+")
+
+    def test_files_that_are_lost_or_damaged(self):
+        """No new pool begins where there was one, and what is damaged is named."""
+        with TestPool() as pool:
+            pool.stop()
+            for name, content, code, words in (
+                    ("pool.db", None, 3, "pool.db is gone or empty, and"),
+                    ("pool.db", "", 3, "pool.db is gone or empty, and"),
+                    ("pki/ca.pem", None, 1, "ca.pem is missing, but other certificates of the pool are there"),
+                    ("pki/server.pem", "junk", 1, "pki/server.pem and"),
+                    ("standing.json", "{", 1, "standing.json")):
+                with self.subTest(name=name, content=content):
+                    path = os.path.join(pool.state, name)
+                    kept = path + ".kept" if os.path.exists(path) else None
+                    if kept:
+                        os.rename(path, kept)
+                    if content is not None:
+                        with open(path, "w", encoding="ascii") as file:
+                            file.write(content)
+                    with self.assertRaises(AssertionError) as caught:
+                        pool.start()
+                    self.assertIn(f"poold ended with {code}:", str(caught.exception))
+                    self.assertIn(words, str(caught.exception))
+                    if content is None:
+                        self.assertFalse(os.path.exists(path))
+                    else:
+                        os.unlink(path)
+                    if kept:
+                        os.rename(kept, path)
+            pool.start()
+            pool.login()
 
     def test_version(self):
         for name in ("poold", "hostd"):
