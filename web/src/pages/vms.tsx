@@ -1,5 +1,6 @@
 // All VMs of the pool, live: find, choose, act.
 import { useMemo, useState } from "preact/hooks";
+import { says } from "../state/find.js";
 import { go, href } from "../state/router.js";
 import { useStore, type Store } from "../state/store.js";
 import { disksOf, isOrdinaryVm, vmView, type VmView } from "../state/vms.js";
@@ -16,12 +17,13 @@ const STATES = ["Running", "Halted", "Paused", "Suspended"] as const;
 
 /** True when each word of the filter is somewhere in what the row says, or in the names and numbers of the VM's devices. */
 function matches(data: Store, view: VmView, words: readonly string[]): boolean {
-  const text = [
-    view.vm.name_label, view.vm.name_description, view.vm.uuid, view.host, view.hostUuid, view.os, view.state, ...view.addresses,
-    ...(view.vm.tags ?? []), ...disksOf(data, view.vm).flatMap(({ vdi }) => (vdi ? [vdi.name_label, vdi.uuid] : [])),
-    ...view.vm.VIFs.map((ref) => data.get("vif", ref)?.MAC ?? ""),
-  ].join("\n").toLowerCase();
-  return words.every((word) => text.includes(word));
+  const disks = disksOf(data, view.vm).map(({ vdi }) => vdi);
+  const texts = [
+    view.vm.name_label, view.vm.name_description, view.host, view.os, view.state, ...view.addresses, ...(view.vm.tags ?? []),
+    ...disks.map((vdi) => vdi?.name_label),
+  ];
+  const ids = [view.vm.uuid, view.hostUuid, ...disks.map((vdi) => vdi?.uuid), ...view.vm.VIFs.map((ref) => data.get("vif", ref)?.MAC)];
+  return words.every((word) => says(word, texts, ids));
 }
 
 const columns: readonly Column<VmView>[] = [
@@ -50,7 +52,7 @@ const columns: readonly Column<VmView>[] = [
   },
   {
     id: "host", label: "Host", class: "wide", sort: (v) => v.host,
-    render: (v) => v.host ? <a class="soft" href={href("host", v.hostUuid)}>{v.host}</a> : <span class="faint">–</span>,
+    render: (v) => v.host ? <a class="soft ellipsis" title={v.host} href={href("host", v.hostUuid)}>{v.host}</a> : <span class="faint">–</span>,
   },
   { id: "vcpus", label: "vCPUs", class: "num wide", sort: (v) => v.vcpus, render: (v) => v.vcpus },
   { id: "memory", label: "Memory", class: "num", sort: (v) => v.memory, render: (v) => bytes(v.memory) },

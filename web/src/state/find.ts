@@ -19,6 +19,18 @@ export interface Hit {
 interface Candidate extends Hit {
   /** What else it is found by. */
   also: (string | undefined)[];
+  /** And its numbers: uuids, MAC addresses. */
+  ids: (string | undefined)[];
+}
+
+/**
+ * True when a word in small letters is in one of the texts, or names one of the numbers: by how it begins, or by a good
+ * part of it. Any few letters are somewhere in the uuids of a large pool.
+ */
+export function says(word: string, texts: readonly (string | undefined)[], ids: readonly (string | undefined)[]): boolean {
+  return texts.some((text) => text?.toLowerCase().includes(word))
+    || (word.length >= 4 && ids.some((id) => id?.toLowerCase().startsWith(word)))
+    || (word.length >= 8 && ids.some((id) => id?.toLowerCase().includes(word)));
 }
 
 function* vms(data: Store): Generator<Candidate> {
@@ -26,22 +38,22 @@ function* vms(data: Store): Generator<Candidate> {
     if (vm.is_control_domain) {
       continue;
     }
-    const also = [vm.uuid, vm.name_description, ...vm.tags, ...addressesOf(data.get("vm_guest_metrics", vm.guest_metrics)?.networks),
-      ...vm.VIFs.map((vif) => data.get("vif", vif)?.MAC)];
+    const also = [vm.name_description, ...vm.tags, ...addressesOf(data.get("vm_guest_metrics", vm.guest_metrics)?.networks)];
+    const ids = [vm.uuid, ...vm.VIFs.map((vif) => data.get("vif", vif)?.MAC)];
     if (vm.is_a_snapshot) {
       const of = data.get("vm", vm.snapshot_of);
-      yield { key: ref, kind: "Snapshot", icon: "camera", name: vm.name_label, where: of ? `of ${of.name_label}` : "of a VM that is gone", href: of ? href("vm", of.uuid, "snapshots") : href("vms"), also: [vm.uuid, vm.name_description] };
+      yield { key: ref, kind: "Snapshot", icon: "camera", name: vm.name_label, where: of ? `of ${of.name_label}` : "of a VM that is gone", href: of ? href("vm", of.uuid, "snapshots") : href("vms"), also: [vm.name_description], ids: [vm.uuid] };
     } else if (isTemplate(vm)) {
-      yield { key: ref, kind: "Template", icon: "template", name: vm.name_label, where: "", href: href("templates", vm.uuid), also };
+      yield { key: ref, kind: "Template", icon: "template", name: vm.name_label, where: "", href: href("templates", vm.uuid), also, ids };
     } else {
-      yield { key: ref, kind: "VM", icon: "vm", name: vm.name_label, where: vm.power_state.toLowerCase(), href: href("vm", vm.uuid), also };
+      yield { key: ref, kind: "VM", icon: "vm", name: vm.name_label, where: vm.power_state.toLowerCase(), href: href("vm", vm.uuid), also, ids };
     }
   }
 }
 
 function* storage(data: Store): Generator<Candidate> {
   for (const [ref, sr] of data.all("sr")) {
-    yield { key: ref, kind: "Storage", icon: "disk", name: sr.name_label, where: sr.type, href: href("storage", sr.uuid), also: [sr.uuid, sr.name_description] };
+    yield { key: ref, kind: "Storage", icon: "disk", name: sr.name_label, where: sr.type, href: href("storage", sr.uuid), also: [sr.name_description], ids: [sr.uuid] };
   }
   for (const [ref, vdi] of data.all("vdi")) {
     const sr = data.get("sr", vdi.SR);
@@ -50,18 +62,18 @@ function* storage(data: Store): Generator<Candidate> {
     yield {
       key: ref, kind: disc ? "Disc image" : vdi.is_a_snapshot ? "Disk snapshot" : "Disk", icon: disc ? "cd" : "disk", name: vdi.name_label,
       where: `in ${sr?.name_label ?? "unknown storage"}${user && !disc ? `, of ${user.name_label}` : ""}`,
-      href: sr ? href("storage", sr.uuid, vdi.uuid) : href("storage"), also: [vdi.uuid, vdi.name_description, vdi.location],
+      href: sr ? href("storage", sr.uuid, vdi.uuid) : href("storage"), also: [vdi.name_description, vdi.location === vdi.uuid ? undefined : vdi.location], ids: [vdi.uuid],
     };
   }
 }
 
 function* rest(data: Store): Generator<Candidate> {
   for (const [ref, host] of data.all("host")) {
-    const pifs = host.PIFs.flatMap((p) => [data.get("pif", p)?.MAC, data.get("pif", p)?.IP]);
-    yield { key: ref, kind: "Host", icon: "host", name: host.name_label, where: host.address, href: href("host", host.uuid), also: [host.uuid, host.name_description, host.hostname, host.address, ...host.tags, ...pifs] };
+    const pifs = host.PIFs.map((p) => data.get("pif", p));
+    yield { key: ref, kind: "Host", icon: "host", name: host.name_label, where: host.address, href: href("host", host.uuid), also: [host.name_description, host.hostname, host.address, ...host.tags, ...pifs.map((p) => p?.IP)], ids: [host.uuid, ...pifs.map((p) => p?.MAC)] };
   }
   for (const [ref, network] of data.all("network")) {
-    yield { key: ref, kind: "Network", icon: "network", name: network.name_label, where: network.bridge, href: href("networks", network.uuid), also: [network.uuid, network.name_description, network.bridge] };
+    yield { key: ref, kind: "Network", icon: "network", name: network.name_label, where: network.bridge, href: href("networks", network.uuid), also: [network.name_description, network.bridge], ids: [network.uuid] };
   }
 }
 
@@ -81,9 +93,9 @@ export function find(data: Store, text: string): Hit[] {
   }
   const found: { hit: Hit; distance: number }[] = [];
   for (const candidates of [vms(data), rest(data), storage(data)]) {
-    for (const { also, ...hit } of candidates) {
-      const all = [hit.name, hit.kind, hit.where, ...also].join("\n").toLowerCase();
-      if (words.every((word) => all.includes(word))) {
+    for (const { also, ids, ...hit } of candidates) {
+      const texts = [hit.name, hit.kind, hit.where, ...also];
+      if (words.every((word) => says(word, texts, ids))) {
         found.push({ hit, distance: distance(hit.name, typed) });
       }
     }

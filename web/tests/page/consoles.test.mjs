@@ -16,6 +16,8 @@ test("the serial console shows what was kept, takes typing and pasting, and is s
   await waitForText(t, "web1 login:");
   const colour = await t.page.evaluate(() => getComputedStyle([...document.querySelectorAll(".xterm-rows span")].find((s) => s.textContent.startsWith("true"))).color);
   assert.match(colour, /^rgb\((?!29, 37, 48)/, "true colours reach the page");
+  const below = await t.page.evaluate(() => getComputedStyle(document.querySelector(".xterm-viewport")).backgroundColor);
+  assert.equal(below, "rgba(0, 0, 0, 0)", "no black line below the last line");
   await t.page.keyboard.type("root");
   await t.page.keyboard.press("Enter");
   await waitForText(t, "Password for root");

@@ -33,6 +33,8 @@ test("every kind of thing is found, and each hit says its kind", () => withPage(
     assert.deepEqual((await search(t, text))[0], [kind, name], text);
   }
   assert.deepEqual((await search(t, "web1")).slice(0, 2), [["VM", "web1"], ["Disk", "web1 data"]]);
+  const inside = await search(t, model.get("VM", refs.db1).uuid.slice(9, 12));
+  assert.ok(!inside.some(([, name]) => name === "db1"), "a few letters are somewhere in every large pool's uuids");
   assert.deepEqual(await search(t, "no-such-thing"), []);
   await t.page.getByText("Nothing of the pool contains “no-such-thing”.").waitFor();
 }));

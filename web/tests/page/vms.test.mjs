@@ -26,6 +26,15 @@ test("the list shows state, host, address, system, processors and memory, in the
   assert.equal((await t.page.locator("td.main a").allInnerTexts())[0], "db1");
 }));
 
+test("a long name of a host makes no row higher, and what the menu says stays on one line", () => withPage(browser, { viewport: { width: 1280, height: 800 } }, async (t) => {
+  t.server.model.update(t.server.model.get("VM", t.server.refs.web1).resident_on, { name_label: "the sixteenth machine of the second room" });
+  await logIn(t);
+  await t.page.getByRole("link", { name: "the sixteenth machine of the second room" }).first().waitFor();
+  const heights = (all) => [...new Set(all.map((e) => Math.round(e.getBoundingClientRect().height)))];
+  assert.equal((await t.page.locator("tr[data-row]").evaluateAll(heights)).length, 1);
+  assert.equal((await t.page.locator("a.nav").evaluateAll(heights)).length, 1);
+}));
+
 test("the filter looks at name, address, system, host, state, disks and NICs", () => withPage(browser, {}, async (t) => {
   await logIn(t);
   const { model, refs } = t.server;
@@ -38,8 +47,10 @@ test("the filter looks at name, address, system, host, state, disks and NICs", (
     await t.page.waitForFunction((n) => document.querySelectorAll("tr[data-row]").length === n, found.length);
     assert.deepEqual(await t.page.locator("td.main a").allInnerTexts(), found, text);
   }
-  await filter.fill("nothing like it");
-  await t.page.getByText("No VM matches").waitFor();
+  for (const none of ["00:0c", disk.uuid.slice(7, 13), "nothing like it"]) {
+    await filter.fill(none);
+    await t.page.getByText("No VM matches").waitFor();
+  }
   await t.page.getByRole("button", { name: "Show all VMs" }).click();
   await t.page.getByRole("button", { name: /^Suspended/ }).click();
   assert.deepEqual(await t.page.locator("td.main a").allInnerTexts(), ["ci-archive"]);
