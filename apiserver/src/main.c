@@ -47,6 +47,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #define WORKERS_MIN 8
 #define WORKERS_MAX 128
@@ -123,6 +124,13 @@ static int start_workers(struct server *s)
     return -1;
 }
 
+/* Of the disk below a folder: SQLite does not always tell a full one from one that fails. -1: not known. */
+static long long free_bytes(const char *folder)
+{
+    struct statvfs fs;
+    return statvfs(folder, &fs) == 0 ? (long long)fs.f_bavail * (long long)fs.f_frsize : -1;
+}
+
 static int open_store(struct pool_server *p)
 {
     struct server *s = &p->server;
@@ -137,7 +145,8 @@ static int open_store(struct pool_server *p)
         log_error("poold",
                   "nothing was changed: put a copy of the database in its place, or take it as it is with "
                   "--accept-database when another program has written it (docs/recovery.md)");
-    log_error("poold", "the database could not be opened", "cause", cause.text);
+    log_error("poold", "the database could not be opened", "cause", cause.text, "free_bytes",
+              LOG_INT(free_bytes(s->state_dir)));
     return -1;
 }
 

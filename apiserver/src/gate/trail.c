@@ -111,8 +111,13 @@ static bool write_whole(struct trail *trail, const struct buf *text)
         trail->complained = false;
         return true;
     }
+    /* A part of it: a full disk says why only to who asks for more. */
+    if (done >= 0)
+        errno = ENOSPC;
+    int cause = errno;
     if (done > 0 && ftruncate(trail->fd, trail->size) < 0)
         trail->size += done;
+    errno = cause;
     complain(trail, "a line of the audit log cannot be written");
     return false;
 }

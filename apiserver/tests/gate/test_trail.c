@@ -1,13 +1,16 @@
 /* The audit log: its lines cannot be forged, its parts rotate, and reading finds what is wanted. */
 #include <base/buf.h>
+#include <base/file.h>
 #include <base/mem.h>
 #include <criterion/criterion.h>
 #include <gate/gate.h>
 #include <gate/trail.h>
 #include <gate/trail_chain.h>
 #include <model/errors.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -104,6 +107,31 @@ Test(trail, long_words_are_cut_between_characters)
     cr_assert_null(strstr(text, "\xc3"));
     cr_assert(strstr(text, "|local|"));
     trail_close(trail);
+}
+
+/* The limit of a file's size stands for a disk that is full in the middle of a line. */
+Test(trail, a_line_that_found_no_room_is_told_with_the_reason_and_leaves_no_half)
+{
+    AUTO_FREE char *path = xasprintf("%s/told", folder);
+    struct trail *trail = trail_open(folder);
+    trail_session(trail, "", "session.login_with_password", "first", NULL, NULL);
+    AUTO_FREE char *before = read_since(trail, "");
+    signal(SIGXFSZ, SIG_IGN);
+    int out = dup(STDERR_FILENO);
+    cr_assert_neq((intptr_t)freopen(path, "w", stderr), 0);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){strlen(before) + 100, RLIM_INFINITY}), 0);
+    trail_session(trail, "", "session.login_with_password", "second", NULL, NULL);
+    cr_assert_eq(setrlimit(RLIMIT_FSIZE, &(struct rlimit){RLIM_INFINITY, RLIM_INFINITY}), 0);
+    fflush(stderr);
+    dup2(out, STDERR_FILENO);
+    close(out);
+    AUTO_FREE char *told = file_read(path, 65536, NULL), *after = read_since(trail, "");
+    cr_expect(strstr(told, "cause=\"No space left on device\""), "%s", told);
+    cr_expect(strstr(after, "'first'") && !strstr(after, "'second'"), "%s", after);
+    trail_session(trail, "", "session.login_with_password", "third", NULL, NULL);
+    must_verify();
+    trail_close(trail);
+    remove(path);
 }
 
 Test(trail, a_log_goes_on_after_a_restart_and_is_for_the_server_alone)
