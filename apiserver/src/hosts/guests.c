@@ -199,7 +199,7 @@ static void end(void *arg)
     struct sequence_result result = r->before;
     struct call *call = r->call;
     log_info("guests", r->down ? "the VMs of a host were taken down" : "the VMs of a host were brought up",
-             "host", OBJECT_TEXT(call->server, CLASS_host, r->host), "done", LOG_INT(result.done), "failed",
+             "host", OBJECT_TEXT(r->server, CLASS_host, r->host), "done", LOG_INT(result.done), "failed",
              LOG_INT(result.failed));
     if (r->boot_id && !result.left_out)
         server_insist(r->server, record_boot, r);
