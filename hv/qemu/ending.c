@@ -14,6 +14,7 @@
 
 #define QUIT_MS 5000
 #define LOG_TAIL 800
+#define KILLED_HINT " When memory runs out the kernel does that, and says so in its log (xe host-dmesg)."
 
 /* Of reboots only those are heard of that the device model leaves to us. */
 static enum end_action action_for(const struct qemu_domain *d, enum end_reason reason)
@@ -194,12 +195,12 @@ static char *describe_plainly(struct qemu_domain *d, enum end_reason reason, boo
     char *words AUTO_FREE = last_words(d);
     const char *between = *words ? " It said: " : "";
     if (known && WIFSIGNALED(status))
-        return xasprintf("The device model was killed by signal %d (%s).%s%s", WTERMSIG(status),
-                         sigabbrev_np(WTERMSIG(status)) ? sigabbrev_np(WTERMSIG(status)) : "?", between,
-                         words);
+        return xasprintf("The device model was killed by signal %d (%s).%s%s%s", WTERMSIG(status),
+                         sigabbrev_np(WTERMSIG(status)) ? sigabbrev_np(WTERMSIG(status)) : "?",
+                         WTERMSIG(status) == SIGKILL ? KILLED_HINT : "", between, words);
     if (known && WIFEXITED(status))
         return xasprintf("The device model ended with code %d.%s%s", WEXITSTATUS(status), between, words);
-    return xasprintf("The device model ended.%s%s", between, words);
+    return xasprintf("The device model ended.%s%s%s", *words ? "" : KILLED_HINT, between, words);
 }
 
 static char *describe(struct qemu_domain *d, enum end_reason reason, bool known, int status)

@@ -442,7 +442,7 @@ Test(qemu, a_killed_device_model_is_noticed_within_a_second)
     expect_state(DOMAIN_STATE_GONE, END_REASON_DEVICE_MODEL_DIED, 1000);
     struct domain_info after AUTO_DOMAIN_INFO = {0};
     cr_assert_eq(drv->info(w.state, VM, &after, NULL), 0);
-    cr_assert(strstr(after.end_text, "KILL"), "%s", after.end_text);
+    cr_assert(strstr(after.end_text, "KILL") && strstr(after.end_text, "host-dmesg"), "%s", after.end_text);
     cr_assert_eq(count_entries("run"), 0);
 }
 
