@@ -7,7 +7,7 @@ Usage: pool.py --state DIR [--socket PATH] [--timeout S] COMMAND [ARGUMENTS]
   hosts N          wait until N hosts are live
   set-up           make what a new pool starts with: repositories, templates; prints what it made. With --host UUID the
                    repositories are of that host alone; they are in --repositories DIR, kernels of templates in --images DIR
-  summary          lines NAME=VALUE: hosts, live, guests
+  summary          lines NAME=VALUE: hosts, live, guests, and away for each host that does not answer
   stop-guests S    shut down all guests: cleanly within S seconds, then by force
   port-free N      can 127.0.0.1:N be had (needs no pool)
 """
@@ -264,7 +264,10 @@ def main():
                           options.images or os.path.join(options.state, "images"), options.host)
             print("\n".join(made))
         elif options.command == "summary":
-            print(f"hosts={len(pool.host.get_all())}\nlive={len(live_hosts(pool))}\nguests={len(guests(pool))}")
+            hosts, live = pool.host.get_all_records(), live_hosts(pool)
+            print(f"hosts={len(hosts)}\nlive={len(live)}\nguests={len(guests(pool))}")
+            for away in [host for ref, host in hosts.items() if ref not in live]:
+                print(f"away={away['name_label']} ({away['uuid']})")
         elif options.command == "stop-guests":
             print(stop_guests(pool, float(options.argument)))
         elif options.command != "answers":

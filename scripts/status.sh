@@ -23,6 +23,8 @@ command_status() {
         live=$(sed -n 's/^live=//p' <<<"$summary")
         guests=$(sed -n 's/^guests=//p' <<<"$summary")
         printf 'pool       answers: %s of %s hosts live, %s guests running\n' "$live" "$hosts" "$guests"
+        sed -n "s|^away=|           does not answer: host |p" <<<"$summary"
+        [ "$live" = "$hosts" ] || printf '           why: %s, or xe host-doctor\n' "$state/log/poold.log"
         [ "$dead" -eq 0 ] && [ "$live" = "$hosts" ] || exit 1
     else
         printf 'pool       %s\n' "$(tail -n 1 <<<"$summary")"

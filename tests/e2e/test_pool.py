@@ -145,6 +145,17 @@ class PoolTest(unittest.TestCase):
         told = until("a message about the VM", message, 1.0)
         self.assertTrue(any("kill" in each["body"].lower() or "signal" in each["body"].lower() for each in told), told)
 
+    def test_status_names_a_host_that_does_not_answer(self):
+        (host,) = self.pool.host.get_all_records().values()
+        self.site.kill("hostd-1")
+        def status():
+            told = self.site.corral("status", check=False)
+            return told if "0 of 1 hosts live" in told else None
+        told = until("the host counts as down", status, 60)
+        self.assertIn(f"does not answer: host {host['name_label']} ({host['uuid']})", told)
+        self.assertIn("log/poold.log, or xe host-doctor", told)
+        self.site.up()
+
     def test_second_up_changes_nothing(self):
         daemons = [self.site.daemon(name) for name in ("poold", "hostd-1")]
         self.assertIn("Nothing was changed", self.site.up())
