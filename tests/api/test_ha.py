@@ -352,6 +352,24 @@ class Failures(HaCase):
         self.back(first)
         self.assertNotIn(self.runs_on(vm), (None, first))
 
+    def test_the_server_stands_still(self):
+        """For longer than leases last: what it has not heard meanwhile says nothing of the hosts, which live on by their disk."""
+        api = self.api
+        vms = [self.protected(start_on=host) for host in api.host.get_all()]
+        self.enable()
+        domids = [api.VM.get_domid(vm) for vm in vms]
+        before = len(self.told("HA_HOST_FAILED") + self.told("HA_HOST_WAS_FENCED"))
+        self.pool.poold.signal(signal.SIGSTOP)
+        try:
+            until("leases would be over", self.lease_is_over(), LIMIT)
+        finally:
+            self.pool.poold.signal(signal.SIGCONT)
+        until("another lease", self.lease_is_over(), LIMIT)
+        self.assertEqual([api.VM.get_domid(vm) for vm in vms], domids)
+        self.assertEqual([self.state(vm) for vm in vms], ["Running"] * HOSTS)
+        self.assertEqual(len(self.told("HA_HOST_FAILED") + self.told("HA_HOST_WAS_FENCED")), before)
+        self.assertTrue(all(map(watchdog, self.pool.hosts)))
+
     def test_the_heartbeat_disk_is_lost(self):
         """No host reaches it: all live on by their answers to the server, for longer than a lease."""
         api = self.api

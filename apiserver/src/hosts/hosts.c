@@ -361,13 +361,17 @@ static bool connect_in_turn(struct host_entry *e)
     return ok;
 }
 
-static void count_as_down(struct host_entry *e)
+/* After it was asked once more, and did not answer: the silence alone may be this process's, which stood
+ * still. */
+static void note_down(struct host_entry *e)
 {
+    int64_t silent_ms = clock_mono_ms() - e->last_answer_ms;
+    if (!e->live || silent_ms <= DEAD_AFTER_MS)
+        return;
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->hosts->server->store);
     const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, e->ref));
     log_warn("hosts", "a host counts as down from now on", "host", e->uuid, "name",
-             row ? row->name_label : "", "unanswered_seconds",
-             LOG_INT((clock_mono_ms() - e->last_answer_ms) / 1000));
+             row ? row->name_label : "", "unanswered_seconds", LOG_INT(silent_ms / 1000));
     record_live(e, false, NULL);
 }
 
@@ -384,9 +388,8 @@ static void *host_run(void *arg)
             follow(e);
         } else {
             recovery_unreachable(e->hosts->server, e->ref);
+            note_down(e);
         }
-        if (e->live && clock_mono_ms() - e->last_answer_ms > DEAD_AFTER_MS)
-            count_as_down(e);
         pause_for(e->hosts, retry_ms);
         retry_ms = 2 * retry_ms < RETRY_MAX_MS ? 2 * retry_ms : RETRY_MAX_MS;
     }
