@@ -1,4 +1,6 @@
 /* What VBDs, VIFs, VDIs and SRs allow, by the state of what they hang on. */
+#include "told.h"
+
 #include <base/mem.h>
 #include <criterion/criterion.h>
 #include <db/store.h>
@@ -32,7 +34,11 @@ TestSuite(device, .init = start, .fini = stop);
 static const char *verdict(const struct row *row, int operation)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
-    if (device_operation_check(tx, row, operation, &err) == 0)
+    struct told told = TOLD_INIT;
+    int rc = device_operation_check(tx, row, operation, &err);
+    device_operation_refusals(tx, row, operation, &(struct refusals){told_add, &told});
+    told_agrees(&told, rc, &err);
+    if (rc == 0)
         return "";
     const struct error_desc *desc = error_find(err.code);
     cr_assert_not_null(desc, "%s", err.code);

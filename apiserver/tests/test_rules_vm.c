@@ -1,10 +1,11 @@
 /* What a VM allows: every operation, for every kind of VM, in every power state, with every other operation
  * running, compared with the facts in vm_operations.txt; and in which order refusals come. */
-#include "rules/vm.h"
+#include "told.h"
 
 #include <base/mem.h>
 #include <criterion/criterion.h>
 #include <model/errors.h>
+#include <rules/vm.h>
 #include <stdio.h>
 
 enum kind { KIND_VM, KIND_TEMPLATE, KIND_DEFAULT_TEMPLATE, KIND_SNAPSHOT, KIND_CONTROL, KIND_COUNT };
@@ -89,8 +90,12 @@ static const struct ref self = {1, 2};
 
 static const char *refusal(const struct vm_view *view, enum vm_operations op, struct api_err *err)
 {
+    struct told told = TOLD_INIT;
     api_err_done(err);
-    return vm_operation_check(view, self, op, err) == 0 ? "" : err->code;
+    int rc = vm_operation_check(view, self, op, err);
+    vm_operation_refusals(view, self, op, &(struct refusals){told_add, &told});
+    told_agrees(&told, rc, err);
+    return rc == 0 ? "" : err->code;
 }
 
 Test(rules_vm, every_kind_in_every_state)
