@@ -45,7 +45,6 @@ int storage_to_hv(struct hv_err *err, const struct storage_error *error)
     case STORAGE_DATA_LONG:
         kind = HV_ERR_KIND_FORMAT;
         break;
-    case STORAGE_READ_ONLY:
     case STORAGE_UNRELATED:
         kind = HV_ERR_KIND_BAD_STATE;
         break;
@@ -56,6 +55,7 @@ int storage_to_hv(struct hv_err *err, const struct storage_error *error)
         kind = HV_ERR_KIND_CANCELLED;
         break;
     case STORAGE_UNAVAILABLE:
+    case STORAGE_READ_ONLY:
     case STORAGE_IO:
         kind = HV_ERR_KIND_IO;
         break;

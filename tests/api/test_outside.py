@@ -14,6 +14,7 @@ import tempfile
 import time
 import unittest
 
+from failpoints import Points
 from pool import BUILD, Failure, TestPool, disk_files, until
 from test_disk_full import Tmpfs
 from vms import MIB, VmCase
@@ -297,6 +298,47 @@ class Repository(Case):
             self.up(vm)
             self.api.VM.hard_shutdown(vm)
             self.right()
+            self.destroy(vm)
+            self.api.VDI.destroy(vdi)
+            pbd, = self.api.SR.get_PBDs(self.sr)
+            self.api.PBD.unplug(pbd)
+            self.api.SR.forget(self.sr)
+
+    def test_fails_in_the_middle_of_a_snapshot(self):
+        """As a file system does that has met an error: read-only from one call to the next, of a VM that is off and of one
+        that runs. Nothing is half made, and it works again afterwards."""
+        points = Points(tempfile.mkdtemp(dir=self.pool.folder) + "/points")
+        self.agent.stop()
+        points.start(self.agent, "hostd.port")
+        until("the host is live", lambda: self.pool.live_hosts(self.api) == 1)
+        with Tmpfs() as folder:
+            self.sr = self.api.SR.create(self.host, {"location": folder}, 0, "fails", "", "file", "", False, {})
+            self.sr_path = folder
+            vm, vdi = self.with_disk()
+            for call in ("disk_clone", "domain_snapshot"):
+                with self.subTest(call=call):
+                    if call == "domain_snapshot":
+                        self.up(vm)
+                    points.arm("hold", "agent-asked:" + call)
+                    task = self.api.call("Async.VM.snapshot", self.api.session, vm, "in the middle")
+                    until("the agent is at it", lambda: points.held, 60)
+                    remount(folder, "ro")
+                    points.release()
+                    until("it is told", lambda t=task: self.api.task.get_status(t) != "pending", 60)
+                    remount(folder, "rw")
+                    error = self.api.task.get_error_info(task)
+                    self.assertTrue(error and error[0].startswith("SR_BACKEND_FAILURE"), error)
+                    self.assertEqual(self.api.VM.get_snapshots(vm), [])
+                    self.right()
+                    snapshot = self.api.VM.snapshot(vm, "afterwards")
+                    copies = [self.api.VBD.get_VDI(vbd) for vbd in self.api.VM.get_VBDs(snapshot)]
+                    self.api.VM.destroy(snapshot)
+                    for copy in copies:
+                        self.api.VDI.destroy(copy)
+                    self.right()
+            self.assertEqual(self.state(vm), "Running")
+            self.api.VM.hard_shutdown(vm)
+            self.assertEqual(self.read(vdi), b"one")
             self.destroy(vm)
             self.api.VDI.destroy(vdi)
             pbd, = self.api.SR.get_PBDs(self.sr)
