@@ -3,6 +3,7 @@
 #include "front.h"
 
 #include "certificates.h"
+#include "shown_leaf.h"
 #include <base/clock.h>
 #include <base/file.h>
 #include <base/http_server.h>
@@ -12,7 +13,6 @@
 #include <errno.h>
 #include <pthread.h>
 
-#define LEAF_DAYS 3650
 #define PEM_MAX (256 * 1024)
 
 struct front {
@@ -53,20 +53,13 @@ static char *pki_path(const struct server *server, const char *name)
     return xasprintf("%s/pki/%s", server->state_dir, name);
 }
 
-int front_make_leaf(const char *state_dir, const char *cert_file, const char *key_file)
+int front_make_leaf(const struct server *server, const char *cert_file, const char *key_file)
 {
-    AUTO_FREE char *ca = xasprintf("%s/pki/ca.pem", state_dir),
-                   *ca_key = xasprintf("%s/pki/ca.key", state_dir);
-    char hostname[256] = "localhost";
-    if (gethostname(hostname, sizeof(hostname) - 1) < 0)
-        log_warn("front", "the machine does not tell its name", "cause", strerror(errno));
-    /* The last name is for the pool's other parts, which know the server by it wherever it is. */
-    const char *dns[] = {"localhost", hostname, "server.corral.internal", NULL};
-    const char *ip[] = {"127.0.0.1", "::1", NULL};
-    const struct pki_leaf leaf = {
-        .common_name = hostname, .dns = dns, .ip = ip, .usage = PKI_SERVER, .days = LEAF_DAYS};
+    AUTO_FREE char *ca = pki_path(server, "ca.pem"), *ca_key = pki_path(server, "ca.key");
+    AUTO_SHOWN_LEAF struct shown_leaf shown;
     struct pki_error cause;
-    if (pki_issue_files(ca, ca_key, &leaf, cert_file, key_file, &cause) == 0)
+    shown_leaf_make(server, &shown);
+    if (pki_issue_files(ca, ca_key, &shown.leaf, cert_file, key_file, &cause) == 0)
         return 0;
     log_error("front", "a certificate could not be made", "file", cert_file, "cause", cause.text);
     return -1;
@@ -129,6 +122,21 @@ static void tell_if_not_good(const struct shown *shown)
               "validity", pki_validity(facts.not_before, facts.not_after, when));
 }
 
+/* One that was brought along may have other names on purpose. */
+static void tell_if_not_named(const struct front *front, const struct shown *shown)
+{
+    AUTO_FREE char *path = pki_path(front->server, "ca.pem"), *ca = file_read(path, PEM_MAX, NULL);
+    AUTO_SHOWN_LEAF struct shown_leaf wanted;
+    shown_leaf_make(front->server, &wanted);
+    const char *missing = ca && shown->cert ? shown_leaf_missing(&wanted, shown->cert, ca) : NULL;
+    if (missing)
+        log_warn(
+            "front",
+            "the certificate that clients are shown lacks a name: xe host-reset-server-certificate makes one "
+            "that has it",
+            "missing", missing);
+}
+
 void front_open(struct front *front, struct http_server *https)
 {
     AUTO_API_ERR struct api_err err = API_ERR_INIT;
@@ -138,6 +146,7 @@ void front_open(struct front *front, struct http_server *https)
     if (load(front->server, &shown) < 0 || apply(front, &shown, &err) < 0)
         log_error("front", "the installed certificate is left aside: the one of the first start is shown");
     tell_if_not_good(&shown);
+    tell_if_not_named(front, &shown);
     pthread_mutex_unlock(&front->lock);
 }
 
@@ -218,7 +227,7 @@ static int make_and_take(struct front *front, struct api_err *err)
     AUTO_SECRET char *key = NULL;
     AUTO_SECRET char *both = NULL;
     AUTO_FREE char *cert = NULL;
-    int rc = front_make_leaf(front->server->state_dir, cert_path, key_path);
+    int rc = front_make_leaf(front->server, cert_path, key_path);
     if (rc == 0 && (cert = file_read(cert_path, PEM_MAX, NULL)) && (key = file_read(key_path, PEM_MAX, NULL)))
         both = xasprintf("%s%s", key, cert);
     if ((unlink(cert_path) < 0 && errno != ENOENT) || (unlink(key_path) < 0 && errno != ENOENT))

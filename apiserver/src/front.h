@@ -26,4 +26,4 @@ int front_reset(struct server *server, struct api_err *err);
 /* The pool's trusted certificates, revocation lists or its rule for client certificates have changed. */
 int front_refresh(struct server *server, struct api_err *err);
 /* First start, also. 0, or -1 after logging. */
-int front_make_leaf(const char *state_dir, const char *cert_file, const char *key_file);
+int front_make_leaf(const struct server *server, const char *cert_file, const char *key_file);

@@ -60,10 +60,11 @@
 #define DESCRIPTORS_KEPT 512
 #define LOCAL_CONNECTIONS_MAX 128
 #define SWEEP_MAX_MS 60000
+#define NAME_LETTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.:-, "
 #define EXIT_UNUSABLE 3 /* the database: to start again would not help */
 
 struct options {
-    const char *pam_dir, *state_dir, *listen, *web_dir, *log_level, *call_log, *socket, *fetch_allow;
+    const char *pam_dir, *state_dir, *listen, *web_dir, *log_level, *call_log, *socket, *fetch_allow, *names;
     const char *noted_sum;
     bool unconfined, verify_audit, accept_database;
     long long port, http_port, nbd_port, session_idle_s, operation_wait_s, event_heartbeat_s, rate_limit,
@@ -315,14 +316,15 @@ static int start(struct pool_server *p)
     if (open_call_log(p) < 0)
         return -1;
     s->listen = p->options.listen;
+    s->names = p->options.names;
     if (make_dir(p->options.state_dir) < 0 || check_folder(p->options.state_dir) < 0 ||
         !(s->members = members_open(s, p->options.state_dir)))
         return -1;
     s->state_dir = s->members->data_dir;
     s->pam_dir = p->options.pam_dir;
     p->budget.connections_max = raise_limits();
-    if (make_dir(s->state_dir) < 0 || own_certificates_make(s->state_dir) < 0 || auth_init(s) < 0 ||
-        open_store(p) < 0 || bootstrap(s, &err) < 0 || start_workers(s) < 0)
+    if (make_dir(s->state_dir) < 0 || own_certificates_make(s) < 0 || auth_init(s) < 0 || open_store(p) < 0 ||
+        bootstrap(s, &err) < 0 || start_workers(s) < 0)
         return -1;
     s->trail = trail_open(s->state_dir);
     s->timers = timers_new();
@@ -456,6 +458,9 @@ static int parse_options(int argc, char **argv, struct options *o)
          &o->state_dir, 0, 0, true},
         {"port", ARG_INT, "N", "HTTPS port; 0: a free one (default 8443)", &o->port, 0, 65535, false},
         {"listen", ARG_TEXT, "ADDR", "address for HTTPS (default 127.0.0.1)", &o->listen, 0, 0, false},
+        {"names", ARG_TEXT, "LIST",
+         "further names and addresses by which clients reach it, for its certificate, separated by commas",
+         &o->names, 0, 0, false},
         {"http", ARG_INT, "N", "also plain HTTP on this port of 127.0.0.1; 0: a free one", &o->http_port, 0,
          65535, false},
         {"nbd-port", ARG_INT, "N",
@@ -526,7 +531,12 @@ static int parse_options(int argc, char **argv, struct options *o)
 /* What would only show after the start has made something. */
 static int check_options(const struct options *o)
 {
-    if (!listen_is_address(o->listen))
+    if (o->names && o->names[strspn(o->names, NAME_LETTERS)])
+        fprintf(stderr,
+                "poold: --names are names and addresses separated by commas, such as pool.example,10.0.0.5, "
+                "not '%s'\n",
+                o->names);
+    else if (!listen_is_address(o->listen))
         fprintf(stderr, "poold: --listen is a numeric address, not '%s'\n", o->listen);
     else if (o->noted_sum && !o->verify_audit)
         fprintf(stderr, "poold: --noted-sum goes with --verify-audit\n");

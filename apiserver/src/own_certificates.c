@@ -2,6 +2,7 @@
 #include "own_certificates.h"
 
 #include "front.h"
+#include "shown_leaf.h"
 #include <base/clock.h>
 #include <base/file.h>
 #include <base/log.h>
@@ -60,14 +61,15 @@ static int make_for_agents(const struct own *own)
     return -1;
 }
 
-static int reissue(const struct own *own, struct pki_error *cause)
+static int reissue(const struct own *own, const char *path, const char *key, const struct pki_leaf *leaf,
+                   struct pki_error *cause)
 {
     AUTO_FREE char *request = NULL, *cert = NULL, *ca = file_read(own->ca, PEM_MAX, NULL);
-    if (!ca || pki_create_request("poold", own->agents_key, &request, cause) < 0 ||
-        pki_issue_from_request(own->ca, own->ca_key, request, strlen(request), &for_agents, &cert, cause) < 0)
+    if (!ca || pki_create_request("poold", key, &request, cause) < 0 ||
+        pki_issue_from_request(own->ca, own->ca_key, request, strlen(request), leaf, &cert, cause) < 0)
         return -1;
     AUTO_FREE char *chain = xasprintf("%s%s", cert, ca);
-    if (file_write_atomic(own->agents, chain, strlen(chain), 0644) == 0)
+    if (file_write_atomic(path, chain, strlen(chain), 0644) == 0)
         return 0;
     snprintf(cause->text, sizeof(cause->text), "it cannot be written: %s", strerror(errno));
     return -1;
@@ -84,12 +86,31 @@ static void renew_for_agents(const struct own *own, const struct pki_facts *ca, 
     if (facts->not_after - now > RENEW_S && !too_early)
         return;
     pki_validity(facts->not_before, facts->not_after, when);
-    if (reissue(own, &cause) == 0)
+    if (reissue(own, own->agents, own->agents_key, &for_agents, &cause) == 0)
         log_info("certificates", "the certificate that agents know the server by was renewed", "file",
                  own->agents, "former", when);
     else
         log_error("certificates", "the certificate that agents know the server by cannot be renewed", "file",
                   own->agents, "former", when, "cause", cause.text);
+}
+
+/* Clients that trust the CA do not notice. */
+static void name_for_clients(const struct own *own, const struct server *server)
+{
+    AUTO_FREE char *cert = file_read(own->server, PEM_MAX, NULL), *ca = file_read(own->ca, PEM_MAX, NULL);
+    AUTO_SHOWN_LEAF struct shown_leaf wanted;
+    struct pki_error cause = {.text = "the CA cannot be read"};
+    shown_leaf_make(server, &wanted);
+    const char *missing = cert && ca ? shown_leaf_missing(&wanted, cert, ca) : NULL;
+    if (!missing)
+        return;
+    if (reissue(own, own->server, own->server_key, &wanted.leaf, &cause) == 0)
+        log_info("certificates", "the certificate that clients are shown was made anew, with further names",
+                 "file", own->server, "new", missing);
+    else
+        log_error("certificates",
+                  "the certificate that clients are shown lacks a name, and cannot be made anew", "file",
+                  own->server, "missing", missing, "cause", cause.text);
 }
 
 static void tell(const char *path, const struct pki_facts *facts)
@@ -144,13 +165,13 @@ static void own_init(struct own *own, const char *state_dir)
                         xasprintf("%s/pki/poold.pem", state_dir),  xasprintf("%s/pki/poold.key", state_dir)};
 }
 
-static int make_missing(const struct own *own, const char *state_dir)
+static int make_missing(const struct own *own, const struct server *server)
 {
-    AUTO_FREE char *dir = xasprintf("%s/pki", state_dir);
+    AUTO_FREE char *dir = xasprintf("%s/pki", server->state_dir);
     if (make_folder(dir) < 0 || make_ca(own) < 0)
         return -1;
     if ((!exists(own->server) || !exists(own->server_key)) &&
-        front_make_leaf(state_dir, own->server, own->server_key) < 0)
+        front_make_leaf(server, own->server, own->server_key) < 0)
         return -1;
     return exists(own->agents) && exists(own->agents_key) ? 0 : make_for_agents(own);
 }
@@ -164,12 +185,13 @@ static void look(const struct own *own)
     tell(own->ca, &ca);
 }
 
-int own_certificates_make(const char *state_dir)
+int own_certificates_make(const struct server *server)
 {
     CLEANUP(own_done) struct own own;
-    own_init(&own, state_dir);
-    if (make_missing(&own, state_dir) < 0)
+    own_init(&own, server->state_dir);
+    if (make_missing(&own, server) < 0)
         return -1;
+    name_for_clients(&own, server);
     look(&own);
     return 0;
 }

@@ -72,6 +72,7 @@ struct server {
     struct members *members;     /* NULL in tests of parts: the coordinator of a pool without others */
     const char *state_dir;       /* of the pool: its database, keys, passwords */
     const char *listen;          /* address of HTTPS */
+    const char *names;           /* further ones in its certificate, separated by commas; NULL: none */
     const char *web_dir;
     struct auth *auth;
     struct metrics *metrics;

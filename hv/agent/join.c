@@ -21,12 +21,14 @@
 #define FOLDER "pki"
 #define FOLDER_NEXT "pki.new" /* of the pool that the host is about to belong to */
 #define FOLDER_LAST "pki.old" /* of the pool that it has left */
+/* Whatever names its certificate has for people, this one is in it for the pool's own parts. */
+#define SERVER_URL "https://server.corral.internal:"
 
 /* One joining: where to, and what it is to leave in which folder. */
 struct joining {
     const char *folder;
     const char *url;
-    const char *connect_to; /* NULL: where the URL's name leads */
+    const char *connect_to; /* host and port */
     const char *token;
     const char *uuid; /* the host keeps it; NULL: it has none yet */
 };
@@ -146,12 +148,8 @@ static char *request_body(struct agent *agent, const struct joining *j, const ch
 static int ask(const struct joining *j, const char *fingerprint, const char *body, struct http_reply *reply,
                struct hv_err *err)
 {
-    size_t len = strlen(j->url);
-    while (len > 0 && j->url[len - 1] == '/')
-        len--;
-    char *url AUTO_FREE = xstrndup(j->url, len);
     struct http_client_config config = {
-        .url = url, .connect_to = j->connect_to, .root_sha256 = fingerprint, .connect_timeout_ms = 30000};
+        .url = j->url, .connect_to = j->connect_to, .root_sha256 = fingerprint, .connect_timeout_ms = 30000};
     struct http_client *client = http_client_new(&config);
     struct http_call call = {.path = "/api/v1/hosts/join",
                              .body = body,
@@ -162,8 +160,8 @@ static int ask(const struct joining *j, const char *fingerprint, const char *bod
     int outcome = http_client_call(client, &call, reply, &error);
     http_client_free(client);
     if (outcome < 0)
-        return hv_fail(err, HV_ERR_KIND_UNREACHABLE, "The pool's server at %s cannot be used: %s (%s)", url,
-                       http_failure_name(error.kind), error.text);
+        return hv_fail(err, HV_ERR_KIND_UNREACHABLE, "The pool's server at %s cannot be used: %s (%s)",
+                       j->connect_to, http_failure_name(error.kind), error.text);
     if (reply->status == 200)
         return 0;
     struct json_error bad;
@@ -202,7 +200,7 @@ static int take_answer(struct agent *agent, const struct joining *j, const struc
     if (write_file(agent, j, "ca.pem", ca, err) < 0 || write_file(agent, j, "host.pem", chain, err) < 0 ||
         write_file(agent, j, "listen", listen, err) < 0 || write_file(agent, j, "host-uuid", line, err) < 0)
         return -1;
-    log_info("join", "a pool has accepted the host", "host", uuid_text, "server", j->url);
+    log_info("join", "a pool has accepted the host", "host", uuid_text, "server", j->connect_to);
     return 0;
 }
 
@@ -227,8 +225,36 @@ static int join(struct agent *agent, const struct joining *j, struct hv_err *err
     return take_answer(agent, j, &reply, err);
 }
 
+static bool is_port(const char *text, size_t len)
+{
+    char digits[8] = "";
+    if (len == 0 || len >= sizeof(digits) || strspn(text, "0123456789") < len)
+        return false;
+    memcpy(digits, text, len);
+    return atoi(digits) > 0 && atoi(digits) < 65536;
+}
+
+/* "https://host:port" as host and port, each the caller's. */
+static int read_url(const char *text, char **host, char **port, struct hv_err *err)
+{
+    static const char scheme[] = "https://";
+    const char *at = strncmp(text, scheme, sizeof(scheme) - 1) == 0 ? text + sizeof(scheme) - 1 : "";
+    size_t len = strcspn(at, "/"), host_len = *at == '[' ? strcspn(at, "]") + 1 : strcspn(at, ":/");
+    bool has_port = host_len < len && at[host_len] == ':';
+    if (host_len == 0 || host_len > len || at[len + strspn(at + len, "/")] ||
+        (has_port ? !is_port(at + host_len + 1, len - host_len - 1) : host_len != len))
+        return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT,
+                       "A pool's server is named as https://192.168.1.10:8443, not as '%s'.", text);
+    *host = xstrndup(at, host_len);
+    *port = has_port ? xstrndup(at + host_len + 1, len - host_len - 1) : xstrdup("443");
+    return 0;
+}
+
 static int join_now(struct agent *agent, struct hv_err *err)
 {
+    char *host AUTO_FREE = NULL, *port AUTO_FREE = NULL;
+    if (read_url(agent->options.join_url, &host, &port, err) < 0)
+        return -1;
     char *token AUTO_SECRET = file_read(agent->options.token_file, TOKEN_MAX, NULL);
     if (!token)
         return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "The token file cannot be read: %s", strerror(errno));
@@ -238,7 +264,8 @@ static int join_now(struct agent *agent, struct hv_err *err)
     if (agent->port == 0 && free_port(agent->address, &agent->port) < 0)
         return hv_fail(err, HV_ERR_KIND_BAD_ARGUMENT, "There is no port to listen on at %s: %s",
                        agent->address, strerror(errno));
-    const struct joining j = {.folder = FOLDER, .url = agent->options.join_url, .token = token};
+    char *url AUTO_FREE = xasprintf(SERVER_URL "%s", port), *where AUTO_FREE = xasprintf("%s:%s", host, port);
+    const struct joining j = {.folder = FOLDER, .url = url, .connect_to = where, .token = token};
     return join(agent, &j, err);
 }
 
@@ -276,8 +303,7 @@ static bool is_prepared(struct agent *agent)
 
 int join_prepare(struct agent *agent, const char *address, int port, const char *token, struct hv_err *err)
 {
-    /* Whatever name its certificate has for people, this one is in it for the pool's own parts. */
-    char *url AUTO_FREE = xasprintf("https://server.corral.internal:%d", port);
+    char *url AUTO_FREE = xasprintf(SERVER_URL "%d", port);
     char *where AUTO_FREE = xasprintf(strchr(address, ':') ? "[%s]:%d" : "%s:%d", address, port);
     const struct joining j = {
         .folder = FOLDER_NEXT, .url = url, .connect_to = where, .token = token, .uuid = agent->host_uuid};

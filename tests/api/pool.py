@@ -350,8 +350,9 @@ class TestPool:
             raise AssertionError(f"no join token: {status} {body!r}")
         return json.loads(body)["token"]
 
-    def add_host(self):
-        """Starts a simulated host and joins it; waits until the pool sees it live."""
+    def add_host(self, prefix=(), listen="127.0.0.1", server="127.0.0.1"):
+        """Starts a simulated host and joins it; waits until the pool sees it live. `prefix`: what the daemon is started
+        with, such as another network; then the addresses by which they reach each other."""
         binary = program("hostd")
         if not binary:
             raise AssertionError(f"no hostd in {BUILD}")
@@ -362,9 +363,9 @@ class TestPool:
             file.write(self.join_token() + "\n")
         host = Daemon(f"hostd {len(self.hosts) + 1}", folder,
                       [binary, "--state", folder, *([] if "--driver" in self.host_options else ["--driver", "sim"]),
-                       "--log-level", "debug", *self.host_options])
+                       "--log-level", "debug", "--listen", f"{listen}:0", *self.host_options], prefix)
         self.hosts.append(host)
-        host.start("hostd.port", ["--join", f"https://127.0.0.1:{self.port}", "--token-file", token_file])
+        host.start("hostd.port", ["--join", f"https://{server}:{self.port}", "--token-file", token_file])
         client = self.login()
         try:
             wanted = len(self.hosts)

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -163,6 +164,51 @@ class OfTheServer(Base):
         self.assertTrue(API.pool.get_all_records().popitem()[1]["tls_verification_enabled"])
         self.refused("OPERATION_NOT_ALLOWED", "host.emergency_disable_tls_verification")
         API.host.emergency_reenable_tls_verification()
+
+
+class Named(unittest.TestCase):
+    """The certificate names every way to the server, whenever that was told."""
+
+    def connects(self, pool, address, name):
+        context = ssl.create_default_context(cafile=os.path.join(pool.state, "pki", "ca.pem"))
+        with socket.create_connection((address, pool.port), 10) as wire, context.wrap_socket(wire, server_hostname=name) as tls:
+            return hashlib.sha256(tls.getpeercert(True)).hexdigest()
+
+    def key(self, pool):
+        return openssl("x509", "-in", os.path.join(pool.state, "pki", "server.pem"), "-noout", "-pubkey")
+
+    def test_names_that_come_later(self):
+        with TestPool(options=["--listen", "127.0.0.5"]) as pool:
+            self.connects(pool, "127.0.0.5", "127.0.0.5")
+            before = self.connects(pool, "127.0.0.5", "localhost")
+            with self.assertRaises(ssl.SSLCertVerificationError):
+                self.connects(pool, "127.0.0.5", "pool.example")
+            key = self.key(pool)
+            pool.restart()
+            self.assertEqual(self.connects(pool, "127.0.0.5", "localhost"), before, "nothing was missing")
+            at = pool.poold.arguments.index("--listen") + 1
+            pool.poold.arguments[at] = "127.0.0.6"
+            pool.poold.arguments += ["--names", "pool.example,127.0.0.9"]
+            pool.restart()
+            for name in ("127.0.0.6", "pool.example", "127.0.0.9", "localhost"):
+                self.connects(pool, "127.0.0.6", name)
+            self.assertEqual(self.key(pool), key)
+            self.assertIn("was made anew, with further names", pool.poold.log())
+
+    def test_one_that_was_reset(self):
+        """It has the names of then; that one is missing later is told, and what makes one that has it."""
+        with TestPool(options=["--listen", "127.0.0.5"]) as pool:
+            pool.add_host(server="127.0.0.5")
+            api = pool.login()
+            api.host.reset_server_certificate(api.host.get_all()[0])
+            before = self.connects(pool, "127.0.0.5", "127.0.0.5")
+            pool.poold.arguments += ["--names", "pool.example"]
+            pool.restart()
+            self.assertEqual(self.connects(pool, "127.0.0.5", "127.0.0.5"), before)
+            self.assertRegex(pool.poold.log(), "lacks a name: xe host-reset-server-certificate.*missing=pool.example")
+            api = pool.login()
+            api.host.reset_server_certificate(api.host.get_all()[0])
+            self.connects(pool, "127.0.0.5", "pool.example")
 
 
 class OfHosts(Base):
