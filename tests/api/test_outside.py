@@ -359,6 +359,14 @@ class Partition(unittest.TestCase):
 
 
 class Repository(Case):
+    def give_up(self, vm, vdi):
+        """Before its folder goes."""
+        self.destroy(vm)
+        self.api.VDI.destroy(vdi)
+        pbd, = self.api.SR.get_PBDs(self.sr)
+        self.api.PBD.unplug(pbd)
+        self.api.SR.forget(self.sr)
+
     def test_read_only(self):
         """Remounted so, as a system does with a file system that fails."""
         with Tmpfs() as folder:
@@ -383,11 +391,7 @@ class Repository(Case):
             self.up(vm)
             self.api.VM.hard_shutdown(vm)
             self.right()
-            self.destroy(vm)
-            self.api.VDI.destroy(vdi)
-            pbd, = self.api.SR.get_PBDs(self.sr)
-            self.api.PBD.unplug(pbd)
-            self.api.SR.forget(self.sr)
+            self.give_up(vm, vdi)
 
     def test_fails_in_the_middle_of_a_snapshot(self):
         """As a file system does that has met an error: read-only from one call to the next, of a VM that is off and of one
@@ -424,11 +428,7 @@ class Repository(Case):
             self.assertEqual(self.state(vm), "Running")
             self.api.VM.hard_shutdown(vm)
             self.assertEqual(self.read(vdi), b"one")
-            self.destroy(vm)
-            self.api.VDI.destroy(vdi)
-            pbd, = self.api.SR.get_PBDs(self.sr)
-            self.api.PBD.unplug(pbd)
-            self.api.SR.forget(self.sr)
+            self.give_up(vm, vdi)
 
     def test_a_disk_that_somebody_deletes(self):
         vm, vdi = self.with_disk()
