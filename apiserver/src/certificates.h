@@ -3,6 +3,11 @@
 #pragma once
 #include "server.h"
 
+/* Those of the pool's own CA, for the pool's own parts: how long they are good, and how long before the end
+ * they are made anew. */
+#define CERTIFICATE_DAYS 3650
+#define CERTIFICATE_RENEW_S (30 * 86400)
+
 /* The host shows this certificate (PEM, leaf first) and no other of the type: host or host_internal. What is
  * no certificate is logged and leaves things as they are. */
 void certificates_of_host(struct tx *tx, struct ref host, enum certificate_type type, const char *pem);

@@ -24,6 +24,7 @@ struct front {
 /* What is shown, as PEM texts. */
 struct shown {
     char *cert, *key;
+    bool installed; /* by somebody: not the one of the first start, which own_certificates.h looks after */
 };
 
 static void shown_done(struct shown *shown)
@@ -81,6 +82,7 @@ static int load(const struct server *server, struct shown *out)
     out->key = file_read(path, PEM_MAX, NULL);
     if (!out->key)
         return errno == ENOENT ? load_first(server, out) : -1;
+    out->installed = true;
     out->cert = pki_certificates_of(out->key);
     return 0;
 }
@@ -146,7 +148,8 @@ void front_open(struct front *front, struct http_server *https)
     if (load(front->server, &shown) < 0 || apply(front, &shown, &err) < 0)
         log_error("front", "the installed certificate is left aside: the one of the first start is shown");
     tell_if_not_good(&shown);
-    tell_if_not_named(front, &shown);
+    if (shown.installed)
+        tell_if_not_named(front, &shown);
     pthread_mutex_unlock(&front->lock);
 }
 

@@ -146,10 +146,10 @@ static bool look_at_certificate(const struct row *row, void *arg)
     for (size_t i = 0; i < old.count; i++)
         tx_delete(look->tx, CLASS_message, old.outdated[i]);
     free(old.outdated);
-    if (priority && !old.there)
+    if (priority && !old.there) {
         tell_certificate(old.name, c, host);
-    if (priority && !old.there)
         alert_add(look->tx, old.name, priority, of_host ? CLS_HOST : CLS_CERTIFICATE, old.obj_uuid, body);
+    }
     return true;
 }
 

@@ -4,7 +4,8 @@
 
 struct notices;
 
-/* Looks at certificates at once and then hourly, has those renewed that are the pool's own affair, and tells hourly of logins that failed meanwhile. */
+/* Looks at certificates at once and then hourly, has those renewed that are the pool's own affair, and tells
+ * hourly of logins that failed meanwhile. */
 struct notices *notices_new(struct server *server);
 /* Once timers and workers have ended. */
 void notices_free(struct notices *notices);

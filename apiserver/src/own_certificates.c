@@ -1,6 +1,7 @@
 /* The one for agents is renewed with its key, so that one write of one file replaces it. */
 #include "own_certificates.h"
 
+#include "certificates.h"
 #include "front.h"
 #include "shown_leaf.h"
 #include <base/clock.h>
@@ -12,8 +13,6 @@
 #include <sys/stat.h>
 
 #define CA_DAYS 7300
-#define LEAF_DAYS 3650
-#define RENEW_S (30 * 86400)
 #define PEM_MAX (256 * 1024)
 
 struct own {
@@ -50,7 +49,7 @@ static int facts_of(const char *path, struct pki_facts *out)
 static const struct pki_leaf for_agents = {.common_name = "poold",
                                            .dns = (const char *const[]){"poold.corral.internal", NULL},
                                            .usage = PKI_CLIENT,
-                                           .days = LEAF_DAYS};
+                                           .days = CERTIFICATE_DAYS};
 
 static int make_for_agents(const struct own *own)
 {
@@ -83,7 +82,7 @@ static void renew_for_agents(const struct own *own, const struct pki_facts *ca, 
     bool too_early = now < facts->not_before && now >= ca->not_before;
     struct pki_error cause = {.text = "the CA cannot be read"};
     char when[PKI_VALIDITY_SIZE];
-    if (facts->not_after - now > RENEW_S && !too_early)
+    if (facts->not_after - now > CERTIFICATE_RENEW_S && !too_early)
         return;
     pki_validity(facts->not_before, facts->not_after, when);
     if (reissue(own, own->agents, own->agents_key, &for_agents, &cause) == 0)
@@ -125,7 +124,7 @@ static void tell(const char *path, const struct pki_facts *facts)
     else if (now >= facts->not_after)
         log_error("certificates", "the pool's CA has ended: hosts and clients are refused", "file", path,
                   "validity", when, "help", "docs/administration.md, Certificates that end");
-    else if (facts->not_after - now <= RENEW_S)
+    else if (facts->not_after - now <= CERTIFICATE_RENEW_S)
         log_warn("certificates", "the pool's CA ends soon", "file", path, "validity", when, "help",
                  "docs/administration.md, Certificates that end");
 }

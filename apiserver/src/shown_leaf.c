@@ -1,6 +1,7 @@
 /* Further machines and people reach the server by an address that its first start may not have known. */
 #include "shown_leaf.h"
 
+#include "certificates.h"
 #include <arpa/inet.h>
 #include <base/listen.h>
 #include <base/log.h>
@@ -10,8 +11,6 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <unistd.h>
-
-#define LEAF_DAYS 3650
 
 static void add(char ***list, const char *text)
 {
@@ -89,7 +88,7 @@ void shown_leaf_make(const struct server *server, struct shown_leaf *out)
                                   .dns = (const char *const *)out->dns,
                                   .ip = (const char *const *)out->ip,
                                   .usage = PKI_SERVER,
-                                  .days = LEAF_DAYS};
+                                  .days = CERTIFICATE_DAYS};
 }
 
 static void list_done(char **list)

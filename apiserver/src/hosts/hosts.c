@@ -150,6 +150,12 @@ static void record_live(struct host_entry *e, bool live, const struct host_facts
     e->live = live;
 }
 
+static const char *label_of(const struct host_entry *e, const struct snapshot *snap)
+{
+    const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, e->ref));
+    return row ? row->name_label : "";
+}
+
 /* The silence of an agent is told of when it is more than a start of the daemons takes, then ever more
  * rarely: a host may be away for days. That certificates are refused is told of at once: waiting changes
  * nothing. */
@@ -163,7 +169,6 @@ static void tell_silence(struct host_entry *e, const struct hv_err *cause)
               : now < e->tell_ms)
         return;
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->hosts->server->store);
-    const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, e->ref));
     e->tell_pause_ms = first ? TELL_MIN_MS : 2 * e->tell_pause_ms;
     if (e->tell_pause_ms > TELL_MAX_MS)
         e->tell_pause_ms = TELL_MAX_MS;
@@ -172,8 +177,8 @@ static void tell_silence(struct host_entry *e, const struct hv_err *cause)
         "hosts",
         first ? "the agent of a host does not answer; guests there may go on: look at hostd on that machine"
               : "the agent of a host still does not answer",
-        "host", e->uuid, "name", row ? row->name_label : "", "seconds",
-        LOG_INT((now - e->silent_since_ms) / 1000), "cause", cause->text);
+        "host", e->uuid, "name", label_of(e, snap), "seconds", LOG_INT((now - e->silent_since_ms) / 1000),
+        "cause", cause->text);
 }
 
 static void tell_answer(struct host_entry *e, const struct host_facts *facts)
@@ -181,8 +186,7 @@ static void tell_answer(struct host_entry *e, const struct host_facts *facts)
     int64_t silent_ms = e->silent_since_ms ? clock_mono_ms() - e->silent_since_ms : 0;
     e->silent_since_ms = e->tell_ms = 0;
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->hosts->server->store);
-    const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, e->ref));
-    log_info("hosts", "the agent answers", "host", e->uuid, "name", row ? row->name_label : "", "accelerator",
+    log_info("hosts", "the agent answers", "host", e->uuid, "name", label_of(e, snap), "accelerator",
              accelerator_name(facts->accelerator), silent_ms ? "silent_seconds" : NULL,
              LOG_INT(silent_ms / 1000));
 }
@@ -369,9 +373,8 @@ static void note_down(struct host_entry *e)
     if (!e->live || silent_ms <= DEAD_AFTER_MS)
         return;
     AUTO_SNAPSHOT struct snapshot *snap = store_snapshot(e->hosts->server->store);
-    const struct host_row *row = host_row(snapshot_get(snap, CLASS_host, e->ref));
-    log_warn("hosts", "a host counts as down from now on", "host", e->uuid, "name",
-             row ? row->name_label : "", "unanswered_seconds", LOG_INT(silent_ms / 1000));
+    log_warn("hosts", "a host counts as down from now on", "host", e->uuid, "name", label_of(e, snap),
+             "unanswered_seconds", LOG_INT(silent_ms / 1000));
     record_live(e, false, NULL);
 }
 

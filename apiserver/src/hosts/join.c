@@ -2,6 +2,7 @@
  * the pool's CA, by which the joining host knows the server before it has any certificate. */
 #include "join.h"
 
+#include "../certificates.h"
 #include "../gate/directory.h"
 #include "../gate/gate.h"
 #include "../gate/roles.h"
@@ -29,7 +30,6 @@
 #define TOKEN_SECONDS 3600
 #define TOKENS_MAX 1000
 #define JOIN_BODY_MAX (64 * 1024)
-#define CERTIFICATE_DAYS 3650
 
 struct token {
     char hash[SHA256_TEXT_SIZE];

@@ -10,8 +10,6 @@
 #include <base/mem.h>
 #include <base/pki.h>
 
-#define RENEW_S (30 * 86400)
-
 /* What the pool knows of the certificate that a host's agent shows. */
 struct known {
     struct ref host;
@@ -115,7 +113,7 @@ static bool add_due(const struct row *row, void *arg)
 {
     struct due *due = arg;
     const struct certificate_row *c = certificate_row(row);
-    bool good = c->not_after - due->now > RENEW_S && c->not_before <= due->now;
+    bool good = c->not_after - due->now > CERTIFICATE_RENEW_S && c->not_before <= due->now;
     if (c->type != CERTIFICATE_TYPE_HOST_INTERNAL || good)
         return true;
     due->hosts = xreallocarray(due->hosts, due->count + 1, sizeof(*due->hosts));

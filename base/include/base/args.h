@@ -1,5 +1,5 @@
-/* Command line options of the daemons: a table, from which --help is made; --version is known to all. "--name value", "--name=value";
- * "--" is refused, as are operands, repeated and unknown options. */
+/* Command line options of the daemons: a table, from which --help is made; all know --version, too.
+ * "--name value", "--name=value"; "--" is refused, as are operands, repeated and unknown options. */
 #pragma once
 #include <base/buf.h>
 #include <stdbool.h>
@@ -16,7 +16,8 @@ struct arg_option {
     bool required;
 };
 enum args_result { ARGS_OK, ARGS_HELP, ARGS_ERROR };
-/* ARGS_HELP: *text is the help, or the version; ARGS_ERROR: one sentence saying what is wrong. Text values point into argv.
+/* ARGS_HELP: *text is the help, or the version; ARGS_ERROR: one sentence saying what is wrong. Text values
+ * point into argv.
  */
 enum args_result args_parse(int argc, char **argv, const char *summary, const struct arg_option *options,
                             size_t count, struct buf *text);
